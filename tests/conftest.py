@@ -1,0 +1,29 @@
+"""Fixtures shared by every test: where the reference data lies, and one thread."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+# Tomtom's kernel takes most of a minute to compile; keep it where the product keeps it.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(Path.home() / ".cache" / "tuner" / "numba"))
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder of the reference data, or a skip that says why."""
+    folder = os.environ.get("TUNER_DATA_DIR")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("TUNER_DATA_DIR is unset: the reference data is not here")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)

@@ -1,0 +1,87 @@
+"""The exception tree, and the one sentence that names the nearest known name.
+
+An error says what was wrong, where, and what to do. `exit_code` is what the command line leaves with:
+1 for something that failed, 2 for something the user can type differently.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TunerError(Exception):
+    """Root of every error this package raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(TunerError):
+    """A command line that asks for something that does not exist or contradicts itself."""
+
+    exit_code = 2
+
+
+class DataError(TunerError):
+    """A data file that is missing, broken, or not what its reader expects."""
+
+
+class MotifError(TunerError):
+    """A motif file, matrix, or database that cannot be matched."""
+
+
+class ModelError(TunerError):
+    """A network that cannot be built from these hyperparameters."""
+
+
+class TrainingDiverged(TunerError):
+    """The loss or the weights stopped being finite."""
+
+
+class DeviceError(TunerError):
+    """A device that does not exist here, or has no memory left."""
+
+    exit_code = 2
+
+
+class SearchSpaceError(TunerError):
+    """A search-space file that is malformed or names something unknown."""
+
+    exit_code = 2
+
+
+class StudyError(TunerError):
+    """A study file that is malformed, or a stored study that does not fit the files at hand."""
+
+    exit_code = 2
+
+
+class StorageError(TunerError):
+    """A database or artifact store that cannot be reached, read, or written."""
+
+
+class AttemptSuperseded(TunerError):
+    """This attempt of a slot was given to another worker; its results must not be stored."""
+
+
+def unknown(kind: str, name: object, known: Iterable[object]) -> str:
+    """Word an unknown name: what it is, the nearest known names, else all of them.
+
+    Parameters
+    ----------
+    kind : str
+        What the name was supposed to be, e.g. ``"activation"``.
+    name : object
+        The name as given.
+    known : iterable of object
+        Every name that would have worked.
+
+    Returns
+    -------
+    str
+        ``unknown activation 'exponentail'; did you mean 'exponential'?``
+    """
+    names = sorted(str(k) for k in known)
+    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6)
+    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}."
+    return f"unknown {kind} {str(name)!r}; {hint}"
