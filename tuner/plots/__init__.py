@@ -1,0 +1,1 @@
+"""Logos, learning curves, and Pareto fronts as figures that search and report share."""

@@ -1,0 +1,91 @@
+"""Where study and search-space files lie: the current folder first, then what ships with the package.
+
+A name (``zbed2``) is looked up as ``./studies/zbed2.toml``, then ``./zbed2.toml``, then among the shipped
+files. Anything with a slash or the ending ``.toml`` is a path and is taken as it is.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from tuner.errors import SearchSpaceError, StudyError, TunerError, unknown
+
+Kind = Literal["studies", "search_spaces"]
+
+_WORDS: dict[Kind, tuple[str, type[TunerError]]] = {
+    "studies": ("study", StudyError),
+    "search_spaces": ("search space", SearchSpaceError),
+}
+
+
+def find_resource(kind: Kind, name: str, folder: Path) -> Path:
+    """Find the file that a study or search-space name stands for.
+
+    Parameters
+    ----------
+    kind : {"studies", "search_spaces"}
+        Which sort of file.
+    name : str
+        A name (``zbed2``), or a path (contains ``/`` or ends with ``.toml``), relative paths from `folder`.
+    folder : pathlib.Path
+        Where the user stands; its files win over the shipped ones.
+
+    Returns
+    -------
+    pathlib.Path
+        Absolute path of an existing file.
+
+    Raises
+    ------
+    StudyError, SearchSpaceError
+        No such file; names the nearest known name.
+    """
+    word, error = _WORDS[kind]
+    if "/" in name or name.endswith(".toml"):
+        path = folder / name
+        if path.is_file():
+            return path.resolve()
+        known = list_resources(kind, folder)
+        stem = Path(name).stem
+        hint = (
+            f"The {word} {stem!r} exists: give its name without '.toml'."
+            if stem in known
+            else "Check the path."
+        )
+        raise error(f"{name}: there is no such {word} file in {folder.resolve()}. {hint}")
+    found = _named(kind, name, folder)
+    if found is None:
+        raise error(unknown(word, name, list_resources(kind, folder)))
+    return found
+
+
+def list_resources(kind: Kind, folder: Path) -> dict[str, Path]:
+    """List every name that `find_resource` knows and the file it stands for, sorted by name.
+
+    Parameters
+    ----------
+    kind : {"studies", "search_spaces"}
+        Which sort of file.
+    folder : pathlib.Path
+        Where the user stands. Loose files there are listed only where they shadow a known name: a folder
+        may hold any other TOML.
+    """
+    names = {path.stem for place in (folder / kind, _shipped(kind)) for path in place.glob("*.toml")}
+    found = ((name, _named(kind, name, folder)) for name in sorted(names))
+    return {name: path for name, path in found if path is not None}
+
+
+def _named(kind: Kind, name: str, folder: Path) -> Path | None:
+    for place in (folder / kind, folder, _shipped(kind)):
+        path = place / f"{name}.toml"
+        if name and path.is_file():
+            return path.resolve()
+    return None
+
+
+def _shipped(kind: Kind) -> Path:
+    """Name the folder of shipped files: inside the package, or beside it in an editable install."""
+    package = Path(__file__).parent
+    inside = package / kind
+    return inside if inside.is_dir() else package.parent / kind
