@@ -1,0 +1,83 @@
+"""Motifs of a file against a database, pair by pair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from tuner.motifs.database import MotifDatabase
+from tuner.motifs.filters import passes_gates
+from tuner.motifs.meme import DEFAULT_SITES, Motif, check_ppm, corrected_information
+from tuner.motifs.tomtom import tomtom
+
+SIGNIFICANT_E = 0.01  # filters of label-shuffled and untrained networks do not reach it; at .1 some do
+REPORTED_E = 10.0
+
+
+class MotifMatch(NamedTuple):
+    """One query motif against one target; ``e_value`` is p times the number of all targets."""
+
+    query: str
+    target: str
+    target_name: str
+    p_value: float
+    e_value: float
+    offset: int
+    overlap: int
+    strand: str
+    promiscuous: bool
+    significant: bool
+
+
+def match_motifs(queries: Sequence[Motif], database: MotifDatabase) -> list[MotifMatch]:
+    """Compare motifs of a file with a whole database; what ``tuner match`` prints.
+
+    Parameters
+    ----------
+    queries : sequence of Motif
+        Taken as they are, untrimmed; ``n_sites`` defaults to the MEME format's 20.
+    database : MotifDatabase
+        All its motifs are targets; promiscuous ones are flagged.
+
+    Returns
+    -------
+    list of MotifMatch
+        Every pair with E <= 10 and each query's best, by query, then by p-value. Significant: the query
+        has at least 20 sites and 6 bits (corrected), the target is not promiscuous, E <= .01.
+
+    Raises
+    ------
+    MotifError
+        An invalid matrix or an empty database.
+    """
+    for query in queries:
+        check_ppm(query.ppm, f"motif {query.id}")
+    result = tomtom([query.ppm for query in queries], [motif.ppm for motif in database.motifs])
+    matches = []
+    for row, query in enumerate(queries):
+        sites = DEFAULT_SITES if query.n_sites is None else query.n_sites
+        gated = passes_gates(sites, corrected_information(query.ppm, sites))
+        e_values = result.p_value[row] * len(database.motifs)
+        order = np.lexsort((-result.score[row], result.p_value[row]))
+        for rank, column in enumerate(order):
+            if rank and e_values[column] > REPORTED_E:
+                break
+            target = database.motifs[column]
+            promiscuous = target.id in database.promiscuous
+            matches.append(
+                MotifMatch(
+                    query.id,
+                    target.id,
+                    target.name,
+                    float(result.p_value[row, column]),
+                    float(e_values[column]),
+                    int(result.offset[row, column]),
+                    int(result.overlap[row, column]),
+                    str(result.strand[row, column]),
+                    promiscuous,
+                    gated and not promiscuous and bool(e_values[column] <= SIGNIFICANT_E),
+                )
+            )
+    return matches

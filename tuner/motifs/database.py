@@ -1,0 +1,129 @@
+"""Motif databases: a JASPAR release or a MEME file, with its promiscuous targets marked."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from tuner.errors import MotifError, unknown
+from tuner.motifs.jaspar import JASPAR_RELEASES, jaspar_motifs
+from tuner.motifs.meme import Motif, check_ppm, motifs_digest, read_meme, write_meme
+from tuner.motifs.screen import ScreenReport, promiscuous_targets, screen_motifs
+
+__all__ = [
+    "JASPAR_RELEASES",
+    "Motif",
+    "MotifDatabase",
+    "check_ppm",
+    "load_database",
+    "read_meme",
+    "screen_database",
+    "write_meme",
+]
+
+
+@dataclass(frozen=True)
+class MotifDatabase:
+    """Motifs that filters are compared with.
+
+    Attributes
+    ----------
+    name : str
+        The JASPAR release, or the file's name without its ending.
+    motifs : tuple of Motif
+        Every motif, promiscuous ones included.
+    promiscuous : frozenset of str
+        Identifiers that column-permuted filters hit; no objective counts them.
+    """
+
+    name: str
+    motifs: tuple[Motif, ...]
+    promiscuous: frozenset[str] = frozenset()
+
+    @cached_property
+    def screened(self) -> tuple[Motif, ...]:
+        """The motifs that objectives count: all but the promiscuous ones, in order."""
+        return tuple(motif for motif in self.motifs if motif.id not in self.promiscuous)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over identifiers, matrices (six decimals) and the promiscuous identifiers."""
+        marked = ",".join(sorted(self.promiscuous))
+        return hashlib.sha256(f"{motifs_digest(self.motifs)}\n{marked}".encode()).hexdigest()
+
+    def find(self, motif_id: str) -> Motif:
+        """Return the motif of this identifier; a MotifError names the nearest one otherwise."""
+        for motif in self.motifs:
+            if motif.id == motif_id:
+                return motif
+        known = [motif.id for motif in self.motifs]
+        # An old version of a matrix is the usual slip: name the version this database has.
+        stem = motif_id.rsplit(".", 1)[0] + "."
+        versions = [name for name in known if name.startswith(stem)]
+        near = versions or known
+        message = unknown("motif", motif_id, near if len(near) <= 8 else _closest(motif_id, near))
+        raise MotifError(f"{self.name}: {message}")
+
+
+def _closest(name: str, known: list[str]) -> list[str]:
+    """A handful of candidates, so that no error lists a thousand identifiers."""
+    import difflib
+
+    return difflib.get_close_matches(name, known, n=5, cutoff=0.0)
+
+
+def load_database(name_or_path: str, *, cache: Path | None = None, screen: bool = True) -> MotifDatabase:
+    """Load a database by name or file.
+
+    Parameters
+    ----------
+    name_or_path : str
+        ``"JASPAR2014"`` to ``"JASPAR2026"`` (CORE vertebrates), or the path of a MEME file.
+    cache : Path, optional
+        Folder that keeps the screen of a MEME file; without it the file is screened each time (seconds).
+    screen : bool
+        Whether to mark promiscuous targets.
+
+    Returns
+    -------
+    MotifDatabase
+
+    Raises
+    ------
+    MotifError
+        Neither a known release nor a readable MEME file.
+    """
+    name, motifs = _motifs(name_or_path)
+    promiscuous = promiscuous_targets(name, motifs, cache=cache) if screen else frozenset[str]()
+    return MotifDatabase(name, motifs, promiscuous)
+
+
+def screen_database(name_or_path: str, *, n: int = 1500, e_value: float = 0.1, seed: int = 0) -> ScreenReport:
+    """Screen a database anew, whatever is shipped or cached; what ``tuner screen`` runs.
+
+    Parameters
+    ----------
+    name_or_path : str
+        As in `load_database`.
+    n, e_value, seed
+        As in `tuner.motifs.screen.screen`.
+
+    Returns
+    -------
+    ScreenReport
+        Its `write` makes the file that ships in ``tuner/motifs/screens``.
+    """
+    name, motifs = _motifs(name_or_path)
+    return screen_motifs(name, motifs, n=n, e_value=e_value, seed=seed)
+
+
+def _motifs(name_or_path: str) -> tuple[str, tuple[Motif, ...]]:
+    if name_or_path in JASPAR_RELEASES:
+        return name_or_path, jaspar_motifs(name_or_path)
+    path = Path(name_or_path)
+    if not path.exists() and path.suffix == "" and len(path.parts) == 1:
+        message = unknown("motif database", name_or_path, JASPAR_RELEASES)
+        raise MotifError(f"{message} A MEME file is given by its path.")
+    return path.stem, read_meme(path)

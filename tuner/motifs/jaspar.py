@@ -1,0 +1,64 @@
+"""JASPAR CORE vertebrates, every release that pyjaspar ships; no network."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from functools import lru_cache
+
+import numpy as np
+
+from tuner.errors import MotifError, unknown
+from tuner.motifs.meme import Motif, check_ppm
+
+JASPAR_RELEASES = (
+    "JASPAR2014",
+    "JASPAR2016",
+    "JASPAR2018",
+    "JASPAR2020",
+    "JASPAR2022",
+    "JASPAR2024",
+    "JASPAR2026",
+)
+
+
+@lru_cache(maxsize=2)
+def jaspar_motifs(release: str) -> tuple[Motif, ...]:
+    """Read the CORE vertebrate motifs of one release, sorted by matrix identifier.
+
+    Parameters
+    ----------
+    release : str
+        One of `JASPAR_RELEASES`.
+
+    Returns
+    -------
+    tuple of Motif
+        Counts divided by their column sums, no pseudocount; `n_sites` is the largest column sum. The
+        family of a heterodimer joins those of its parts, e.g. ``"Fos-related::Jun-related"``.
+
+    Raises
+    ------
+    MotifError
+        Unknown release.
+
+    Notes
+    -----
+    JASPAR2016 in this order is the list of matrices that Koo & Ploenzke (2021) simulate from.
+    """
+    if release not in JASPAR_RELEASES:
+        raise MotifError(unknown("JASPAR release", release, JASPAR_RELEASES))
+    from pyjaspar import jaspardb  # Biopython costs every command a third of a second at import
+
+    database = jaspardb(release=release)
+    with closing(database.conn):  # pyjaspar leaves its connection open
+        records = database.fetch_motifs(collection="CORE", tax_group=["vertebrates"])
+    motifs = []
+    for record in records:
+        counts = np.array([record.counts[base] for base in "ACGT"], dtype=np.float64)  # (4, width)
+        sums = counts.sum(axis=0)
+        ppm = check_ppm(counts / np.where(sums > 0, sums, 1.0), f"{release} {record.matrix_id}")
+        families = list(dict.fromkeys(record.tf_family or []))
+        motifs.append(
+            Motif(record.matrix_id, record.name, ppm, "::".join(families) or None, float(sums.max()))
+        )
+    return tuple(sorted(motifs, key=lambda motif: motif.id))

@@ -1,0 +1,282 @@
+"""Which known motifs the filters of a network show, and how much of that is chance."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from tuner.errors import MotifError
+from tuner.motifs.compare import SIGNIFICANT_E, MotifMatch, match_motifs
+from tuner.motifs.database import MotifDatabase
+from tuner.motifs.filters import Filter
+from tuner.motifs.meme import Motif, ppm_bytes, reverse_complement
+from tuner.motifs.proportions import difference_interval
+from tuner.motifs.tomtom import TomtomResult, prepare_kernel, tomtom
+
+__all__ = [
+    "FilterMatch",
+    "Matches",
+    "MotifMatch",
+    "TomtomResult",
+    "check_targets",
+    "match_filters",
+    "match_motifs",
+    "prepare_kernel",
+    "tomtom",
+]
+
+TARGET_E = 0.1
+SCORED_DECADES = 3.0  # match_score rises from 0 at E = .1 to 1 at E = 1e-4
+SMALLEST_LAYER = 32  # a layer of fewer filters is divided by this: no reward for small layers
+
+
+class FilterMatch(NamedTuple):
+    """The best screened target of one filter.
+
+    Attributes
+    ----------
+    filter : int
+        Channel of the first convolution.
+    target, target_name, family : str or None
+        The target; None where the filter's matrix has no column.
+    p_value, e_value : float
+        Tomtom's p, and p times the number of screened targets.
+    offset, overlap, strand : int, int, str
+        The alignment, as in `TomtomResult`.
+    gated : bool
+        Whether the filter passes the gates.
+    significant : bool
+        Gated and E <= .01: the filter counts in ``match_fraction``.
+    sites, information : int, float
+        As in `Filter`.
+    effect : float
+        Ablation effect of the filter on validation, NaN if not measured.
+    """
+
+    filter: int
+    target: str | None
+    target_name: str | None
+    family: str | None
+    p_value: float
+    e_value: float
+    offset: int
+    overlap: int
+    strand: str
+    gated: bool
+    significant: bool
+    sites: int
+    information: float
+    effect: float
+
+
+class Matches(NamedTuple):
+    """Numbers for the study and one row per filter for people."""
+
+    metrics: dict[str, float]
+    rows: tuple[FilterMatch, ...]
+
+
+def check_targets(database: MotifDatabase, targets: Mapping[str, Sequence[str]]) -> None:
+    """Refuse named targets that no filter could ever be counted for.
+
+    Parameters
+    ----------
+    database : MotifDatabase
+        What the study matches against.
+    targets : Mapping of str to sequence of str
+        Name of a family to identifiers of its motifs.
+
+    Raises
+    ------
+    MotifError
+        A family without identifiers, an identifier the database lacks, or a promiscuous one.
+    """
+    for family, identifiers in targets.items():
+        if not identifiers:
+            raise MotifError(f"target {family!r} names no motif of {database.name}.")
+        for identifier in identifiers:
+            database.find(identifier)
+            if identifier in database.promiscuous:
+                raise MotifError(
+                    f"target {family!r}: {identifier} is promiscuous in {database.name} (column-permuted "
+                    "filters hit it), so a match would mean nothing. Name another motif."
+                )
+
+
+def match_filters(
+    filters: Sequence[Filter],
+    database: MotifDatabase,
+    targets: Mapping[str, Sequence[str]],
+    *,
+    n_filters: int,
+    permutations: int = 20,
+    seed: int = 0,
+    effects: np.ndarray | None = None,
+) -> Matches:
+    """Match the filters of a first layer with a screened database and count.
+
+    Parameters
+    ----------
+    filters : sequence of Filter
+        From `build_filters`, in any order.
+    database : MotifDatabase
+        Only its screened motifs are compared; E-values use their number.
+    targets : Mapping of str to sequence of str
+        Named families, e.g. ``{"ZBED2": ["MA1971.2"]}``; may be empty.
+    n_filters : int
+        Size of the layer. Fractions divide by it, or by 32 if it is smaller.
+    permutations : int
+        Column permutations of each gated filter for ``match_null``.
+    seed : int
+        Of the permutations. A filter's permutations depend on its matrix alone, not on its place or strand.
+    effects : np.ndarray, shape=(n_filters,), optional
+        Ablation effect of each filter, indexed by `Filter.index`.
+
+    Returns
+    -------
+    Matches
+        Rows by channel. Metrics:
+
+        - ``match_fraction``: filters with E <= .01, in [0, 1].
+        - ``match_null``: the same of their column permutations, mean.
+        - ``match_excess``, ``match_excess_low``, ``match_excess_high``: their difference with a 95 %
+          interval (Wilson intervals of both, combined by Newcombe 1998, method 10).
+        - ``match_score``: mean of ``clip((-1 - log10 E) / 3, 0, 1)`` over gated filters.
+        - ``target_fraction``: filters that hit a named target at E <= .1.
+        - ``coverage``: named families hit by any filter, of those named; 0 where none is named.
+        - ``distinct``: number of families (names where the family is unknown) among the best targets of
+          significant filters.
+        - ``used_match_fraction``: share of the summed ablation effect that significant filters carry; 0
+          without effects.
+        - ``filters_alive``, ``filters_gated``: counts.
+
+    Raises
+    ------
+    MotifError
+        Impossible targets (see `check_targets`), or numbers of filters and effects that do not agree.
+    """
+    check_targets(database, targets)
+    _check_numbers(filters, n_filters, permutations, effects)
+    screened = database.screened
+    ppms = [motif.ppm for motif in screened]
+    ordered = sorted(filters, key=lambda item: item.index)
+    shown = [item for item in ordered if item.alive and item.ppm.shape[1] > 0]
+    result = tomtom([item.ppm for item in shown], ppms)
+    e_values = result.p_value * len(screened)  # (n_shown, n_screened)
+    place = {item.index: row for row, item in enumerate(shown)}
+    rows = tuple(_row(item, place.get(item.index), result, screened, effects) for item in ordered)
+
+    size = max(n_filters, SMALLEST_LAYER)
+    gated = [item for item in shown if item.gated]
+    gated_e = e_values[[place[item.index] for item in gated]]
+    best_e = gated_e.min(axis=1) if gated else np.empty(0)
+    matched = sum(row.significant for row in rows)
+    null_hits = _null_hits(gated, ppms, permutations, seed)
+    null_trials = permutations * size
+    low, high = difference_interval(matched, size, null_hits, null_trials)
+    found = _targets_found(gated_e, screened, targets)  # (n_gated, n_families)
+    metrics = {
+        "match_fraction": matched / size,
+        "match_null": null_hits / null_trials,
+        "match_excess": matched / size - null_hits / null_trials,
+        "match_excess_low": low,
+        "match_excess_high": high,
+        "match_score": float(np.clip((-1.0 - np.log10(best_e)) / SCORED_DECADES, 0.0, 1.0).sum()) / size,
+        "target_fraction": float(found.any(axis=1).sum()) / size,
+        "coverage": float(found.any(axis=0).sum()) / len(targets) if targets else 0.0,
+        "distinct": float(len({row.family or row.target_name for row in rows if row.significant})),
+        "used_match_fraction": _used(rows),
+        "filters_alive": float(sum(item.alive for item in ordered)),
+        "filters_gated": float(len(gated)),
+    }
+    return Matches(metrics, rows)
+
+
+def _check_numbers(
+    filters: Sequence[Filter], n_filters: int, permutations: int, effects: np.ndarray | None
+) -> None:
+    if permutations < 1:
+        raise MotifError(f"permutations is {permutations}; expected at least 1.")
+    indices = [item.index for item in filters]
+    if len(set(indices)) != len(indices):
+        raise MotifError("two filters have the same index.")
+    if any(not 0 <= index < n_filters for index in indices):
+        raise MotifError(f"filters up to index {max(indices)} in a layer of n_filters = {n_filters}.")
+    if effects is not None and np.shape(effects) != (n_filters,):
+        raise MotifError(f"effects have shape {np.shape(effects)}; expected ({n_filters},).")
+
+
+def _row(
+    item: Filter,
+    place: int | None,
+    result: TomtomResult,
+    screened: Sequence[Motif],
+    effects: np.ndarray | None,
+) -> FilterMatch:
+    effect = float("nan") if effects is None else float(effects[item.index])
+    common = (item.sites, item.information, effect)
+    if place is None:
+        nothing = (None, None, None, 1.0, float(len(screened)), 0, 0, "+")
+        return FilterMatch(item.index, *nothing, item.gated, False, *common)
+    best = _best(result, place)
+    p_value = float(result.p_value[place, best])
+    e_value = p_value * len(screened)
+    target = screened[best]
+    return FilterMatch(
+        item.index,
+        target.id,
+        target.name,
+        target.family,
+        p_value,
+        e_value,
+        int(result.offset[place, best]),
+        int(result.overlap[place, best]),
+        str(result.strand[place, best]),
+        item.gated,
+        item.gated and e_value <= SIGNIFICANT_E,
+        *common,
+    )
+
+
+def _best(result: TomtomResult, query: int) -> int:
+    """Target of the lowest p-value; ties go to the higher score, then to the database's order."""
+    return int(np.lexsort((-result.score[query], result.p_value[query]))[0])
+
+
+def _null_hits(gated: Sequence[Filter], targets: Sequence[np.ndarray], permutations: int, seed: int) -> int:
+    """Number of column-permuted matrices, of `permutations` per filter, whose best target is significant."""
+    if not gated:
+        return 0
+    queries: list[np.ndarray] = []
+    for item in gated:
+        # Seeded by the matrix itself, the smaller of its two strands: order and strand change nothing.
+        ppm = min(item.ppm, reverse_complement(item.ppm), key=ppm_bytes)
+        digest = hashlib.sha256(ppm_bytes(ppm)).digest()
+        rng = np.random.default_rng([seed, int.from_bytes(digest[:8], "little")])
+        queries.extend(rng.permutation(ppm, axis=1) for _ in range(permutations))
+    best = tomtom(queries, targets).p_value.min(axis=1)
+    return int((best * len(targets) <= SIGNIFICANT_E).sum())
+
+
+def _targets_found(
+    e_values: np.ndarray, screened: Sequence[Motif], targets: Mapping[str, Sequence[str]]
+) -> np.ndarray:
+    """Whether each gated filter hits each named family, (n_gated, n_families)."""
+    column = {motif.id: index for index, motif in enumerate(screened)}
+    found = np.zeros((len(e_values), len(targets)), dtype=bool)
+    for family, identifiers in enumerate(targets.values()):
+        columns = [column[identifier] for identifier in identifiers]
+        found[:, family] = (e_values[:, columns] <= TARGET_E).any(axis=1)
+    return found
+
+
+def _used(rows: Sequence[FilterMatch]) -> float:
+    """Share of the ablation effect on significant filters; effects that are not finite count as none."""
+    effects = np.array([max(row.effect, 0.0) if np.isfinite(row.effect) else 0.0 for row in rows])
+    total = effects.sum()
+    if not total > 0:
+        return 0.0
+    return float(effects[[row.significant for row in rows]].sum() / total)

@@ -1,0 +1,231 @@
+"""Promiscuous targets: database motifs that column-permuted filters hit.
+
+Permuting a matrix's columns keeps its composition and information and destroys the motif, so a target
+that many permuted filters hit says nothing about the filter. Under Euclidean distance these are targets
+with flat inner columns, e.g. gapped motifs. Each database is screened once with the shipped filters of
+trained networks (`reference_filters`), and what it says is kept with digests of both.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tuner.errors import MotifError
+from tuner.motifs.meme import Motif, motifs_digest, read_meme
+from tuner.motifs.tomtom import tomtom
+
+PERMUTED_PPMS = 1500  # a rate of 1 % has a standard error of .26 %
+PROMISCUOUS_RATE = 0.01
+SCREEN_E_VALUE = 0.1
+_CHUNK = 250  # queries at a time: memory of the result stays below 20 MB
+
+
+@dataclass(frozen=True)
+class ScreenReport:
+    """What one screen of one database found.
+
+    Attributes
+    ----------
+    database : str
+        Name of the database.
+    n_motifs, n_references, n_permuted : int
+        Targets, reference filters, and permuted matrices made of them.
+    e_value : float
+        A permuted matrix hits a target at ``p * n_motifs <= e_value``.
+    seed : int
+        Of the permutations.
+    motifs_sha256, references_sha256 : str
+        Digests (identifiers and matrices at six decimals) of what was screened with what.
+    command : str
+        What makes this report again.
+    rates : Mapping of str to float
+        Fraction of permuted matrices that hit each target; targets never hit are left out.
+    """
+
+    database: str
+    n_motifs: int
+    n_references: int
+    n_permuted: int
+    e_value: float
+    seed: int
+    motifs_sha256: str
+    references_sha256: str
+    command: str
+    rates: Mapping[str, float]
+
+    def promiscuous(self, threshold: float = PROMISCUOUS_RATE) -> frozenset[str]:
+        """Identifiers of the targets hit by more than `threshold` of the permuted matrices."""
+        return frozenset(name for name, rate in self.rates.items() if rate > threshold)
+
+    def to_json(self) -> str:
+        """The report as indented JSON text."""
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+    def write(self, path: Path) -> None:
+        """Write the JSON text, whole or not at all; MotifError if the folder cannot be written."""
+        try:
+            _write_atomically(path, self.to_json())
+        except OSError as error:
+            raise MotifError(f"{path}: cannot be written ({error}).") from None
+
+
+def reference_filters() -> tuple[Motif, ...]:
+    """Matrices of first-layer filters of trained networks, shipped with the package.
+
+    Returns
+    -------
+    tuple of Motif
+        Made by ``benchmarks/reference_filters.py``.
+    """
+    with as_file(files("tuner.motifs") / "reference_filters.meme") as path:
+        return read_meme(path)
+
+
+def permuted(ppms: Sequence[np.ndarray], n: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Make `n` matrices by permuting the columns of `ppms`, each in turn.
+
+    Parameters
+    ----------
+    ppms : sequence of np.ndarray, shape=(4, width)
+        Matrices of any widths.
+    n : int
+        Number to make.
+    rng : np.random.Generator
+        Source of the permutations.
+
+    Returns
+    -------
+    list of np.ndarray, shape=(4, width)
+    """
+    return [rng.permutation(ppms[i % len(ppms)], axis=1) for i in range(n)]
+
+
+def screen(
+    motifs: Sequence[Motif],
+    references: Sequence[Motif],
+    *,
+    n: int = PERMUTED_PPMS,
+    threshold: float = 0.0,
+    e_value: float = SCREEN_E_VALUE,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Fraction of column-permuted reference matrices that hit each target.
+
+    Parameters
+    ----------
+    motifs : sequence of Motif
+        The database.
+    references : sequence of Motif
+        Filters of trained networks.
+    n : int
+        Number of permuted matrices.
+    threshold : float
+        Only rates above it are returned.
+    e_value : float
+        Hit at ``p * len(motifs) <= e_value``.
+    seed : int
+        Of the permutations.
+
+    Returns
+    -------
+    dict of str to float
+        Identifier to rate, highest rate first.
+    """
+    queries = permuted([motif.ppm for motif in references], n, np.random.default_rng(seed))
+    targets = [motif.ppm for motif in motifs]
+    hits = np.zeros(len(motifs), dtype=np.int64)
+    for start in range(0, n, _CHUNK):
+        p_values = tomtom(queries[start : start + _CHUNK], targets).p_value
+        hits += (p_values * len(motifs) <= e_value).sum(axis=0)
+    rates = {motif.id: float(hit) / n for motif, hit in zip(motifs, hits, strict=True) if hit > threshold * n}
+    return dict(sorted(rates.items(), key=lambda item: (-item[1], item[0])))
+
+
+def screen_motifs(
+    name: str,
+    motifs: Sequence[Motif],
+    *,
+    n: int = PERMUTED_PPMS,
+    e_value: float = SCREEN_E_VALUE,
+    seed: int = 0,
+) -> ScreenReport:
+    """Screen motifs with the shipped reference filters; parameters as in `screen`."""
+    references = reference_filters()
+    return ScreenReport(
+        database=name,
+        n_motifs=len(motifs),
+        n_references=len(references),
+        n_permuted=n,
+        e_value=e_value,
+        seed=seed,
+        motifs_sha256=motifs_digest(motifs),
+        references_sha256=motifs_digest(references),
+        command=f"tuner screen {name} --out {name}.json",
+        rates=screen(motifs, references, n=n, e_value=e_value, seed=seed),
+    )
+
+
+def promiscuous_targets(name: str, motifs: Sequence[Motif], *, cache: Path | None = None) -> frozenset[str]:
+    """Promiscuous targets of a database: from the shipped list, else the cache, else a new screen.
+
+    Parameters
+    ----------
+    name : str
+        Name of the database; JASPAR releases ship with a list.
+    motifs : sequence of Motif
+        Its motifs. A stored list of other matrices or other reference filters is not used.
+    cache : Path, optional
+        Folder that keeps new screens; one that cannot be written is passed over.
+
+    Returns
+    -------
+    frozenset of str
+        Identifiers.
+    """
+    key = (motifs_digest(motifs), motifs_digest(reference_filters()))
+    shipped = _stored(files("tuner.motifs") / "screens" / f"{name}.json", key)
+    if shipped is not None:
+        return shipped.promiscuous()
+    if cache is None:
+        return screen_motifs(name, motifs).promiscuous()
+    path = cache / "screens" / f"{key[0][:24]}-{key[1][:8]}.json"
+    kept = _stored(path, key)
+    if kept is not None:
+        return kept.promiscuous()
+    report = screen_motifs(name, motifs)
+    try:
+        _write_atomically(path, report.to_json())
+    except OSError:
+        pass  # a cache spares seconds; a read-only one must not stop a study
+    return report.promiscuous()
+
+
+def _stored(path: Any, key: tuple[str, str]) -> ScreenReport | None:
+    """The report in a file, if there is one of these motifs and these references."""
+    try:
+        report = ScreenReport(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+    return report if (report.motifs_sha256, report.references_sha256) == key else None
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(name).chmod(0o644)  # mkstemp makes it private; a shared cache is for all
+        Path(name).replace(path)
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,198 @@
+"""Motif comparison by Tomtom (Gupta et al. 2007, Genome Biology 8:R24) through memelite.
+
+memelite's kernel compiles for most of a minute the first time and numba decides where to keep the result
+when memelite is imported. memelite is therefore imported inside the functions that need it, after
+`prepare_kernel` or the command line has said where.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tuner.errors import MotifError
+from tuner.motifs.meme import COLUMN_SUM_TOLERANCE, check_ppm, column_information
+
+MINIMUM_INFORMATION = 2.0  # bits: one fixed base; a flatter query fits flat columns of anything
+MINIMUM_P = 1e-300
+MAXIMUM_WIDTH = 64  # of a query: the kernel's scratch grows with its cube, 0.8 GB at 64 columns
+# MEME's Tomtom draws its null from the columns of the targets. With fewer targets than this (memelite's
+# own limit) the p-value depends on which they are by orders of magnitude.
+FEW_TARGETS = 25
+
+
+class TomtomResult(NamedTuple):
+    """Best alignment of every query with every target; all arrays are (n_queries, n_targets).
+
+    Attributes
+    ----------
+    p_value : np.ndarray, float64
+        Probability of a score this good at any offset and strand, in [1e-300, 1].
+    score : np.ndarray, float64
+        Alignment score in Tomtom's integer units; higher is closer.
+    offset : np.ndarray, int64
+        Columns from the start of the target to the start of the query, in the target's orientation.
+    overlap : np.ndarray, int64
+        Number of aligned columns.
+    strand : np.ndarray, str
+        ``"+"`` or ``"-"``: orientation of the target.
+    """
+
+    p_value: np.ndarray
+    score: np.ndarray
+    offset: np.ndarray
+    overlap: np.ndarray
+    strand: np.ndarray
+
+
+def tomtom(queries: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> TomtomResult:
+    """Compare every query with every target, both strands, Euclidean distance, complete scores.
+
+    Parameters
+    ----------
+    queries, targets : sequence of np.ndarray, shape=(4, width)
+        Position probability matrices.
+
+    Returns
+    -------
+    TomtomResult
+        Queries of less than 2 bits in all (flat matrices) get p = 1 and score 0 with every target.
+
+    Raises
+    ------
+    MotifError
+        No target, or a matrix that is not finite, not non-negative, or whose columns do not sum to 1.
+
+    Notes
+    -----
+    Settings that agree with the C program Tomtom 5.4.1 (``-dist ed -min-overlap 1 -motif-pseudo 0``) to
+    0.05 in log10 p: target columns are not merged, medians use 10,000 bins. A list of fewer than 25
+    targets is padded with JASPAR2016 to estimate the null distribution; the padding's columns of the
+    result are dropped.
+    """
+    query_list = _check_all(queries, "query")
+    target_list = _check_all(targets, "target")
+    for index, query in enumerate(query_list):
+        if query.shape[1] > MAXIMUM_WIDTH:
+            raise MotifError(
+                f"query {index}: {query.shape[1]} columns; at most {MAXIMUM_WIDTH} can be compared."
+            )
+    if not target_list:
+        raise MotifError("no target motifs to compare with: the database is empty after screening.")
+    shape = (len(query_list), len(target_list))
+    result = TomtomResult(
+        np.ones(shape),
+        np.zeros(shape),
+        np.zeros(shape, np.int64),
+        np.zeros(shape, np.int64),
+        np.full(shape, "+"),
+    )
+    informative = [i for i, q in enumerate(query_list) if column_information(q).sum() >= MINIMUM_INFORMATION]
+    if not informative:
+        return result
+    raw = _run([query_list[i] for i in informative], _with_background(target_list))
+    p, score, offset, overlap, strand = raw[:, :, : shape[1]]
+    result.p_value[informative] = np.clip(p, MINIMUM_P, 1.0)
+    result.score[informative] = score
+    result.offset[informative] = offset.astype(np.int64)
+    result.overlap[informative] = overlap.astype(np.int64)
+    result.strand[informative] = np.where(strand > 0, "-", "+")
+    return result
+
+
+def _check_all(ppms: Sequence[np.ndarray], kind: str) -> list[np.ndarray]:
+    """Validate many matrices at once; on any fault, the first faulty one is named."""
+    arrays = [np.asarray(ppm, dtype=np.float64) for ppm in ppms]
+    if not arrays:
+        return arrays
+    if all(a.ndim == 2 and a.shape[0] == 4 and a.shape[1] > 0 for a in arrays):
+        joined = np.concatenate(arrays, axis=1)
+        sums = joined.sum(axis=0)
+        if bool(
+            np.isfinite(joined).all()
+            and (joined >= 0).all()
+            and (abs(sums - 1) <= COLUMN_SUM_TOLERANCE).all()
+        ):
+            return arrays
+    return [check_ppm(ppm, f"{kind} {index}") for index, ppm in enumerate(ppms)]
+
+
+def _with_background(targets: list[np.ndarray]) -> list[np.ndarray]:
+    if len(targets) >= FEW_TARGETS:
+        return targets
+    from tuner.motifs.jaspar import jaspar_motifs  # a file of few motifs is rare; JASPAR takes 0.3 s to read
+
+    return targets + [motif.ppm for motif in jaspar_motifs("JASPAR2016")]
+
+
+def _run(queries: list[np.ndarray], targets: list[np.ndarray]) -> np.ndarray:
+    """Raw memelite result, shape (5, n_queries, n_targets)."""
+    from memelite import tomtom as memelite_tomtom
+
+    result: np.ndarray = memelite_tomtom(queries, targets, n_target_bins=None, n_median_bins=10_000, n_jobs=1)
+    return result
+
+
+def prepare_kernel(cache_dir: Path) -> Path:
+    """Compile the comparison kernel once per machine and keep it in `cache_dir`.
+
+    Parameters
+    ----------
+    cache_dir : Path
+        Folder for numba's cache, made if missing. If it cannot be written (a read-only home), a folder
+        under the system's temporary folder that belongs to this user serves instead.
+
+    Returns
+    -------
+    Path
+        The folder used.
+
+    Notes
+    -----
+    Takes most of a minute on a machine's first call, under a second later. Processes that start together
+    wait for one to compile. Call it before anything else imports memelite; numba reads the folder then.
+    """
+    import numba
+    from filelock import FileLock
+
+    folder = _writable(cache_dir)
+    settings: Any = numba.config
+    settings.CACHE_DIR = str(folder)
+    ramp = np.full((4, 6), 0.05)
+    ramp[np.arange(6) % 4, np.arange(6)] = 0.85
+    with FileLock(folder / "compile.lock"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numba warns on clock skew of shared file systems
+        _run([ramp], [np.roll(ramp, shift, axis=0) for shift in range(FEW_TARGETS)])
+    return folder
+
+
+def _writable(folder: Path) -> Path:
+    """`folder`, or a private temporary one if nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError:
+        pass
+    # numba unpickles what it finds there, so a folder that others could have made is not used.
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    shared = Path(tempfile.gettempdir()) / f"tuner-numba-{user}"
+    try:
+        shared.mkdir(mode=0o700, exist_ok=True)
+        status = shared.lstat()
+        if (
+            shared.is_dir()
+            and not shared.is_symlink()
+            and status.st_uid == user
+            and not status.st_mode & 0o022
+        ):
+            return shared
+    except OSError:
+        pass
+    return Path(tempfile.mkdtemp(prefix="tuner-numba-"))
