@@ -1,0 +1,1 @@
+"""Networks, their training, their scores, and the baselines beside them."""

@@ -1,0 +1,360 @@
+"""The table of architectures, and `build_model`, which turns hyperparameters into a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+import torch
+
+from tuner.errors import ModelError, unknown
+from tuner.models.activations import ACTIVATIONS
+from tuner.models.hyperparameters import HYPERPARAMETERS, Value, check
+from tuner.models.initializers import INITIALIZERS
+from tuner.models.network import Network
+from tuner.models.plan import GLOBAL_POOLS, Dense, Plan, Stage
+
+KOO = "Koo & Ploenzke 2021"
+DENSE_DROPOUT = 0.5
+"""Dropout rate of dense layers where a row has none of its own; that of Koo & Ploenzke 2021."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A row of the table of architectures.
+
+    Parameters
+    ----------
+    build : callable
+        Complete settings -> Plan.
+    defaults : mapping
+        Every hyperparameter this architecture has, with its published value.
+    length, tasks : int
+        Published length of the sequences and number of tasks.
+    parameters : int
+        Trainable parameters at that length and number of tasks.
+    source : str
+        Where it was published.
+    """
+
+    build: Callable[[Mapping[str, Value]], Plan]
+    defaults: Mapping[str, Value]
+    length: int
+    tasks: int
+    parameters: int
+    source: str
+
+
+def adapt(plan: Plan, settings: Mapping[str, Any]) -> Plan:
+    """Apply the hyperparameters that all architectures have to a published plan.
+
+    Parameters
+    ----------
+    plan : Plan
+        As published.
+    settings : mapping
+        A value for each of them.
+
+    Returns
+    -------
+    Plan
+    """
+    first = replace(
+        plan.stages[0],
+        filters=settings["filters"],
+        kernel_size=settings["kernel_size"],
+        dropout=settings["dropout_first"],
+        pool=settings["pool_first"],
+    )
+    deeper = tuple(
+        replace(
+            stage,
+            filters=max(1, round(stage.filters * settings["width"])),
+            dropout=min(stage.dropout * settings["dropout_scale"], 0.95),
+        )
+        for stage in plan.stages[1:]
+    )
+    units, rate = settings["dense_units"], settings["dropout_dense"]
+    base = plan.dense or (Dense(1),)
+    dense = tuple(
+        Dense(
+            max(1, round(units * block.units / base[0].units)),
+            rate * block.dropout / base[0].dropout if base[0].dropout else rate,
+        )
+        for block in base
+    )
+    same_name = (
+        "activation activation_scale initializer initializer_sigma deep_sigma batch_norm_first batch_norm "
+        "residual_blocks dilated global_pool l2_first"
+    )
+    return replace(
+        plan,
+        stages=(first, *deeper),
+        dense=dense if units else (),
+        **{name: settings[name] for name in same_name.split()},
+    )
+
+
+def published_values(plan: Plan) -> dict[str, Value]:
+    """Read from a plan the hyperparameters that leave it as it is."""
+    first = plan.stages[0]
+    return {
+        "activation": plan.activation,
+        "activation_scale": plan.activation_scale,
+        "filters": first.filters,
+        "kernel_size": first.kernel_size,
+        "initializer": plan.initializer,
+        "initializer_sigma": plan.initializer_sigma,
+        "batch_norm_first": plan.batch_norm_first,
+        "batch_norm": plan.batch_norm,
+        "dropout_first": first.dropout,
+        "dropout_scale": 1.0,
+        "dropout_dense": plan.dense[0].dropout if plan.dense else DENSE_DROPOUT,
+        "pool_first": first.pool,
+        "residual_blocks": plan.residual_blocks,
+        "dilated": plan.dilated,
+        "width": 1.0,
+        "global_pool": plan.global_pool,
+        "dense_units": plan.dense[0].units if plan.dense else 0,
+        "l2_first": plan.l2_first,
+        "deep_sigma": plan.deep_sigma,
+    }
+
+
+def _published(plan: Plan, length: int, tasks: int, parameters: int, source: str) -> Architecture:
+    defaults = MappingProxyType(published_values(plan))
+    return Architecture(lambda s: adapt(plan, s), defaults, length, tasks, parameters, source)
+
+
+def _family_plan(n_blocks: int, kernel_size_deep: int, pool_size: int) -> Plan:
+    first = Stage(32, 19, "same", dropout=0.1, pool=4)
+    # Widths and rates grow with depth as in Koo & Ploenzke's cnn_deep.
+    deeper = tuple(
+        Stage(filters, kernel_size_deep, "same", dropout=rate, pool=pool_size)
+        for filters, rate in ((48, 0.2), (64, 0.3), (96, 0.4))
+    )
+    stages = (first, *deeper[: n_blocks - 1])
+    return Plan(stages, (Dense(96, DENSE_DROPOUT),), bias=True, global_pool="max_average")
+
+
+def _family(settings: Mapping[str, Any]) -> Plan:
+    keys = ("n_blocks", "kernel_size_deep", "pool_size")
+    return adapt(_family_plan(*(settings[key] for key in keys)), settings)
+
+
+_FAMILY_DEFAULTS: Mapping[str, Value] = MappingProxyType(
+    {**published_values(_family_plan(3, 7, 4)), "n_blocks": 3, "kernel_size_deep": 7, "pool_size": 4}
+)
+
+_CNN_2 = Plan(
+    (
+        Stage(32, 19, "same", dropout=0.1, pool=2, pool_rest=True),
+        Stage(124, 5, "same", dropout=0.2, pool=50, pool_rest=True),
+    ),
+    (Dense(512, 0.5),),
+)
+_CNN_50 = replace(_CNN_2, stages=(replace(_CNN_2.stages[0], pool=50), replace(_CNN_2.stages[1], pool=2)))
+_CNN_DEEP = Plan(
+    (
+        Stage(32, 19, "same", dropout=0.1),
+        Stage(48, 7, "same", dropout=0.2, pool=4),
+        Stage(96, 7, dropout=0.3, pool=4),
+        Stage(128, 3, dropout=0.4, pool=3),
+    ),
+    (Dense(512, 0.5),),
+)
+_CNN_DIST = Plan(
+    (
+        Stage(24, 19, "same", dropout=0.1),
+        Stage(32, 7, "same", dropout=0.2, pool=4),
+        Stage(48, 7, dropout=0.3, pool=4),
+        Stage(64, 3, dropout=0.4, pool=3, pool_rest=True),
+    ),
+    (Dense(96, 0.5),),
+)
+_CNN_LOCAL = Plan(
+    (Stage(24, 19, "same", dropout=0.1, pool=50), Stage(48, 3, "same", dropout=0.2, pool=2)),
+    (Dense(96, 0.5),),
+)
+_BASSET = Plan(
+    (
+        Stage(300, 19, "same", dropout=0.2, pool=3),
+        Stage(200, 11, dropout=0.2, pool=4),
+        Stage(200, 7, dropout=0.2, pool=4),
+    ),
+    (Dense(1000, 0.5), Dense(1000, 0.5)),
+)
+_RESIDUALBIND = Plan(
+    (
+        Stage(24, 19, "same", dropout=0.1, pool=10),
+        Stage(48, 7, "same", dropout=0.3, pool=5),
+        Stage(64, 3, dropout=0.4, pool=4),
+    ),
+    (Dense(96, 0.5),),
+    residual_blocks=1,
+)
+# The published penalty is 0.1 * sum(w^2) on the first layer beside 1e-6 elsewhere.
+_LOG = {"activation": "log_relu", "l2_first": 0.1 / 1e-6}
+
+
+def _plain(*stages: Stage, dense: tuple[Dense, ...] = (), pool_before_dropout: bool = False) -> Plan:
+    """ReLU, biases and no batch norm, as networks outside Koo & Ploenzke have it."""
+    return Plan(
+        stages,
+        dense,
+        activation="relu",
+        batch_norm_first=False,
+        batch_norm=False,
+        bias=True,
+        global_pool="max",
+        pool_before_dropout=pool_before_dropout,
+    )
+
+
+_HW4 = _plain(Stage(16, 5), dense=(Dense(32),))
+_HW4_INTERACTION = _plain(Stage(24, 5), Stage(24, 5), dense=(Dense(32),))
+_DEEPDIFE = replace(
+    _plain(
+        Stage(64, 12, dropout=0.25, pool=6),
+        Stage(64, 6, "same", dropout=0.25, stride=6),
+        Stage(32, 6, "same", dropout=0.25, stride=6),
+        dense=(Dense(256, 0.25), Dense(128, 0.0)),
+        pool_before_dropout=True,
+    ),
+    global_pool="flatten",
+)
+_FOXO1_DEEPER = (Stage(32, 6), Stage(16, 3), Stage(8, 2))
+
+
+def _foxo1(n_blocks: int) -> Plan:
+    stages = (Stage(64, 12), *_FOXO1_DEEPER[: n_blocks - 1])
+    pooled = tuple(replace(stage, pool=2, dropout=0.2) for stage in stages[:-1])
+    return _plain(*pooled, stages[-1], pool_before_dropout=True)
+
+
+_SIGTFB = replace(
+    _plain(Stage(64, 24), dense=(Dense(32),)), initializer="normal", initializer_sigma=1.0, deep_sigma=0.01
+)
+
+_HOMEWORK = "DeepBind-style exercise on planted motifs"
+_FOXO1_SOURCE = "FOXO1 exercise on planted motifs"
+
+ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
+    {
+        "residualbind": _published(_RESIDUALBIND, 400, 1, 31_665, KOO),
+        "cnn_deep": _published(_CNN_DEEP, 200, 12, 286_700, KOO),
+        "cnn_deep_log": _published(replace(_CNN_DEEP, **_LOG), 200, 12, 286_700, KOO),  # type: ignore[arg-type]
+        "cnn_2": _published(_CNN_2, 200, 12, 156_740, KOO),
+        "cnn_50": _published(_CNN_50, 200, 12, 156_740, KOO),
+        "cnn_dist": _published(_CNN_DIST, 200, 1, 46_225, KOO),
+        "cnn_dist_log": _published(replace(_CNN_DIST, **_LOG), 200, 1, 46_225, KOO),  # type: ignore[arg-type]
+        "cnn_local": _published(_CNN_LOCAL, 200, 1, 14_929, KOO),
+        "basset": _published(_BASSET, 600, 164, 4_132_364, f"Kelley et al. 2016, as in {KOO}"),
+        "hw4": _published(_HW4, 101, 1, 913, _HOMEWORK),
+        "hw4_interaction": _published(_HW4_INTERACTION, 101, 1, 4_241, _HOMEWORK),
+        "deepdife": _published(_DEEPDIFE, 600, 1, 97_953, "DeepDifE"),
+        "foxo1_v1": _published(_plain(Stage(64, 6)), 100, 1, 1_665, _FOXO1_SOURCE),
+        "foxo1_v2": _published(_foxo1(1), 100, 1, 3_201, _FOXO1_SOURCE),
+        "foxo1_v3": _published(_foxo1(2), 100, 1, 15_489, _FOXO1_SOURCE),
+        "foxo1_v4": _published(_foxo1(3), 100, 1, 17_025, _FOXO1_SOURCE),
+        "foxo1_v5": _published(_foxo1(4), 100, 1, 17_281, _FOXO1_SOURCE),
+        "sigtfb": _published(_SIGTFB, 101, 14, 8_750, "SigTFB stage 1, BMC Genomics 2024"),
+        "cnn": Architecture(_family, _FAMILY_DEFAULTS, 400, 1, 0, "parametric family of this package"),
+    }
+)
+"""Name -> architecture."""
+
+
+def complete(hyperparameters: Mapping[str, Value]) -> dict[str, Value]:
+    """Check hyperparameters and fill the missing ones with the architecture's own values.
+
+    Parameters
+    ----------
+    hyperparameters : mapping
+        "architecture" and any others of :data:`HYPERPARAMETERS`. One that another architecture has and
+        this one lacks is left out, so that a search space may share it.
+
+    Returns
+    -------
+    dict
+        "architecture" and a value for each hyperparameter it has.
+
+    Raises
+    ------
+    ModelError
+        If a name is unknown, or a value has the wrong type or range.
+    """
+    name = hyperparameters.get("architecture")
+    if name is None:
+        raise ModelError(f"no architecture given. Set architecture to one of: {', '.join(ARCHITECTURES)}.")
+    row = ARCHITECTURES.get(str(name))
+    if row is None:
+        raise ModelError(unknown("architecture", name, ARCHITECTURES))
+    settings: dict[str, Value] = {"architecture": str(name), **row.defaults}
+    for key, value in hyperparameters.items():
+        check(key, value)
+        if key in settings:
+            settings[key] = value
+    tables = (("activation", ACTIVATIONS), ("initializer", INITIALIZERS), ("global_pool", GLOBAL_POOLS))
+    for key, table in tables:
+        if settings[key] not in table:
+            raise ModelError(unknown(key, settings[key], table))
+    return settings
+
+
+def build_model(
+    hyperparameters: Mapping[str, Value], *, n_tasks: int, length: int, seed: int, device: str = "cpu"
+) -> Network:
+    """Build a network with fresh weights.
+
+    Parameters
+    ----------
+    hyperparameters : mapping
+        As for :func:`complete`.
+    n_tasks : int
+        Logits a sequence.
+    length : int
+        Length of the sequences in bp.
+    seed : int
+        Of the initial weights; the same seed gives the same weights. The global random state stays as it is.
+    device : str
+        Where the weights go; they are drawn on the CPU, so they are the same everywhere.
+
+    Returns
+    -------
+    Network
+        Maps (n, 4, length) float32 one-hot to (n, n_tasks) float32 logits.
+
+    Raises
+    ------
+    ModelError
+        If a hyperparameter is unknown, or no such network exists for this length.
+    """
+    for what, number in (("n_tasks", n_tasks), ("length", length)):
+        if number < 1:
+            raise ModelError(f"{what} is {number}; must be at least 1.")
+    settings = complete(hyperparameters)
+    plan = ARCHITECTURES[str(settings["architecture"])].build(settings)
+    # torch draws weights while it builds; keep those draws out of the caller's random state.
+    with torch.random.fork_rng(devices=[]):
+        network = Network(plan, n_tasks=n_tasks, length=length)
+    network.initialize(torch.Generator().manual_seed(seed))
+    return network.to(device)
+
+
+def count_parameters(network: Network) -> int:
+    """Trainable parameters; running statistics of batch norm do not count."""
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)
+
+
+__all__ = [
+    "ARCHITECTURES",
+    "HYPERPARAMETERS",
+    "Architecture",
+    "Value",
+    "build_model",
+    "complete",
+    "count_parameters",
+]
