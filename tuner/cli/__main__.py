@@ -1,0 +1,5 @@
+"""`python -m tuner.cli`, which is how a run starts its workers."""
+
+from tuner.cli.app import main
+
+main()

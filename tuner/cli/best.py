@@ -1,0 +1,171 @@
+"""`tuner best`: leaderboard, confirmed candidates, primary trial, baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tuner.cli import context, options
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from tuner.search.results import Confirmed, Row, Verdict
+    from tuner.search.storage import FencedStorage
+
+EXAMPLE = "Example: tuner best --study zbed2 --json"
+
+
+def command(
+    study: options.SomeStudy = None,
+    preset: options.SomePreset = None,
+    name: options.Name = None,
+    storage: options.Storage = None,
+    top: Annotated[int, typer.Option(min=1, help="Trials shown.")] = 10,
+    as_json: options.Json = False,
+) -> None:
+    """Show what a study has found; nothing here has seen the test split."""
+    opened = context.open_existing(storage)
+    found = context.stored_name(opened, study, preset, name)
+    objectives = objective_names(opened, found)
+    if as_json:
+        context.emit(as_document(opened, found, objectives))
+    else:
+        print_best(opened, found, objectives, top=top)
+
+
+def objective_names(storage: FencedStorage, name: str) -> list[str]:
+    """The objectives of a stored study, in order."""
+    import optuna
+
+    return list(optuna.load_study(study_name=name, storage=storage).metric_names or [])
+
+
+def as_document(storage: FencedStorage, name: str, objectives: Sequence[str]) -> dict[str, Any]:
+    """Everything `best` knows, for machines."""
+    from tuner.search.examination import openings
+    from tuner.search.objective import OBJECTIVES
+
+    rows, candidates, verdict, controls = collect(storage, name, objectives)
+    return {
+        "study": name,
+        "objectives": [{"name": o, "direction": OBJECTIVES[o].direction} for o in objectives],
+        "trials": [r._asdict() for r in rows],
+        "confirmation": [
+            {"trial": c.candidate, "runs": len(c.runs), "collapsed": c.collapsed,
+             "metrics": {o: {"mean": c.mean[o], "low": c.low[o], "high": c.high[o]} for o in c.mean}}
+            for c in candidates
+        ],
+        "primary": verdict._asdict() if verdict else None,
+        "controls": controls,
+        "test_openings": openings(storage, name),
+    }  # fmt: skip
+
+
+def collect(
+    storage: FencedStorage, name: str, objectives: Sequence[str]
+) -> tuple[list[Row], list[Confirmed], Verdict | None, dict[str, list[float]]]:
+    """Read leaderboard, confirmation, verdict and controls (name -> validation AUROCs) from the storage."""
+    import optuna
+    from optuna.trial import TrialState
+
+    from tuner.search.examination import stage_trials
+    from tuner.search.results import confirmed, declare, leaderboard
+    from tuner.search.stages import CONFIRMATION, CONTROLS
+
+    rows = leaderboard(optuna.load_study(study_name=name, storage=storage), objectives)
+    candidates = confirmed(stage_trials(storage, name + CONFIRMATION))
+    controls: dict[str, list[float]] = {}
+    for trial in stage_trials(storage, name + CONTROLS):
+        if trial.state == TrialState.COMPLETE:
+            controls.setdefault(str(trial.params["control"]), []).append(trial.values[0])
+    return rows, candidates, declare(candidates, objectives[0]), controls
+
+
+def print_best(storage: FencedStorage, name: str, objectives: Sequence[str], top: int = 10) -> None:
+    """Print the leaderboard and what the confirmation declares."""
+    rows, candidates, verdict, controls = collect(storage, name, objectives)
+    console = context.console()
+    console.print()
+    console.print(_leaderboard(name, rows, objectives, top))
+    pruned = [r for r in rows if r.state == "PRUNED"]
+    failed = [r for r in rows if r.state == "FAIL"]
+    for label, group in (("pruned", pruned), ("failed for good", failed)):
+        if group:
+            console.print(f"{len(group)} {label}: " + "; ".join(f"trial {r.number} ({r.reason})" for r in group[:4]))
+    if candidates:
+        console.print()
+        console.print(_confirmation(candidates, objectives, verdict))
+        console.print(_words(verdict, objectives[0], candidates))
+    if controls:
+        console.print()
+        console.print(_controls(controls))
+
+
+def _leaderboard(name: str, rows: Sequence[Row], objectives: Sequence[str], top: int) -> Table:
+    from rich.table import Table
+
+    complete = [r for r in rows if r.values]
+    table = Table(
+        title=f"{name}: best {min(top, len(complete))} of {len(rows)} trials by validation {objectives[0]}"
+        " (one seed each: optimistic)",
+        title_justify="left", title_style="bold",
+    )  # fmt: skip
+    extra = [o for o in ("average_precision", "target_fraction", "parameters") if o not in objectives]
+    for column in ("trial", *objectives, *extra, "architecture", "activation", "front"):
+        table.add_column(column, justify="left" if column in ("architecture", "activation") else "right")
+    for r in complete[:top]:
+        table.add_row(
+            str(r.number), *(f"{r.values[o]:.4f}" for o in objectives),
+            *(f"{r.watched[o]:,.0f}" if o == "parameters" else f"{r.watched[o]:.3f}" for o in extra),
+            str(r.params.get("architecture", "")), str(r.params.get("activation", "")), "*" if r.pareto else "",
+        )  # fmt: skip
+    return table
+
+
+def _confirmation(candidates: Sequence[Confirmed], objectives: Sequence[str], verdict: Verdict | None) -> Table:
+    from rich.table import Table
+
+    table = Table(
+        title="confirmation: mean over retrained models with 95 % interval, validation",
+        title_justify="left", title_style="bold",
+    )  # fmt: skip
+    for column in ("trial", "runs", *objectives, ""):
+        table.add_column(column, justify="right")
+    ranked = sorted((c for c in candidates if c.runs), key=lambda c: -c.mean[objectives[0]])
+    for c in ranked:
+        cells = [f"{c.mean[o]:.4f} ({c.low[o]:.3f} to {c.high[o]:.3f})" for o in objectives]
+        mark = "primary" if verdict and verdict.primary == c.candidate else ""
+        runs = str(len(c.runs)) + (f" + {c.collapsed} collapsed" if c.collapsed else "")
+        table.add_row(str(c.candidate), runs, *cells, mark)
+    return table
+
+
+def _words(verdict: Verdict | None, objective: str, candidates: Sequence[Confirmed]) -> str:
+    if verdict is None:
+        return "No candidate could be retrained; there is no primary trial."
+    if verdict.runner_up is None:
+        return f"Primary trial: {verdict.primary}, the only candidate."
+    if verdict.distinguishable:
+        return (
+            f"Primary trial: {verdict.primary}, {verdict.lead:.4f} {objective} ahead of trial {verdict.runner_up} "
+            f"(paired standard error {verdict.standard_error:.4f})."
+        )
+    error = f"{verdict.standard_error:.4f}" if verdict.standard_error != float("inf") else "unknown: one run each"
+    return (
+        f"Primary trial: {verdict.primary}, not distinguishable from trial {verdict.runner_up}: "
+        f"lead {verdict.lead:.4f} {objective}, paired standard error {error}."
+    )
+
+
+def _controls(controls: dict[str, list[float]]) -> Table:
+    from rich.table import Table
+
+    table = Table(title="controls: validation AUROC", title_justify="left", title_style="bold")
+    table.add_column("control")
+    table.add_column("AUROC", justify="right")
+    for name, values in sorted(controls.items(), key=lambda item: -max(item[1])):
+        table.add_row(name, ", ".join(f"{v:.4f}" for v in values))
+    return table

@@ -1,0 +1,87 @@
+"""`tuner evaluate`: open the test split, once it has been decided what for."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tuner.cli import context, options
+
+if TYPE_CHECKING:
+    from tuner.search.examination import Examination
+
+EXAMPLE = "Example: tuner evaluate --study zbed2"
+
+
+def command(
+    study: options.SomeStudy = None,
+    trial: Annotated[int | None, typer.Option(min=0, help="Trial number [the primary trial].")] = None,
+    preset: options.SomePreset = None,
+    name: options.Name = None,
+    storage: options.Storage = None,
+    artifacts: options.Artifacts = None,
+    device: options.Device = "auto",
+    as_json: options.Json = False,
+) -> None:
+    """Score a trial's models and the baselines on the test split; the opening is recorded in the study."""
+    from tuner.cli.best import collect, objective_names
+    from tuner.cli.stored import stored_plan
+    from tuner.data.registry import load_dataset
+    from tuner.errors import StudyError
+    from tuner.models.training import resolve_device
+    from tuner.search.examination import examine
+
+    opened = context.open_existing(storage)
+    found = context.stored_name(opened, study, preset, name)
+    if trial is None:
+        objectives = objective_names(opened, found)
+        _, _, verdict, _ = collect(opened, found, objectives)
+        if verdict is None:
+            raise StudyError(f"{found} has no primary trial yet; run tuner confirm, or name one with --trial.")
+        trial = verdict.primary
+    plan, stored_identity = stored_plan(opened, found)
+    dataset = load_dataset(plan.data_spec, data_dir=context.data_dir(), cache=context.cache_dir())
+    if dataset.fingerprint != stored_identity["data set"]["fingerprint"]:
+        raise StudyError(f"{found}: the data set has changed since the study was made; its test split is another one.")
+    result = examine(
+        opened, context.open_artifacts(artifacts), dataset, found, trial, device=str(resolve_device(device)),
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+    )  # fmt: skip
+    if as_json:
+        context.emit({"study": found, **result._asdict()})
+    else:
+        print_examination(found, result)
+
+
+def print_examination(name: str, result: Examination) -> None:
+    """Print the test results in words and one table."""
+    from rich.table import Table
+
+    console = context.console()
+    kind = "confirmation models" if result.models > 1 else "model"
+    mean, low, high = result.auroc
+    console.print(f"\n{name} trial {result.trial}, {result.models} {kind}, test split")
+    console.print(f"  AUROC               {mean:.4f} (95 % {low:.3f} to {high:.3f})   per model "
+                  + " ".join(f"{v:.3f}" for v in result.per_model))  # fmt: skip
+    console.print("  average precision   {:.4f} (95 % {:.3f} to {:.3f})".format(*result.average_precision))
+    if result.models > 1:
+        console.print(f"  AUROC of the models' mean prediction   {result.ensemble:.4f}")
+    if result.matched is not None:
+        console.print(
+            f"  AUROC on the GC x CpG-matched part   {result.matched:.4f} ({result.matched_sequences} sequences)"
+        )
+    if result.baselines:
+        table = Table(title="baselines on the same sequences", title_justify="left", title_style="bold")
+        for column in ("baseline", "AUROC", "matched part", "models' lead (paired 95 %)", ""):
+            table.add_column(column, justify="left" if column == "baseline" else "right")
+        for label, b in sorted(result.baselines.items(), key=lambda item: -item[1]["auroc"]):
+            words = "ahead" if b["low"] > 0 else "behind" if b["high"] < 0 else "not distinguishable"
+            matched = f"{b['matched']:.4f}" if "matched" in b else ""
+            table.add_row(
+                label, f"{b['auroc']:.4f}", matched, f"{b['lead']:+.4f} ({b['low']:+.3f} to {b['high']:+.3f})", words
+            )
+        console.print(table)
+    times = "first opening" if result.openings == 1 else f"opening {result.openings}"
+    console.print(f"This was the {times} of the study's test split; it is recorded in the study.")

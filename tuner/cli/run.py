@@ -1,0 +1,138 @@
+"""`tuner run`: the whole study on this machine, from search to leaderboard."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tuner.cli import context, options
+
+if TYPE_CHECKING:
+    from tuner.search.bench import Bench
+
+EXAMPLE = "Example: tuner run --study zbed2 --preset fast --workers 2"
+
+
+def command(
+    study: options.Study,
+    preset: options.Preset = "standard",
+    trials: options.Trials = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes, one CPU thread each [one a core].")
+    ] = None,
+    seed: options.Seed = 0,
+    name: options.Name = None,
+    sampler: options.Sampler = None,
+    device: options.Device = "auto",
+    storage: options.Storage = None,
+    artifacts: options.Artifacts = None,
+    confirm: options.Confirm = True,
+    time_limit: Annotated[
+        str | None, typer.Option(help="Stop after this long, e.g. 90s, 30m, 2h; the rest can be resumed.")
+    ] = None,
+) -> None:
+    """Run, or resume, a study; by default one worker a CPU core."""
+    from tuner.cli.best import print_best
+    from tuner.cli.progress import Progress
+    from tuner.motifs.tomtom import prepare_kernel
+    from tuner.search.bench import load_bench
+    from tuner.search.artifacts import Artifacts
+    from tuner.search.stages import Search
+    from tuner.search.storage import open_storage
+    from tuner.search.supervisor import Supervisor
+
+    limit = seconds(time_limit) if time_limit else None
+    plan = context.plan_for(study, preset=preset, seed=seed, name=name, trials=trials, sampler=check_sampler(sampler))
+    count = workers or min(plan.trials, len(os.sched_getaffinity(0)))
+    bench = load_bench(plan, data_dir=context.data_dir(), cache=context.cache_dir(), device=device)
+    url = context.storage_url(storage)
+    opened = open_storage(url)
+    folder = context.artifacts_folder(artifacts)
+    Artifacts(folder)  # an unwritable folder is known before the first epoch
+    Search(plan, bench.identity).prepare(opened)
+    describe(bench, count, url)
+    threading.Thread(target=prepare_kernel, args=(context.cache_dir() / "numba",), daemon=True).start()
+
+    command_line = [
+        sys.executable, "-m", "tuner.cli", "worker", "--study", study, "--preset", preset, "--seed", str(seed),
+        "--name", plan.name, "--trials", str(plan.trials), "--sampler", plan.sampler, "--device", device,
+        "--storage", url, "--artifacts", str(folder), "--ahead", str(count), "--worker-name", "worker-{i}",
+        "--confirm" if confirm else "--no-confirm",
+    ]  # fmt: skip
+    if limit:
+        command_line += ["--deadline", str(time.time() + limit)]
+    supervisor = Supervisor(command_line, count, os.environ, folder.parent / "logs" / plan.name)
+    with Progress(opened, plan, count) as progress:
+        supervisor.run(progress.poll)
+    print_best(opened, plan.name, plan.study.objectives)
+    suggest_next(plan.name, storage, finished=progress.finished)
+
+
+def describe(bench: Bench, workers: int, url: str) -> None:
+    """Say what will be searched, on what, before it costs anything."""
+    plan, data = bench.plan, bench.dataset.describe()
+    sizes = ", ".join(f"{k} {v['sequences']} ({v['positives']} positive)" for k, v in data["splits"].items())
+    context.note(f"data     {bench.dataset.source}: {sizes}")
+    for warning in data.get("warnings", []):
+        context.note(f"warning  {warning}")
+    context.note(
+        f"search   {plan.name}: {plan.trials} trials, {plan.sampler}, maximum {plan.recipe.epochs} epochs, "
+        f"{' and '.join(plan.study.objectives)} on validation; {workers} worker{'s' * (workers > 1)} on {bench.device}"
+    )
+    context.note(f"motifs   {bench.database.name}, {len(bench.database.screened)} screened targets")
+    context.note(f"storage  {re.sub(r':[^:@/]+@', ':***@', url)}")
+
+
+def suggest_next(name: str, storage: str | None, *, finished: bool) -> None:
+    """Print the commands a user would type next."""
+    where = f" --storage {storage}" if storage else ""
+    if not finished:
+        context.note("\nstopped before the end; the same command goes on from here.")
+    context.note(f"\nnext:  tuner best --name {name}{where}\n       tuner evaluate --name {name}{where}")
+    context.note(f"       tuner dashboard{where}")
+
+
+def seconds(text: str) -> float:
+    """Parse a duration such as 90s, 30m, 2h.
+
+    Raises
+    ------
+    UsageError
+        Not a duration.
+    """
+    from tuner.errors import UsageError
+
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
+    if not found or float(found[1]) <= 0:
+        raise UsageError(f"--time-limit {text!r} is no duration; write 90s, 30m or 2h.")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def check_sampler(sampler: str | None) -> Any:
+    """Check --sampler against the known names.
+
+    Raises
+    ------
+    UsageError
+        Unknown sampler.
+    """
+    from typing import get_args
+
+    from tuner.errors import UsageError, unknown
+    from tuner.search.study import Sampler
+
+    if sampler is not None and sampler not in get_args(Sampler):
+        raise UsageError(unknown("sampler", sampler, get_args(Sampler)))
+    return sampler
+
+
+def checkpoints(artifacts: Path | None) -> Path:
+    """Folder of the checkpoints that belong to these artifacts."""
+    return context.checkpoints_folder(context.artifacts_folder(artifacts))

@@ -1,0 +1,59 @@
+"""`tuner worker`: one process that claims slots until none is left."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from tuner.cli import context, options
+
+EXAMPLE = "Example: tuner worker --study zbed2 --storage postgresql://user@host/tuner"
+
+
+def command(
+    study: options.Study,
+    preset: options.Preset = "standard",
+    trials: options.Trials = None,
+    seed: options.Seed = 0,
+    name: options.Name = None,
+    sampler: options.Sampler = None,
+    device: options.Device = "auto",
+    storage: options.Storage = None,
+    artifacts: options.Artifacts = None,
+    confirm: options.Confirm = True,
+    ahead: Annotated[int, typer.Option(min=1, help="Slots to keep ready: about the number of workers.")] = 2,
+    deadline: Annotated[float | None, typer.Option(help="Unix time at which to stop.", hidden=True)] = None,
+    worker_name: Annotated[str, typer.Option(help="Name shown in status and logs.")] = "worker",
+) -> None:
+    """Join a study; the budget is the study's own, --trials only counts for the first to come."""
+    context.log_to_stderr()
+    from tuner.cli.run import check_sampler, checkpoints
+    from tuner.search.bench import load_bench
+    from tuner.search.stages import Confirmation, Controls, Search, Stage
+    from tuner.search.storage import open_storage
+    from tuner.search.worker import Stopper, Worker
+
+    parent = os.environ.get("TUNER_PARENT")
+    stopper = Stopper(deadline, int(parent) if parent else None)
+    stopper.install()
+    plan = context.plan_for(study, preset=preset, seed=seed, name=name, trials=trials, sampler=check_sampler(sampler))
+    bench = load_bench(plan, data_dir=context.data_dir(), cache=context.cache_dir(), device=device)
+    one_thread()
+    stages: list[Stage] = [Search(plan, bench.identity, sets_budget=False)]
+    if confirm and plan.confirmation.candidates:
+        stages.append(Confirmation(plan))
+    stages.append(Controls(plan))
+    worker = Worker(
+        bench, open_storage(context.storage_url(storage)), context.open_artifacts(artifacts), checkpoints(artifacts),
+        stopper, name=worker_name, ahead=ahead,
+    )  # fmt: skip
+    worker.work(stages)
+
+
+def one_thread() -> None:
+    """One thread a process: two oversubscribed workers run at half the speed of one."""
+    import torch
+
+    torch.set_num_threads(1)

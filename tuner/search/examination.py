@@ -1,0 +1,193 @@
+"""The one door to the test split: score declared models on it, and record that it was opened."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from tuner.data.composition import matched_subset
+from tuner.data.dataset import Dataset
+from tuner.errors import StudyError
+from tuner.models import metrics
+from tuner.models.baselines import Baseline
+from tuner.models.intervals import bootstrap_interval, paired_auroc_difference
+from tuner.models.training import predict
+from tuner.search.artifacts import Artifacts
+from tuner.search.job import DESCRIPTION, WEIGHTS, load_network
+from tuner.search.stages import CONFIRMATION, CONTROLS
+from tuner.search.storage import FencedStorage
+
+OPENINGS = "tuner:test_openings"
+
+
+class Examination(NamedTuple):
+    """Test results of one candidate.
+
+    Attributes
+    ----------
+    trial : int
+        Trial number in the search.
+    models : int
+        Networks scored: its confirmation runs, or the search's own network.
+    auroc, average_precision : tuple of (float, float, float)
+        Mean over the models with the 95 % bootstrap interval over test sequences.
+    per_model : list of float
+        Each model's test AUROC.
+    ensemble : float
+        AUROC of the mean logit of the models.
+    matched : float or None
+        Mean AUROC on the GC x CpG-matched part of the test split.
+    matched_sequences : int
+        Size of that part.
+    baselines : dict of str to dict
+        Baseline -> its test AUROC (`auroc`), on the matched part (`matched`), and the paired difference of the
+        models' mean to it with its 95 % bootstrap interval (`lead`, `low`, `high`).
+    openings : int
+        How often the test split of this study has been opened, this time included.
+    """
+
+    trial: int
+    models: int
+    auroc: tuple[float, float, float]
+    average_precision: tuple[float, float, float]
+    per_model: list[float]
+    ensemble: float
+    matched: float | None
+    matched_sequences: int
+    baselines: dict[str, dict[str, float]]
+    openings: int
+
+
+def examine(
+    storage: FencedStorage,
+    artifacts: Artifacts,
+    dataset: Dataset,
+    name: str,
+    trial: int,
+    *,
+    device: str,
+    when: str,
+    seed: int = 0,
+) -> Examination:
+    """Score a trial's models and every baseline of the study on the test split.
+
+    Parameters
+    ----------
+    storage, artifacts : FencedStorage, Artifacts
+        Where the study and its weights are.
+    dataset : Dataset
+        With the test split open.
+    name : str
+        The study.
+    trial : int
+        Trial number in the search; its confirmation runs are scored where there are any.
+    device : str
+        Torch device.
+    when : str
+        Time stamp to record with the opening.
+    seed : int
+        Seeds the bootstrap and the matching.
+
+    Raises
+    ------
+    StudyError
+        No such completed trial.
+    StorageError
+        The weights are gone.
+    """
+    runs = _models(storage, name, trial)
+    openings = record_opening(storage, name, {"when": when, "trial": trial, "models": len(runs)})
+    test = dataset.test
+    logits = np.stack([_score(artifacts, run, test.codes, device) for run in runs])  # (models, n, tasks)
+    matched = matched_subset(test.codes, test.labels, seed=seed)
+    usable = bool(matched.any()) and len(np.unique(test.labels[matched])) == 2
+    baselines: dict[str, dict[str, float]] = {}
+    for label, baseline in load_baselines(storage, artifacts, name):
+        scores = baseline.score(test.codes)
+        lead, low, high = paired_auroc_difference(test.labels, logits, scores, seed=seed)
+        baselines[label] = {"auroc": metrics.auroc(test.labels, scores), "lead": lead, "low": low, "high": high}
+        if usable:
+            baselines[label]["matched"] = metrics.auroc(test.labels[matched], scores[matched])
+    per_model = [metrics.auroc(test.labels, one) for one in logits]
+    return Examination(
+        trial=trial,
+        models=len(runs),
+        auroc=_mean_interval(metrics.auroc, test.labels, logits, seed),
+        average_precision=_mean_interval(metrics.average_precision, test.labels, logits, seed),
+        per_model=per_model,
+        ensemble=metrics.auroc(test.labels, logits.mean(axis=0)),
+        matched=float(np.mean([metrics.auroc(test.labels[matched], o[matched]) for o in logits])) if usable else None,
+        matched_sequences=int(matched.sum()),
+        baselines=baselines,
+        openings=openings,
+    )
+
+
+def record_opening(storage: FencedStorage, name: str, entry: Mapping[str, Any]) -> int:
+    """Append to the study's record of test openings; how many there are now."""
+    study_id = storage.get_study_id_from_name(name)
+    record = openings(storage, name)
+    record.append(dict(entry))
+    storage.set_study_system_attr(study_id, OPENINGS, json.dumps(record))
+    return len(record)
+
+
+def openings(storage: FencedStorage, name: str) -> list[dict[str, Any]]:
+    """The record of test openings, oldest first."""
+    study_id = storage.get_study_id_from_name(name)
+    stored = storage.get_study_system_attrs(study_id).get(OPENINGS)
+    return list(json.loads(stored)) if stored else []
+
+
+def load_baselines(storage: FencedStorage, artifacts: Artifacts, name: str) -> list[tuple[str, Baseline]]:
+    """The fitted baselines of a study, as (name, baseline)."""
+    return [
+        (str(t.params["control"]), Baseline.from_bytes(artifacts.get(t, "baseline.npz")))
+        for t in stage_trials(storage, name + CONTROLS)
+        if t.state == TrialState.COMPLETE and t.params["control"] != "label-shuffled"
+    ]
+
+
+def stage_trials(storage: FencedStorage, name: str) -> list[FrozenTrial]:
+    """Trials of a stage, none where the stage does not exist."""
+    try:
+        study_id = storage.get_study_id_from_name(name)
+    except KeyError:
+        return []
+    return storage.get_all_trials(study_id, deepcopy=False)
+
+
+def _models(storage: FencedStorage, name: str, trial: int) -> list[FrozenTrial]:
+    runs = [
+        t
+        for t in stage_trials(storage, name + CONFIRMATION)
+        if t.state == TrialState.COMPLETE and t.user_attrs.get("candidate") == trial
+    ]
+    if runs:
+        return runs
+    study = optuna.load_study(study_name=name, storage=storage)
+    found = [t for t in study.get_trials(deepcopy=False) if t.number == trial]
+    if not found or found[0].state != TrialState.COMPLETE:
+        state = found[0].state.name.lower() if found else "not there"
+        raise StudyError(f"{name}: trial {trial} is {state}; only a completed trial can be evaluated.")
+    return found
+
+
+def _score(artifacts: Artifacts, run: FrozenTrial, codes: np.ndarray, device: str) -> np.ndarray:
+    network, average = load_network(artifacts.get(run, WEIGHTS), artifacts.get(run, DESCRIPTION))
+    return predict(network.to(device), codes, device=device, average_strands=average)
+
+
+def _mean_interval(
+    metric: Any, labels: np.ndarray, logits: Sequence[np.ndarray] | np.ndarray, seed: int
+) -> tuple[float, float, float]:
+    def mean(chosen_labels: np.ndarray, chosen: np.ndarray) -> float:
+        return float(np.mean([metric(chosen_labels, one) for one in np.moveaxis(chosen, 1, 0)]))
+
+    scores = np.moveaxis(np.asarray(logits), 0, 1)  # (n, models, tasks): sequences first, to be resampled
+    return bootstrap_interval(mean, labels, scores, seed=seed)

@@ -1,0 +1,220 @@
+"""One slot's work: hyperparameters -> trained network -> values, attributes and artifacts.
+
+Nothing here knows claims, heartbeats or budgets; the worker wraps it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from safetensors.numpy import save as save_tensors
+
+import tuner
+from tuner.data.dataset import Dataset, Split
+from tuner.data.splits import k_fold
+from tuner.models.architectures import Network, build_model
+from tuner.models.baselines import Baseline, fit_baselines
+from tuner.models.training import EpochRecord, Recipe, Trained, fit
+from tuner.motifs.database import Motif, write_meme
+from tuner.plots.curves import learning_curve
+from tuner.plots.logos import filter_logos
+from tuner.search.bench import Bench
+from tuner.search.names import recipe_of, split_point
+from tuner.search.objective import Evaluation, evaluate_network, measure_all
+from tuner.search.space import Scalar
+from tuner.search.study import mix
+
+WEIGHTS = "model.safetensors"
+DESCRIPTION = "model.json"
+BASELINES = ("gc", "cpg", "2-mer", "6-mer", "pwm")
+
+
+class Outcome(NamedTuple):
+    """What a finished job leaves: objective values by name, attributes, files."""
+
+    measured: dict[str, float]
+    attributes: dict[str, Scalar]
+    files: dict[str, bytes]
+
+
+def train(
+    bench: Bench,
+    point: Mapping[str, Scalar],
+    dataset: Dataset,
+    *,
+    seed: int,
+    checkpoint: Path | None,
+    on_epoch: Callable[[EpochRecord], None],
+) -> tuple[Network, Recipe, Trained]:
+    """Build and fit one network at `point`."""
+    hyperparameters, training = split_point(point)
+    recipe = recipe_of(training, "trial parameters", bench.plan.recipe)
+    network = build_model(hyperparameters, n_tasks=dataset.n_tasks, length=dataset.length, seed=seed)
+    trained = fit(
+        network, dataset.train, dataset.valid, recipe,
+        seed=seed, device=bench.device, checkpoint=checkpoint, on_epoch=on_epoch,
+    )  # fmt: skip
+    return network, recipe, trained
+
+
+def run_network(
+    bench: Bench,
+    point: Mapping[str, Scalar],
+    *,
+    seed: int,
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[EpochRecord], None],
+    dataset: Dataset | None = None,
+) -> Outcome:
+    """Train a network and measure everything on it.
+
+    Parameters
+    ----------
+    bench : Bench
+        The study's data, database and device.
+    point : mapping of str to scalar
+        Hyperparameters and training settings.
+    seed : int
+        Seeds initialisation, batches and dropout.
+    checkpoint : Path or None
+        File that is overwritten each epoch and resumed from.
+    on_epoch : callable
+        Called after each epoch; may raise to stop.
+    dataset : Dataset or None
+        Another arrangement of the study's data (a fold, shuffled labels).
+    """
+    data = dataset or bench.dataset
+    network, recipe, trained = train(bench, point, data, seed=seed, checkpoint=checkpoint, on_epoch=on_epoch)
+    evaluation = evaluate_network(
+        network, trained, data, bench.database, bench.plan.study.motifs.targets,
+        average_strands=recipe.average_strands, device=bench.device, seed=mix(seed, "permutations"),
+    )  # fmt: skip
+    measured = measure_all(evaluation)
+    attributes: dict[str, Scalar] = {
+        **measured,
+        "seed": seed,
+        "epochs": len(trained.history),
+        "best_epoch": trained.best_epoch,
+        "stopped": trained.stopped,
+        "tuner_version": tuner.__version__,
+    }
+    return Outcome(measured, attributes, _files(network, point, recipe, data, evaluation))
+
+
+def run_label_shuffled(
+    bench: Bench, point: Mapping[str, Scalar], *, replicate: int, on_epoch: Callable[[EpochRecord], None]
+) -> Outcome:
+    """Train on permuted labels; measure AUROC on the true validation labels and the filters' matches.
+
+    The network stops on shuffled validation labels, as a network without signal would.
+    """
+    data, seed = bench.dataset, mix(bench.plan.seed, "label-shuffled", replicate)
+    rng = np.random.default_rng(seed)
+    shuffled = {
+        name: replace(split, labels=split.labels[rng.permutation(len(split))])
+        for name, split in data.splits.items()
+        if name != "test"
+    }
+    network, recipe, trained = train(
+        bench, point, replace(data, splits={**data.splits, **shuffled}),
+        seed=seed, checkpoint=None, on_epoch=on_epoch,
+    )  # fmt: skip
+    evaluation = evaluate_network(
+        network, trained, data, bench.database, bench.plan.study.motifs.targets,
+        average_strands=recipe.average_strands, device=bench.device, seed=mix(seed, "permutations"),
+    )  # fmt: skip
+    measured = measure_all(evaluation)
+    return Outcome(measured, {**measured, "seed": seed}, {"matches.tsv": matches_tsv(evaluation)})
+
+
+def run_baseline(bench: Bench, name: str) -> Outcome:
+    """Fit one composition or motif baseline on the training split; measure it on validation."""
+    baseline: Baseline = fit_baselines(
+        bench.dataset.train, bench.dataset.valid, [name], motifs=bench.database.motifs
+    )[0]
+    measured = baseline.measure(bench.dataset.valid)
+    return Outcome(measured, {**measured, "detail": baseline.detail}, {"baseline.npz": baseline.to_bytes()})
+
+
+def fold_dataset(dataset: Dataset, folds: int, fold: int, seed: int) -> Dataset:
+    """Rearrange training + validation into fold `fold` of `folds`; the test split stays closed."""
+    train_split, valid = dataset.train, dataset.valid
+    codes = np.concatenate([train_split.codes, valid.codes])
+    labels = np.concatenate([train_split.labels, valid.labels])
+    held_out = k_fold(labels, folds, seed=seed) == fold
+    parts = {
+        "train": Split(codes[~held_out], labels[~held_out]),
+        "valid": Split(codes[held_out], labels[held_out]),
+    }
+    return replace(dataset, splits={**dataset.splits, **parts})
+
+
+def matches_tsv(evaluation: Evaluation) -> bytes:
+    """Table of filters and their best matches, one row a filter."""
+    rows = evaluation.matches.rows
+    lines = ["\t".join(type(rows[0])._fields)] if rows else []
+    lines += ["\t".join(_cell(v) for v in row) for row in rows]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def history_tsv(trained: Trained) -> bytes:
+    """Table of epochs."""
+    lines = ["\t".join(EpochRecord._fields)]
+    lines += ["\t".join(_cell(v) for v in record) for record in trained.history]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _files(
+    network: Network, point: Mapping[str, Scalar], recipe: Recipe, data: Dataset, evaluation: Evaluation
+) -> dict[str, bytes]:
+    tensors = {k: np.ascontiguousarray(v.detach().cpu().numpy()) for k, v in network.state_dict().items()}
+    description = {
+        "hyperparameters": split_point(point)[0],
+        "average_strands": recipe.average_strands,
+        "n_tasks": data.n_tasks,
+        "length": data.length,
+        "tasks": list(data.tasks),
+    }
+    motifs = [
+        Motif(f"filter{f.index}", f"filter{f.index}", f.ppm, None, float(f.sites))
+        for f in evaluation.filters
+        if f.ppm.shape[1]
+    ]
+    return {
+        WEIGHTS: save_tensors(tensors),
+        DESCRIPTION: json.dumps(description, indent=1).encode(),
+        "filters.meme": write_meme(motifs).encode(),
+        "matches.tsv": matches_tsv(evaluation),
+        "history.tsv": history_tsv(evaluation.trained),
+        "filters.png": filter_logos(evaluation.filters, evaluation.matches.rows),
+        "learning_curve.png": learning_curve(evaluation.trained.history),
+    }
+
+
+def load_network(weights: bytes, description: bytes) -> tuple[Network, bool]:
+    """Rebuild a stored network.
+
+    Returns
+    -------
+    tuple of (Network, bool)
+        The network in evaluation mode, and whether its predictions average both strands.
+    """
+    import torch
+    from safetensors.torch import load
+
+    told = json.loads(description)
+    network = build_model(told["hyperparameters"], n_tasks=told["n_tasks"], length=told["length"], seed=0)
+    network.load_state_dict({k: torch.as_tensor(v) for k, v in load(io.BytesIO(weights).getvalue()).items()})
+    return network.eval(), bool(told["average_strands"])

@@ -1,0 +1,193 @@
+"""Objectives and watched metrics: what one trained network is worth.
+
+`OBJECTIVES` is the table a study file chooses from; every row is also recorded for every trial, so a study
+can be read along an axis it did not search. All of them use the training and validation split only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from tuner.data.dataset import Dataset
+from tuner.errors import DataError
+from tuner.models import metrics
+from tuner.models.architectures import Network
+from tuner.models.first_layer import ablation_effects, scan_filters
+from tuner.models.training import Trained, predict
+from tuner.motifs.database import MotifDatabase
+from tuner.motifs.filters import Filter, build_filters
+from tuner.motifs.match import Matches, match_filters
+
+
+class Evaluation(NamedTuple):
+    """Everything measured on one trained network.
+
+    Attributes
+    ----------
+    logits : np.ndarray, shape=(n_valid, n_tasks), float32
+        Validation predictions.
+    labels : np.ndarray, shape=(n_valid, n_tasks), uint8
+        Validation labels.
+    filters : tuple of Filter
+        First-layer filters as trimmed PPMs.
+    matches : Matches
+        Their Tomtom matches and the match metrics.
+    trained : Trained
+        The training run.
+    parameters : int
+        Trainable parameters.
+    """
+
+    logits: np.ndarray
+    labels: np.ndarray
+    filters: tuple[Filter, ...]
+    matches: Matches
+    trained: Trained
+    parameters: int
+
+
+class Objective(NamedTuple):
+    """One row of OBJECTIVES.
+
+    Attributes
+    ----------
+    direction : {"maximize", "minimize"}
+        Which way is better.
+    low, high : float
+        Range; `high` may be infinite.
+    chance : float or None
+        Value of a model that knows nothing, where that is a number.
+    note : str
+        One sentence for the study note and `tuner list`.
+    measure : callable
+        Evaluation -> float.
+    """
+
+    direction: Literal["maximize", "minimize"]
+    low: float
+    high: float
+    chance: float | None
+    note: str
+    measure: Callable[[Evaluation], float]
+
+
+def _matched(key: str) -> Callable[[Evaluation], float]:
+    return lambda e: float(e.matches.metrics[key])
+
+
+INFINITY = float("inf")
+
+OBJECTIVES: Mapping[str, Objective] = {
+    "auroc": Objective(
+        "maximize", 0, 1, 0.5, "Area under the ROC curve on validation, macro over tasks.",
+        lambda e: metrics.auroc(e.labels, e.logits)),
+    "average_precision": Objective(
+        "maximize", 0, 1, None, "Average precision on validation, macro over tasks; chance is the positive rate.",
+        lambda e: metrics.average_precision(e.labels, e.logits)),
+    "loss": Objective(
+        "minimize", 0, INFINITY, None, "Binary cross-entropy on validation.",
+        lambda e: metrics.cross_entropy(e.labels, e.logits)),
+    "match_fraction": Objective(
+        "maximize", 0, 1, 0, "Gated filters whose best screened target has E <= .01, over max(filters, 32).",
+        _matched("match_fraction")),
+    "match_excess": Objective(
+        "maximize", -1, 1, 0, "match_fraction less the match rate of the same filters with permuted columns.",
+        _matched("match_excess")),
+    "match_score": Objective(
+        "maximize", 0, 1, 0, "Graded match: clip((-1 - log10 E) / 3, 0, 1) summed over gated filters, over max(filters, 32).",
+        _matched("match_score")),
+    "target_fraction": Objective(
+        "maximize", 0, 1, 0, "Gated filters that hit a named target family at E <= .1, over max(filters, 32).",
+        _matched("target_fraction")),
+    "coverage": Objective(
+        "maximize", 0, 1, 0, "Named target families found, over those named.",
+        _matched("coverage")),
+    "distinct": Objective(
+        "maximize", 0, INFINITY, 0, "Matched filters after merging by motif family and strand.",
+        _matched("distinct")),
+    "used_match_fraction": Objective(
+        "maximize", 0, 1, 0, "Share of all filters' ablation effect that matched filters carry.",
+        _matched("used_match_fraction")),
+    "match_null": Objective(
+        "minimize", 0, 1, 0, "match_fraction of the gated filters with their columns permuted.",
+        _matched("match_null")),
+    "filters_alive": Objective(
+        "maximize", 0, INFINITY, None, "First-layer filters whose activation varies over the data.",
+        _matched("filters_alive")),
+    "filters_gated": Objective(
+        "maximize", 0, INFINITY, None, "Filters with >= 20 sites and >= 6 bits of corrected information.",
+        _matched("filters_gated")),
+    "parameters": Objective(
+        "minimize", 0, INFINITY, None, "Trainable parameters.", lambda e: float(e.parameters)),
+    "seconds": Objective(
+        "minimize", 0, INFINITY, None, "Seconds of training; not reproducible, so no study reruns to the same value.",
+        lambda e: e.trained.seconds),
+}
+
+
+def evaluate_network(
+    network: Network,
+    trained: Trained,
+    dataset: Dataset,
+    database: MotifDatabase,
+    targets: Mapping[str, list[str]],
+    *,
+    average_strands: bool,
+    device: str,
+    seed: int,
+) -> Evaluation:
+    """Measure a trained network on the training and validation splits.
+
+    Filters are read from training + validation sequences, predictions are made for validation only; the test
+    split is not an argument of anything here.
+
+    Parameters
+    ----------
+    network : Network
+        With the weights that count.
+    trained : Trained
+        Its training run.
+    dataset : Dataset
+        Only `.train` and `.valid` are touched.
+    database : MotifDatabase
+        Screened Tomtom targets.
+    targets : mapping of str to list of str
+        Named families and their motif IDs.
+    average_strands : bool
+        Whether predictions are the mean logit of both strands.
+    device : str
+        Torch device.
+    seed : int
+        Seeds the column permutations of the null.
+    """
+    logits = predict(network, dataset.valid.codes, device=device, average_strands=average_strands)
+    codes = np.concatenate([dataset.train.codes, dataset.valid.codes])
+    scan = scan_filters(network, codes, device=device)
+    width = int(network.first_convolution.kernel_size[0])
+    filters = build_filters(codes, scan, width, network.offset)
+    effects = ablation_effects(network, dataset.valid.codes[:500], device=device)
+    matches = match_filters(
+        filters, database, targets, n_filters=len(filters), effects=effects, seed=seed
+    )
+    parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    return Evaluation(logits, dataset.valid.labels, filters, matches, trained, parameters)
+
+
+def measure_all(evaluation: Evaluation) -> dict[str, float]:
+    """Every row of OBJECTIVES, plus the interval of match_excess.
+
+    Raises
+    ------
+    DataError
+        A metric that is not finite, with its name.
+    """
+    values = {name: float(row.measure(evaluation)) for name, row in OBJECTIVES.items()}
+    for name in ("match_excess_low", "match_excess_high"):
+        values[name] = float(evaluation.matches.metrics[name])
+    for name, value in values.items():
+        if not np.isfinite(value):
+            raise DataError(f"{name} is {value} on validation; each task needs both classes there.")
+    return values

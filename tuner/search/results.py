@@ -1,0 +1,228 @@
+"""What a study has found: leaderboard, candidates, confirmation, primary trial.
+
+The search screens: one seed a trial, its best validation value is optimistic. The confirmation declares: the
+candidates are retrained with new seeds, and their means, made before the test split is opened, decide.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from scipy import stats
+
+from tuner.search.objective import OBJECTIVES
+
+TERMINAL = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+class Row(NamedTuple):
+    """One trial of the leaderboard."""
+
+    number: int
+    state: str
+    values: dict[str, float]
+    watched: dict[str, float]
+    params: dict[str, Any]
+    pareto: bool
+    reason: str
+
+
+class Confirmed(NamedTuple):
+    """One candidate after retraining.
+
+    Attributes
+    ----------
+    candidate : int
+        Trial number in the search.
+    runs : dict of int to dict
+        Replicate -> metric -> value, completed runs only.
+    mean, low, high : dict of str to float
+        Per metric: mean over replicates and its 95 % t interval (equal to the mean where n = 1).
+    collapsed : int
+        Runs that diverged or failed.
+    """
+
+    candidate: int
+    runs: dict[int, dict[str, float]]
+    mean: dict[str, float]
+    low: dict[str, float]
+    high: dict[str, float]
+    collapsed: int
+
+
+class Verdict(NamedTuple):
+    """The primary trial and how sure that choice is.
+
+    Attributes
+    ----------
+    primary : int
+        The candidate with the best confirmation mean of the first objective.
+    runner_up : int or None
+        The next one.
+    lead, standard_error : float
+        Mean paired difference over shared replicates (better = positive), and its standard error.
+    distinguishable : bool
+        Whether the lead is at least two standard errors.
+    """
+
+    primary: int
+    runner_up: int | None
+    lead: float
+    standard_error: float
+    distinguishable: bool
+
+
+def leaderboard(study: optuna.Study, objectives: Sequence[str]) -> list[Row]:
+    """Every trial, the best of the first objective first, unfinished and valueless ones last."""
+    trials = study.get_trials(deepcopy=False)
+    front = pareto_numbers(trials, objectives)
+    rows = [
+        Row(
+            t.number,
+            t.state.name,
+            dict(zip(objectives, t.values, strict=True)) if t.values else {},
+            watched(t),
+            dict(t.params),
+            t.number in front,
+            str(t.user_attrs.get("reason", "")),
+        )
+        for t in trials
+    ]
+    sign = -1.0 if OBJECTIVES[objectives[0]].direction == "maximize" else 1.0
+    return sorted(rows, key=lambda r: (not r.values, sign * r.values.get(objectives[0], 0.0), r.number))
+
+
+def watched(trial: FrozenTrial) -> dict[str, float]:
+    """Every numeric metric recorded beside the objectives."""
+    return {k: v for k, v in trial.user_attrs.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+
+
+def signed(trial: FrozenTrial, objectives: Sequence[str]) -> tuple[float, ...]:
+    """Objective values with the sign turned so that larger is better."""
+    return tuple(
+        v if OBJECTIVES[name].direction == "maximize" else -v
+        for name, v in zip(objectives, trial.values, strict=True)
+    )
+
+
+def pareto_numbers(trials: Sequence[FrozenTrial], objectives: Sequence[str]) -> set[int]:
+    """Numbers of the completed trials that no other completed trial dominates."""
+    points = {t.number: signed(t, objectives) for t in trials if t.state == TrialState.COMPLETE}
+    return {
+        n
+        for n, p in points.items()
+        if not any(q != p and all(b >= a for a, b in zip(p, q, strict=True)) for q in points.values())
+    }
+
+
+def choose_candidates(trials: Sequence[FrozenTrial], objectives: Sequence[str], count: int) -> list[int]:
+    """Choose the trials to retrain.
+
+    The best half (rounded up) by the first objective, then the Pareto front by each further objective in
+    turn, then the next best by the first. The rule uses validation values only.
+
+    Parameters
+    ----------
+    trials : sequence of FrozenTrial
+        All trials of the search.
+    objectives : sequence of str
+        Names, the first one deciding.
+    count : int
+        How many to choose at most.
+    """
+    done = {t.number: signed(t, objectives) for t in trials if t.state == TrialState.COMPLETE}
+    by_first = sorted(done, key=lambda n: (-done[n][0], n))
+    chosen = by_first[: math.ceil(count / 2)]
+    front = pareto_numbers(trials, objectives)
+    axes = range(1, len(objectives))
+    while len(chosen) < count:
+        before = len(chosen)
+        for axis in axes:
+            left = sorted(front - set(chosen), key=lambda n: (-done[n][axis], -done[n][0], n))
+            if left and len(chosen) < count:
+                chosen.append(left[0])
+        if len(chosen) == before:
+            break
+    chosen += [n for n in by_first if n not in chosen]
+    return chosen[:count]
+
+
+def confirmed(trials: Sequence[FrozenTrial]) -> list[Confirmed]:
+    """Summarise the confirmation study, one entry a candidate, in order of first enqueueing."""
+    runs: dict[int, dict[int, dict[str, float]]] = {}
+    collapsed: dict[int, int] = {}
+    for t in trials:
+        if "candidate" not in t.user_attrs:
+            continue
+        candidate = int(t.user_attrs["candidate"])
+        runs.setdefault(candidate, {})
+        if t.state == TrialState.COMPLETE:
+            runs[candidate][int(t.user_attrs["replicate"])] = watched(t)
+        elif t.state in TERMINAL:
+            collapsed[candidate] = collapsed.get(candidate, 0) + 1
+    found = []
+    for candidate, replicates in runs.items():
+        intervals = _intervals(list(replicates.values()))
+        found.append(
+            Confirmed(
+                candidate,
+                replicates,
+                {k: v[0] for k, v in intervals.items()},
+                {k: v[1] for k, v in intervals.items()},
+                {k: v[2] for k, v in intervals.items()},
+                collapsed.get(candidate, 0),
+            )
+        )
+    return found
+
+
+def _intervals(runs: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, float, float]]:
+    found = {}
+    for key in sorted(set().union(*runs)) if runs else []:
+        values = np.array([r[key] for r in runs if key in r], dtype=float)
+        mean = float(values.mean())
+        half = 0.0
+        if len(values) > 1:
+            half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+        found[key] = (mean, mean - half, mean + half)
+    return found
+
+
+def declare(candidates: Sequence[Confirmed], objective: str) -> Verdict | None:
+    """Declare the primary trial from the confirmation means of `objective`.
+
+    Returns
+    -------
+    Verdict or None
+        None where no candidate has a completed run.
+    """
+    sign = 1.0 if OBJECTIVES[objective].direction == "maximize" else -1.0
+    ranked = sorted((c for c in candidates if c.runs), key=lambda c: (-sign * c.mean[objective], c.candidate))
+    if not ranked:
+        return None
+    if len(ranked) == 1:
+        return Verdict(ranked[0].candidate, None, 0.0, 0.0, False)
+    first, second = ranked[:2]
+    shared = sorted(set(first.runs) & set(second.runs))
+    pairs = np.array([sign * (first.runs[r][objective] - second.runs[r][objective]) for r in shared])
+    error = float(pairs.std(ddof=1) / math.sqrt(len(pairs))) if len(pairs) > 1 else float("inf")
+    lead = float(pairs.mean()) if len(pairs) else 0.0
+    return Verdict(first.candidate, second.candidate, lead, error, lead >= 2 * error and lead > 0)
+
+
+def hypervolume(trials: Sequence[FrozenTrial], objectives: Sequence[str], reference: Sequence[float]) -> float:
+    """Hypervolume that the completed trials dominate above `reference` (each objective as it is better)."""
+    from optuna._hypervolume import compute_hypervolume  # ships no public name; pinned, tested against a grid
+
+    points = np.array([signed(t, objectives) for t in trials if t.state == TrialState.COMPLETE])
+    if not len(points):
+        return 0.0
+    bound = np.array(
+        [r if OBJECTIVES[n].direction == "maximize" else -r for n, r in zip(objectives, reference, strict=True)]
+    )
+    return float(compute_hypervolume(np.minimum(-points, -bound), -bound))

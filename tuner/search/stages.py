@@ -1,0 +1,275 @@
+"""The stages of a study: search, then confirmation, then controls.
+
+Each stage is an Optuna study of its own in the same storage (``zbed2``, ``zbed2.confirmation``,
+``zbed2.controls``), made of slots that the same workers claim, so each stage resumes, shares workers and
+counts exactly like the search.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import optuna
+
+from tuner.errors import StudyError
+from tuner.models.training import EpochRecord
+from tuner.search.bench import Bench
+from tuner.search.job import (
+    BASELINES,
+    Outcome,
+    fold_dataset,
+    run_baseline,
+    run_label_shuffled,
+    run_network,
+)
+from tuner.search.objective import OBJECTIVES
+from tuner.search.results import choose_candidates, confirmed, declare
+from tuner.search.space import Scalar
+from tuner.search.storage import FencedStorage
+from tuner.search.study import Plan, check_identity, mix, plan_source
+
+IDENTITY = "tuner:identity"
+SOURCE = "tuner:source"
+CONFIRMATION = ".confirmation"
+CONTROLS = ".controls"
+
+OnEpoch = Callable[[EpochRecord], None]
+
+
+class Stage(Protocol):
+    """One kind of slots."""
+
+    plan: Plan
+
+    @property
+    def name(self) -> str:
+        """Name of the stage's Optuna study."""
+        ...
+
+    @property
+    def objectives(self) -> list[str]:
+        """Names of the values a slot ends with."""
+        ...
+
+    def prepare(self, storage: FencedStorage) -> None:
+        """Create study and slots as far as they are missing; any number of workers may call it at once."""
+        ...
+
+    def sampler(self, number: int) -> optuna.samplers.BaseSampler:
+        """Sampler of slot `number`; a function of (study seed, slot) alone."""
+        ...
+
+    def suggest(self, trial: optuna.Trial) -> dict[str, Scalar]:
+        """Draw the slot's parameters."""
+        ...
+
+    def execute(
+        self, bench: Bench, trial: optuna.Trial, point: Mapping[str, Scalar], checkpoint: Path, on_epoch: OnEpoch
+    ) -> Outcome:
+        """Do the slot's work."""
+        ...
+
+
+@dataclass(frozen=True)
+class Search:
+    """The search proper: warm starts, then TPE, up to the budget."""
+
+    plan: Plan
+    identity: Mapping[str, Any]
+    sets_budget: bool = True
+
+    @property
+    def name(self) -> str:
+        """As in the plan."""
+        return self.plan.name
+
+    @property
+    def objectives(self) -> list[str]:
+        """As in the study file."""
+        return self.plan.study.objectives
+
+    def prepare(self, storage: FencedStorage) -> None:
+        """Create or join the study, set its budget, enqueue the warm starts once.
+
+        Raises
+        ------
+        StudyError
+            The stored study was made from other files, or holds more slots than the budget asks for.
+        """
+        study_id = register(storage, self.name, self.objectives)
+        stored = storage.get_study_system_attrs(study_id).get(IDENTITY)
+        if stored is None:
+            storage.set_study_system_attr(study_id, SOURCE, json.dumps(plan_source(self.plan)))
+            storage.set_study_system_attr(study_id, IDENTITY, json.dumps(self.identity, sort_keys=True))
+        else:
+            check_identity(self.name, json.loads(stored), self.identity)
+        if self.sets_budget or storage.budget(study_id) is None:
+            storage.set_budget(study_id, self.plan.trials)
+        starts = self.plan.space.warm_starts[: self.plan.trials]
+        for i, start in enumerate(starts):
+            storage.enqueue(study_id, start.parameters, {"warm_start": start.source}, once=f"warm-start-{i}")
+
+    def sampler(self, number: int) -> optuna.samplers.BaseSampler:
+        """Fresh TPE (multivariate, grouped for conditionals, constant liar) or random sampler."""
+        seed = mix(self.plan.seed, number, "sampler")
+        if self.plan.sampler == "random":
+            return optuna.samplers.RandomSampler(seed=seed)
+        return optuna.samplers.TPESampler(
+            n_startup_trials=self.plan.startup, multivariate=True, group=True, constant_liar=True, seed=seed
+        )
+
+    def suggest(self, trial: optuna.Trial) -> dict[str, Scalar]:
+        """Draw a point of the space."""
+        return self.plan.space.suggest(trial)
+
+    def execute(
+        self, bench: Bench, trial: optuna.Trial, point: Mapping[str, Scalar], checkpoint: Path, on_epoch: OnEpoch
+    ) -> Outcome:
+        """Train and measure; the seed is the slot's, whoever runs it."""
+        seed = mix(self.plan.seed, trial.number)
+        return run_network(bench, point, seed=seed, checkpoint=checkpoint, on_epoch=on_epoch)
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """Retraining of the candidates: each with the same new seeds (or folds)."""
+
+    plan: Plan
+
+    @property
+    def name(self) -> str:
+        """``STUDY.confirmation``."""
+        return self.plan.name + CONFIRMATION
+
+    @property
+    def objectives(self) -> list[str]:
+        """The search's objectives."""
+        return self.plan.study.objectives
+
+    @property
+    def replicates(self) -> int:
+        """Runs per candidate: seeds, or folds x seeds."""
+        return self.plan.confirmation.seeds * max(1, self.plan.confirmation.folds)
+
+    def prepare(self, storage: FencedStorage) -> None:
+        """Choose the candidates from the finished search and enqueue their replicates, each once."""
+        trials = storage.get_all_trials(storage.get_study_id_from_name(self.plan.name), deepcopy=False)
+        chosen = choose_candidates(trials, self.objectives, self.plan.confirmation.candidates)
+        if not chosen:
+            return
+        study_id = register(storage, self.name, self.objectives)
+        by_number = {t.number: t for t in trials}
+        for replicate in range(self.replicates):
+            for number in chosen:
+                storage.enqueue(
+                    study_id, by_number[number].params, {"candidate": number, "replicate": replicate},
+                    once=f"candidate-{number}-{replicate}", grow=True,
+                )  # fmt: skip
+
+    def sampler(self, number: int) -> optuna.samplers.BaseSampler:
+        """Everything is fixed; the sampler draws nothing."""
+        return optuna.samplers.RandomSampler(seed=number)
+
+    def suggest(self, trial: optuna.Trial) -> dict[str, Scalar]:
+        """Read back the candidate's parameters."""
+        return self.plan.space.suggest(trial)
+
+    def execute(
+        self, bench: Bench, trial: optuna.Trial, point: Mapping[str, Scalar], checkpoint: Path, on_epoch: OnEpoch
+    ) -> Outcome:
+        """Train the candidate with the replicate's seed on its split or fold."""
+        replicate = int(trial.user_attrs["replicate"])
+        folds, dataset = self.plan.confirmation.folds, None
+        if folds:
+            dataset = fold_dataset(
+                bench.dataset, folds, replicate % folds, mix(self.plan.seed, "folds", replicate // folds)
+            )
+        seed = mix(self.plan.seed, "confirmation", replicate)
+        return run_network(bench, point, seed=seed, checkpoint=checkpoint, on_epoch=on_epoch, dataset=dataset)
+
+
+@dataclass(frozen=True)
+class Controls:
+    """Baselines, and label-shuffled models with the primary trial's settings."""
+
+    plan: Plan
+
+    @property
+    def name(self) -> str:
+        """``STUDY.controls``."""
+        return self.plan.name + CONTROLS
+
+    @property
+    def objectives(self) -> list[str]:
+        """Only what a baseline has."""
+        return ["auroc"]
+
+    def prepare(self, storage: FencedStorage) -> None:
+        """Enqueue each baseline once, and the shuffled replicates of the declared primary."""
+        study_id = register(storage, self.name, self.objectives)
+        for control in BASELINES:
+            storage.enqueue(study_id, {"control": control}, {}, once=control, grow=True)
+        primary = self._primary(storage)
+        if primary is None:
+            return
+        for replicate in range(self.plan.confirmation.shuffled):
+            storage.enqueue(
+                study_id, {"control": "label-shuffled"}, {"candidate": primary, "replicate": replicate},
+                once=f"label-shuffled-{replicate}", grow=True,
+            )  # fmt: skip
+
+    def _primary(self, storage: FencedStorage) -> int | None:
+        try:
+            study_id = storage.get_study_id_from_name(self.plan.name + CONFIRMATION)
+        except KeyError:
+            return None
+        runs = confirmed(storage.get_all_trials(study_id, deepcopy=False))
+        verdict = declare(runs, self.plan.study.objectives[0])
+        return verdict.primary if verdict else None
+
+    def sampler(self, number: int) -> optuna.samplers.BaseSampler:
+        """Everything is fixed; the sampler draws nothing."""
+        return optuna.samplers.RandomSampler(seed=number)
+
+    def suggest(self, trial: optuna.Trial) -> dict[str, Scalar]:
+        """Read back which control this is."""
+        return {"control": str(trial.suggest_categorical("control", [*BASELINES, "label-shuffled"]))}
+
+    def execute(
+        self, bench: Bench, trial: optuna.Trial, point: Mapping[str, Scalar], checkpoint: Path, on_epoch: OnEpoch
+    ) -> Outcome:
+        """Fit the baseline, or train on shuffled labels."""
+        control = str(point["control"])
+        if control != "label-shuffled":
+            return run_baseline(bench, control)
+        source = optuna.load_study(study_name=self.plan.name, storage=trial.study._storage)
+        candidate = next(
+            t for t in source.get_trials(deepcopy=False) if t.number == trial.user_attrs["candidate"]
+        )
+        return run_label_shuffled(
+            bench, candidate.params, replicate=int(trial.user_attrs["replicate"]), on_epoch=on_epoch
+        )
+
+
+def register(storage: FencedStorage, name: str, objectives: list[str]) -> int:
+    """Create the Optuna study if it does not exist; its id.
+
+    Raises
+    ------
+    StudyError
+        A study of that name has other objectives.
+    """
+    directions = [OBJECTIVES[o].direction for o in objectives]
+    study = optuna.create_study(
+        study_name=name, storage=storage, directions=directions, load_if_exists=True
+    )
+    have = study.metric_names
+    if have is not None and have != objectives:
+        raise StudyError(f"{name} was created with another objectives list: {have} -> {objectives}.")
+    if have is None:
+        study.set_metric_names(objectives)
+    return storage.get_study_id_from_name(name)

@@ -1,0 +1,353 @@
+"""Studies: a TOML file -> StudyFile -> Plan, and what makes two plans the same study.
+
+A study names its data, its search space and its objectives. A preset scales it (how many trials, how many
+epochs, how thorough a confirmation). File, preset and seed are the identity of a study and give it its name
+in the storage; budget, workers, device and time limit are not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from tuner.data.dataset import Dataset
+from tuner.data.registry import DataSpec
+from tuner.errors import StudyError, unknown
+from tuner.models.training import Recipe
+from tuner.motifs.database import MotifDatabase
+from tuner.search.names import check_names, recipe_of
+from tuner.search.objective import OBJECTIVES
+from tuner.search.space import Parameter, Scalar, SearchSpace, WarmStart
+from tuner.search.toml import Table, parse_table, read_toml
+
+Sampler = Literal["tpe", "random"]
+
+
+class DataSection(Table):
+    """Where the sequences come from; file names are relative to the study file."""
+
+    dataset: str | None = None
+    path: str | None = None
+    reader: str | None = None
+    positives: str | None = None
+    negatives: str | None = None
+    folder: str | None = None
+    layout: str | None = None
+    sequence_column: str | None = None
+    label_columns: list[str] | None = None
+    split_column: str | None = None
+    group_column: str | None = None
+    length: int | None = Field(default=None, gt=0)
+    fractions: list[float] | None = None
+    seed: int = 0
+
+
+class MotifSection(Table):
+    """Which motif database filters are matched against, and the families that count as the target."""
+
+    database: str = "JASPAR2026"
+    targets: dict[str, list[str]] = Field(default_factory=dict)
+
+
+class SearchSection(Table):
+    """Size and sampler of the search."""
+
+    sampler: Sampler = "tpe"
+    trials: int = Field(default=30, gt=0)
+    startup: int = Field(default=10, ge=1)
+    max_failures: int = Field(default=2, ge=1)
+
+
+class ConfirmationSection(Table):
+    """How the candidates are retrained before one of them is declared.
+
+    `folds` = 0 retrains on train and stops on validation; k > 1 cross-validates over both.
+    `shuffled` counts the label-shuffled models trained as the null.
+    """
+
+    candidates: int = Field(default=5, ge=0)
+    seeds: int = Field(default=5, ge=1)
+    folds: int = Field(default=0, ge=0)
+    shuffled: int = Field(default=3, ge=0)
+
+
+class Preset(Table):
+    """What a preset replaces in a study; a key that is absent leaves the study's own value."""
+
+    trials: int | None = Field(default=None, gt=0)
+    epochs: int | None = Field(default=None, gt=0)
+    patience: int | None = Field(default=None, gt=0)
+    candidates: int | None = Field(default=None, ge=0)
+    seeds: int | None = Field(default=None, ge=1)
+    folds: int | None = Field(default=None, ge=0)
+    shuffled: int | None = Field(default=None, ge=0)
+    space: str | None = None
+
+
+PRESETS: Mapping[str, Preset] = {
+    "smoke": Preset(trials=4, epochs=4, candidates=1, seeds=2, shuffled=1),
+    "fast": Preset(trials=10, epochs=15, candidates=2, seeds=2, shuffled=1),
+    "standard": Preset(),
+    "best": Preset(trials=100, candidates=5, seeds=1, folds=5, shuffled=5),
+}
+
+
+class StudyFile(Table):
+    """The whole of a study's TOML."""
+
+    name: str
+    title: str = ""
+    space: str = "default"
+    objectives: list[str] = Field(default=["auroc", "match_fraction"], min_length=1)
+    data: DataSection
+    motifs: MotifSection = Field(default_factory=MotifSection)
+    training: dict[str, Scalar] = Field(default_factory=dict)
+    search: SearchSection = Field(default_factory=SearchSection)
+    confirmation: ConfirmationSection = Field(default_factory=ConfirmationSection)
+    presets: dict[str, Preset] = Field(default_factory=dict)
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", name):
+            raise ValueError("a study name is letters, digits, '_' and '-', at most 100 of them")
+        return name
+
+    @field_validator("objectives")
+    @classmethod
+    def _known_objectives(cls, objectives: list[str]) -> list[str]:
+        for name in objectives:
+            if name not in OBJECTIVES:
+                raise ValueError(unknown("objective", name, OBJECTIVES))
+            if objectives.count(name) > 1:
+                raise ValueError(f"the objective {name!r} is listed twice")
+        return objectives
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study file with its preset, seed and overrides applied: everything a worker needs to know.
+
+    Attributes
+    ----------
+    study : StudyFile
+        The file as written.
+    space : SearchSpace
+        Checked against every table of names.
+    preset, name : str
+        Preset and the study's name in the storage.
+    seed : int
+        Seeds every draw of the study.
+    trials : int
+        Budget of the search: slots that end in exactly one terminal result.
+    recipe : Recipe
+        Training settings that the space does not search.
+    sampler, startup, max_failures, confirmation
+        As in the file, after the preset.
+    folder : Path
+        Folder of the study file; its data paths are relative to it.
+    """
+
+    study: StudyFile
+    space: SearchSpace
+    preset: str
+    name: str
+    seed: int
+    trials: int
+    recipe: Recipe
+    sampler: Sampler
+    startup: int
+    max_failures: int
+    confirmation: ConfirmationSection
+    folder: Path
+
+    @property
+    def data_spec(self) -> DataSpec:
+        """The data section, with paths made absolute against the study file's folder."""
+        given = self.study.data.model_dump(exclude_none=True)
+        for key in ("path", "positives", "negatives", "folder"):
+            if key in given and given[key] != "shuffle":
+                given[key] = str(self.folder / given[key])
+        for key in ("label_columns", "fractions"):
+            if key in given:
+                given[key] = tuple(given[key])
+        return DataSpec(**given)
+
+
+def read_study(path: Path) -> StudyFile:
+    """Read a study file.
+
+    Raises
+    ------
+    StudyError
+        Naming file, table, key and the nearest known name.
+    """
+    document = read_toml(path, StudyError)
+    if "data" not in document:
+        raise StudyError(f"{path.name}: the [data] table is missing; name a dataset, or positives and negatives.")
+    return parse_table(StudyFile, document, path.name, StudyError)
+
+
+def make_plan(
+    study: StudyFile,
+    space: SearchSpace,
+    *,
+    folder: Path,
+    preset: str = "standard",
+    seed: int = 0,
+    name: str | None = None,
+    trials: int | None = None,
+    sampler: Sampler | None = None,
+) -> Plan:
+    """Apply preset and overrides to a study.
+
+    Raises
+    ------
+    StudyError, SearchSpaceError
+        Unknown preset, training key, model or activation name.
+    """
+    if preset not in PRESETS:
+        raise StudyError(unknown("preset", preset, PRESETS))
+    scaled: dict[str, Any] = PRESETS[preset].model_dump(exclude_none=True)
+    if preset in study.presets:
+        scaled |= study.presets[preset].model_dump(exclude_none=True)
+    training = dict(study.training)
+    training |= {k: scaled[k] for k in ("epochs", "patience") if k in scaled}
+    recipe = recipe_of(training, f"{study.name} [training]")
+    check_names(space, study.training, f"{space.name}.toml")
+    confirmation = study.confirmation.model_copy(
+        update={k: scaled[k] for k in ("candidates", "seeds", "folds", "shuffled") if k in scaled}
+    )
+    return Plan(
+        study=study,
+        space=space,
+        preset=preset,
+        name=name or default_name(study.name, preset, seed),
+        seed=seed,
+        trials=trials or scaled.get("trials", study.search.trials),
+        recipe=recipe,
+        sampler=sampler or study.search.sampler,
+        startup=study.search.startup,
+        max_failures=study.search.max_failures,
+        confirmation=confirmation,
+        folder=folder,
+    )
+
+
+def default_name(study: str, preset: str, seed: int) -> str:
+    """Name of a study in the storage: ``zbed2``, ``zbed2-smoke``, ``zbed2-smoke-seed3``."""
+    return study + (f"-{preset}" if preset != "standard" else "") + (f"-seed{seed}" if seed else "")
+
+
+def plan_source(plan: Plan) -> dict[str, Any]:
+    """Everything `restore_plan` needs, as plain JSON; it is stored with the study."""
+    return {
+        "study": plan.study.model_dump(exclude_none=True),
+        "space": plan.space.name,
+        "parameters": plan.space.canonical(),
+        "warm_starts": [w.model_dump() for w in plan.space.warm_starts],
+        "folder": str(plan.folder.resolve()),
+        "preset": plan.preset,
+        "seed": plan.seed,
+        "name": plan.name,
+        "trials": plan.trials,
+        "sampler": plan.sampler,
+    }
+
+
+def restore_plan(source: Mapping[str, Any]) -> Plan:
+    """Rebuild a plan from its stored source, through the same checks as a file."""
+    where = f"stored study {source['name']}"
+    parameters = {
+        name: parse_table(Parameter, table, f"{where} [{name}]", StudyError)
+        for name, table in source["parameters"].items()
+    }
+    starts = tuple(parse_table(WarmStart, w, where, StudyError) for w in source["warm_starts"])
+    return make_plan(
+        parse_table(StudyFile, source["study"], where, StudyError),
+        SearchSpace(source["space"], parameters, starts),
+        folder=Path(source["folder"]),
+        preset=source["preset"],
+        seed=source["seed"],
+        name=source["name"],
+        trials=source["trials"],
+        sampler=source["sampler"],
+    )
+
+
+def identity(plan: Plan, dataset: Dataset, database: MotifDatabase) -> dict[str, Any]:
+    """Everything that two workers must agree on before they may share a study."""
+    return {
+        "search space": plan.space.canonical(),
+        "data set": {"fingerprint": dataset.fingerprint, "sequences": _sizes(dataset)},
+        "objectives": list(plan.study.objectives),
+        "motif database": {
+            "name": Path(plan.study.motifs.database).name,
+            "digest": database.digest,
+            "targets": plan.study.motifs.targets,
+        },
+        "training recipe": dataclasses.asdict(plan.recipe),
+        "sampler": {"name": plan.sampler, "startup": plan.startup, "seed": plan.seed},
+        "confirmation": plan.confirmation.model_dump(),
+        "preset": plan.preset,
+    }
+
+
+def differences(stored: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """Word each difference between two identities, e.g. ``search space: kernel_size.high 19 -> 25``."""
+    found = []
+    for part in sorted(set(stored) | set(current)):
+        a, b = _flat(stored.get(part)), _flat(current.get(part))
+        for key in sorted(set(a) | set(b)):
+            if a.get(key) != b.get(key):
+                label = f"{part}: {key} " if key else f"{part} "
+                found.append(f"{label}{_shown(a.get(key))} -> {_shown(b.get(key))}")
+    return found
+
+
+def check_identity(name: str, stored: Mapping[str, Any], current: Mapping[str, Any]) -> None:
+    """Refuse to join a study that was made from other files.
+
+    Raises
+    ------
+    StudyError
+        Naming every difference (the first eight).
+    """
+    found = differences(stored, current)
+    if found:
+        more = f"; and {len(found) - 8} more" if len(found) > 8 else ""
+        raise StudyError(
+            f"{name} was created with another {'; '.join(found[:8])}{more}. "
+            "Use a new study name (--name), or restore the file."
+        )
+
+
+def mix(*parts: object) -> int:
+    """Derive a 32-bit seed from its parts; distinct parts give independent seeds."""
+    return int.from_bytes(hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:4], "big")
+
+
+def _sizes(dataset: Dataset) -> dict[str, int]:
+    return {name: len(split) for name, split in dataset.splits.items()}
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        flat: dict[str, Any] = {}
+        for key, inner in value.items():
+            flat |= _flat(inner, f"{prefix}.{key}" if prefix else str(key))
+        return flat
+    return {prefix: json.loads(json.dumps(value))}
+
+
+def _shown(value: Any) -> str:
+    text = "none" if value is None else json.dumps(value)
+    return text if len(text) <= 60 else text[:24] + "..."

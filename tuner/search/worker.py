@@ -1,0 +1,262 @@
+"""A worker: claim a slot, run it, store its result, until every slot of every stage has ended.
+
+The worker may die at any instruction. What it holds is one RUNNING slot, which is handed back when it is
+told to stop, and reaped by the others when it is not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+
+import optuna
+import torch
+from optuna.trial import TrialState
+
+from tuner.errors import AttemptSuperseded, StorageError, TrainingDiverged
+from tuner.models.training import EpochRecord
+from tuner.search.artifacts import Artifacts
+from tuner.search.bench import Bench
+from tuner.search.job import Outcome
+from tuner.search.space import Scalar
+from tuner.search.stages import Stage
+from tuner.search.storage import Attempt, FencedStorage, Heartbeat
+
+log = logging.getLogger("tuner.worker")
+
+POLL_SECONDS = 1.0
+BEAT_SECONDS = 5.0
+GRACE_SECONDS = 60.0  # a worker on another machine that has not beaten for this long is gone
+STALL_SECONDS = 1800.0  # no finished epoch for this long: the heartbeat stops and the slot is reaped
+
+
+class Interrupted(BaseException):
+    """The worker was told to stop; no Exception, so that no retry swallows it."""
+
+
+class Stopper:
+    """Turns SIGTERM, SIGINT, a deadline and the parent's death into one clean stop.
+
+    While `interruptible` the signal interrupts the training at once; elsewhere (a result is being stored) it
+    waits for the next check.
+
+    Parameters
+    ----------
+    deadline : float or None
+        Unix time after which no slot is claimed and running ones are handed back.
+    parent : int or None
+        Process whose end is an order to stop.
+    """
+
+    def __init__(self, deadline: float | None = None, parent: int | None = None) -> None:
+        self.deadline = deadline
+        self.requested = False
+        self._interruptible = False
+        if parent is not None:
+            threading.Thread(target=self._watch, args=(parent,), daemon=True).start()
+
+    def install(self) -> None:
+        """Take over SIGTERM and SIGINT of this process."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+        if self._interruptible:
+            self._interruptible = False
+            raise Interrupted
+
+    def _watch(self, parent: int) -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Code in this block may be interrupted at any instruction."""
+        self._interruptible = True
+        try:
+            self.check()
+            yield
+        finally:
+            self._interruptible = False
+
+    @property
+    def late(self) -> bool:
+        """Whether the deadline has passed."""
+        return self.deadline is not None and time.time() >= self.deadline
+
+    def check(self) -> None:
+        """Raise Interrupted if a stop was requested or the time is over."""
+        if self.requested or self.late:
+            raise Interrupted
+
+
+class Worker:
+    """Runs the slots of a study's stages in this process, one at a time.
+
+    Parameters
+    ----------
+    bench : Bench
+        Data, database, plan and device.
+    storage : FencedStorage
+        Shared by all workers.
+    artifacts : Artifacts
+        Shared by all workers.
+    checkpoints : Path
+        Folder of the slots' checkpoints.
+    stopper : Stopper
+        Says when to stop.
+    name : str
+        Shown in `tuner status` and in the log.
+    ahead : int
+        Slots to keep waiting: the number of workers on this storage, about.
+    """
+
+    def __init__(
+        self,
+        bench: Bench,
+        storage: FencedStorage,
+        artifacts: Artifacts,
+        checkpoints: Path,
+        stopper: Stopper,
+        *,
+        name: str,
+        ahead: int = 1,
+    ) -> None:
+        self.bench, self.storage, self.artifacts = bench, storage, artifacts
+        self.checkpoints, self.stopper, self.name, self.ahead = checkpoints, stopper, name, ahead
+
+    def work(self, stages: Sequence[Stage]) -> bool:
+        """Run every stage to its end.
+
+        Returns
+        -------
+        bool
+            False if the worker was told to stop before.
+        """
+        try:
+            for stage in stages:
+                self.stopper.check()
+                stage.prepare(self.storage)
+                self._run_stage(stage)
+        except Interrupted:
+            log.info("%s stops: %s", self.name, "time is over" if self.stopper.late else "asked to")
+            return False
+        return True
+
+    def _run_stage(self, stage: Stage) -> None:
+        try:
+            study_id = self.storage.get_study_id_from_name(stage.name)
+        except KeyError:
+            return  # nothing to do: e.g. no candidate to confirm
+        study = optuna.load_study(study_name=stage.name, storage=self.storage)
+        while True:
+            self.stopper.check()
+            for number in self.storage.reap(study_id, grace=GRACE_SECONDS):
+                log.warning("%s trial %d: its worker is gone; the trial waits for another", stage.name, number)
+            self.storage.ensure_slots(study_id, ahead=self.ahead)
+            attempt = self.storage.claim(study_id, self.name)
+            if attempt is not None:
+                self._run_attempt(stage, study, attempt)
+            elif self.storage.open_slots(study_id) == 0:
+                return
+            else:
+                time.sleep(POLL_SECONDS)
+
+    def _run_attempt(self, stage: Stage, study: optuna.Study, attempt: Attempt) -> None:
+        checkpoint = self.checkpoints / stage.name / f"{attempt.number}.safetensors"
+        label = f"{stage.name} trial {attempt.number}"
+        study.sampler = stage.sampler(attempt.number)
+        try:
+            with Heartbeat(self.storage, attempt, interval=BEAT_SECONDS, stall_after=STALL_SECONDS) as heartbeat:
+                ended = self._attempt(stage, study, attempt, heartbeat, checkpoint, label)
+            if ended:
+                checkpoint.unlink(missing_ok=True)
+        except AttemptSuperseded:
+            log.warning("%s: attempt %d was superseded; its result is discarded", label, attempt.attempt)
+        except Interrupted:
+            self.storage.hand_back(attempt, "the worker was told to stop")
+            log.info("%s: handed back", label)
+            raise
+
+    def _attempt(
+        self, stage: Stage, study: optuna.Study, attempt: Attempt, heartbeat: Heartbeat, checkpoint: Path, label: str
+    ) -> bool:
+        """One execution; True if the slot has ended for good."""
+        total = self.bench.plan.recipe.epochs
+
+        def on_epoch(record: EpochRecord) -> None:
+            log.info("%s: epoch %d, loss %.4f, validation AUROC %.4f", label, record.epoch, record.loss, record.auroc)
+            heartbeat.tick({"epoch": record.epoch, "epochs": total, "auroc": round(record.auroc, 5)})
+            if heartbeat.superseded.is_set():
+                raise AttemptSuperseded(label)
+            self.stopper.check()
+
+        try:
+            with self.stopper.interruptible():
+                trial = optuna.trial.Trial(study, attempt.trial_id)
+                point = stage.suggest(trial)
+                self.storage.mark_suggested(attempt)
+                log.info("%s: attempt %d, %s", label, attempt.attempt, _shown(point))
+                outcome = stage.execute(self.bench, trial, point, checkpoint, on_epoch)
+        except TrainingDiverged as e:
+            return self._prune(attempt, label, str(e), {})
+        except (torch.OutOfMemoryError, MemoryError) as e:
+            return self._prune(attempt, label, self._memory(e), {"constraints:memory": 1.0})
+        except (AttemptSuperseded, StorageError):
+            raise
+        except Exception as e:
+            return self._fail(attempt, label, e)
+        self._store(stage, attempt, outcome, label)
+        return True
+
+    def _store(self, stage: Stage, attempt: Attempt, outcome: Outcome, label: str) -> None:
+        attributes: dict[str, Scalar] = dict(outcome.attributes)
+        entries: dict[str, str] = {}
+        try:
+            entries = self.artifacts.put(outcome.files)
+        except StorageError as e:  # the values took minutes, the files are secondary: keep what can be kept
+            attributes["artifacts_error"] = str(e)
+            log.error("%s: %s The values are stored without files.", label, e)
+        try:
+            self.storage.finish(
+                attempt, TrialState.COMPLETE, [outcome.measured[o] for o in stage.objectives],
+                user_attrs=attributes, system_attrs=entries,
+            )  # fmt: skip
+        except AttemptSuperseded:
+            self.artifacts.discard(entries)
+            raise
+        log.info("%s: complete, %s", label, ", ".join(f"{o} {outcome.measured[o]:.4f}" for o in stage.objectives))
+
+    def _prune(self, attempt: Attempt, label: str, reason: str, system_attrs: dict[str, float]) -> bool:
+        self.storage.finish(
+            attempt, TrialState.PRUNED, None, user_attrs={"reason": reason}, system_attrs=system_attrs
+        )
+        log.warning("%s: pruned, %s", label, reason)
+        return True
+
+    def _memory(self, e: BaseException) -> str:
+        device = self.bench.device
+        peak = f", peak {torch.cuda.max_memory_allocated(device)} bytes" if device.startswith("cuda") else ""
+        return f"out of memory on {device}{peak}: {str(e).splitlines()[0] if str(e) else type(e).__name__}"
+
+    def _fail(self, attempt: Attempt, label: str, e: Exception) -> bool:
+        where = traceback.extract_tb(e.__traceback__)[-1]
+        reason = f"{type(e).__name__}: {e} ({Path(where.filename).name}:{where.lineno})"
+        state = self.storage.fail_attempt(attempt, reason, max_failures=self.bench.plan.max_failures)
+        log.error("%s: %s after %s", label, "failed for good" if state == "failed" else "will be retried", reason)
+        log.debug("".join(traceback.format_exception(e)))
+        return state == "failed"
+
+
+def _shown(point: dict[str, Scalar]) -> str:
+    return ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in point.items())
