@@ -10,15 +10,14 @@ from typing import Any
 import torch
 
 from tuner.errors import ModelError, unknown
+from tuner.models import published
 from tuner.models.activations import ACTIVATIONS
 from tuner.models.hyperparameters import HYPERPARAMETERS, Value, check
 from tuner.models.initializers import INITIALIZERS
 from tuner.models.network import Network
-from tuner.models.plan import GLOBAL_POOLS, Dense, Plan, Stage
+from tuner.models.plan import GLOBAL_POOLS, Dense, Plan
 
 KOO = "Koo & Ploenzke 2021"
-DENSE_DROPOUT = 0.5
-"""Dropout rate of dense layers where a row has none of its own; that of Koo & Ploenzke 2021."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def published_values(plan: Plan) -> dict[str, Value]:
         "batch_norm": plan.batch_norm,
         "dropout_first": first.dropout,
         "dropout_scale": 1.0,
-        "dropout_dense": plan.dense[0].dropout if plan.dense else DENSE_DROPOUT,
+        "dropout_dense": plan.dense[0].dropout if plan.dense else published.DENSE_DROPOUT,
         "pool_first": first.pool,
         "residual_blocks": plan.residual_blocks,
         "dilated": plan.dilated,
@@ -123,119 +122,18 @@ def published_values(plan: Plan) -> dict[str, Value]:
     }
 
 
-def _published(plan: Plan, length: int, tasks: int, parameters: int, source: str) -> Architecture:
+def _row(plan: Plan, length: int, tasks: int, parameters: int, source: str) -> Architecture:
     defaults = MappingProxyType(published_values(plan))
     return Architecture(lambda s: adapt(plan, s), defaults, length, tasks, parameters, source)
 
 
-def _family_plan(n_blocks: int, kernel_size_deep: int, pool_size: int) -> Plan:
-    first = Stage(32, 19, "same", dropout=0.1, pool=4)
-    # Widths and rates grow with depth as in Koo & Ploenzke's cnn_deep.
-    deeper = tuple(
-        Stage(filters, kernel_size_deep, "same", dropout=rate, pool=pool_size)
-        for filters, rate in ((48, 0.2), (64, 0.3), (96, 0.4))
-    )
-    stages = (first, *deeper[: n_blocks - 1])
-    return Plan(stages, (Dense(96, DENSE_DROPOUT),), bias=True, global_pool="max_average")
-
-
 def _family(settings: Mapping[str, Any]) -> Plan:
     keys = ("n_blocks", "kernel_size_deep", "pool_size")
-    return adapt(_family_plan(*(settings[key] for key in keys)), settings)
+    return adapt(published.family(*(settings[key] for key in keys)), settings)
 
 
 _FAMILY_DEFAULTS: Mapping[str, Value] = MappingProxyType(
-    {**published_values(_family_plan(3, 7, 4)), "n_blocks": 3, "kernel_size_deep": 7, "pool_size": 4}
-)
-
-_CNN_2 = Plan(
-    (
-        Stage(32, 19, "same", dropout=0.1, pool=2, pool_rest=True),
-        Stage(124, 5, "same", dropout=0.2, pool=50, pool_rest=True),
-    ),
-    (Dense(512, 0.5),),
-)
-_CNN_50 = replace(_CNN_2, stages=(replace(_CNN_2.stages[0], pool=50), replace(_CNN_2.stages[1], pool=2)))
-_CNN_DEEP = Plan(
-    (
-        Stage(32, 19, "same", dropout=0.1),
-        Stage(48, 7, "same", dropout=0.2, pool=4),
-        Stage(96, 7, dropout=0.3, pool=4),
-        Stage(128, 3, dropout=0.4, pool=3),
-    ),
-    (Dense(512, 0.5),),
-)
-_CNN_DIST = Plan(
-    (
-        Stage(24, 19, "same", dropout=0.1),
-        Stage(32, 7, "same", dropout=0.2, pool=4),
-        Stage(48, 7, dropout=0.3, pool=4),
-        Stage(64, 3, dropout=0.4, pool=3, pool_rest=True),
-    ),
-    (Dense(96, 0.5),),
-)
-_CNN_LOCAL = Plan(
-    (Stage(24, 19, "same", dropout=0.1, pool=50), Stage(48, 3, "same", dropout=0.2, pool=2)),
-    (Dense(96, 0.5),),
-)
-_BASSET = Plan(
-    (
-        Stage(300, 19, "same", dropout=0.2, pool=3),
-        Stage(200, 11, dropout=0.2, pool=4),
-        Stage(200, 7, dropout=0.2, pool=4),
-    ),
-    (Dense(1000, 0.5), Dense(1000, 0.5)),
-)
-_RESIDUALBIND = Plan(
-    (
-        Stage(24, 19, "same", dropout=0.1, pool=10),
-        Stage(48, 7, "same", dropout=0.3, pool=5),
-        Stage(64, 3, dropout=0.4, pool=4),
-    ),
-    (Dense(96, 0.5),),
-    residual_blocks=1,
-)
-# The published penalty is 0.1 * sum(w^2) on the first layer beside 1e-6 elsewhere.
-_LOG = {"activation": "log_relu", "l2_first": 0.1 / 1e-6}
-
-
-def _plain(*stages: Stage, dense: tuple[Dense, ...] = (), pool_before_dropout: bool = False) -> Plan:
-    """ReLU, biases and no batch norm, as networks outside Koo & Ploenzke have it."""
-    return Plan(
-        stages,
-        dense,
-        activation="relu",
-        batch_norm_first=False,
-        batch_norm=False,
-        bias=True,
-        global_pool="max",
-        pool_before_dropout=pool_before_dropout,
-    )
-
-
-_HW4 = _plain(Stage(16, 5), dense=(Dense(32),))
-_HW4_INTERACTION = _plain(Stage(24, 5), Stage(24, 5), dense=(Dense(32),))
-_DEEPDIFE = replace(
-    _plain(
-        Stage(64, 12, dropout=0.25, pool=6),
-        Stage(64, 6, "same", dropout=0.25, stride=6),
-        Stage(32, 6, "same", dropout=0.25, stride=6),
-        dense=(Dense(256, 0.25), Dense(128, 0.0)),
-        pool_before_dropout=True,
-    ),
-    global_pool="flatten",
-)
-_FOXO1_DEEPER = (Stage(32, 6), Stage(16, 3), Stage(8, 2))
-
-
-def _foxo1(n_blocks: int) -> Plan:
-    stages = (Stage(64, 12), *_FOXO1_DEEPER[: n_blocks - 1])
-    pooled = tuple(replace(stage, pool=2, dropout=0.2) for stage in stages[:-1])
-    return _plain(*pooled, stages[-1], pool_before_dropout=True)
-
-
-_SIGTFB = replace(
-    _plain(Stage(64, 24), dense=(Dense(32),)), initializer="normal", initializer_sigma=1.0, deep_sigma=0.01
+    {**published_values(published.family(3, 7, 4)), "n_blocks": 3, "kernel_size_deep": 7, "pool_size": 4}
 )
 
 _HOMEWORK = "DeepBind-style exercise on planted motifs"
@@ -243,24 +141,24 @@ _FOXO1_SOURCE = "FOXO1 exercise on planted motifs"
 
 ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
     {
-        "residualbind": _published(_RESIDUALBIND, 400, 1, 31_665, KOO),
-        "cnn_deep": _published(_CNN_DEEP, 200, 12, 286_700, KOO),
-        "cnn_deep_log": _published(replace(_CNN_DEEP, **_LOG), 200, 12, 286_700, KOO),  # type: ignore[arg-type]
-        "cnn_2": _published(_CNN_2, 200, 12, 156_740, KOO),
-        "cnn_50": _published(_CNN_50, 200, 12, 156_740, KOO),
-        "cnn_dist": _published(_CNN_DIST, 200, 1, 46_225, KOO),
-        "cnn_dist_log": _published(replace(_CNN_DIST, **_LOG), 200, 1, 46_225, KOO),  # type: ignore[arg-type]
-        "cnn_local": _published(_CNN_LOCAL, 200, 1, 14_929, KOO),
-        "basset": _published(_BASSET, 600, 164, 4_132_364, f"Kelley et al. 2016, as in {KOO}"),
-        "hw4": _published(_HW4, 101, 1, 913, _HOMEWORK),
-        "hw4_interaction": _published(_HW4_INTERACTION, 101, 1, 4_241, _HOMEWORK),
-        "deepdife": _published(_DEEPDIFE, 600, 1, 97_953, "DeepDifE"),
-        "foxo1_v1": _published(_plain(Stage(64, 6)), 100, 1, 1_665, _FOXO1_SOURCE),
-        "foxo1_v2": _published(_foxo1(1), 100, 1, 3_201, _FOXO1_SOURCE),
-        "foxo1_v3": _published(_foxo1(2), 100, 1, 15_489, _FOXO1_SOURCE),
-        "foxo1_v4": _published(_foxo1(3), 100, 1, 17_025, _FOXO1_SOURCE),
-        "foxo1_v5": _published(_foxo1(4), 100, 1, 17_281, _FOXO1_SOURCE),
-        "sigtfb": _published(_SIGTFB, 101, 14, 8_750, "SigTFB stage 1, BMC Genomics 2024"),
+        "residualbind": _row(published.RESIDUALBIND, 400, 1, 31_665, KOO),
+        "cnn_deep": _row(published.CNN_DEEP, 200, 12, 286_700, KOO),
+        "cnn_deep_log": _row(published.CNN_DEEP_LOG, 200, 12, 286_700, KOO),
+        "cnn_2": _row(published.CNN_2, 200, 12, 156_740, KOO),
+        "cnn_50": _row(published.CNN_50, 200, 12, 156_740, KOO),
+        "cnn_dist": _row(published.CNN_DIST, 200, 1, 46_225, KOO),
+        "cnn_dist_log": _row(published.CNN_DIST_LOG, 200, 1, 46_225, KOO),
+        "cnn_local": _row(published.CNN_LOCAL, 200, 1, 14_929, KOO),
+        "basset": _row(published.BASSET, 600, 164, 4_132_364, f"Kelley et al. 2016, as in {KOO}"),
+        "hw4": _row(published.HW4, 101, 1, 913, _HOMEWORK),
+        "hw4_interaction": _row(published.HW4_INTERACTION, 101, 1, 4_241, _HOMEWORK),
+        "deepdife": _row(published.DEEPDIFE, 600, 1, 97_953, "DeepDifE"),
+        "foxo1_v1": _row(published.FOXO1_V1, 100, 1, 1_665, _FOXO1_SOURCE),
+        "foxo1_v2": _row(published.foxo1(1), 100, 1, 3_201, _FOXO1_SOURCE),
+        "foxo1_v3": _row(published.foxo1(2), 100, 1, 15_489, _FOXO1_SOURCE),
+        "foxo1_v4": _row(published.foxo1(3), 100, 1, 17_025, _FOXO1_SOURCE),
+        "foxo1_v5": _row(published.foxo1(4), 100, 1, 17_281, _FOXO1_SOURCE),
+        "sigtfb": _row(published.SIGTFB, 101, 14, 8_750, "SigTFB stage 1, BMC Genomics 2024"),
         "cnn": Architecture(_family, _FAMILY_DEFAULTS, 400, 1, 0, "parametric family of this package"),
     }
 )
@@ -353,6 +251,7 @@ __all__ = [
     "ARCHITECTURES",
     "HYPERPARAMETERS",
     "Architecture",
+    "Network",
     "Value",
     "build_model",
     "complete",

@@ -1,0 +1,144 @@
+"""What the first layer sees: where its filters respond most, and what the network loses without them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tuner.data.sequence import Codes, one_hot
+from tuner.errors import ModelError
+from tuner.models.network import Network
+from tuner.motifs.filters import FilterScan
+
+
+@contextmanager
+def _evaluating(model: Network, device: str | torch.device) -> Iterator[torch.device]:
+    """Hold the model on `device`, in evaluation mode and without gradients; put its mode back."""
+    target = torch.device(device)
+    training = model.training
+    model.to(target).eval()
+    try:
+        # A scan is the same number whatever precision the caller trains in.
+        with torch.inference_mode(), torch.autocast(target.type, enabled=False):
+            yield target
+    finally:
+        model.train(training)
+
+
+def scan_filters(
+    model: Network, codes: Codes, device: str | torch.device = "cpu", batch: int = 128
+) -> FilterScan:
+    """Find each filter's best position in each sequence, as given (one strand).
+
+    Parameters
+    ----------
+    model : Network
+        Trained or not. Batch norm uses its running statistics, dropout is off.
+    codes : np.ndarray, shape=(n_sequences, length), uint8
+        A, C, G, T = 0..3, N = 4.
+    device : str or torch.device
+        Where to compute; the model stays there.
+    batch : int
+        Sequences at a time.
+
+    Returns
+    -------
+    FilterScan
+        The best position has the highest activation; among equal activations (zeros of a ReLU, a sigmoid
+        at its limit) the highest pre-activation; among equals the leftmost. Only positions count whose
+        window of kernel_size + 1 bases, beginning one base before the receptive field, lies inside the
+        sequence. `floor` is taken over the same positions.
+
+    Raises
+    ------
+    ModelError
+        If the sequences are not the model's length, or too short for any window.
+    """
+    kernel_size = int(model.first_convolution.kernel_size[0])
+    length = _check_length(model, codes)
+    # Position p reads [p - offset, p - offset + kernel_size); the window begins one base earlier.
+    first, stop = model.offset + 1, model.offset + length - kernel_size + 1
+    if first >= stop:
+        raise ModelError(
+            f"sequences of {length} bp have no room for a window of kernel_size + 1 = {kernel_size + 1}. "
+            f"Use a kernel_size below {length}."
+        )
+    values, inputs, positions, floors = [], [], [], []
+    with _evaluating(model, device) as target:
+        for start in range(0, len(codes), batch):
+            x = one_hot(torch.from_numpy(np.ascontiguousarray(codes[start : start + batch])).to(target))
+            before = model.preactivate(x)[:, :, first:stop].contiguous()  # (n, n_filters, positions)
+            after = model.first_activation(before)
+            best = after.amax(dim=2, keepdim=True)
+            position = before.masked_fill(after < best, -torch.inf).argmax(dim=2, keepdim=True)
+            values.append(best.squeeze(2))
+            inputs.append(before.gather(2, position).squeeze(2))
+            positions.append(position.squeeze(2) + first)
+            floors.append(after.amin(dim=(0, 2)))
+    if not values:
+        raise ModelError("no sequences to scan.")
+    return FilterScan(
+        torch.cat(values).cpu().numpy(),
+        torch.cat(inputs).cpu().numpy(),
+        torch.cat(positions).cpu().numpy(),
+        torch.stack(floors).amin(dim=0).cpu().numpy(),
+    )
+
+
+def ablation_effects(
+    model: Network, codes: Codes, device: str | torch.device = "cpu", batch: int = 128
+) -> np.ndarray:
+    """Measure how far the logits move when a filter says nothing.
+
+    Parameters
+    ----------
+    model : Network
+        Trained.
+    codes : np.ndarray, shape=(n_sequences, length), uint8
+        A few hundred sequences; the cost is one forward pass of the deeper layers a filter and sequence.
+    device, batch
+        As for :func:`scan_filters`.
+
+    Returns
+    -------
+    np.ndarray, shape=(n_filters,), float32
+        Mean absolute difference of the logits over sequences and tasks when the filter's activation map is
+        replaced everywhere by its mean over all sequences and positions.
+    """
+    _check_length(model, codes)
+    if not len(codes):
+        raise ModelError("no sequences to measure ablation on.")
+    with _evaluating(model, device) as target:
+        tensor = torch.from_numpy(np.ascontiguousarray(codes)).to(target)
+        maps = [model.head(one_hot(chunk)) for chunk in torch.split(tensor, batch)]
+        n_filters = maps[0].shape[1]
+        total = torch.stack([h.double().sum(dim=(0, 2)) for h in maps]).sum(dim=0)
+        mean = (total / (len(codes) * maps[0].shape[2])).float()
+        effects = torch.zeros(n_filters, dtype=torch.float64, device=target)
+        for h in maps:
+            logits = model.tail(h)
+            for index in range(n_filters):
+                effects[index] += _without(model, h, index, mean[index]).sub_(logits).abs().sum()
+        return (effects / (len(codes) * model.n_tasks)).float().cpu().numpy()
+
+
+def _without(model: Network, h: Tensor, index: int, value: Tensor) -> Tensor:
+    """Logits with one channel of the map held at a value; the map itself is left as it was."""
+    kept = h[:, index].clone()
+    h[:, index] = value
+    logits = model.tail(h)
+    h[:, index] = kept
+    return logits
+
+
+def _check_length(model: Network, codes: Codes) -> int:
+    if codes.ndim != 2 or codes.shape[1] != model.length:
+        raise ModelError(
+            f"sequences of shape {codes.shape} do not fit a network for {model.length} bp; "
+            f"expected (n, {model.length})."
+        )
+    return int(codes.shape[1])
