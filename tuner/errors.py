@@ -38,6 +38,10 @@ class TrainingDiverged(TunerError):
     """The loss or the weights stopped being finite."""
 
 
+class MetricError(TunerError):
+    """A metric that is undefined for these labels or scores."""
+
+
 class DeviceError(TunerError):
     """A device that does not exist here, or has no memory left."""
 

@@ -1,0 +1,118 @@
+"""Where a network runs, and its logits for sequences: always float32, so that scores are comparable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from tuner.data.sequence import one_hot
+from tuner.errors import DeviceError
+
+# A, C, G, T, N -> T, G, C, A, N
+_COMPLEMENT = (3, 2, 1, 0, 4)
+
+
+def resolve_device(name: str) -> torch.device:
+    """Turn a device name into a device that exists here.
+
+    Parameters
+    ----------
+    name : str
+        ``"auto"`` (the first CUDA device, else the CPU), ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
+
+    Raises
+    ------
+    DeviceError
+        If there is no such device; names those there are.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    here = ["cpu", *(f"cuda:{i}" for i in range(gpus))]
+    if torch.backends.mps.is_available():
+        here.append("mps")
+    wanted = ("cuda:0" if gpus else "cpu") if name == "auto" else "cuda:0" if name == "cuda" else name
+    if wanted not in here:
+        raise DeviceError(f"no device {name!r} here; there is: auto, {', '.join(here)}.")
+    return torch.device(wanted)
+
+
+@contextmanager
+def exact_kernels(device: torch.device) -> Iterator[None]:
+    """Have cuDNN choose repeatable algorithms in full float32 precision; does nothing on a CPU."""
+    if device.type != "cuda":
+        yield
+        return
+    matmul = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = matmul
+
+
+def flip_strand(codes: torch.Tensor) -> torch.Tensor:
+    """Reverse-complement codes on whatever device they are.
+
+    Parameters
+    ----------
+    codes : torch.Tensor, shape=(n, length), uint8
+        A, C, G, T = 0..3, N = 4; N stays N.
+    """
+    return torch.tensor(_COMPLEMENT, dtype=codes.dtype, device=codes.device)[codes.flip(1).int()]
+
+
+def predict(
+    model: nn.Module,
+    codes: npt.NDArray[np.uint8],
+    *,
+    device: str | torch.device = "cpu",
+    average_strands: bool = True,
+    batch: int = 512,
+) -> npt.NDArray[np.float32]:
+    """Compute the logits of sequences.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Maps (n, 4, length) float32 to (n, n_tasks) logits. It is moved to `device`, and its training mode is
+        as before when this returns.
+    codes : numpy.ndarray, shape=(n, length), uint8
+        A, C, G, T = 0..3, N = 4.
+    device : str or torch.device
+        As `resolve_device` takes it.
+    average_strands : bool
+        Return the mean of the logits of a sequence and of its reverse complement.
+    batch : int
+        Sequences per forward pass.
+
+    Returns
+    -------
+    numpy.ndarray, shape=(n, n_tasks), float32
+        Logits: natural log-odds of the positive class.
+
+    Raises
+    ------
+    DeviceError
+        If the device does not exist.
+    """
+    place = resolve_device(device) if isinstance(device, str) else device
+    model.to(place)
+    was_training = model.training
+    model.eval()
+    parts: list[torch.Tensor] = []
+    try:
+        with torch.no_grad(), exact_kernels(place):
+            for start in range(0, max(len(codes), 1), batch):
+                rows = torch.from_numpy(np.ascontiguousarray(codes[start : start + batch])).to(place)
+                logits = model(one_hot(rows))
+                if average_strands:
+                    logits = (logits + model(one_hot(flip_strand(rows)))) / 2
+                parts.append(logits.float())
+    finally:
+        model.train(was_training)
+    return torch.cat(parts).cpu().numpy()

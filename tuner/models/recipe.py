@@ -1,0 +1,202 @@
+"""The training recipe, and when it cuts the learning rate and stops."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from tuner.errors import UsageError, unknown
+
+# Keras' ReduceLROnPlateau counts an epoch as good only above this absolute gain.
+_DECAY_MIN_DELTA = 1e-4
+
+_CHOICES = {
+    "monitor": ("auroc", "average_precision", "loss"),
+    "weights": ("best", "last"),
+    "precision": ("auto", "float32", "bfloat16"),
+}
+# name -> (lowest, highest) allowed value, both inclusive
+_RANGES: dict[str, tuple[float, float]] = {
+    "epochs": (1, math.inf),
+    "patience": (1, math.inf),
+    "batch_size": (2, math.inf),  # batch norm has no variance of one sequence
+    "decay_factor": (0, 1),
+    "decay_patience": (1, math.inf),
+    "minimum_learning_rate": (0, math.inf),
+    "shift": (0, math.inf),
+    "l2": (0, math.inf),
+    "weight_decay": (0, math.inf),
+    "label_smoothing": (0, 0.999),
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained. The defaults follow Koo & Ploenzke (2021) except where a comment says so.
+
+    Parameters
+    ----------
+    epochs : int
+        Most epochs.
+    patience : int
+        Stop after this many epochs in a row without a new best of `monitor`.
+    learning_rate, minimum_learning_rate : float
+        Of Adam, at the start and at least.
+    batch_size : int
+        Sequences per step.
+    decay_factor, decay_patience : float, int
+        Multiply the learning rate by the factor at each `decay_patience`-th epoch in a row that did not
+        raise `monitor` by more than 1e-4.
+    monitor : str
+        ``"auroc"``, ``"average_precision"`` (macro over tasks) or ``"loss"``, of the validation split.
+    weights : str
+        ``"best"``: of the epoch with the best `monitor`; ``"last"``: of the last epoch.
+    reverse_complement : bool
+        In each epoch show each training sequence as its reverse complement with probability one half.
+    average_strands : bool
+        Predictions, validation included, are the mean logit of both strands.
+    shift : int, bp
+        Move each training sequence by up to this many positions either way; the gap is filled with N.
+    l2 : float
+        Penalty factor of the sum of squared kernel weights that the network declares.
+    weight_decay : float
+        Decoupled decay (AdamW) of every weight matrix and kernel; biases and batch norm are left alone.
+    label_smoothing : float
+        Targets become label (1 - s) + s / 2.
+    adam_epsilon : float
+        Added to the root of Adam's second moment.
+    precision : str
+        ``"float32"``, ``"bfloat16"`` (autocast while training), or ``"auto"``: bfloat16 where the hardware
+        computes it natively.
+
+    Raises
+    ------
+    UsageError
+        If a value is out of its range.
+    """
+
+    epochs: int = 60
+    patience: int = 10
+    learning_rate: float = 1e-3
+    batch_size: int = 100
+    decay_factor: float = 0.2
+    decay_patience: int = 5
+    minimum_learning_rate: float = 1e-7
+    monitor: str = "auroc"
+    weights: str = "best"  # Koo & Ploenzke evaluate the last epoch
+    reverse_complement: bool = True  # they append fixed reverse-complement copies instead
+    average_strands: bool = True
+    shift: int = 0
+    l2: float = 1e-6
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    adam_epsilon: float = 1e-7  # Keras' default; PyTorch's is 1e-8
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise UsageError(unknown(f"value of {name}", getattr(self, name), choices))
+        for name, (low, high) in _RANGES.items():
+            if not low <= getattr(self, name) <= high:
+                raise UsageError(f"{name} = {getattr(self, name)}; expected {low:g} to {high:g}.")
+        for name in ("learning_rate", "adam_epsilon"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UsageError(f"{name} = {getattr(self, name)}; expected a number above 0.")
+
+
+class EpochRecord(NamedTuple):
+    """One finished epoch.
+
+    Attributes
+    ----------
+    epoch : int
+        1 for the first.
+    loss : float, nats
+        Mean training binary cross-entropy per sequence and task, penalties left out.
+    valid_loss : float, nats
+        The same on the validation split, without label smoothing.
+    auroc, average_precision : float
+        Of the validation split, macro over tasks.
+    learning_rate : float
+        The rate this epoch was trained with.
+    seconds : float
+        Wall time of training and validation.
+    """
+
+    epoch: int
+    loss: float
+    valid_loss: float
+    auroc: float
+    average_precision: float
+    learning_rate: float
+    seconds: float
+
+    def monitored(self, monitor: str) -> float:
+        """Value of the monitored score, turned so that higher is better."""
+        return -self.valid_loss if monitor == "loss" else float(getattr(self, monitor))
+
+
+@dataclass
+class Progress:
+    """Everything about a run but its tensors; lives in the checkpoint."""
+
+    learning_rate: float
+    history: list[EpochRecord] = field(default_factory=list)
+    best: float | None = None
+    best_epoch: int = 0
+    waited: int = 0
+    decay_best: float | None = None
+    decay_waited: int = 0
+
+    @property
+    def epoch(self) -> int:
+        """Epochs finished."""
+        return len(self.history)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of all epochs, those before a resume included."""
+        return sum(record.seconds for record in self.history)
+
+    def add(self, record: EpochRecord, recipe: Recipe) -> bool:
+        """Take in a finished epoch; True if it is the best so far.
+
+        Early stopping asks for any gain, the learning-rate cut for more than 1e-4: Keras' two callbacks.
+        """
+        self.history.append(record)
+        value = record.monitored(recipe.monitor)
+        if self.decay_best is None or value > self.decay_best + _DECAY_MIN_DELTA:
+            self.decay_best, self.decay_waited = value, 0
+        else:
+            self.decay_waited += 1
+            if self.decay_waited >= recipe.decay_patience:
+                floor = min(recipe.minimum_learning_rate, self.learning_rate)
+                self.learning_rate = max(self.learning_rate * recipe.decay_factor, floor)
+                self.decay_waited = 0
+        if self.best is None or value > self.best:
+            self.best, self.best_epoch, self.waited = value, record.epoch, 0
+            return True
+        self.waited += 1
+        return False
+
+    def stopped(self, recipe: Recipe, time_limit: float | None) -> str | None:
+        """Why no further epoch is trained: ``"patience"``, ``"epochs"``, ``"time"``; None to go on."""
+        if self.epoch and self.waited >= recipe.patience:
+            return "patience"
+        if self.epoch >= recipe.epochs:
+            return "epochs"
+        if self.epoch and time_limit is not None and self.seconds >= time_limit:
+            return "time"
+        return None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; floats survive JSON exactly."""
+        return dataclasses.asdict(self) | {"history": [list(record) for record in self.history]}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Progress:
+        """Undo `to_json`."""
+        return cls(**(values | {"history": [EpochRecord(*row) for row in values["history"]]}))

@@ -1,0 +1,355 @@
+"""`fit`: one training run of one network. It knows nothing of trials or studies.
+
+Every random draw of epoch e is a function of (seed, e) alone: the permutation, the strands and the shifts
+come from one NumPy generator, dropout from torch's, both seeded anew at the start of the epoch. So a run
+resumed from a checkpoint needs no random state, and equals the undisturbed run bit for bit on the same
+machine with the same number of threads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from tuner.data.dataset import Split
+from tuner.data.sequence import N_CODE, one_hot
+from tuner.errors import DataError, TrainingDiverged
+from tuner.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from tuner.models.metrics import auroc, average_precision
+from tuner.models.optimizer import KernelAdam
+from tuner.models.prediction import exact_kernels, flip_strand, predict, resolve_device
+from tuner.models.recipe import EpochRecord, Progress, Recipe
+
+__all__ = ["EpochRecord", "Recipe", "Trained", "fit", "predict", "resolve_device", "resolve_precision"]
+
+
+class Trained(NamedTuple):
+    """Outcome of a training run.
+
+    Attributes
+    ----------
+    history : tuple of EpochRecord
+        Every epoch, those before a resume included.
+    best_epoch : int
+        Epoch (1 is the first) with the best monitored score.
+    chosen_epoch : int
+        Epoch whose weights the network now holds: the best or the last, as the recipe says.
+    stopped : str
+        ``"epochs"``, ``"patience"`` or ``"time"``.
+    seconds : float
+        Wall time of all epochs.
+    resumed_from : int
+        Epochs that came from a checkpoint; 0 for a run from the start.
+    notes : tuple of str
+        Why a checkpoint was left aside or could not be written.
+    """
+
+    history: tuple[EpochRecord, ...]
+    best_epoch: int
+    chosen_epoch: int
+    stopped: str
+    seconds: float
+    resumed_from: int
+    notes: tuple[str, ...]
+
+    @property
+    def chosen(self) -> EpochRecord:
+        """Scores of the weights that the network now holds."""
+        return self.history[self.chosen_epoch - 1]
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """Mix a run's seed and an epoch number into 64 bits that no other pair shares in practice."""
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0])
+
+
+def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
+    """Choose the type that convolutions and matrix products train in.
+
+    Parameters
+    ----------
+    precision : str
+        ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 where the hardware multiplies it natively
+        (elsewhere it is emulated, and slower than float32).
+    device : torch.device
+        Where the network trains.
+    """
+    if precision != "auto":
+        return torch.bfloat16 if precision == "bfloat16" else torch.float32
+    if device.type == "cuda":
+        native = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        native = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if native else torch.float32
+
+
+def batch_bounds(n: int, size: int) -> list[tuple[int, int]]:
+    """Cut n sequences into batches; a last batch of one joins the one before it.
+
+    Batch norm has no variance of a single sequence after the last pool.
+    """
+    starts = list(range(0, n, size))
+    if len(starts) > 1 and n - starts[-1] == 1:
+        starts.pop()
+    return list(zip(starts, [*starts[1:], n], strict=True))
+
+
+@contextmanager
+def _epoch_randomness(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch inside the block, and leave its global random state as it was."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+class _Order(NamedTuple):
+    """The random choices of one epoch, for the training sequences in the order they are shown."""
+
+    rows: torch.Tensor  # (n,) int64
+    flipped: torch.Tensor | None  # (n, 1) bool
+    shift: torch.Tensor | None  # (n, 1) int64, to the right
+
+    @classmethod
+    def draw(cls, n: int, recipe: Recipe, seed: int, device: torch.device) -> _Order:
+        generator = np.random.default_rng(seed)
+        rows = generator.permutation(n)
+        # Drawn whether used or not: switching one augmentation off leaves the other's draws alone.
+        flipped = generator.random(n) < 0.5
+        shift = generator.integers(-recipe.shift, recipe.shift + 1, size=n)
+        return cls(
+            torch.from_numpy(rows).to(device),
+            torch.from_numpy(flipped)[:, None].to(device) if recipe.reverse_complement else None,
+            torch.from_numpy(shift)[:, None].to(device) if recipe.shift else None,
+        )
+
+    def batch(self, codes: torch.Tensor, first: int, last: int) -> torch.Tensor:
+        """Codes of one batch, augmented: (last - first, length)."""
+        batch = codes[self.rows[first:last]]
+        if self.flipped is not None:
+            batch = torch.where(self.flipped[first:last], flip_strand(batch), batch)
+        if self.shift is not None:
+            length = batch.shape[1]
+            source = torch.arange(length, device=batch.device) - self.shift[first:last]
+            outside = (source < 0) | (source >= length)
+            batch = batch.gather(1, source.clamp(0, length - 1)).masked_fill(outside, N_CODE)
+        return batch
+
+
+class _Run:
+    """A network in training, with everything a checkpoint must hold."""
+
+    def __init__(self, model: nn.Module, train: Split, valid: Split, recipe: Recipe, device: torch.device):
+        self.model = model.to(device)
+        self.recipe = recipe
+        self.device = device
+        self.valid = valid
+        self.codes = torch.from_numpy(np.ascontiguousarray(train.codes)).to(device)
+        smoothing = recipe.label_smoothing
+        labels = torch.from_numpy(np.ascontiguousarray(train.labels)).to(device, torch.float32)
+        self.targets = labels * (1 - smoothing) + smoothing / 2
+        self.autocast = resolve_precision(recipe.precision, device)
+        self.optimizer = KernelAdam(
+            model, l2=recipe.l2, weight_decay=recipe.weight_decay, epsilon=recipe.adam_epsilon
+        )
+        self.progress = Progress(learning_rate=recipe.learning_rate)
+        self.best: dict[str, torch.Tensor] = {}
+
+    def train_epoch(self, seed: int) -> float:
+        """Train for one epoch; the mean loss per sequence and task."""
+        number = self.progress.epoch + 1
+        self.optimizer.learning_rate = self.progress.learning_rate
+        order = _Order.draw(len(self.codes), self.recipe, seed, self.device)
+        bounds = batch_bounds(len(self.codes), self.recipe.batch_size)
+        losses: list[torch.Tensor] = []
+        self.model.train()
+        with _epoch_randomness(seed, self.device), exact_kernels(self.device):
+            for step, (first, last) in enumerate(bounds, start=1):
+                x = one_hot(order.batch(self.codes, first, last))  # (batch, 4, length)
+                with torch.autocast(
+                    self.device.type, torch.bfloat16, enabled=self.autocast is torch.bfloat16
+                ):
+                    logits = self.model(x)
+                loss = binary_cross_entropy_with_logits(logits.float(), self.targets[order.rows[first:last]])
+                # Reading a loss from a GPU waits for it, so there the check comes once an epoch.
+                if self.device.type == "cpu" and not math.isfinite(loss.item()):
+                    raise _diverged(number, step, f"the training loss is {loss.item()}")
+                self.optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                self.optimizer.step()
+                losses.append(loss.detach())
+        values = torch.stack(losses).double().cpu().numpy()
+        bad = np.flatnonzero(~np.isfinite(values))
+        if len(bad):
+            raise _diverged(number, int(bad[0]) + 1, f"the training loss is {values[bad[0]]}")
+        for name, tensor in self.model.state_dict().items():
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                raise _diverged(number, len(bounds), f"{name} is not finite")
+        return float(np.average(values, weights=[last - first for first, last in bounds]))
+
+    def validate(self) -> tuple[float, float, float]:
+        """Validation loss, AUROC and average precision; with NaN scores the run has diverged."""
+        logits = predict(
+            self.model, self.valid.codes, device=self.device, average_strands=self.recipe.average_strands
+        )
+        if not np.isfinite(logits).all():
+            raise _diverged(self.progress.epoch + 1, None, "a validation logit is not finite")
+        labels = self.valid.labels
+        loss = binary_cross_entropy_with_logits(
+            torch.from_numpy(logits).double(), torch.from_numpy(labels.astype(np.float64))
+        ).item()
+        return loss, auroc(labels, logits), average_precision(labels, logits)
+
+    def epoch(self, seed: int) -> EpochRecord:
+        """Train and validate once, and keep the weights if they are the best."""
+        started = time.perf_counter()
+        learning_rate = self.progress.learning_rate
+        loss = self.train_epoch(epoch_seed(seed, self.progress.epoch + 1))
+        scores = self.validate()
+        seconds = time.perf_counter() - started
+        record = EpochRecord(self.progress.epoch + 1, loss, *scores, learning_rate, seconds)
+        if self.progress.add(record, self.recipe) and self.recipe.weights == "best":
+            self.best = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+        return record
+
+    def save(self, path: Path, digest: str) -> None:
+        """Write the checkpoint of the epoch just finished."""
+        tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
+        tensors |= {f"best/{name}": tensor for name, tensor in self.best.items()}
+        tensors |= {f"optimizer/{name}": tensor for name, tensor in self.optimizer.tensors().items()}
+        write_checkpoint(path, Checkpoint(self.progress.to_json(), tensors), digest)
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Go back to where a checkpoint was written."""
+        parts: dict[str, dict[str, torch.Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
+        for key, tensor in checkpoint.tensors.items():
+            part, name = key.split("/", 1)
+            parts[part][name] = tensor
+        self.progress = Progress.from_json(dict(checkpoint.progress))
+        self.model.load_state_dict(parts["model"])
+        self.best = {name: tensor.to(self.device) for name, tensor in parts["best"].items()}
+        self.optimizer.load(parts["optimizer"])
+
+    def digest(self, seed: int) -> str:
+        """Identify the run: a checkpoint is only resumed where this is equal.
+
+        The initial weights enter by their spread to four digits: exactly, another kind of processor could
+        differ in the last bit and lose its checkpoint.
+        """
+        tensors = [
+            (name, tuple(t.shape), f"{t.double().std(correction=0).item():.4g}")
+            for name, t in self.model.state_dict().items()
+        ]
+        text = json.dumps([asdict(self.recipe), seed, str(self.model), tensors, len(self.valid)])
+        digest = hashlib.sha256(text.encode())
+        digest.update(self.codes.cpu().numpy().data)
+        digest.update(self.targets.cpu().numpy().data)
+        digest.update(np.ascontiguousarray(self.valid.codes).data)
+        digest.update(np.ascontiguousarray(self.valid.labels).data)
+        return digest.hexdigest()
+
+
+def _diverged(epoch: int, step: int | None, what: str) -> TrainingDiverged:
+    where = f"epoch {epoch}" if step is None else f"epoch {epoch}, step {step}"
+    return TrainingDiverged(f"training diverged at {where}: {what}. Lower the learning rate.")
+
+
+def fit(
+    model: nn.Module,
+    train: Split,
+    valid: Split,
+    recipe: Recipe,
+    *,
+    seed: int,
+    device: str = "cpu",
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+    time_limit: float | None = None,
+) -> Trained:
+    """Train a network with Adam on binary cross-entropy until its validation score stops rising.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Maps (n, 4, length) to (n, n_tasks) logits; trained in place, on `device`, and left in evaluation
+        mode with the weights that `recipe.weights` names.
+    train, valid : Split
+        Codes (n, length) and labels (n, n_tasks); `valid` selects the epoch.
+    recipe : Recipe
+        Everything that may be tuned.
+    seed : int
+        Non-negative; with the epoch number it determines every random draw.
+    device : str
+        As `tuner.models.prediction.resolve_device` takes it.
+    checkpoint : Path, optional
+        A file that is replaced after every epoch, and resumed from if it holds this very run. It is left
+        where it is at the end: a finished run resumed returns at once.
+    on_epoch : callable, optional
+        Called after every epoch's checkpoint; what it raises ends the run and is passed on.
+    time_limit : float, seconds, optional
+        Start no further epoch after this much training time. Such a run is not reproducible.
+
+    Returns
+    -------
+    Trained
+        History and reason of the end.
+
+    Raises
+    ------
+    TrainingDiverged
+        If a loss, a weight or a validation logit stops being finite; names epoch and step.
+    DataError
+        If there are fewer than two training sequences.
+    DeviceError
+        If the device does not exist. Running out of memory passes through as torch raises it.
+    MetricError
+        If no validation task has both classes.
+    """
+    if len(train) < 2:
+        raise DataError(f"{len(train)} training sequences; batch norm needs at least 2.")
+    run = _Run(model, train, valid, recipe, resolve_device(device))
+    notes: list[str] = []
+    digest = ""
+    if checkpoint is not None:
+        digest = run.digest(seed)
+        found, reason = read_checkpoint(checkpoint, digest)
+        if found is not None:
+            run.load(found)
+        if reason is not None:
+            notes.append(reason)
+    resumed_from = run.progress.epoch
+    while (stopped := run.progress.stopped(recipe, time_limit)) is None:
+        record = run.epoch(seed)
+        if checkpoint is not None:
+            try:
+                run.save(checkpoint, digest)
+            except OSError as error:
+                # The checkpoint is an aid: without it a killed run starts again, and nothing else is lost.
+                notes.append(f"epoch {record.epoch}: checkpoint not written ({error})")
+        if on_epoch is not None:
+            on_epoch(record)
+    if recipe.weights == "best":
+        model.load_state_dict(run.best)
+    model.eval()
+    progress = run.progress
+    return Trained(
+        history=tuple(progress.history),
+        best_epoch=progress.best_epoch,
+        chosen_epoch=progress.best_epoch if recipe.weights == "best" else progress.epoch,
+        stopped=stopped,
+        seconds=progress.seconds,
+        resumed_from=resumed_from,
+        notes=tuple(notes),
+    )
