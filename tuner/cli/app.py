@@ -5,20 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sys
-import warnings
-from collections.abc import Callable
 from importlib import import_module
-from typing import Any
 
-import click
 import typer
 
 import tuner
 from tuner.cli import context
 from tuner.errors import TunerError
 
-# Command -> module below tuner.cli with a function of the same name; imported when it is called, so that
-# `tuner --help` needs neither torch nor optuna.
+# Command -> its one line; the module of that name below tuner.cli holds `command` and `EXAMPLE`.
 COMMANDS: dict[str, str] = {
     "run": "Search, confirm, and print the leaderboard; the same command resumes.",
     "worker": "Join a study as one more worker.",
@@ -38,30 +33,12 @@ COMMANDS: dict[str, str] = {
 }
 
 
-class _Lazy(typer.core.TyperGroup):
-    """A group whose commands are imported when they are used."""
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
-            return None
-        if ctx.resilient_parsing or (ctx.invoked_subcommand is None and _listing()):
-            return click.Command(name, help=COMMANDS[name])
-        module = import_module(f"tuner.cli.{name if name != 'list' else 'list_'}")
-        function: Callable[..., Any] = getattr(module, "command")  # noqa: B009
-        one = typer.Typer(add_completion=False)
-        one.command(name=name, help=COMMANDS[name], epilog=getattr(module, "EXAMPLE", None))(function)
-        return typer.main.get_command(one)
-
-
-def _listing() -> bool:
-    """Whether this call only lists the commands (`tuner`, `tuner --help`)."""
-    return not any(a in COMMANDS for a in sys.argv[1:])
-
-
-app = typer.Typer(cls=_Lazy, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+# Every command module is light: what a command needs is imported when it runs.
+for _name, _help in COMMANDS.items():
+    _module = import_module(f"tuner.cli.{_name if _name != 'list' else 'list_'}")
+    app.command(name=_name, help=_help, epilog=_module.EXAMPLE)(_module.command)
 
 
 @app.callback(invoke_without_command=True)
@@ -83,11 +60,11 @@ def main() -> None:
         app(standalone_mode=False)
     except TunerError as e:
         _leave(str(e), e.exit_code, as_json)
-    except click.exceptions.Exit as e:
+    except typer.Exit as e:
         sys.exit(e.exit_code)
-    except click.ClickException as e:
+    except typer.TyperException as e:
         _leave(e.format_message(), 2, as_json)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         _leave("interrupted; the same command goes on from here.", 130, as_json)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -99,6 +76,3 @@ def _leave(message: str, code: int, as_json: bool) -> None:
         print(json.dumps({"error": message, "exit_code": code}))
     print(f"error: {message}", file=sys.stderr)
     sys.exit(code)
-
-
-warnings.filterwarnings("ignore", category=UserWarning, module="optuna")

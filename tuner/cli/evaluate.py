@@ -61,11 +61,11 @@ def print_examination(name: str, result: Examination) -> None:
 
     console = context.console()
     kind = "confirmation models" if result.models > 1 else "model"
-    mean, low, high = result.auroc
+    mean, low, high = result.auroc[:3]
     console.print(f"\n{name} trial {result.trial}, {result.models} {kind}, test split")
     console.print(f"  AUROC               {mean:.4f} (95 % {low:.3f} to {high:.3f})   per model "
                   + " ".join(f"{v:.3f}" for v in result.per_model))  # fmt: skip
-    console.print("  average precision   {:.4f} (95 % {:.3f} to {:.3f})".format(*result.average_precision))
+    console.print("  average precision   {:.4f} (95 % {:.3f} to {:.3f})".format(*result.average_precision[:3]))
     if result.models > 1:
         console.print(f"  AUROC of the models' mean prediction   {result.ensemble:.4f}")
     if result.matched is not None:

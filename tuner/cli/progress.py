@@ -136,8 +136,8 @@ class Progress:
         if not complete:
             return "no result yet"
         names = self.plan.study.objectives
-        best = [max(complete, key=lambda t, i=i: signed(t, names)[i]).values[i] for i in range(len(names))]
-        return "best " + ", ".join(f"{n} {v:.3f}" for n, v in zip(names, best, strict=True))
+        best = (max(signed(t, names)[i] for t in complete) for i in range(len(names)))
+        return "best " + ", ".join(f"{n} {abs(v):.3f}" for n, v in zip(names, best, strict=True))
 
     def _eta(self, done: int, total: int) -> str:
         if not self.ended_here or done >= total:

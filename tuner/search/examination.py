@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from tuner.data.dataset import Dataset
 from tuner.errors import StudyError
 from tuner.models import metrics
 from tuner.models.baselines import Baseline
-from tuner.models.intervals import bootstrap_interval, paired_auroc_difference
+from tuner.models.intervals import Interval, bootstrap_interval, paired_auroc_difference
 from tuner.models.training import predict
 from tuner.search.artifacts import Artifacts
 from tuner.search.job import DESCRIPTION, WEIGHTS, load_network
@@ -34,7 +34,7 @@ class Examination(NamedTuple):
         Trial number in the search.
     models : int
         Networks scored: its confirmation runs, or the search's own network.
-    auroc, average_precision : tuple of (float, float, float)
+    auroc, average_precision : Interval
         Mean over the models with the 95 % bootstrap interval over test sequences.
     per_model : list of float
         Each model's test AUROC.
@@ -53,8 +53,8 @@ class Examination(NamedTuple):
 
     trial: int
     models: int
-    auroc: tuple[float, float, float]
-    average_precision: tuple[float, float, float]
+    auroc: Interval
+    average_precision: Interval
     per_model: list[float]
     ensemble: float
     matched: float | None
@@ -109,16 +109,18 @@ def examine(
     baselines: dict[str, dict[str, float]] = {}
     for label, baseline in load_baselines(storage, artifacts, name):
         scores = baseline.score(test.codes)
-        lead, low, high = paired_auroc_difference(test.labels, logits, scores, seed=seed)
-        baselines[label] = {"auroc": metrics.auroc(test.labels, scores), "lead": lead, "low": low, "high": high}
+        lead = paired_auroc_difference(test.labels, logits, scores, seed=seed)
+        baselines[label] = {
+            "auroc": metrics.auroc(test.labels, scores), "lead": lead.estimate, "low": lead.low, "high": lead.high,
+        }  # fmt: skip
         if usable:
             baselines[label]["matched"] = metrics.auroc(test.labels[matched], scores[matched])
     per_model = [metrics.auroc(test.labels, one) for one in logits]
     return Examination(
         trial=trial,
         models=len(runs),
-        auroc=_mean_interval(metrics.auroc, test.labels, logits, seed),
-        average_precision=_mean_interval(metrics.average_precision, test.labels, logits, seed),
+        auroc=bootstrap_interval(test.labels, logits, "auroc", seed=seed),
+        average_precision=bootstrap_interval(test.labels, logits, "average_precision", seed=seed),
         per_model=per_model,
         ensemble=metrics.auroc(test.labels, logits.mean(axis=0)),
         matched=float(np.mean([metrics.auroc(test.labels[matched], o[matched]) for o in logits])) if usable else None,
@@ -181,13 +183,3 @@ def _models(storage: FencedStorage, name: str, trial: int) -> list[FrozenTrial]:
 def _score(artifacts: Artifacts, run: FrozenTrial, codes: np.ndarray, device: str) -> np.ndarray:
     network, average = load_network(artifacts.get(run, WEIGHTS), artifacts.get(run, DESCRIPTION))
     return predict(network.to(device), codes, device=device, average_strands=average)
-
-
-def _mean_interval(
-    metric: Any, labels: np.ndarray, logits: Sequence[np.ndarray] | np.ndarray, seed: int
-) -> tuple[float, float, float]:
-    def mean(chosen_labels: np.ndarray, chosen: np.ndarray) -> float:
-        return float(np.mean([metric(chosen_labels, one) for one in np.moveaxis(chosen, 1, 0)]))
-
-    scores = np.moveaxis(np.asarray(logits), 0, 1)  # (n, models, tasks): sequences first, to be resampled
-    return bootstrap_interval(mean, labels, scores, seed=seed)

@@ -18,8 +18,9 @@ from safetensors.numpy import save as save_tensors
 import tuner
 from tuner.data.dataset import Dataset, Split
 from tuner.data.splits import k_fold
-from tuner.models.architectures import Network, build_model
+from tuner.models.architectures import build_model
 from tuner.models.baselines import Baseline, fit_baselines
+from tuner.models.network import Network
 from tuner.models.training import EpochRecord, Recipe, Trained, fit
 from tuner.motifs.database import Motif, write_meme
 from tuner.plots.curves import learning_curve

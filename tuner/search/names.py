@@ -49,8 +49,7 @@ def check_names(space: SearchSpace, training: Mapping[str, Scalar], where: str) 
         if name in training:
             raise SearchSpaceError(f"{where} [{name}]: the study's [training] fixes {name}; search or fix it, not both.")
     for name, parameter in space.parameters.items():
-        for value in parameter.values or (parameter.low, parameter.high):
-            assert value is not None  # a parameter without values has low and high
+        for value in (v for v in parameter.values or (parameter.low, parameter.high) if v is not None):
             try:
                 if name in RECIPE_FIELDS:
                     recipe_of({name: value}, where)

@@ -14,8 +14,9 @@ import numpy as np
 from tuner.data.dataset import Dataset
 from tuner.errors import DataError
 from tuner.models import metrics
-from tuner.models.architectures import Network
+from tuner.models.architectures import count_parameters
 from tuner.models.first_layer import ablation_effects, scan_filters
+from tuner.models.network import Network
 from tuner.models.training import Trained, predict
 from tuner.motifs.database import MotifDatabase
 from tuner.motifs.filters import Filter, build_filters
@@ -172,8 +173,7 @@ def evaluate_network(
     matches = match_filters(
         filters, database, targets, n_filters=len(filters), effects=effects, seed=seed
     )
-    parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
-    return Evaluation(logits, dataset.valid.labels, filters, matches, trained, parameters)
+    return Evaluation(logits, dataset.valid.labels, filters, matches, trained, count_parameters(network))
 
 
 def measure_all(evaluation: Evaluation) -> dict[str, float]:

@@ -43,7 +43,10 @@ OnEpoch = Callable[[EpochRecord], None]
 class Stage(Protocol):
     """One kind of slots."""
 
-    plan: Plan
+    @property
+    def plan(self) -> Plan:
+        """The study it belongs to."""
+        ...
 
     @property
     def name(self) -> str:
@@ -100,13 +103,12 @@ class Search:
         StudyError
             The stored study was made from other files, or holds more slots than the budget asks for.
         """
-        study_id = register(storage, self.name, self.objectives)
+        described = {IDENTITY: json.dumps(self.identity), SOURCE: json.dumps(plan_source(self.plan))}
+        study_id = register(storage, self.name, self.objectives, described)
         stored = storage.get_study_system_attrs(study_id).get(IDENTITY)
         if stored is None:
-            storage.set_study_system_attr(study_id, SOURCE, json.dumps(plan_source(self.plan)))
-            storage.set_study_system_attr(study_id, IDENTITY, json.dumps(self.identity, sort_keys=True))
-        else:
-            check_identity(self.name, json.loads(stored), self.identity)
+            raise StudyError(f"{self.name}: another program made a study of this name. Choose another with --name.")
+        check_identity(self.name, json.loads(stored), json.loads(described[IDENTITY]))
         if self.sets_budget or storage.budget(study_id) is None:
             storage.set_budget(study_id, self.plan.trials)
         starts = self.plan.space.warm_starts[: self.plan.trials]
@@ -246,30 +248,22 @@ class Controls:
         control = str(point["control"])
         if control != "label-shuffled":
             return run_baseline(bench, control)
-        source = optuna.load_study(study_name=self.plan.name, storage=trial.study._storage)
-        candidate = next(
-            t for t in source.get_trials(deepcopy=False) if t.number == trial.user_attrs["candidate"]
-        )
+        search = optuna.load_study(study_name=self.plan.name, storage=trial.storage)
+        candidate = search.get_trials(deepcopy=False)[int(trial.user_attrs["candidate"])]
         return run_label_shuffled(
             bench, candidate.params, replicate=int(trial.user_attrs["replicate"]), on_epoch=on_epoch
         )
 
 
-def register(storage: FencedStorage, name: str, objectives: list[str]) -> int:
-    """Create the Optuna study if it does not exist; its id.
+def register(
+    storage: FencedStorage, name: str, objectives: list[str], system_attrs: Mapping[str, str] | None = None
+) -> int:
+    """Create the stage's Optuna study if it does not exist; its id.
 
     Raises
     ------
     StudyError
-        A study of that name has other objectives.
+        A study of that name has other directions.
     """
     directions = [OBJECTIVES[o].direction for o in objectives]
-    study = optuna.create_study(
-        study_name=name, storage=storage, directions=directions, load_if_exists=True
-    )
-    have = study.metric_names
-    if have is not None and have != objectives:
-        raise StudyError(f"{name} was created with another objectives list: {have} -> {objectives}.")
-    if have is None:
-        study.set_metric_names(objectives)
-    return storage.get_study_id_from_name(name)
+    return storage.create_or_load(name, directions, metric_names=objectives, system_attrs=system_attrs)

@@ -19,9 +19,9 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from tuner.data.dataset import Dataset
-from tuner.data.registry import DataSpec
+from tuner.data.spec import DataSpec
 from tuner.errors import StudyError, unknown
-from tuner.models.training import Recipe
+from tuner.models.recipe import Recipe
 from tuner.motifs.database import MotifDatabase
 from tuner.search.names import check_names, recipe_of
 from tuner.search.objective import OBJECTIVES
@@ -40,11 +40,12 @@ class DataSection(Table):
     positives: str | None = None
     negatives: str | None = None
     folder: str | None = None
-    layout: str | None = None
+    layout: Literal["ncl", "nlc"] | None = None
     sequence_column: str | None = None
     label_columns: list[str] | None = None
     split_column: str | None = None
     group_column: str | None = None
+    tasks: list[str] | None = None
     length: int | None = Field(default=None, gt=0)
     fractions: list[float] | None = None
     seed: int = 0
@@ -176,7 +177,7 @@ class Plan:
         for key in ("path", "positives", "negatives", "folder"):
             if key in given and given[key] != "shuffle":
                 given[key] = str(self.folder / given[key])
-        for key in ("label_columns", "fractions"):
+        for key in ("label_columns", "fractions", "tasks"):
             if key in given:
                 given[key] = tuple(given[key])
         return DataSpec(**given)
