@@ -1,0 +1,1 @@
+"""The search: slots, trials, workers; the place that knows Optuna."""

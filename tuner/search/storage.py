@@ -1,0 +1,511 @@
+"""Fenced slots on an Optuna database: exact budgets, one live attempt a slot, nothing lost when workers die.
+
+A worker's loop::
+
+    storage = open_storage("runs/tuner.db")
+    study = optuna.load_study(study_name="zbed2", storage=storage)
+    storage.ensure_slots(study_id, ahead=workers)
+    attempt = storage.claim(study_id, "worker 1")
+    trial = optuna.trial.Trial(study, attempt.trial_id)
+    ...                                    # suggest, storage.mark_suggested(attempt), train
+    storage.finish(attempt, TrialState.COMPLETE, values, user_attrs={...})
+
+Budget N means N slots, each ending in one terminal result, whatever dies in between. The database stays a
+plain Optuna database to every other program.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from optuna.storages._cached_storage import _CachedStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from tuner.errors import StorageError
+from tuner.search import attempts, slots
+from tuner.search.attempts import Attempt, Record
+from tuner.search.database import Backend, connect, parse_url
+from tuner.search.heartbeat import Heartbeat
+from tuner.search.process import Process, this_process
+
+__all__ = [
+    "Attempt",
+    "FencedStorage",
+    "Heartbeat",
+    "Process",
+    "Record",
+    "Running",
+    "open_storage",
+    "this_process",
+]
+
+PATIENCE_SECONDS = 900.0
+
+
+class Running(NamedTuple):
+    """A slot that is being executed.
+
+    Attributes
+    ----------
+    number, attempt : int
+        The slot, and which execution of it; 0 where another program runs the trial.
+    worker, host : str
+        Who, and where.
+    pid : int
+        Process id there.
+    beat_age : float
+        Seconds since the last heartbeat, by the database's clock.
+    progress : dict
+        What the last tick of the training said.
+    """
+
+    number: int
+    attempt: int
+    worker: str
+    host: str
+    pid: int
+    beat_age: float
+    progress: dict[str, Any]
+
+
+class _Sight(NamedTuple):
+    beat: float | None
+    since: float  # monotonic time at which this process first saw this beat
+
+
+def open_storage(where: str | Path, *, patience: float = PATIENCE_SECONDS) -> FencedStorage:
+    """Open a database, creating it and its tables if they are missing; many may do so at once.
+
+    Parameters
+    ----------
+    where : str or Path
+        A SQLite file, ``sqlite:///FILE``, or ``postgresql://USER:PASSWORD@HOST/DATABASE``.
+    patience : float
+        Seconds that later calls wait for a database that is away. Opening does not wait.
+
+    Raises
+    ------
+    StorageError
+        One line without the password: unreachable, not writable, not a database, made by another version.
+    """
+    return FencedStorage(connect(parse_url(where), patience=patience))
+
+
+class FencedStorage(_CachedStorage):
+    """Storage for `optuna.load_study` whose trials are slots; open it with `open_storage`.
+
+    Whatever creates trials or changes their state past the slots (`study.ask`, `tell`, `optimize`,
+    `enqueue_trial`, `add_trial`) is refused. Parameters and attributes of a trial are written only by the
+    process that claimed it, while its attempt is live. Every method waits for a database that is away, and
+    raises StorageError when its patience ends.
+
+    Parameters
+    ----------
+    backend : Backend
+        An open database.
+    """
+
+    _backend: Backend
+
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend)
+        self._sights: dict[int, dict[str | int, _Sight]] = {}
+
+    @property
+    def url(self) -> str:
+        """The full URL, password included, for programs that open the same database."""
+        return self._backend.where.render_as_string(hide_password=False)
+
+    @property
+    def address(self) -> str:
+        """The URL or path as it may be shown."""
+        return self._backend.address
+
+    def close(self) -> None:
+        """Close the connections; the next call opens them again."""
+        self._backend.engine.dispose()
+
+    # Studies and budgets
+
+    def create_or_load(
+        self,
+        name: str,
+        directions: Sequence[str],
+        *,
+        metric_names: Sequence[str] | None = None,
+        user_attrs: Mapping[str, Any] | None = None,
+        system_attrs: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Create a study with its attributes in one transaction, or find the one of that name.
+
+        Parameters
+        ----------
+        name : str
+            Name of the study.
+        directions : sequence of str
+            ``"maximize"`` or ``"minimize"`` for each objective.
+        metric_names : sequence of str, optional
+            Names of the objectives, shown by the dashboard.
+        user_attrs, system_attrs : mapping, optional
+            Attributes of a new study; an existing one keeps its own, for the caller to compare.
+
+        Returns
+        -------
+        int
+            The study's id.
+
+        Raises
+        ------
+        StudyError
+            The study exists with other directions.
+        """
+        system = dict(system_attrs or {})
+        if metric_names is not None:
+            system["study:metric_names"] = list(metric_names)  # as Study.set_metric_names stores them
+        return self._backend.write(
+            partial(
+                slots.create_study,
+                name=name,
+                directions=directions,
+                user_attrs=user_attrs or {},
+                system_attrs=system,
+            )
+        )
+
+    def budget(self, study_id: int) -> int | None:
+        """Number of slots the study is to end with; None before `set_budget`."""
+        return self._backend.read(partial(slots.budget, study_id=study_id))
+
+    def set_budget(self, study_id: int, total: int) -> int:
+        """Set the number of slots; the same number again changes nothing.
+
+        Raises
+        ------
+        StudyError
+            More slots exist already; the study does not exist.
+        """
+        return self._backend.write(partial(slots.set_budget, study_id=study_id, total=total))
+
+    def ensure_slots(self, study_id: int, *, ahead: int) -> int:
+        """Make waiting slots as far as they are needed.
+
+        Parameters
+        ----------
+        study_id : int
+            The study.
+        ahead : int
+            At most so many slots wait afterwards, those that were enqueued included.
+
+        Returns
+        -------
+        int
+            Number of slots made.
+
+        Raises
+        ------
+        StudyError
+            The study has no budget, or does not exist.
+        """
+        if not self._backend.read(partial(slots.missing, study_id=study_id, ahead=ahead)):
+            return 0  # the usual case, without a lock
+        return self._backend.write(partial(slots.ensure, study_id=study_id, ahead=ahead))
+
+    def enqueue(
+        self,
+        study_id: int,
+        params: Mapping[str, Any],
+        user_attrs: Mapping[str, Any] | None = None,
+        *,
+        once: str,
+        grow: bool = False,
+    ) -> bool:
+        """Make one slot with fixed parameters, whoever comes first.
+
+        Parameters
+        ----------
+        study_id : int
+            The study.
+        params : mapping
+            Parameters that `suggest_*` will return; those left out are drawn by the sampler.
+        user_attrs : mapping, optional
+            JSON attributes of the trial.
+        once : str
+            Key of this slot in the study: a second call with it does nothing.
+        grow : bool
+            Raise a budget that is used up (or was never set) by this slot. Without it nothing is made while
+            the budget is used up; after it was raised, the same call makes the slot.
+
+        Returns
+        -------
+        bool
+            Whether this call made the slot.
+        """
+        return self._backend.write(
+            partial(
+                slots.enqueue,
+                study_id=study_id,
+                params=params,
+                user_attrs=user_attrs or {},
+                once=once,
+                grow=grow,
+            )
+        )
+
+    def counts(self, study_id: int) -> dict[TrialState, int]:
+        """Trials by state; every state has a number."""
+        return self._backend.read(partial(slots.count, study_id=study_id))
+
+    def open_slots(self, study_id: int) -> int:
+        """How many slots of the budget have not ended, those included that are not made yet."""
+
+        def look(connection: Any) -> int:
+            have = slots.count(connection, study_id)
+            total = max(slots.budget(connection, study_id) or 0, sum(have.values()))
+            return total - sum(n for state, n in have.items() if state.is_finished())
+
+        return self._backend.read(look)
+
+    # Attempts
+
+    def claim(self, study_id: int, worker: str, *, process: Process | None = None) -> Attempt | None:
+        """Take the waiting slot with the lowest number, with its first heartbeat, in one transaction.
+
+        Parameters of a slot whose suggestion was interrupted are cleared; complete ones are kept.
+
+        Parameters
+        ----------
+        study_id : int
+            The study.
+        worker : str
+            Name to show.
+        process : Process, optional
+            Who runs it, if not this process.
+
+        Returns
+        -------
+        Attempt or None
+            None while no slot waits.
+        """
+        token, who = str(uuid.uuid4()), process or this_process()
+        attempt = self._backend.write(
+            partial(
+                attempts.claim,
+                study_id=study_id,
+                worker=worker,
+                process=who,
+                token=token,
+            )
+        )
+        if attempt is not None:
+            self._backend.held[attempt.trial_id] = attempt.token
+            self._read_trials_from_remote_storage(study_id)  # set_trial_param knows only what was read
+        return attempt
+
+    def mark_suggested(self, attempt: Attempt) -> None:
+        """Note that all parameters are drawn: later attempts of the slot keep them.
+
+        Raises
+        ------
+        AttemptSuperseded
+            The attempt lost its slot.
+        """
+        self._backend.write(partial(attempts.update_live, attempt=attempt, values={"suggested": True}))
+
+    def beat(
+        self, attempt: Attempt, progress: Mapping[str, Any] | None = None, *, patience: float | None = None
+    ) -> None:
+        """Store a heartbeat, and what is shown of a running trial.
+
+        Raises
+        ------
+        AttemptSuperseded
+            The attempt lost its slot: nothing it does counts any more.
+        """
+        values = {} if progress is None else {"progress": json.dumps(progress)}
+        self._backend.write(partial(attempts.update_live, attempt=attempt, values=values), patience)
+
+    def finish(
+        self,
+        attempt: Attempt,
+        state: TrialState,
+        values: Sequence[float] | None = None,
+        *,
+        user_attrs: Mapping[str, Any] | None = None,
+        system_attrs: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Store the terminal result of a slot in one transaction; repeating it is no error.
+
+        Parameters
+        ----------
+        attempt : Attempt
+            The live attempt.
+        state : TrialState
+            COMPLETE with one finite value an objective; PRUNED or FAIL without values and with
+            ``user_attrs["reason"]``.
+        values : sequence of float, optional
+            Objective values in the study's order.
+        user_attrs, system_attrs : mapping, optional
+            JSON attributes of the trial.
+
+        Raises
+        ------
+        AttemptSuperseded
+            The attempt lost its slot; nothing was stored.
+        StorageError
+            Values or attributes that cannot be stored; nothing was stored.
+        """
+        user_attrs = user_attrs or {}
+        numbers = self._check_result(attempt, state, values, user_attrs)
+        self._backend.write(
+            partial(
+                attempts.finish, attempt=attempt, state=state, values=numbers,
+                user_attrs=user_attrs, system_attrs=system_attrs or {},
+            )
+        )  # fmt: skip
+        self._backend.held.pop(attempt.trial_id, None)
+
+    def _check_result(
+        self,
+        attempt: Attempt,
+        state: TrialState,
+        values: Sequence[float] | None,
+        user_attrs: Mapping[str, Any],
+    ) -> list[float] | None:
+        what = f"trial {attempt.number}"
+        if not state.is_finished():
+            raise StorageError(f"{what}: {state.name} is no result; use COMPLETE, PRUNED or FAIL.")
+        if state is not TrialState.COMPLETE:
+            if values is not None:
+                raise StorageError(f"{what}: a {state.name} trial has no values; put them into user_attrs.")
+            if not user_attrs.get("reason"):
+                raise StorageError(f"{what}: a {state.name} trial needs user_attrs['reason'].")
+            return None
+        numbers = [float(v) for v in values or ()]
+        expected = len(self.get_study_directions(attempt.study_id))
+        if len(numbers) != expected:
+            raise StorageError(f"{what}: {len(numbers)} values for {expected} objectives.")
+        if not all(map(math.isfinite, numbers)):
+            raise StorageError(
+                f"{what}: the values {numbers} are not finite; finish it as PRUNED with a reason."
+            )
+        return numbers
+
+    def fail_attempt(
+        self, attempt: Attempt, reason: str, *, max_failures: int
+    ) -> Literal["waiting", "failed"]:
+        """Count an error of the trial's own code: the slot waits again, or fails for good.
+
+        A slot that fails for good keeps the last reason in ``user_attrs["reason"]`` and all of them in
+        ``user_attrs["failures"]``. Kills, reaps and hand-backs are not counted.
+
+        Raises
+        ------
+        AttemptSuperseded
+            The attempt lost its slot.
+        """
+        state = self._backend.write(
+            partial(attempts.fail, attempt=attempt, reason=reason, max_failures=max_failures)
+        )
+        self._backend.held.pop(attempt.trial_id, None)
+        return state
+
+    def hand_back(self, attempt: Attempt, reason: str, *, patience: float | None = None) -> None:
+        """Let another worker go on: the slot waits again with number, parameters and history.
+
+        Raises
+        ------
+        AttemptSuperseded
+            The attempt lost its slot.
+        """
+        self._backend.write(partial(attempts.hand_back, attempt=attempt, reason=reason), patience)
+        self._backend.held.pop(attempt.trial_id, None)
+
+    def reap(self, study_id: int, *, grace: float) -> list[int]:
+        """Set slots of dead workers back to WAITING.
+
+        At once where the worker's process has ended on this host. Elsewhere, and where a process lives but
+        has stopped: after this process has watched the heartbeat stand still for `grace` seconds and the
+        database's clock agrees. Watching starts over when the database was away, so an outage, a suspended
+        laptop or a jump of a clock takes no slot from a healthy worker. A trial that another program set to
+        RUNNING is taken after the same time.
+
+        Parameters
+        ----------
+        study_id : int
+            The study.
+        grace : float
+            Seconds; several heartbeat intervals.
+
+        Returns
+        -------
+        list of int
+            Numbers of the trials that wait again.
+        """
+        reaped, sights = [], {}
+        before = self._sights.get(study_id, {})
+        running = self._backend.read(partial(attempts.open_attempts, study_id=study_id))
+        at = time.monotonic()
+        for seen in running:
+            key = seen.token or seen.trial_id
+            sight = before.get(key)
+            if sight is None or sight.beat != seen.beat or sight.since < self._backend.trouble:
+                sight = _Sight(seen.beat, at)
+            stands = at - sight.since >= grace and (seen.beat is None or seen.age >= grace)
+            if seen.token is not None and seen.process.is_dead:
+                reason = f"process {seen.process.pid} has ended"
+            elif stands:
+                reason = f"no heartbeat for {seen.age:.0f} s"
+            else:
+                sights[key] = sight
+                continue
+            if self._backend.write(partial(attempts.reap, seen=seen, reason=reason)):
+                reaped.append(seen.number)
+        self._sights[study_id] = sights
+        return reaped
+
+    def running(self, study_id: int) -> list[Running]:
+        """Slots under execution, by number."""
+        return [
+            Running(
+                o.number,
+                o.attempt,
+                o.worker,
+                o.process.host.partition(" ")[0],
+                o.process.pid,
+                o.age,
+                o.progress,
+            )
+            for o in self._backend.read(partial(attempts.open_attempts, study_id=study_id))
+        ]
+
+    def attempts(self, trial_id: int) -> list[Record]:
+        """History of a slot: each execution, its worker, and how it ended."""
+        return self._backend.read(partial(attempts.history, trial_id=trial_id))
+
+    # What would go past the slots
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        """Refused: slots are the only trials."""
+        raise StorageError(
+            "trials of this storage are slots: use ensure_slots or enqueue, then claim, "
+            "not study.ask, enqueue_trial, add_trial or optimize."
+        )
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        """Refused: only an attempt ends a trial."""
+        raise StorageError(
+            "trials of this storage are slots: use claim, finish, fail_attempt or hand_back, not study.tell."
+        )
+
+    def remove_session(self) -> None:
+        """Return this thread's connection."""
+        self._backend.remove_session()

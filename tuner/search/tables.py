@@ -1,0 +1,147 @@
+"""Tables of slots and attempts beside Optuna's, in the same database.
+
+``tuner_attempts`` has one row an execution of a trial; ``tuner_studies`` holds the budgets, ``tuner_once``
+what was enqueued, ``tuner_meta`` the version of these tables. Optuna's own tables keep their shape; rows here
+vanish with their study, whoever deletes it. Times are Unix seconds of the database's clock.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from optuna.storages._rdb import models
+from sqlalchemy import Connection
+
+from tuner.errors import StorageError
+
+VERSION = "1"
+
+STUDIES: sa.Table = models.StudyModel.__table__
+DIRECTIONS: sa.Table = models.StudyDirectionModel.__table__
+STUDY_USER_ATTRS: sa.Table = models.StudyUserAttributeModel.__table__
+STUDY_SYSTEM_ATTRS: sa.Table = models.StudySystemAttributeModel.__table__
+TRIALS: sa.Table = models.TrialModel.__table__
+PARAMS: sa.Table = models.TrialParamModel.__table__
+VALUES: sa.Table = models.TrialValueModel.__table__
+USER_ATTRS: sa.Table = models.TrialUserAttributeModel.__table__
+SYSTEM_ATTRS: sa.Table = models.TrialSystemAttributeModel.__table__
+
+METADATA = sa.MetaData()
+META = sa.Table(
+    "tuner_meta", METADATA, sa.Column("key", sa.String(64), primary_key=True), sa.Column("value", sa.Text)
+)
+
+
+def _of(column: sa.Column[Any]) -> sa.ForeignKey:
+    return sa.ForeignKey(column, ondelete="CASCADE")
+
+
+BUDGETS = sa.Table(
+    "tuner_studies", METADATA,
+    sa.Column("study_id", sa.Integer, _of(STUDIES.c.study_id), primary_key=True, autoincrement=False),
+    sa.Column("budget", sa.Integer, nullable=False),
+)  # fmt: skip
+ONCE = sa.Table(
+    "tuner_once", METADATA,
+    sa.Column("study_id", sa.Integer, _of(STUDIES.c.study_id), primary_key=True, autoincrement=False),
+    sa.Column("key", sa.String(512), primary_key=True),
+)  # fmt: skip
+ATTEMPTS = sa.Table(
+    "tuner_attempts", METADATA,
+    sa.Column("trial_id", sa.Integer, _of(TRIALS.c.trial_id), primary_key=True, autoincrement=False),
+    sa.Column("attempt", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("token", sa.String(36), nullable=False, unique=True),
+    sa.Column("worker", sa.String(512), nullable=False),
+    sa.Column("host", sa.String(512), nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("process_start", sa.Float(53), nullable=False),
+    sa.Column("started", sa.Float(53), nullable=False),
+    sa.Column("beat", sa.Float(53), nullable=False),
+    sa.Column("progress", sa.Text),
+    sa.Column("suggested", sa.Boolean, nullable=False),
+    sa.Column("ended", sa.Float(53)),
+    sa.Column("outcome", sa.String(16)),
+    sa.Column("reason", sa.Text),
+)  # fmt: skip
+LIVE = ATTEMPTS.c.outcome.is_(None)
+sa.Index("tuner_live_attempts", ATTEMPTS.c.trial_id, unique=True, sqlite_where=LIVE, postgresql_where=LIVE)
+
+# SQLite enforces foreign keys only where a connection asks for it, and other programs' connections do not.
+TRIGGERS = (
+    ("trials", "trial_id", "tuner_attempts"),
+    ("studies", "study_id", "tuner_studies"),
+    ("studies", "study_id", "tuner_once"),
+)
+
+
+def create_tables(connection: Connection) -> None:
+    """Create what is missing; refuse tables of a later version.
+
+    Raises
+    ------
+    StorageError
+        A later version of this package made the tables.
+    """
+    METADATA.create_all(connection)
+    version = connection.scalar(sa.select(META.c.value).where(META.c.key == "version"))
+    if version is None:
+        connection.execute(META.insert().values(key="version", value=VERSION))
+    elif version != VERSION:
+        raise StorageError(
+            f"the storage was made by a later tuner (tables of version {version}, this one knows {VERSION}). "
+            "Update tuner."
+        )
+    if connection.dialect.name == "sqlite":
+        for parent, key, child in TRIGGERS:
+            connection.exec_driver_sql(
+                f"CREATE TRIGGER IF NOT EXISTS {child}_go_with_{parent} AFTER DELETE ON {parent} "
+                f"BEGIN DELETE FROM {child} WHERE {key} = OLD.{key}; END"
+            )
+
+
+def now(connection: Connection) -> float:
+    """Unix time by the database's clock, in seconds."""
+    if connection.dialect.name == "sqlite":
+        text = "SELECT (julianday('now') - 2440587.5) * 86400.0"
+    else:
+        text = "SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
+    return float(connection.exec_driver_sql(text).scalar_one())
+
+
+def utc(seconds: float) -> datetime:
+    """Unix seconds as Optuna stores times: UTC without its name."""
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
+
+
+def to_json(key: str, value: object) -> str:
+    """One attribute as JSON that every reader knows: no NaN."""
+    try:
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as e:
+        raise StorageError(
+            f"attribute {key!r} cannot be stored as JSON ({e}); give text, finite numbers or None."
+        ) from e
+
+
+def write_attrs(
+    connection: Connection, trial_id: int, user_attrs: Mapping[str, Any], system_attrs: Mapping[str, Any]
+) -> None:
+    """Set attributes of a trial."""
+    for table, attrs in ((USER_ATTRS, user_attrs), (SYSTEM_ATTRS, system_attrs)):
+        if attrs:
+            rows = [{"trial_id": trial_id, "key": k, "value_json": to_json(k, v)} for k, v in attrs.items()]
+            connection.execute(
+                table.delete().where(table.c.trial_id == trial_id, table.c.key.in_(list(attrs)))
+            )
+            connection.execute(table.insert(), rows)
+
+
+def insert(connection: Connection, table: sa.Table, **values: Any) -> int:
+    """Insert one row; the id that the database gave it."""
+    key = connection.execute(table.insert().values(**values)).inserted_primary_key
+    assert key is not None  # an INSERT of one row always has it
+    return int(key[0])
