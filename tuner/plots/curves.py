@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from tuner.plots.figures import BLUE, GREEN, INK, QUIET, VERMILION, new_figure, png, tidy
 
 if TYPE_CHECKING:
-    from tuner.models.training import EpochRecord
+    from tuner.models.recipe import EpochRecord
 
 
 def learning_curve(
@@ -72,8 +72,8 @@ def draw_learning_curve(
     )
     _mark_best(losses, scores, history, best_epoch)
     _mark_cuts(losses, scores, history)
-    losses.legend(fontsize=8, frameon=False, loc="upper right", labelcolor=INK)
-    scores.legend(fontsize=8, frameon=False, loc="lower right", labelcolor=INK)
+    losses.legend(fontsize=8, edgecolor="none", framealpha=0.85, loc="upper right", labelcolor=INK)
+    scores.legend(fontsize=8, edgecolor="none", framealpha=0.85, loc="lower right", labelcolor=INK)
     return figure
 
 

@@ -89,13 +89,14 @@ def draw_pareto_front(
     axes = figure.add_subplot()
     tidy(axes)
     if title:
-        axes.set_title(title, fontsize=11, color=INK, loc="left", weight="bold", pad=30)
+        axes.set_title(title, fontsize=11, color=INK, loc="left", weight="bold", pad=30 if baselines else 8)
     names = axis_names(objectives)
     for axis, name in zip((axes.xaxis, axes.yaxis), names, strict=True):
         axis.set_label_text(axis_title(name, objectives), fontsize=9, color=INK)
     if len(objectives) == 1:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _scatter(axes, names, objectives, trials)
+    _shifts(axes, names, trials, confirmed)
     _interval_bars(axes, names, confirmed)
     _baseline_lines(axes, names, baselines or {})
     if trials or confirmed:
@@ -238,6 +239,18 @@ def intervals(
     ]
     means, low, high = np.array(rows, dtype=np.float64)
     return means, np.maximum(means - low, 0), np.maximum(high - means, 0)
+
+
+def _shifts(
+    axes: Axes, names: tuple[str, str], trials: Sequence[FrontTrial], confirmed: Sequence[ConfirmedTrial]
+) -> None:
+    """Join each candidate's search result to its confirmed mean: the length is the search's optimism."""
+    found = {trial["number"]: trial for trial in trials}
+    for candidate in confirmed:
+        if candidate["number"] in found:
+            start = [coordinate(found[candidate["number"]], name) for name in names]
+            end = [candidate["means"].get(name, candidate["number"]) for name in names]
+            axes.plot(*zip(start, end, strict=True), ":", color=VERMILION, linewidth=1.0, zorder=2)
 
 
 def _interval_bars(axes: Axes, names: tuple[str, str], confirmed: Sequence[ConfirmedTrial]) -> None:

@@ -18,6 +18,7 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from matplotlib.textpath import TextPath
 
+from tuner.motifs.meme import column_information
 from tuner.plots.figures import BLUE, GREEN, INK, ORANGE, QUIET, RULE, VERMILION, new_figure, png
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _SIDE = 0.96  # part of a column that a letter fills
 
 
 def information_heights(ppm: np.ndarray) -> np.ndarray:
-    """Scale a PPM to letter heights in bits (Schneider & Stephens 1990), uniform background.
+    """Scale a PPM to letter heights in bits.
 
     Parameters
     ----------
@@ -44,9 +45,7 @@ def information_heights(ppm: np.ndarray) -> np.ndarray:
     np.ndarray, shape=(4, width)
         Probability times the column's information, bits; a column sums to 0 ... 2.
     """
-    positive = np.where(ppm > 0, ppm, 1.0)
-    information = 2.0 + (ppm * np.log2(positive)).sum(axis=0)  # (width,)
-    return np.asarray(ppm * np.clip(information, 0.0, 2.0))
+    return np.asarray(ppm * np.clip(column_information(ppm), 0.0, 2.0))
 
 
 def draw_logo(axes: Axes, heights: np.ndarray, *, left: float = 0.0) -> None:
@@ -204,7 +203,7 @@ def filter_label(item: Filter, match: FilterMatch | None) -> str:
 
 def _short(value: float) -> str:
     """One or two significant digits: 0.3, 0.012, 2e-5."""
-    if value >= 0.01:
+    if value >= 0.01 or value == 0:
         return f"{value:.2g}"
     mantissa, exponent = f"{value:.0e}".split("e")
     return f"{mantissa}e{int(exponent)}"

@@ -1,0 +1,27 @@
+# CPU image:   docker build -t tuner .
+# CUDA image:  docker build -t tuner:cuda --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130 .
+FROM python:3.11-slim AS build
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+WORKDIR /src
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY studies studies
+COPY search_spaces search_spaces
+COPY tuner tuner
+# The variable, unlike the option, also pins what the wheel is built with.
+ENV PIP_CONSTRAINT=/src/constraints.txt
+RUN python -m venv /opt/tuner \
+    && /opt/tuner/bin/pip install --no-cache-dir --extra-index-url "$TORCH_INDEX" '.[postgres]' \
+    && /opt/tuner/bin/tuner --version
+
+FROM python:3.11-slim
+# Made here so that volumes mounted on them belong to the user.
+RUN useradd --create-home --uid 1000 tuner \
+    && mkdir -p /work/runs /data /home/tuner/.cache \
+    && chown -R tuner:tuner /work /data /home/tuner
+COPY --from=build /opt/tuner /opt/tuner
+ENV PATH=/opt/tuner/bin:$PATH \
+    OMP_NUM_THREADS=1
+USER 1000:1000
+WORKDIR /work
+ENTRYPOINT ["tuner"]
+CMD ["--help"]

@@ -1,0 +1,141 @@
+"""The house: who may import whom, and what no floor does."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted((ROOT / "tuner").rglob("*.py"))
+
+FLOORS = {
+    "errors": 0,
+    "resources": 1,
+    "motifs": 2,
+    "data": 3,
+    "models": 4,
+    "interpret": 5,
+    "plots": 5,
+    "search": 6,
+    "report": 7,
+    "cli": 8,
+    "__main__": 9,
+}
+# Library -> the packages that may know it. A library that is not listed is free.
+HOMES = {
+    "optuna": {"search", "report"},
+    "optuna_dashboard": {"report"},
+    "sqlalchemy": {"search"},
+    "memelite": {"motifs"},
+    "pyjaspar": {"motifs"},
+    "numba": {"motifs"},
+    "h5py": {"data"},
+    "pooch": {"data"},
+    "shap": {"interpret"},
+    "matplotlib": {"plots"},
+    "plotly": {"plots", "report"},
+    "typer": {"cli"},
+    "rich": {"cli"},
+    "pickle": set(),  # nothing is unpickled
+}
+SLOW = {"torch", "optuna", "matplotlib", "plotly", "sklearn", "scipy", "pandas", "numba", "h5py"}
+
+
+def floor(path: Path) -> str:
+    """Name the package (or the single module) of tuner that a file belongs to."""
+    return path.relative_to(ROOT / "tuner").parts[0].removesuffix(".py")
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def imports(nodes: Iterator[ast.AST], path: Path) -> Iterator[str]:
+    """List every module that these nodes import, absolute, submodules of tuner in full."""
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                here = path.relative_to(ROOT).with_suffix("").parts
+                base = ".".join([*here[: -node.level], *([base] if base else [])])
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def identify(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.fixture(params=MODULES, ids=identify)
+def module(request: pytest.FixtureRequest) -> Path:
+    return request.param
+
+
+def test_imports_only_point_down(module: Path) -> None:
+    home = floor(module)
+    if home == "__init__":
+        assert not [name for name in imports(ast.walk(tree(module)), module) if name.startswith("tuner.")]
+        return
+    assert home in FLOORS, f"{identify(module)} is on no floor: add it to FLOORS"
+    for name in imports(ast.walk(tree(module)), module):
+        parts = name.split(".")
+        if parts[0] != "tuner" or parts[1:] in ([], ["__version__"]):
+            continue
+        other = parts[1]
+        assert other == home or FLOORS[other] < FLOORS[home], f"{home} imports {name}, which is not below it"
+
+
+def test_libraries_stay_at_home(module: Path) -> None:
+    for name in imports(ast.walk(tree(module)), module):
+        homes = HOMES.get(name.split(".")[0])
+        assert homes is None or floor(module) in homes, f"{identify(module)} imports {name}"
+        assert not name.startswith("matplotlib.pyplot"), "pyplot keeps global state"
+        if floor(module) == "motifs":
+            assert name.split(".")[0] != "torch", "motifs are matrices: numpy only"
+        if floor(module) == "data":
+            assert not name.startswith("torch.nn"), "data feeds models and knows none"
+
+
+def test_only_the_roof_prints_and_reads_the_environment(module: Path) -> None:
+    if floor(module) == "cli":
+        return
+    for node in ast.walk(tree(module)):
+        line = f"{identify(module)}:{getattr(node, 'lineno', 0)}"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in {"print", "input", "exit", "quit"}, line
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            known = f"{node.value.id}.{node.attr}"
+            assert known not in {"os.environ", "os.getenv", "os.putenv", "sys.exit"}, f"{line} uses {known}"
+
+
+def test_module_says_what_it_is_for(module: Path) -> None:
+    assert (ast.get_docstring(tree(module)) or "").strip()
+    assert module.name != "utils.py"
+
+
+def test_nothing_is_left_unimplemented(module: Path) -> None:
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Raise) and node.exc is not None:
+            raised = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+            assert not (isinstance(raised, ast.Name) and raised.id == "NotImplementedError"), identify(module)
+
+
+def test_every_package_says_what_it_is_for() -> None:
+    packages = {path.parent for path in MODULES}
+    assert [
+        identify(package) for package in sorted(packages) if not (package / "__init__.py").is_file()
+    ] == []
+
+
+def test_help_does_not_wait_for_heavy_libraries() -> None:
+    script = "import sys, tuner.cli; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120
+    )
+    assert SLOW & set(done.stdout.split()) == set()

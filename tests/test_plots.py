@@ -1,0 +1,196 @@
+"""Logos and learning curves show what they are given."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.patches import PathPatch
+from scipy.stats import entropy
+
+from tuner.models.recipe import EpochRecord
+from tuner.motifs.database import read_meme
+from tuner.motifs.filters import Filter
+from tuner.motifs.match import FilterMatch
+from tuner.plots.curves import draw_learning_curve, learning_curve
+from tuner.plots.figures import new_figure, png
+from tuner.plots.logos import draw_filter_logos, draw_logo, filter_label, filter_logos, information_heights
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def a_filter(index: int, *, sites: int = 200, information: float = 12.0, alive: bool = True) -> Filter:
+    width = 8 if alive else 0
+    ppm = np.full((4, width), 0.02)
+    ppm[index % 4] = 0.94
+    return Filter(index, ppm, sites if alive else 0, information if alive else 0.0, alive, 0)
+
+
+def a_match(item: Filter, e_value: float, name: str | None = "ZBED2") -> FilterMatch:
+    known: dict[str, object] = {
+        "filter": item.index,
+        "target": name and "MA1971.2",
+        "target_name": name,
+        "e_value": e_value,
+        "gated": item.gated,
+        "significant": item.gated and e_value <= 0.01,
+    }
+    return FilterMatch(**{field: known.get(field) for field in FilterMatch._fields})  # type: ignore[arg-type]
+
+
+def letters(axes: Axes) -> list[PathPatch]:
+    return [artist for artist in axes.get_children() if isinstance(artist, PathPatch)]
+
+
+# ------------------------------------------------------------------ logos
+
+
+def test_a_column_is_as_tall_as_its_information() -> None:
+    ppm = np.random.default_rng(0).dirichlet(np.ones(4), 30).T
+    heights = information_heights(ppm)
+    np.testing.assert_allclose(heights.sum(axis=0), 2 - entropy(ppm, base=2, axis=0))
+    np.testing.assert_allclose(heights / heights.sum(axis=0), ppm)
+
+
+def test_certain_and_uniform_columns_are_two_and_no_bits() -> None:
+    np.testing.assert_allclose(
+        information_heights(np.array([[1, 0, 0, 0], [0.25] * 4]).T).sum(axis=0), [2, 0]
+    )
+
+
+def test_the_tallest_letter_ends_farthest_from_zero_on_both_sides() -> None:
+    axes = new_figure(2, 2).add_subplot()
+    draw_logo(axes, np.array([[0.5], [0.25], [-0.4], [-0.1]]), left=3)
+    boxes = [patch.get_path().get_extents() for patch in letters(axes)]
+    assert [(round(box.y0, 6), round(box.y1, 6)) for box in boxes] == [
+        (0.25, 0.75),  # A above C
+        (0.0, 0.25),
+        (-0.5, -0.1),  # G below T
+        (-0.1, 0.0),
+    ]
+    assert all(3 < box.x0 < box.x1 < 4 for box in boxes)
+
+
+def test_a_letter_below_zero_stands_on_its_head() -> None:
+    upright, hanging = (new_figure(1, 1).add_subplot() for _ in range(2))
+    one = np.zeros((4, 1))
+    one[0] = 1.0
+    draw_logo(upright, one)
+    draw_logo(hanging, -one)
+    flipped = letters(hanging)[0].get_path().vertices * [1, -1]
+    np.testing.assert_allclose(letters(upright)[0].get_path().vertices, flipped)
+
+
+def test_every_real_filter_gets_a_logo(data_dir: Path) -> None:
+    motifs = read_meme(data_dir / "tomtom_reference" / "cnn_filters_32.meme")
+    filters = [Filter(i, motif.ppm, 100, 10.0, True, 0) for i, motif in enumerate(motifs)]
+    figure = draw_filter_logos(filters, title="Trial 3")
+    assert len(figure.axes) == len(motifs) == 32
+    assert [text.get_text() for text in figure.texts] == ["Trial 3"]
+    for axes, motif in zip(figure.axes, motifs, strict=True):
+        top = max(patch.get_path().get_extents().y1 for patch in letters(axes))
+        assert top == pytest.approx((2 - entropy(motif.ppm, base=2, axis=0)).max(), abs=1e-6)
+    assert png(figure).startswith(PNG)
+
+
+def test_filters_are_ordered_matched_gated_weak_dead() -> None:
+    filters = [
+        a_filter(0, alive=False),
+        a_filter(1, information=3.0),
+        a_filter(2),
+        a_filter(3),
+        a_filter(4),
+        a_filter(5, sites=3),
+    ]
+    rows = [a_match(filters[2], 0.5), a_match(filters[3], 2e-3), a_match(filters[4], 2e-5)]
+    titles = [axes.get_title(loc="left") for axes in draw_filter_logos(filters, rows).axes]
+    assert titles == [
+        "#4 · 200 sites · ZBED2 E=2e-5",
+        "#3 · 200 sites · ZBED2 E=2e-3",
+        "#2 · 200 sites · ZBED2 E=0.5",
+        "#5 · 3 sites · 12.0 bits: too weak to match",
+        "#1 · 200 sites · 3.0 bits: too weak to match",
+        "#0 · dead",
+    ]
+
+
+def test_a_dead_filter_is_a_grey_placeholder() -> None:
+    figure = draw_filter_logos([a_filter(0, alive=False), a_filter(1)])
+    alive, dead = figure.axes
+    assert len(letters(alive)) == 4
+    assert letters(dead) == []
+    assert [text.get_text() for text in dead.texts] == ["never active"]
+
+
+def test_a_filter_without_an_informative_column_says_so() -> None:
+    flat = Filter(0, np.empty((4, 0)), 50, 0.0, True, 0)
+    assert [text.get_text() for text in draw_filter_logos([flat]).axes[0].texts] == [
+        "no column above 0.5 bit"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("e_value", "name", "label"),
+    [
+        (1e-12, "ZBED2", "#3 · 1 site · ZBED2 E=1e-12"),
+        (0.0, "ZBED2", "#3 · 1 site · ZBED2 E=0"),
+        (7.04, "Stat5a::Stat5b::Stat6", "#3 · 1 site · Stat5a::Stat5b:… E=7"),
+    ],
+)
+def test_a_label_stays_on_one_line(e_value: float, name: str, label: str) -> None:
+    item = a_filter(3, sites=1)
+    assert filter_label(item, a_match(item, e_value, name)) == label
+
+
+def test_a_layer_of_any_size_is_drawn() -> None:
+    for n in (0, 1, 5, 97):
+        assert len(draw_filter_logos([a_filter(i) for i in range(n)]).axes) == n
+    assert filter_logos([]).startswith(PNG)
+
+
+def test_the_same_picture_has_the_same_bytes() -> None:
+    filters = [a_filter(i) for i in range(3)]
+    assert filter_logos(filters) == filter_logos(filters)
+
+
+# ------------------------------------------------------------------ learning curves
+
+
+def history(n: int) -> list[EpochRecord]:
+    rates = [1e-3 if epoch <= 4 else 2e-4 if epoch <= 6 else 4e-5 for epoch in range(1, n + 1)]
+    aurocs = [0.9 - 0.01 * abs(epoch - 5) for epoch in range(1, n + 1)]
+    return [EpochRecord(i + 1, 0.7 / (i + 1), 0.8 / (i + 1), aurocs[i], 0.8, rates[i], 1.0) for i in range(n)]
+
+
+def verticals(axes: Axes) -> list[float]:
+    return sorted(float(line.get_xdata()[0]) for line in axes.lines if list(line.get_ydata()) == [0, 1])
+
+
+def test_a_curve_marks_the_best_epoch_and_the_cuts_of_the_learning_rate() -> None:
+    figure = draw_learning_curve(history(8), title="Trial 3")
+    losses, scores = figure.axes
+    assert verticals(losses) == verticals(scores) == [4.5, 5, 6.5]
+    assert [text.get_text() for text in losses.texts] == ["rate 2e-4", "rate 4e-5"]
+    assert scores.get_title(loc="right") == "kept: epoch 5, AUROC 0.900"
+    for axes, labels in ((losses, ["training", "validation"]), (scores, ["AUROC", "average precision"])):
+        assert axes.get_legend_handles_labels()[1] == labels
+
+
+def test_the_epoch_that_was_kept_can_be_another_than_the_best() -> None:
+    scores = draw_learning_curve(history(8), best_epoch=8).axes[1]
+    assert scores.get_title(loc="right") == "kept: epoch 8, AUROC 0.870"
+
+
+def test_a_diverged_epoch_leaves_a_gap() -> None:
+    broken = [*history(3), history(4)[3]._replace(loss=math.nan, valid_loss=math.inf, auroc=math.nan)]
+    figure = draw_learning_curve(broken)
+    assert np.isnan(figure.axes[0].lines[1].get_ydata()[3])
+    assert figure.axes[1].get_title(loc="right") == "kept: epoch 3, AUROC 0.880"
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 60])
+def test_a_curve_of_any_length_is_a_picture(n: int) -> None:
+    assert learning_curve(history(n)).startswith(PNG)
