@@ -1,0 +1,133 @@
+"""Composition: k-mer counts, and the part of a split on which composition cannot tell the classes apart.
+
+ChIP-seq peaks differ from their background in GC and CpG content, so a model can score well without a motif.
+The baselines read `kmer_counts`; `matched_subset` picks the sequences on which GC and CpG are no help.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.data.sequence import ALPHABET, N_CODE, Codes, cpg, decode, gc_content, reverse_complement
+from tuner.errors import DataError
+
+# Bin widths of the match; see `matched_subset` for what they were measured to leave.
+GC_WIDTH: Final = 0.02
+CPG_WIDTH: Final = 0.06
+# Sequences counted at a time: 1024 x 4096 6-mers of 8 bytes are 32 MB.
+_BLOCK: Final = 1024
+
+
+@lru_cache(maxsize=8)
+def kmers(k: int, collapse: bool = True) -> tuple[str, ...]:
+    """Name the columns of `kmer_counts`: all k-mers in alphabetical order, or one of each strand pair.
+
+    Parameters
+    ----------
+    k : int
+        From 1 to 8.
+    collapse : bool
+        Keep, of a k-mer and its reverse complement, the one that comes first.
+
+    Returns
+    -------
+    tuple of str
+    """
+    codes, column = _kmer_columns(k, collapse)
+    first = np.unique(column, return_index=True)[1]
+    return tuple(decode(codes[first]))
+
+
+def kmer_counts(codes: Codes, k: int, collapse: bool = True) -> NDArray[np.float32]:
+    """Count k-mers.
+
+    Parameters
+    ----------
+    codes : numpy.ndarray, shape=(n, length), uint8
+    k : int
+        From 1 to 8.
+    collapse : bool
+        Count a k-mer and its reverse complement as one: 10 columns for k = 2, 2080 for k = 6.
+
+    Returns
+    -------
+    numpy.ndarray, shape=(n, n_kmers), float32
+        Columns as `kmers`. Windows that hold an N are not counted.
+
+    Raises
+    ------
+    DataError
+        If `k` is out of range or above the length.
+    """
+    if codes.shape[1] < k:
+        raise DataError(f"sequences of {codes.shape[1]} bases have no {k}-mers.")
+    column = _kmer_columns(k, collapse)[1]
+    width = int(column.max()) + 1
+    counts = np.empty((len(codes), width), dtype=np.float32)
+    for start in range(0, len(codes), _BLOCK):
+        block = codes[start : start + _BLOCK]
+        windows = block.shape[1] - k + 1
+        number = np.zeros((len(block), windows), dtype=np.int64)
+        known = np.ones((len(block), windows), dtype=bool)
+        for i in range(k):
+            base = block[:, i : i + windows]
+            number = number * len(ALPHABET) + np.minimum(base, N_CODE - 1)
+            known &= base != N_CODE
+        row = np.broadcast_to(np.arange(len(block))[:, None], number.shape)
+        cells = row[known] * width + column[number[known]]
+        counts[start : start + len(block)] = np.bincount(cells, minlength=len(block) * width).reshape(
+            -1, width
+        )
+    return counts
+
+
+@lru_cache(maxsize=8)
+def _kmer_columns(k: int, collapse: bool) -> tuple[Codes, NDArray[np.int64]]:
+    """Every k-mer (4^k, k) in order, and the column that counts it (4^k,)."""
+    if not 1 <= k <= 8:
+        raise DataError(f"k = {k}; k-mers are counted for k from 1 to 8 (4^8 = 65,536 columns).")
+    place = len(ALPHABET) ** np.arange(k - 1, -1, -1)
+    numbers = np.arange(len(ALPHABET) ** k)
+    codes = (numbers[:, None] // place % len(ALPHABET)).astype(np.uint8)
+    if not collapse:
+        return codes, numbers
+    other = reverse_complement(codes).astype(np.int64) @ place
+    return codes, np.unique(np.minimum(numbers, other), return_inverse=True)[1].astype(np.int64)
+
+
+def matched_subset(codes: Codes, labels: NDArray[Any], *, seed: int) -> NDArray[np.bool_]:
+    """Choose as many positives as negatives from every bin of GC content x CpG observed/expected.
+
+    Parameters
+    ----------
+    codes : numpy.ndarray, shape=(n, length), uint8
+    labels : numpy.ndarray, shape=(n,) or (n, n_tasks)
+        A sequence is positive if any task is.
+    seed : int
+        Draws which sequences of a bin's larger class are kept.
+
+    Returns
+    -------
+    numpy.ndarray, shape=(n,), bool
+        True for the sequences kept; all False where no bin holds both classes.
+    """
+    positive = np.asarray(labels).reshape(len(labels), -1).max(axis=1) > 0
+    bins = np.stack([gc_content(codes) // GC_WIDTH, cpg(codes) // CPG_WIDTH], axis=1)
+    cell = np.unique(bins, axis=0, return_inverse=True)[1].reshape(-1)
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(codes))
+    kept = np.zeros(len(codes), dtype=np.bool_)
+    quota = np.minimum(
+        np.bincount(cell[positive], minlength=cell.max(initial=-1) + 1),
+        np.bincount(cell[~positive], minlength=cell.max(initial=-1) + 1),
+    )
+    for side in (True, False):
+        rows = order[positive[order] == side]
+        rows = rows[np.argsort(cell[rows], kind="stable")]  # by cell, in random order within
+        start = np.searchsorted(cell[rows], cell[rows])
+        kept[rows[np.arange(len(rows)) - start < quota[cell[rows]]]] = True
+    return kept

@@ -1,0 +1,278 @@
+"""`Dataset`: sequences, labels and splits as every reader and simulator returns them, and what must hold.
+
+Shapes: codes (n, length) uint8 (see `tuner.data.sequence`), labels (n, n_tasks) uint8 of 0 and 1,
+truth (n, 4, length) float32 where a simulator knows the matrix each sequence was drawn from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.data.sequence import N_CODE, Codes, cpg, gc_content, reverse_complement
+from tuner.errors import DataError
+
+SPLITS: Final = ("train", "valid", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """One part of a data set.
+
+    Parameters
+    ----------
+    codes : numpy.ndarray, shape=(n, length), uint8
+        A, C, G, T = 0..3, N = 4.
+    labels : numpy.ndarray, shape=(n, n_tasks), uint8
+        0 or 1.
+    ids : tuple of str, optional
+        A name per sequence.
+    truth : numpy.ndarray, shape=(n, 4, length), float32, optional
+        The probability matrix each simulated sequence was drawn from.
+    """
+
+    codes: Codes
+    labels: NDArray[np.uint8]
+    ids: tuple[str, ...] | None = None
+    truth: NDArray[np.float32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def take(self, index: NDArray[Any]) -> Split:
+        """Return the sequences that an integer or boolean index selects, in its order."""
+        rows = np.arange(len(self))[index]
+        return Split(
+            codes=self.codes[rows],
+            labels=self.labels[rows],
+            ids=None if self.ids is None else tuple(self.ids[i] for i in rows),
+            truth=None if self.truth is None else self.truth[rows],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Sequences and labels in the splits train, valid and test.
+
+    Parameters
+    ----------
+    name : str
+        What people call it; error messages begin with it.
+    tasks : tuple of str
+        One name per label column.
+    splits : mapping of str to Split
+        ``train``, ``valid`` and, unless it was taken out, ``test``.
+    source : str
+        Where it came from: a path, an address, or the simulator's call.
+    notes : tuple of str
+        What the reader had to decide, e.g. how many ambiguity letters became N.
+    sealed : str, optional
+        The fingerprint of the whole data set, in one whose test split was taken out.
+    """
+
+    name: str
+    tasks: tuple[str, ...]
+    splits: Mapping[str, Split]
+    source: str
+    notes: tuple[str, ...] = ()
+    sealed: str | None = None
+
+    @property
+    def train(self) -> Split:
+        """The split that fits weights."""
+        return self._split("train")
+
+    @property
+    def valid(self) -> Split:
+        """The split that selects."""
+        return self._split("valid")
+
+    @property
+    def test(self) -> Split:
+        """The split that is opened once, after everything was selected."""
+        if self.sealed is not None:
+            raise DataError(
+                f"{self.name}: the test split is closed: nothing that selects may see it. "
+                f"Open it through `tuner evaluate` or `tuner report`, which record the opening."
+            )
+        return self._split("test")
+
+    def _split(self, name: str) -> Split:
+        try:
+            return self.splits[name]
+        except KeyError:
+            raise DataError(
+                f"{self.name} has no split {name!r}; it has {', '.join(map(repr, self.splits)) or 'none'}."
+            ) from None
+
+    @property
+    def length(self) -> int:
+        """Bases per sequence."""
+        return int(self.train.codes.shape[1])
+
+    @property
+    def n_tasks(self) -> int:
+        """Label columns."""
+        return len(self.tasks)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (64 hex digits) over task names, split names, codes and labels; not over name or source."""
+        if self.sealed is not None:
+            return self.sealed
+        digest = hashlib.sha256(json.dumps(self.tasks).encode())
+        for name in sorted(self.splits):
+            split = self.splits[name]
+            # Shapes go in too: without them (2, 3) and (3, 2) of the same bytes would be one data set.
+            digest.update(json.dumps([name, split.codes.shape, split.labels.shape]).encode())
+            digest.update(np.ascontiguousarray(split.codes, dtype=np.uint8).data)
+            digest.update(np.ascontiguousarray(split.labels, dtype=np.uint8).data)
+        return digest.hexdigest()
+
+    def without_test(self) -> Dataset:
+        """Take the test split out: what a search is given.
+
+        Returns
+        -------
+        Dataset
+            With the same fingerprint, whose ``test`` raises DataError.
+        """
+        kept = {name: split for name, split in self.splits.items() if name != "test"}
+        return replace(self, splits=kept, sealed=self.fingerprint)
+
+    def describe(self) -> dict[str, Any]:
+        """Summarise as plain values that JSON can hold.
+
+        Returns
+        -------
+        dict
+            ``name``, ``source``, ``fingerprint``, ``length``, ``tasks``, ``splits`` (see `_describe_split`;
+            of the test split its size only) and ``warnings``: duplicates and the reader's notes.
+        """
+        return {
+            "name": self.name,
+            "source": self.source,
+            "fingerprint": self.fingerprint,
+            "length": self.length,
+            "tasks": list(self.tasks),
+            "splits": {
+                name: {"sequences": len(split)} if name == "test" else _describe_split(split, self.tasks)
+                for name, split in self.splits.items()
+            },
+            "warnings": [*self.notes, *_duplicates(self)],
+        }
+
+
+def _describe_split(split: Split, tasks: tuple[str, ...]) -> dict[str, Any]:
+    """Count and measure one split; a class without sequences has None for its composition."""
+    positive = split.labels.any(axis=1)
+    measures: dict[str, Any] = {
+        "sequences": len(split),
+        "positives": {task: int(n) for task, n in zip(tasks, split.labels.sum(axis=0), strict=True)},
+        "unknown_bases": float((split.codes == N_CODE).mean()),
+        "ground_truth": split.truth is not None,
+    }
+    for measure, values in (("gc", gc_content(split.codes)), ("cpg", cpg(split.codes))):
+        for side, rows in (("positives", positive), ("negatives", ~positive)):
+            measures[f"{measure}_{side}"] = float(values[rows].mean()) if rows.any() else None
+    return measures
+
+
+def canonical(codes: Codes) -> Codes:
+    """Return, for each sequence, the strand that comes first in the alphabet.
+
+    Parameters
+    ----------
+    codes : numpy.ndarray, shape=(n, length), uint8
+
+    Returns
+    -------
+    numpy.ndarray, shape=(n, length), uint8
+        Equal rows for a sequence and its reverse complement.
+    """
+    other = reverse_complement(codes)
+    rows = np.arange(len(codes))
+    first = (codes != other).argmax(axis=1)  # first column in which the strands differ; 0 in palindromes
+    return np.where((codes[rows, first] <= other[rows, first])[:, None], codes, other)
+
+
+def _duplicates(dataset: Dataset) -> list[str]:
+    """Word every overlap between splits, and every sequence with contradicting labels."""
+    seen: dict[str, dict[bytes, bytes]] = {}
+    warnings = []
+    for name, split in dataset.splits.items():
+        keys = [row.tobytes() for row in canonical(split.codes)]
+        labels = [row.tobytes() for row in split.labels]
+        own = dict(zip(keys, labels, strict=True))
+        conflicts = sum(own[key] != label for key, label in zip(keys, labels, strict=True))
+        if conflicts and name != "test":
+            warnings.append(f"{conflicts} sequences of {name} occur again there with another label.")
+        for earlier, known in seen.items():
+            shared = sum(key in known for key in keys)
+            if shared:
+                warnings.append(f"{shared} sequences of {name} also occur in {earlier} (either strand).")
+        seen[name] = own
+    return warnings
+
+
+def check(dataset: Dataset) -> None:
+    """Refuse a data set that cannot be learned from or evaluated on.
+
+    Parameters
+    ----------
+    dataset : Dataset
+
+    Raises
+    ------
+    DataError
+        If a split is missing or empty, sequences differ in length or are shorter than 2 bases, codes or
+        labels hold other values than they may, shapes disagree, or a task has one class in a split.
+        Duplicates are no error; `Dataset.describe` lists them.
+    """
+    expected = SPLITS[:2] if dataset.sealed is not None else SPLITS
+    length = dataset.length
+    if not dataset.tasks:
+        raise DataError(f"{dataset.name}: no task; a label column is needed.")
+    if len(set(dataset.tasks)) != len(dataset.tasks):
+        raise DataError(f"{dataset.name}: task names repeat: {', '.join(dataset.tasks)}.")
+    for name in expected:
+        _check_split(dataset._split(name), name, dataset, length)
+
+
+def _check_split(split: Split, name: str, dataset: Dataset, length: int) -> None:
+    where = f"{dataset.name}, split {name!r}"
+    if not len(split):
+        raise DataError(f"{where} is empty; it needs positives and negatives of every task.")
+    if split.codes.ndim != 2 or split.codes.shape[1] != length or length < 2:
+        raise DataError(
+            f"{where}: codes have shape {split.codes.shape}; expected (n, {length}), length >= 2."
+        )
+    if split.codes.max() > N_CODE:
+        raise DataError(f"{where}: codes hold {split.codes.max()}; expected 0..3 for A, C, G, T and 4 for N.")
+    if split.labels.shape != (len(split), dataset.n_tasks):
+        raise DataError(
+            f"{where}: {len(split)} sequences but labels of shape {split.labels.shape}; "
+            f"expected ({len(split)}, {dataset.n_tasks})."
+        )
+    if split.labels.max() > 1:
+        raise DataError(f"{where}: labels hold {split.labels.max()}; expected 0 or 1.")
+    if split.truth is not None and split.truth.shape != (len(split), 4, length):
+        raise DataError(
+            f"{where}: ground truth has shape {split.truth.shape}; expected ({len(split)}, 4, {length})."
+        )
+    if split.ids is not None and len(split.ids) != len(split):
+        raise DataError(f"{where}: {len(split.ids)} ids for {len(split)} sequences.")
+    for task, positives in zip(dataset.tasks, split.labels.sum(axis=0), strict=True):
+        if positives in (0, len(split)):
+            kind = "positives" if positives else "negatives"
+            raise DataError(
+                f"{where}: task {task!r} has only {kind} ({len(split)} sequences). "
+                f"Both classes are needed in every split: add sequences, or choose other split fractions."
+            )

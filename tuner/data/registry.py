@@ -1,0 +1,213 @@
+"""DATASETS: the data sets a study may name, and where their files come from.
+
+A named file is looked for in this order: an explicit path; the folder of reference data; the cache; else it
+is downloaded from its publisher. Its SHA-256 is checked wherever it was found, so that one name always
+means the same sequences. Simulated data sets need no file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import pooch
+
+from tuner.data.dataset import Dataset, check
+from tuner.data.hdf5 import koo_hdf5
+from tuner.data.readers import read
+from tuner.data.simulate import SIMULATORS
+from tuner.data.spec import DataSpec
+from tuner.errors import DataError, unknown
+
+__all__ = ["DATASETS", "DataSpec", "NamedDataset", "fetch", "load_dataset"]
+
+_KOO: Final = "https://raw.githubusercontent.com/p-koo/exponential_activations/7e48054b64a565364439c45932338a09eb2eb4d3/data/"
+
+
+class NamedDataset(NamedTuple):
+    """One row of `DATASETS`.
+
+    Attributes
+    ----------
+    note : str
+        What it is.
+    source : str
+        Whom to cite.
+    licence : str
+        Of the file.
+    tasks : tuple of str
+        Names of the label columns of its file.
+    file : str or None
+        Path below the folder of reference data; None for a simulated set.
+    url, sha256 : str or None
+        Where the file is published, pinned to a commit, and its digest.
+    simulator : str or None
+        A name in `tuner.data.simulate.SIMULATORS`.
+    """
+
+    note: str
+    source: str
+    licence: str
+    tasks: tuple[str, ...] = ()
+    file: str | None = None
+    url: str | None = None
+    sha256: str | None = None
+    simulator: str | None = None
+
+
+DATASETS: Final[Mapping[str, NamedDataset]] = {
+    "zbed2": NamedDataset(
+        "ZBED2 ChIP-seq peaks against H3K27ac regions, 400 bp; GC and CpG differ between the classes",
+        "Koo & Ploenzke 2021, Task 5",
+        "MIT",
+        tasks=("ZBED2",),
+        file="koo/ZBED2_400_h3k27ac.h5",
+        url=_KOO + "ZBED2_400_h3k27ac.h5",
+        sha256="4ab4ebf246097571b8c79a0506de53b3b6a73a28dafde57f0d549bb54815705e",
+    ),
+    "irf1": NamedDataset(
+        "IRF1 ChIP-seq peaks against H3K27ac regions, 400 bp",
+        "Koo & Ploenzke 2021, Task 6",
+        "MIT",
+        tasks=("IRF1",),
+        file="koo/IRF1_400_h3k27ac.h5",
+        url=_KOO + "IRF1_400_h3k27ac.h5",
+        sha256="bde3a684307494cdc4a584177f317ee6e2f9462f35a9b944f2acf85cb2d07b64",
+    ),
+} | {
+    name: NamedDataset(row.note, row.source, "simulated", simulator=name) for name, row in SIMULATORS.items()
+}
+
+
+def load_dataset(
+    spec: DataSpec,
+    *,
+    data_dir: Path | None = None,
+    cache: Path | None = None,
+    base: Path | None = None,
+    offline: bool = False,
+    progress: bool = False,
+) -> Dataset:
+    """Load what a study's data section names, and check it.
+
+    Parameters
+    ----------
+    spec : DataSpec
+    data_dir : Path, optional
+        Folder of reference data (the command line reads it from TUNER_DATA_DIR).
+    cache : Path, optional
+        Folder for downloads; without it the user's cache folder.
+    base : Path, optional
+        Folder that relative paths start from.
+    offline : bool
+        Never download.
+    progress : bool
+        Show a progress bar while downloading.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    DataError
+        If the name is unknown, the file is missing, broken or another one than the published, or as
+        `tuner.data.dataset.check`.
+    """
+    if spec.dataset is None:
+        dataset = read(spec, base)
+    else:
+        try:
+            row = DATASETS[spec.dataset]
+        except KeyError:
+            raise DataError(unknown("data set", spec.dataset, DATASETS)) from None
+        if row.simulator is not None:
+            dataset = SIMULATORS[row.simulator].simulate()
+        else:
+            if spec.path is not None:
+                path = (Path() if base is None else base) / spec.path
+                _verify(path, row, spec.dataset)
+            else:
+                path = fetch(spec.dataset, data_dir=data_dir, cache=cache, offline=offline, progress=progress)
+            dataset = replace(koo_hdf5(path, tasks=row.tasks), name=spec.dataset)
+    check(dataset)
+    return dataset
+
+
+def fetch(
+    name: str,
+    *,
+    data_dir: Path | None = None,
+    cache: Path | None = None,
+    offline: bool = False,
+    progress: bool = False,
+) -> Path:
+    """Find or download the file of a named data set.
+
+    Parameters
+    ----------
+    name : str
+        In `DATASETS`, with a file.
+    data_dir, cache, offline, progress
+        As in `load_dataset`.
+
+    Returns
+    -------
+    Path
+        A file whose SHA-256 is the published one.
+
+    Raises
+    ------
+    DataError
+        If there is no file and no network, or the file found is another one.
+    """
+    row = DATASETS[name]
+    if row.file is None or row.url is None:
+        raise DataError(
+            f"{name} is simulated and has no file; `tuner simulate {name} --out FILE.h5` writes one."
+        )
+    if data_dir is not None and (data_dir / row.file).is_file():
+        _verify(data_dir / row.file, row, name)
+        return data_dir / row.file
+    folder = Path(pooch.os_cache("tuner")) if cache is None else cache
+    kept = folder / Path(row.file).name
+    looked = f"{data_dir / row.file if data_dir is not None else 'TUNER_DATA_DIR is unset'}; {kept}"
+    remedy = f"Download {row.url} by hand to {row.file} in a folder, and set TUNER_DATA_DIR to that folder."
+    if offline and not kept.is_file():
+        raise DataError(
+            f"{name}: {Path(row.file).name} is not here ({looked}) and downloads are off. {remedy}"
+        )
+    downloader = pooch.HTTPDownloader(progressbar=progress, timeout=30)
+    try:
+        # Downloads to a temporary file, checks it, then renames: workers that start at once do no harm.
+        found = pooch.retrieve(
+            row.url, known_hash=row.sha256, fname=kept.name, path=folder, downloader=downloader
+        )
+    except (OSError, ValueError) as error:  # requests' errors are OSErrors, a wrong hash is a ValueError
+        raise DataError(
+            f"{name}: {Path(row.file).name} is not here ({looked}) "
+            f"and could not be downloaded from {row.url} ({_short(error)}). {remedy}"
+        ) from error
+    return Path(found)
+
+
+def _short(error: Exception) -> str:
+    """The innermost reason; requests wraps three layers of text around it."""
+    while error.__context__ is not None and isinstance(error.__context__, Exception):
+        error = error.__context__
+    return f"{type(error).__name__}: {error}"
+
+
+def _verify(path: Path, row: NamedDataset, name: str) -> None:
+    if not path.is_file():
+        raise DataError(f"{name}: {path}: no such file.")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != row.sha256:
+        raise DataError(
+            f"{name}: {path} is not the published file: SHA-256 {digest[:16]}..., "
+            f"expected {str(row.sha256)[:16]}... "
+            f"Remove it to download {row.url}, or use it as your own data with path = and no dataset =."
+        )

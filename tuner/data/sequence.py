@@ -1,0 +1,187 @@
+"""DNA as numbers: one byte a base, one-hot at the model's door.
+
+`codes` everywhere in this package are uint8 arrays of shape (n_sequences, length) with A, C, G, T = 0..3 and
+N = 4. A byte a base is 16 times smaller than float32 one-hot, so whole data sets stay in memory and are
+expanded batch by batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tuner.errors import DataError
+
+Codes = NDArray[np.uint8]
+
+ALPHABET: Final = "ACGT"
+N_CODE: Final = 4
+# The ambiguity letters of IUPAC-IUB (1984); none says which base it is, so all become N. U is T.
+AMBIGUOUS: Final = "RYSWKMBDHV"
+_INVALID: Final = 255
+
+
+def _letter_table() -> Codes:
+    table = np.full(256, _INVALID, dtype=np.uint8)
+    for letters, code in (("A", 0), ("C", 1), ("G", 2), ("TU", 3), ("N" + AMBIGUOUS, N_CODE)):
+        for letter in letters:
+            table[ord(letter)] = table[ord(letter.lower())] = code
+    return table
+
+
+_CODE_OF_LETTER: Final = _letter_table()
+_LETTER_OF_CODE: Final = np.frombuffer(b"ACGTN", dtype=np.uint8)
+_COMPLEMENT: Final = np.array([3, 2, 1, 0, N_CODE], dtype=np.uint8)
+
+
+def encode_one(sequence: str, where: str = "sequence") -> Codes:
+    """Encode one sequence of any length.
+
+    Parameters
+    ----------
+    sequence : str
+        A, C, G, T, U, N or an IUPAC ambiguity letter, either case.
+    where : str
+        What the error message calls this sequence.
+
+    Returns
+    -------
+    numpy.ndarray, shape=(length,), uint8
+        A, C, G, T = 0..3; everything ambiguous = 4.
+
+    Raises
+    ------
+    DataError
+        If a character is no nucleotide letter; names it and its 0-based position.
+    """
+    # Latin-1 "replace" keeps one byte a character, so a position in bytes is a position in the text.
+    codes = _CODE_OF_LETTER[np.frombuffer(sequence.encode("latin-1", "replace"), dtype=np.uint8)]
+    bad = np.flatnonzero(codes == _INVALID)
+    if len(bad):
+        raise DataError(
+            f"{where}: {sequence[bad[0]]!r} at position {bad[0]} is no nucleotide. "
+            f"Allowed: A, C, G, T, U, N and the IUPAC letters {AMBIGUOUS} (read as N)."
+        )
+    return codes
+
+
+def encode(sequences: Sequence[str]) -> Codes:
+    """Encode sequences of one length.
+
+    Parameters
+    ----------
+    sequences : sequence of str
+        As for `encode_one`.
+
+    Returns
+    -------
+    numpy.ndarray, shape=(n_sequences, length), uint8
+
+    Raises
+    ------
+    DataError
+        If the lengths differ or a character is no nucleotide letter.
+    """
+    if not sequences:
+        return np.zeros((0, 0), dtype=np.uint8)
+    length = len(sequences[0])
+    for index, sequence in enumerate(sequences):
+        if len(sequence) != length:
+            raise DataError(
+                f"sequence {index} has {len(sequence)} bases, sequence 0 has {length}; "
+                f"all must have one length."
+            )
+    try:
+        return encode_one("".join(sequences)).reshape(len(sequences), length)
+    except DataError:
+        # Only now is it worth finding out which sequence it was.
+        return np.stack([encode_one(s, where=f"sequence {i}") for i, s in enumerate(sequences)])
+
+
+def decode(codes: Codes) -> list[str]:
+    """Spell codes as upper-case text, N for 4.
+
+    Parameters
+    ----------
+    codes : numpy.ndarray, shape=(n_sequences, length), uint8
+
+    Returns
+    -------
+    list of str
+    """
+    return [row.tobytes().decode("ascii") for row in _LETTER_OF_CODE[codes]]
+
+
+def one_hot(codes: Codes | torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Expand codes to one-hot.
+
+    Parameters
+    ----------
+    codes : numpy.ndarray or torch.Tensor, shape=(n_sequences, length), uint8
+        A tensor stays on its device.
+    dtype : torch.dtype
+        Of the result.
+
+    Returns
+    -------
+    torch.Tensor, shape=(n_sequences, 4, length)
+        Channels A, C, G, T; all four are zero at N. The channels are adjacent in memory
+        (strides (4 * length, 1, 4)): the layout in which convolutions are fastest, and what a
+        channels-last network expects.
+    """
+    tensor = torch.as_tensor(codes)
+    table = torch.eye(N_CODE + 1, 4, dtype=dtype, device=tensor.device)
+    return table[tensor.int()].transpose(1, 2)  # (n, length, 4) -> (n, 4, length)
+
+
+def reverse_complement(codes: Codes) -> Codes:
+    """Read the other strand.
+
+    Parameters
+    ----------
+    codes : numpy.ndarray, shape=(..., length), uint8
+
+    Returns
+    -------
+    numpy.ndarray, shape=(..., length), uint8
+        Reversed and complemented; N stays N.
+    """
+    return _COMPLEMENT[codes[..., ::-1]]
+
+
+def gc_content(codes: Codes) -> NDArray[np.float64]:
+    """Measure the share of G and C among the known bases.
+
+    Parameters
+    ----------
+    codes : numpy.ndarray, shape=(n_sequences, length), uint8
+
+    Returns
+    -------
+    numpy.ndarray, shape=(n_sequences,), float64
+        In [0, 1]; 0 for a sequence of N only.
+    """
+    known = np.maximum((codes != N_CODE).sum(axis=1), 1)
+    return np.asarray(((codes == 1) | (codes == 2)).sum(axis=1) / known, dtype=np.float64)
+
+
+def cpg(codes: Codes) -> NDArray[np.float64]:
+    """Measure CpG observed over expected (Gardiner-Garden & Frommer 1987).
+
+    Parameters
+    ----------
+    codes : numpy.ndarray, shape=(n_sequences, length), uint8
+
+    Returns
+    -------
+    numpy.ndarray, shape=(n_sequences,), float64
+        CpG x known bases / (C x G); 0 where there is no C or no G.
+    """
+    observed = ((codes[:, :-1] == 1) & (codes[:, 1:] == 2)).sum(axis=1)
+    c, g = (codes == 1).sum(axis=1), (codes == 2).sum(axis=1)
+    known = (codes != N_CODE).sum(axis=1)
+    return np.asarray(observed * known / np.maximum(c * g, 1), dtype=np.float64)

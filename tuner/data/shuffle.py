@@ -1,0 +1,57 @@
+"""Dinucleotide shuffles: negatives that share every dinucleotide count with a positive."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tuner.data.sequence import Codes
+
+
+def dinucleotide_shuffle(codes: Codes, *, seed: int) -> Codes:
+    """Shuffle each sequence, keeping its dinucleotide counts and its first and last base.
+
+    A random Euler path of the graph whose nodes are the bases and whose edges are the dinucleotides
+    (Altschul & Erickson 1985; the last edges that leave each node form a random tree to the last base, drawn
+    by Wilson's 1996 loop-erased walk, which makes every path equally likely). N is a base like the others.
+
+    Parameters
+    ----------
+    codes : numpy.ndarray, shape=(n, length), uint8
+    seed : int
+
+    Returns
+    -------
+    numpy.ndarray, shape=(n, length), uint8
+    """
+    rng = np.random.default_rng(seed)
+    return np.stack([_shuffle_one(row, rng) for row in codes]) if len(codes) else codes.copy()
+
+
+def _shuffle_one(row: Codes, rng: np.random.Generator) -> Codes:
+    if len(row) < 4:
+        return row.copy()  # nothing can move: two inner bases are needed
+    leaving = {base: rng.permutation(row[1:][row[:-1] == base]).tolist() for base in np.unique(row).tolist()}
+    root = int(row[-1])
+    last: dict[int, int] = {}  # index, among the edges that leave a node, of the one used last
+    rooted = {root}
+    for start in leaving:
+        node = start
+        while node not in rooted:  # walk at random; a loop is erased by overwriting its exits
+            last[node] = int(rng.integers(len(leaving[node])))
+            node = leaving[node][last[node]]
+        node = start
+        while node not in rooted:
+            rooted.add(node)
+            node = leaving[node][last[node]]
+    for node, index in last.items():
+        leaving[node].append(leaving[node].pop(index))
+    shuffled = np.empty_like(row)
+    node = int(row[0])
+    used = dict.fromkeys(leaving, 0)
+    shuffled[0] = node
+    for i in range(1, len(row)):
+        edge = used[node]
+        used[node] += 1
+        node = leaving[node][edge]
+        shuffled[i] = node
+    return shuffled

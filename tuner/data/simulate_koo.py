@@ -1,0 +1,144 @@
+"""Tasks 1 and 3 of Koo & Ploenzke 2021 (Nat Mach Intell 3:258-266), bit for bit.
+
+Both draw from NumPy's legacy RandomState in the order of the published generators, so that the published
+seeds give the published sequences. The motifs are JASPAR 2016 CORE vertebrates sorted by matrix ID.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.data.dataset import SPLITS, Dataset, Split
+from tuner.data.sampling import UNIFORM, Matrix, both_strands, draw, plant
+from tuner.data.sequence import Codes
+from tuner.errors import DataError
+from tuner.motifs.database import load_database
+
+LENGTH: Final = 200
+TASK1_MOTIFS: Final = (
+    "Arid3a", "CEBPB", "FOSL1", "Gabpa", "MAFK", "MAX", "MEF2A", "NFYB", "SP1", "SRF", "STAT1", "YY1",
+)  # fmt: skip
+TASK3_MOTIFS: Final = ("SP1", "Gabpa", "CEBPB", "MAX", "YY1")
+# P(fewest + i motifs) = .50, .25, .17, .05, .03, as cumulative sums of the published numbers.
+_CUMULATIVE: Final = np.cumsum([0, 0.5, 0.25, 0.17, 0.05])
+# Task 3 draws 65 motifs and drops these before taking 50. The published list holds positions within the 65
+# but is subtracted from motif numbers, so look-alikes of the planted motifs stay; kept for the same data.
+_TASK3_DROPPED: Final = (4, 5, 12, 15, 17, 18, 20, 36, 42, 60)
+
+
+class _Drawn(NamedTuple):
+    codes: Codes
+    truth: NDArray[np.float32]
+    motifs: list[NDArray[np.int64]]  # numbers in the pool, per sequence
+
+
+def task1(seed: int = 33, n: int = 30_000) -> Dataset:
+    """Simulate Task 1: which of 12 factors have a motif in the sequence.
+
+    Parameters
+    ----------
+    seed : int
+        33 is the published data set.
+    n : int
+        Sequences in all; 30,000 are published.
+
+    Returns
+    -------
+    Dataset
+        12 tasks, 200 bp, ground truth; every sequence holds 1 to 5 motifs.
+    """
+    _check_size(n)
+    rng = np.random.RandomState(seed)
+    pool = both_strands([ppm for _, ppm in _named(TASK1_MOTIFS)])
+    drawn = _draw(rng, pool, n, fewest=1)
+    labels = np.zeros((n, len(TASK1_MOTIFS)), dtype=np.uint8)
+    for row, motifs in enumerate(drawn.motifs):
+        labels[row, motifs // 2] = 1
+    splits = _split(rng, drawn.codes, labels, drawn.truth)
+    return Dataset("task1", TASK1_MOTIFS, splits, f"simulate task1 seed={seed} n={n}")
+
+
+def task3(seed: int = 22, n: int = 20_000) -> Dataset:
+    """Simulate Task 3: sequences with 3 to 7 of 5 motifs against as many drawn from a mixture of 55.
+
+    Parameters
+    ----------
+    seed : int
+        22 is the published data set.
+    n : int
+        Positives and negatives in all; 20,000 are published.
+
+    Returns
+    -------
+    Dataset
+        One task, 200 bp, ground truth.
+    """
+    _check_size(n)
+    rng = np.random.RandomState(seed)
+    all_ppms = [motif.ppm for motif in load_database("JASPAR2016", screen=False).motifs]
+    pool = both_strands([ppm for _, ppm in _named(TASK3_MOTIFS)])
+    chosen = rng.permutation(len(all_ppms))[:65]
+    # The published order is CPython's order of this set of small integers; the digests in the tests watch it.
+    background = list(set(chosen.tolist()) - set(_TASK3_DROPPED))[:50]
+    mixture = pool + both_strands([all_ppms[i] for i in background])
+    half = n // 2
+    positive, negative = _draw(rng, pool, half, fewest=3), _draw(rng, mixture, half, fewest=3)
+    codes = np.concatenate([positive.codes, negative.codes])
+    truth = np.concatenate([positive.truth, negative.truth])
+    labels = np.repeat(np.array([[1], [0]], dtype=np.uint8), half, axis=0)
+    return Dataset(
+        "task3", ("bound",), _split(rng, codes, labels, truth), f"simulate task3 seed={seed} n={n}"
+    )
+
+
+def _check_size(n: int) -> None:
+    if n < 20 or n % 2:
+        raise DataError(f"n = {n}; expected an even number of sequences, 20 or more.")
+
+
+def _named(names: Sequence[str]) -> list[tuple[str, Matrix]]:
+    """Find the first motif of each name, in ID order, as the published generators do."""
+    motifs = load_database("JASPAR2016", screen=False).motifs
+    return [next((m.id, m.ppm) for m in motifs if m.name == name) for name in names]
+
+
+def _draw(rng: np.random.RandomState, pool: Sequence[Matrix], n: int, fewest: int) -> _Drawn:
+    """Draw `n` sequences; the order of the random draws is the published one and must not change."""
+    widths = np.array([ppm.shape[1] for ppm in pool])
+    codes = np.empty((n, LENGTH), dtype=np.uint8)
+    truth = np.empty((n, 4, LENGTH), dtype=np.float32)
+    planted = []
+    for row in range(n):
+        while True:
+            count = int((rng.rand() > _CUMULATIVE).nonzero()[0][-1]) + fewest
+            motifs = rng.randint(len(pool), size=count)
+            free = LENGTH - int(widths[motifs].sum())
+            if free > 0:
+                break
+        while True:
+            gaps = rng.uniform(0, 1, size=count + 1)
+            # The built-in sum adds left to right; numpy's pairwise sum of 8 rounds differently.
+            gaps = np.round(gaps / sum(gaps) * free).astype(int)
+            if gaps.sum() == free:
+                break
+        model = np.full((4, LENGTH), UNIFORM)
+        starts = np.cumsum(gaps[:-1]) + np.cumsum(np.concatenate([[0], widths[motifs[:-1]]]))
+        plant(model, [pool[i] for i in motifs], starts.tolist())
+        codes[row] = draw(model, rng.uniform(0, 1, LENGTH))
+        truth[row] = model
+        planted.append(motifs)
+    return _Drawn(codes, truth, planted)
+
+
+def _split(
+    rng: np.random.RandomState, codes: Codes, labels: NDArray[np.uint8], truth: NDArray[np.float32]
+) -> dict[str, Split]:
+    n = len(codes)
+    bounds = np.cumsum(np.multiply([0, 0.7, 0.1, 0.2], n)).astype(int)
+    order = rng.permutation(n)
+    whole = Split(codes, labels, truth=truth)
+    return {name: whole.take(order[bounds[i] : bounds[i + 1]]) for i, name in enumerate(SPLITS)}

@@ -1,0 +1,94 @@
+"""`DataSpec`: what a study's ``[data]`` table says about where its sequences come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from tuner.errors import DataError
+
+# Koo & Ploenzke (2021) split every data set 70/10/20.
+FRACTIONS = (0.7, 0.1, 0.2)
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Where the sequences of a study come from; exactly one of `dataset`, `path`, `positives`, `folder`.
+
+    Parameters
+    ----------
+    dataset : str, optional
+        A name in `tuner.data.registry.DATASETS`.
+    path : str, optional
+        An HDF5 file, or a table of sequences and labels.
+    reader : str, optional
+        A name in `tuner.data.readers.READERS`; without it the file's ending decides.
+    positives, negatives : str, optional
+        Two FASTA files; `negatives` may be ``"shuffle"``.
+    folder : str, optional
+        A folder with ``train``, ``valid`` and ``test`` FASTA files.
+    layout : str
+        Axes of an HDF5 file's sequences: ``"ncl"`` = (n, 4, length), ``"nlc"`` = (n, length, 4).
+    length : int, optional
+        Crop FASTA and table sequences to this length around their centre, or pad them with N.
+    sequence_column, label_columns, split_column, group_column : optional
+        Columns of a table. Without `label_columns` every other column is a label.
+    tasks : tuple of str, optional
+        Names of the label columns of a file that does not name them.
+    fractions : tuple of float
+        Shares of train, valid and test where the file does not split.
+    seed : int
+        Seeds that split and the shuffled negatives. Simulated data sets keep their published seed.
+    """
+
+    dataset: str | None = None
+    path: str | None = None
+    reader: str | None = None
+    positives: str | None = None
+    negatives: str | None = None
+    folder: str | None = None
+    layout: str = "ncl"
+    length: int | None = None
+    sequence_column: str | None = None
+    label_columns: tuple[str, ...] | None = None
+    split_column: str | None = None
+    group_column: str | None = None
+    tasks: tuple[str, ...] | None = None
+    fractions: tuple[float, ...] = FRACTIONS
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        sources = [
+            name for name in ("dataset", "path", "positives", "folder") if getattr(self, name) is not None
+        ]
+        if self.dataset is not None and sources == ["dataset", "path"]:
+            sources = ["dataset"]  # an explicit path is where the named data set's file lies
+        if len(sources) != 1:
+            given = ", ".join(sources) if sources else "none of them"
+            raise DataError(
+                f"the [data] table must say where the sequences are by one of dataset, path, positives "
+                f"(with negatives) or folder; it gives {given}."
+            )
+        source = sources[0]
+        if self.positives is not None and self.negatives is None:
+            raise DataError(
+                'positives need negatives: name their FASTA file, or set negatives = "shuffle" '
+                "for dinucleotide-shuffled positives."
+            )
+        for name, by in _NEEDS.items():
+            if getattr(self, name) != _DEFAULTS[name] and source not in by:
+                raise DataError(f"{name} means nothing beside {source}; it belongs to {' or '.join(by)}.")
+
+
+_NEEDS = {
+    "reader": ("path",),
+    "negatives": ("positives",),
+    "layout": ("path",),
+    "length": ("path", "positives", "folder"),
+    "sequence_column": ("path",),
+    "label_columns": ("path",),
+    "split_column": ("path",),
+    "group_column": ("path",),
+    "tasks": ("path", "positives", "folder"),
+    "fractions": ("path", "positives"),
+}
+_DEFAULTS = {field.name: field.default for field in fields(DataSpec)}

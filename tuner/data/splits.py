@@ -1,0 +1,166 @@
+"""Splits: which sequences train, select and test.
+
+Every function works on rows grouped so that no group is torn apart; `duplicate_groups` makes the groups that
+keep copies of one sequence, on either strand, on one side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from tuner.data.dataset import SPLITS, canonical
+from tuner.data.sequence import Codes
+from tuner.errors import DataError
+
+Index = NDArray[np.int64]
+
+
+def duplicate_groups(codes: Codes) -> Index:
+    """Number sequences so that copies, on either strand, share a number.
+
+    Parameters
+    ----------
+    codes : numpy.ndarray, shape=(n, length), uint8
+
+    Returns
+    -------
+    numpy.ndarray, shape=(n,), int64
+    """
+    if not len(codes):
+        return np.zeros(0, dtype=np.int64)
+    return _numbered(canonical(codes))
+
+
+def merge_groups(first: NDArray[Any], second: NDArray[Any]) -> Index:
+    """Number rows so that rows linked by either grouping, through any chain, share a number.
+
+    Parameters
+    ----------
+    first, second : numpy.ndarray, shape=(n,)
+        Two groupings of the same rows.
+
+    Returns
+    -------
+    numpy.ndarray, shape=(n,), int64
+    """
+    a, b = _numbered(first), _numbered(second)
+    n_a, n_b = a.max(initial=-1) + 1, b.max(initial=-1) + 1
+    # Rows are the edges of a graph between the groups of the one and of the other kind.
+    graph = coo_array((np.ones(len(a)), (a, n_a + b)), shape=(n_a + n_b, n_a + n_b))
+    component = connected_components(graph, directed=False)[1]
+    return np.asarray(component[a], dtype=np.int64)
+
+
+def stratified(
+    labels: NDArray[Any],
+    fractions: Sequence[float] = (0.7, 0.1, 0.2),
+    *,
+    seed: int = 0,
+    groups: NDArray[Any] | None = None,
+) -> dict[str, Index]:
+    """Split rows so that every split has the label patterns in the same proportions.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray, shape=(n,) or (n, n_tasks)
+        Rows with equal labels form a stratum.
+    fractions : sequence of float
+        Shares of train, valid and test; they sum to 1.
+    seed : int
+        The same seed gives the same split.
+    groups : numpy.ndarray, shape=(n,), optional
+        Rows of one group stay together; a group belongs to the stratum of its first row.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        Sorted row numbers of ``train``, ``valid`` and ``test``.
+
+    Raises
+    ------
+    DataError
+        If there are not three fractions above 0 that sum to 1.
+    """
+    if len(fractions) != len(SPLITS) or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise DataError(
+            f"split fractions {tuple(fractions)}: expected three numbers above 0 for train, valid and test "
+            f"that sum to 1."
+        )
+    part = _deal(labels, fractions, seed, groups)
+    return {name: np.flatnonzero(part == i) for i, name in enumerate(SPLITS)}
+
+
+def by_group(
+    labels: NDArray[Any],
+    groups: NDArray[Any],
+    fractions: Sequence[float] = (0.7, 0.1, 0.2),
+    *,
+    seed: int = 0,
+) -> dict[str, Index]:
+    """Split whole groups (chromosomes, gene families), as balanced in labels as the groups allow.
+
+    Parameters and returns as in `stratified`.
+    """
+    return stratified(labels, fractions, seed=seed, groups=groups)
+
+
+def k_fold(labels: NDArray[Any], k: int, seed: int = 0, groups: NDArray[Any] | None = None) -> Index:
+    """Deal rows to `k` stratified folds.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray, shape=(n,) or (n, n_tasks)
+    k : int
+        At least 2.
+    seed : int
+        The same seed gives the same folds.
+    groups : numpy.ndarray, shape=(n,), optional
+        Rows of one group share a fold.
+
+    Returns
+    -------
+    numpy.ndarray, shape=(n,), int64
+        The fold, 0..k-1, that holds each row out.
+
+    Raises
+    ------
+    DataError
+        If `k` is below 2 or above the number of rows.
+    """
+    if not 2 <= k <= len(labels):
+        raise DataError(f"{k} folds of {len(labels)} sequences: expected between 2 and {len(labels)}.")
+    return _deal(labels, [1 / k] * k, seed, groups)
+
+
+def _deal(labels: NDArray[Any], fractions: Sequence[float], seed: int, groups: NDArray[Any] | None) -> Index:
+    """Deal units, stratum by stratum in random order, each to the part furthest behind its share."""
+    rows = np.asarray(labels).reshape(len(labels), -1)
+    group = np.arange(len(rows)) if groups is None else _numbered(groups)
+    first, size = np.unique(group, return_index=True, return_counts=True)[1:]
+    stratum = _numbered(rows)[first]
+    rng = np.random.default_rng(seed)
+    # The strata's order is random too: in a fixed one rounding would always favour the same labels.
+    order = np.lexsort((rng.random(len(first)), rng.permutation(stratum.max(initial=0) + 1)[stratum]))
+    share = np.asarray(fractions, dtype=np.float64)
+    dealt = np.zeros(len(share))
+    part_of_unit = np.zeros(len(first), dtype=np.int64)
+    total = 0.0
+    for unit in order:
+        total += size[unit]
+        part = int(np.argmax(share * total - dealt))
+        dealt[part] += size[unit]
+        part_of_unit[unit] = part
+    return part_of_unit[group]
+
+
+def _numbered(values: NDArray[Any]) -> Index:
+    """Number distinct values (or rows) from 0, in sorted order."""
+    values = np.asarray(values)
+    axis = 0 if values.ndim > 1 else None
+    return np.asarray(np.unique(values, axis=axis, return_inverse=True)[1], dtype=np.int64).reshape(-1)
