@@ -159,7 +159,7 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
         "foxo1_v4": _row(published.foxo1(3), 100, 1, 17_025, _FOXO1_SOURCE),
         "foxo1_v5": _row(published.foxo1(4), 100, 1, 17_281, _FOXO1_SOURCE),
         "sigtfb": _row(published.SIGTFB, 101, 14, 8_750, "SigTFB stage 1, BMC Genomics 2024"),
-        "cnn": Architecture(_family, _FAMILY_DEFAULTS, 400, 1, 0, "parametric family of this package"),
+        "cnn": Architecture(_family, _FAMILY_DEFAULTS, 400, 1, 47_553, "parametric family of this package"),
     }
 )
 """Name -> architecture."""
