@@ -13,6 +13,7 @@ from tuner.errors import UsageError, unknown
 _DECAY_MIN_DELTA = 1e-4
 
 _CHOICES = {
+    "schedule": ("plateau", "cosine"),
     "monitor": ("auroc", "average_precision", "loss"),
     "weights": ("best", "last"),
     "precision": ("auto", "float32", "bfloat16"),
@@ -46,9 +47,12 @@ class Recipe:
         Of Adam, at the start and at least.
     batch_size : int
         Sequences per step.
+    schedule : str
+        ``"plateau"``: cut the learning rate where `monitor` stands still; ``"cosine"``: half a cosine from
+        `learning_rate` in the first epoch towards 0 after the last (Loshchilov & Hutter 2017).
     decay_factor, decay_patience : float, int
-        Multiply the learning rate by the factor at each `decay_patience`-th epoch in a row that did not
-        raise `monitor` by more than 1e-4.
+        Of the plateau schedule: multiply the learning rate by the factor at each `decay_patience`-th epoch
+        in a row that did not raise `monitor` by more than 1e-4.
     monitor : str
         ``"auroc"``, ``"average_precision"`` (macro over tasks) or ``"loss"``, of the validation split.
     weights : str
@@ -81,6 +85,7 @@ class Recipe:
     patience: int = 10
     learning_rate: float = 1e-3
     batch_size: int = 100
+    schedule: str = "plateau"
     decay_factor: float = 0.2
     decay_patience: int = 5
     minimum_learning_rate: float = 1e-7
@@ -168,7 +173,9 @@ class Progress:
         """
         self.history.append(record)
         value = record.monitored(recipe.monitor)
-        if self.decay_best is None or value > self.decay_best + _DECAY_MIN_DELTA:
+        if recipe.schedule == "cosine":
+            self.learning_rate = self._annealed(recipe)
+        elif self.decay_best is None or value > self.decay_best + _DECAY_MIN_DELTA:
             self.decay_best, self.decay_waited = value, 0
         else:
             self.decay_waited += 1
@@ -181,6 +188,11 @@ class Progress:
             return True
         self.waited += 1
         return False
+
+    def _annealed(self, recipe: Recipe) -> float:
+        """Learning rate of the next epoch on the cosine schedule."""
+        share = 0.5 * (1.0 + math.cos(math.pi * self.epoch / recipe.epochs))
+        return max(recipe.learning_rate * share, min(recipe.minimum_learning_rate, recipe.learning_rate))
 
     def stopped(self, recipe: Recipe, time_limit: float | None) -> str | None:
         """Why no further epoch is trained: ``"patience"``, ``"epochs"``, ``"time"``; None to go on."""

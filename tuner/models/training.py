@@ -118,8 +118,8 @@ def _epoch_randomness(seed: int, device: torch.device) -> Iterator[None]:
 class _Order(NamedTuple):
     """The random choices of one epoch, for the training sequences in the order they are shown."""
 
-    rows: torch.Tensor  # (n,) int64
-    flipped: torch.Tensor | None  # (n, 1) bool
+    rows: torch.Tensor  # (n,) int64, sequences
+    strands: torch.Tensor  # (n,) int64, rows of both strands stacked: n + i is sequence i reversed
     shift: torch.Tensor | None  # (n, 1) int64, to the right
 
     @classmethod
@@ -129,17 +129,16 @@ class _Order(NamedTuple):
         # Drawn whether used or not: switching one augmentation off leaves the other's draws alone.
         flipped = generator.random(n) < 0.5
         shift = generator.integers(-recipe.shift, recipe.shift + 1, size=n)
+        strands = rows + n * flipped if recipe.reverse_complement else rows
         return cls(
             torch.from_numpy(rows).to(device),
-            torch.from_numpy(flipped)[:, None].to(device) if recipe.reverse_complement else None,
+            torch.from_numpy(strands).to(device),
             torch.from_numpy(shift)[:, None].to(device) if recipe.shift else None,
         )
 
-    def batch(self, codes: torch.Tensor, first: int, last: int) -> torch.Tensor:
-        """Codes of one batch, augmented: (last - first, length)."""
-        batch = codes[self.rows[first:last]]
-        if self.flipped is not None:
-            batch = torch.where(self.flipped[first:last], flip_strand(batch), batch)
+    def batch(self, strands: torch.Tensor, first: int, last: int) -> torch.Tensor:
+        """Codes of one batch, augmented, from those of both strands: (last - first, length)."""
+        batch = strands.index_select(0, self.strands[first:last])
         if self.shift is not None:
             length = batch.shape[1]
             source = torch.arange(length, device=batch.device) - self.shift[first:last]
@@ -156,7 +155,9 @@ class _Run:
         self.recipe = recipe
         self.device = device
         self.valid = valid
-        self.codes = torch.from_numpy(np.ascontiguousarray(train.codes)).to(device)
+        codes = torch.from_numpy(np.ascontiguousarray(train.codes)).to(device)
+        # Both strands at a byte a base: picking a row is cheaper than turning it around in every epoch.
+        self.codes = torch.cat([codes, flip_strand(codes)]) if recipe.reverse_complement else codes
         smoothing = recipe.label_smoothing
         labels = torch.from_numpy(np.ascontiguousarray(train.labels)).to(device, torch.float32)
         self.targets = labels * (1 - smoothing) + smoothing / 2
@@ -171,8 +172,8 @@ class _Run:
         """Train for one epoch; the mean loss per sequence and task."""
         number = self.progress.epoch + 1
         self.optimizer.learning_rate = self.progress.learning_rate
-        order = _Order.draw(len(self.codes), self.recipe, seed, self.device)
-        bounds = batch_bounds(len(self.codes), self.recipe.batch_size)
+        order = _Order.draw(len(self.targets), self.recipe, seed, self.device)
+        bounds = batch_bounds(len(self.targets), self.recipe.batch_size)
         losses: list[torch.Tensor] = []
         self.model.train()
         with _epoch_randomness(seed, self.device), exact_kernels(self.device):
