@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from importlib import import_module
+from typing import Annotated
 
 import typer
 
@@ -15,41 +16,46 @@ from tuner.errors import TunerError
 
 # Command -> its one line; the module of that name below tuner.cli holds `command` and `EXAMPLE`.
 COMMANDS: dict[str, str] = {
-    "run": "Search, confirm, and print the leaderboard; the same command resumes.",
+    "run": "Search, confirm, print the leaderboard; resumes.",
     "worker": "Join a study as one more worker.",
-    "check": "Check study, space, data and motif database without training.",
-    "status": "Show the trials by state, the running ones, and what was found so far.",
-    "best": "Show the leaderboard, the confirmed front, the primary trial and the baselines.",
-    "show": "Show one trial: parameters, history, filters and their matches.",
+    "check": "Check study, space, data and motifs; trains nothing.",
+    "status": "Show what is running, finished and failed.",
+    "best": "Show leaderboard, primary trial and baselines.",
+    "show": "Show one trial: parameters, history, matches.",
     "confirm": "Retrain the best candidates with new seeds.",
-    "evaluate": "Open the test split for a trial; the opening is recorded.",
-    "rerun": "Retrain one trial and compare its values with the stored ones.",
-    "match": "Match motifs in a MEME file against a motif database.",
+    "evaluate": "Open the test split for a trial, on record.",
+    "rerun": "Retrain one trial and compare its values.",
+    "match": "Match the motifs of a MEME file with a database.",
     "screen": "Find the promiscuous motifs of a database.",
     "simulate": "Write a simulated data set in Koo's HDF5 layout.",
-    "list": "List studies, spaces, architectures, activations, initializers, objectives or datasets.",
-    "dashboard": "Serve optuna-dashboard on the storage, with artifacts.",
-    "delete": "Delete a study with its artifacts and checkpoints.",
+    "list": "List studies, spaces, architectures, data sets, ...",
+    "dashboard": "Serve optuna-dashboard with artifacts.",
+    "delete": "Delete a study with its files.",
 }
 
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 # Every command module is light: what a command needs is imported when it runs.
 for _name, _help in COMMANDS.items():
     _module = import_module(f"tuner.cli.{_name if _name != 'list' else 'list_'}")
-    app.command(name=_name, help=_help, epilog=_module.EXAMPLE)(_module.command)
+    app.command(name=_name, short_help=_help, epilog=_module.EXAMPLE)(_module.command)
 
 
 @app.callback(invoke_without_command=True)
-def _root(version: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
+def _root(
+    ctx: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
     """Search for CNNs that predict transcription-factor binding and show the motif.
 
     Start with:  tuner run --study synthetic --preset smoke
     """
     if version:
         print(tuner.__version__)
-        raise typer.Exit
+    elif ctx.invoked_subcommand is None:
+        print(ctx.get_help(), file=sys.stderr)
+        raise typer.Exit(2)
 
 
 def main() -> None:
@@ -57,11 +63,9 @@ def main() -> None:
     context.prepare_process()
     as_json = "--json" in sys.argv
     try:
-        app(standalone_mode=False)
+        sys.exit(app(standalone_mode=False, prog_name="tuner") or 0)  # it returns the code of a typer.Exit
     except TunerError as e:
         _leave(str(e), e.exit_code, as_json)
-    except typer.Exit as e:
-        sys.exit(e.exit_code)
     except typer.TyperException as e:
         _leave(e.format_message(), 2, as_json)
     except (KeyboardInterrupt, typer.Abort):
@@ -69,6 +73,12 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except Exception as e:
+        if os.environ.get("TUNER_DEBUG"):
+            raise
+        line = " ".join(str(e).split())
+        what = f"{type(e).__name__}: {line}" if line else type(e).__name__
+        _leave(f"{what} (this is a bug; TUNER_DEBUG=1 shows where).", 1, as_json)
 
 
 def _leave(message: str, code: int, as_json: bool) -> None:

@@ -90,7 +90,9 @@ def plan_for(
     parsed = read_study(path)
     overridden = parsed.presets.get(preset) if preset in PRESETS else None
     space_name = overridden.space if overridden and overridden.space else parsed.space
-    space_path = find_resource("search_spaces", space_name, folder=path.parent if "/" in study else Path.cwd())
+    space_path = find_resource(
+        "search_spaces", space_name, folder=path.parent if "/" in study else Path.cwd()
+    )
     note(f"study {path}, search space {space_path}")
     return make_plan(
         parsed, read_space(space_path), folder=path.parent, preset=preset, seed=seed, name=name, trials=trials,
@@ -117,7 +119,9 @@ def stored_name(storage: FencedStorage, study: str | None, preset: str | None, n
     if study is None:
         if len(stored) == 1:
             return stored[0]
-        raise StudyError(f"which study? Give --study or --name; this storage holds: {', '.join(stored) or 'none'}.")
+        raise StudyError(
+            f"which study? Give --study or --name; this storage holds: {', '.join(stored) or 'none'}."
+        )
     stem = Path(study).stem if study.endswith(".toml") else study
     if preset is not None:
         wanted = default_name(stem, preset, 0)
@@ -130,7 +134,9 @@ def stored_name(storage: FencedStorage, study: str | None, preset: str | None, n
     if len(fitting) != 1:
         if not fitting:
             raise StudyError(unknown("study in this storage", stem, stored))
-        raise StudyError(f"{stem} has several studies here: {', '.join(fitting)}. Choose with --preset or --name.")
+        raise StudyError(
+            f"{stem} has several studies here: {', '.join(fitting)}. Choose with --preset or --name."
+        )
     return fitting[0]
 
 
@@ -164,8 +170,9 @@ def open_artifacts(given: Path | None) -> Artifacts:
 
 
 def console() -> Console:
-    """Everything for people goes to stderr."""
-    return Console(stderr=True, highlight=False)
+    """Everything for people goes to stderr; without a terminal, tables are wide enough to be searched."""
+    wide = None if sys.stderr.isatty() or "COLUMNS" in os.environ else 160
+    return Console(stderr=True, highlight=False, width=wide)
 
 
 def note(text: str) -> None:
@@ -181,6 +188,10 @@ def emit(value: Any) -> None:
 def log_to_stderr(level: int = logging.INFO) -> None:
     """Workers log one greppable line an event."""
     logging.basicConfig(
-        stream=sys.stderr, level=level, format="%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S", force=True
+        stream=sys.stderr,
+        level=level,
+        format="%(asctime)s %(message)s",
+        datefmt="%Y-%m-%d %H:%M:%S",
+        force=True,
     )
     logging.getLogger("optuna").setLevel(logging.WARNING)

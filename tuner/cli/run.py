@@ -49,7 +49,9 @@ def command(
     from tuner.search.supervisor import Supervisor
 
     limit = seconds(time_limit) if time_limit else None
-    plan = context.plan_for(study, preset=preset, seed=seed, name=name, trials=trials, sampler=check_sampler(sampler))
+    plan = context.plan_for(
+        study, preset=preset, seed=seed, name=name, trials=trials, sampler=check_sampler(sampler)
+    )
     count = workers or min(plan.trials, len(os.sched_getaffinity(0)))
     bench = load_bench(plan, data_dir=context.data_dir(), cache=context.cache_dir(), device=device)
     url = context.storage_url(storage)

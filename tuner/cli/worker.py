@@ -26,10 +26,14 @@ def command(
     ahead: Annotated[int, typer.Option(min=1, help="Slots to keep ready: about the number of workers.")] = 2,
     deadline: Annotated[float | None, typer.Option(help="Unix time at which to stop.", hidden=True)] = None,
     worker_name: Annotated[str, typer.Option(help="Name shown in status and logs.")] = "worker",
+    stored: Annotated[
+        bool, typer.Option("--stored", help="Take the plan of --name from the storage.", hidden=True)
+    ] = False,
 ) -> None:
     """Join a study; the budget is the study's own, --trials only counts for the first to come."""
     context.log_to_stderr()
     from tuner.cli.run import check_sampler, checkpoints
+    from tuner.cli.stored import stored_plan
     from tuner.search.bench import load_bench
     from tuner.search.stages import Confirmation, Controls, Search, Stage
     from tuner.search.storage import open_storage
@@ -38,7 +42,13 @@ def command(
     parent = os.environ.get("TUNER_PARENT")
     stopper = Stopper(deadline, int(parent) if parent else None)
     stopper.install()
-    plan = context.plan_for(study, preset=preset, seed=seed, name=name, trials=trials, sampler=check_sampler(sampler))
+    url = context.storage_url(storage)
+    if stored and name is not None:
+        plan, _ = stored_plan(open_storage(url), name)
+    else:
+        plan = context.plan_for(
+            study, preset=preset, seed=seed, name=name, trials=trials, sampler=check_sampler(sampler)
+        )
     bench = load_bench(plan, data_dir=context.data_dir(), cache=context.cache_dir(), device=device)
     one_thread()
     stages: list[Stage] = [Search(plan, bench.identity, sets_budget=False)]
@@ -46,7 +56,7 @@ def command(
         stages.append(Confirmation(plan))
     stages.append(Controls(plan))
     worker = Worker(
-        bench, open_storage(context.storage_url(storage)), context.open_artifacts(artifacts), checkpoints(artifacts),
+        bench, open_storage(url), context.open_artifacts(artifacts), checkpoints(artifacts),
         stopper, name=worker_name, ahead=ahead,
     )  # fmt: skip
     worker.work(stages)

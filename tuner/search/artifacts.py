@@ -92,6 +92,12 @@ class Artifacts:
             if key.startswith(PREFIX):
                 (self.folder / key.removeprefix(PREFIX)).unlink(missing_ok=True)
 
+    def paths(self, trial: FrozenTrial) -> dict[str, Path]:
+        """Where each file of a trial lies, by the name users see; a file may have been lost since."""
+        entries = (json.loads(v) for k, v in trial.system_attrs.items() if k.startswith(PREFIX))
+        # a name from storage is no path
+        return {str(e["filename"]): self.folder / str(uuid.UUID(e["artifact_id"])) for e in entries}
+
     def get(self, trial: FrozenTrial, name: str) -> bytes:
         """Read one file of a trial.
 
@@ -102,7 +108,9 @@ class Artifacts:
         """
         for key, value in trial.system_attrs.items():
             if key.startswith(PREFIX) and json.loads(value)["filename"] == name:
-                identifier = str(uuid.UUID(json.loads(value)["artifact_id"]))  # a name from storage is no path
+                identifier = str(
+                    uuid.UUID(json.loads(value)["artifact_id"])
+                )  # a name from storage is no path
                 try:
                     with self.store.open_reader(identifier) as stream:
                         return stream.read()

@@ -61,11 +61,22 @@ def load_bench(plan: Plan, *, data_dir: Path | None, cache: Path | None, device:
     found = resolve_device(device)
     dataset = load_dataset(plan.data_spec, data_dir=data_dir, cache=cache)
     check(dataset)
-    name = plan.study.motifs.database
-    beside = plan.folder / name
-    database = load_database(str(beside) if beside.is_file() else name, cache=cache)
+    database = load_motifs(plan, cache)
     check_targets(database, plan.study.motifs.targets)
     return Bench(plan, dataset.without_test(), database, str(found))
+
+
+def load_motifs(plan: Plan, cache: Path | None) -> MotifDatabase:
+    """Load the study's motif database: a JASPAR release, or a MEME file beside the study file.
+
+    Raises
+    ------
+    MotifError
+        Neither of them.
+    """
+    name = plan.study.motifs.database
+    beside = plan.folder / name
+    return load_database(str(beside) if beside.is_file() else name, cache=cache)
 
 
 def check_targets(database: MotifDatabase, targets: dict[str, list[str]]) -> None:

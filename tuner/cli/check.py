@@ -1,0 +1,133 @@
+"""`tuner check`: everything that can be known before the first epoch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tuner.cli import context, options
+
+if TYPE_CHECKING:
+    from tuner.search.study import Plan
+
+EXAMPLE = "Example: tuner check --study zbed2 --preset fast"
+
+
+def command(
+    study: options.Study,
+    preset: options.Preset = "standard",
+    points: Annotated[int, typer.Option(min=1, help="Random points of the space to build.")] = 50,
+    seed: options.Seed = 0,
+    as_json: options.Json = False,
+) -> None:
+    """Check study, space, data and motif database; nothing is trained or stored."""
+    plan = context.plan_for(study, preset=preset, seed=seed)
+    document, problems = examine(plan, points)
+    code = max((code for _, code in problems), default=0) if all(c == 2 for _, c in problems) else 1
+    document |= {"problems": [text for text, _ in problems]}
+    if problems:
+        document |= {"error": "; ".join(document["problems"]), "exit_code": code}
+    if as_json:
+        context.emit(document)
+    else:
+        print_check(document)
+    for text, _ in problems:
+        context.note(f"error: {text}")
+    if problems:
+        raise typer.Exit(code)
+    context.note(f"{plan.name}: nothing is wrong")
+
+
+def examine(plan: Plan, points: int) -> tuple[dict[str, Any], list[tuple[str, int]]]:
+    """Load and build what a run would; what it would do, and each problem with its exit code."""
+    from tuner.data.registry import load_dataset
+    from tuner.errors import TunerError
+    from tuner.search.bench import check_targets, load_motifs
+    from tuner.search.checks import build_points, sample_points
+
+    problems: list[tuple[str, int]] = []
+    document: dict[str, Any] = {
+        "study": plan.name,
+        "preset": plan.preset,
+        "trials": plan.trials,
+        "sampler": plan.sampler,
+        "epochs": plan.recipe.epochs,
+        "objectives": list(plan.study.objectives),
+        "space": plan.space.name,
+        "parameters": len(plan.space.parameters),
+        "warm_starts": [start.source for start in plan.space.warm_starts],
+        "confirmation": plan.confirmation.model_dump(),
+    }
+    try:
+        dataset = load_dataset(plan.data_spec, data_dir=context.data_dir(), cache=context.cache_dir())
+        document["data"] = dataset.describe()
+        built = build_points(
+            sample_points(plan.space, points, plan.seed), n_tasks=dataset.n_tasks, length=dataset.length
+        )
+        document["networks"] = built._asdict()
+        problems += [(text, 1) for text in built.problems]
+    except TunerError as e:
+        problems.append((str(e), e.exit_code))
+    try:
+        database = load_motifs(plan, context.cache_dir())
+        document["motifs"] = {
+            "database": database.name,
+            "targets": len(database.screened),
+            "promiscuous": len(database.promiscuous),
+            "named": plan.study.motifs.targets,
+        }
+        check_targets(database, plan.study.motifs.targets)
+    except TunerError as e:
+        problems.append((str(e), e.exit_code))
+    return document, problems
+
+
+def print_check(d: dict[str, Any]) -> None:
+    """Say what a run would do."""
+    context.note(
+        f"search   {d['study']}: {d['trials']} trials, {d['sampler']}, at most {d['epochs']} epochs, "
+        f"{' and '.join(d['objectives'])} on validation"
+    )
+    context.note(f"space    {d['space']}: {d['parameters']} parameters, {len(d['warm_starts'])} warm starts")
+    for source in d["warm_starts"]:
+        context.note(f"         first: {source}")
+    if "networks" in d and d["networks"]["fewest"] is not None:
+        n = d["networks"]
+        context.note(f"networks {n['points']} points built, {n['fewest']:,} to {n['most']:,} parameters")
+    c = d["confirmation"]
+    if c["candidates"]:
+        runs = c["seeds"] * max(1, c["folds"])
+        context.note(
+            f"confirm  {c['candidates']} candidates, {runs} runs each; {c['shuffled']} label-shuffled models"
+        )
+    if "data" in d:
+        context.note(
+            f"data     {d['data']['source']}: {d['data']['length']} bp, tasks {', '.join(d['data']['tasks'])}"
+        )
+        for split, s in d["data"]["splits"].items():
+            context.note(f"         {split}: {_split(s)}")
+        for warning in d["data"]["warnings"]:
+            context.note(f"warning: {warning}")
+    if "motifs" in d:
+        m = d["motifs"]
+        named = "; ".join(f"{family}: {', '.join(ids)}" for family, ids in m["named"].items()) or "none named"
+        context.note(
+            f"motifs   {m['database']}: {m['targets']} targets, "
+            f"{m['promiscuous']} promiscuous ones left out; {named}"
+        )
+
+
+def _split(s: dict[str, Any]) -> str:
+    if "positives" not in s:
+        return f"{s['sequences']} sequences, closed until tuner evaluate"
+    positives = ", ".join(
+        f"{n} positive" + (f" for {task}" if len(s["positives"]) > 1 else "")
+        for task, n in s["positives"].items()
+    )
+    pair = {m: [s[f"{m}_positives"], s[f"{m}_negatives"]] for m in ("gc", "cpg")}
+    words = {"gc": "GC", "cpg": "CpG observed/expected"}
+    shown = [
+        f"{words[m]} {a:.2f} against {b:.2f}" for m, (a, b) in pair.items() if a is not None and b is not None
+    ]
+    return "; ".join([f"{s['sequences']} sequences, {positives}", *shown])

@@ -1,0 +1,95 @@
+"""`tuner confirm`: retrain the candidates of a finished search, and train the controls."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tuner.cli import context, options
+
+if TYPE_CHECKING:
+    from tuner.search.storage import FencedStorage
+    from tuner.search.study import Plan
+
+EXAMPLE = "Example: tuner confirm --study zbed2 --workers 2"
+
+
+def command(
+    study: options.SomeStudy = None,
+    preset: options.SomePreset = None,
+    name: options.Name = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes, one CPU thread each [one a core].")
+    ] = None,
+    device: options.Device = "auto",
+    storage: options.Storage = None,
+    artifacts: options.Artifacts = None,
+    as_json: options.Json = False,
+) -> None:
+    """Retrain the best candidates with new seeds and declare the primary trial; the same command resumes.
+
+    How many candidates and seeds is part of the study's identity and is read from the storage.
+    """
+    from tuner.cli.best import as_document, print_best
+    from tuner.cli.progress import Progress
+    from tuner.cli.stored import stored_plan
+    from tuner.motifs.tomtom import prepare_kernel
+    from tuner.search.bench import load_bench
+    from tuner.search.examination import openings
+    from tuner.search.study import check_identity
+    from tuner.search.supervisor import Supervisor
+
+    opened = context.open_existing(storage)
+    found = context.stored_name(opened, study, preset, name)
+    plan, identity = stored_plan(opened, found)
+    check_finished(opened, plan)
+    bench = load_bench(plan, data_dir=context.data_dir(), cache=context.cache_dir(), device=device)
+    check_identity(found, identity, bench.identity)
+    folder = context.artifacts_folder(artifacts)
+    context.open_artifacts(artifacts)  # an unwritable folder is known before the first epoch
+    if openings(opened, found):
+        context.note("warning: the test split was opened before this confirmation; tuner status lists when.")
+    prepare_kernel(context.cache_dir() / "numba")
+    count = workers or len(os.sched_getaffinity(0))
+    url = context.storage_url(storage)
+    command_line = [
+        sys.executable, "-m", "tuner.cli", "worker", "--study", plan.study.name, "--name", found, "--stored",
+        "--device", device, "--storage", url, "--artifacts", str(folder), "--ahead", str(count),
+        "--worker-name", "worker-{i}",
+    ]  # fmt: skip
+    supervisor = Supervisor(command_line, count, os.environ, folder.parent / "logs" / found)
+    with Progress(opened, plan, count) as progress:
+        supervisor.run(progress.poll)
+    if as_json:
+        context.emit(as_document(opened, found, plan.study.objectives))
+    else:
+        print_best(opened, found, plan.study.objectives)
+
+
+def check_finished(storage: FencedStorage, plan: Plan) -> None:
+    """Refuse a search that goes on: its best trials are not known yet.
+
+    Raises
+    ------
+    StudyError
+        Slots that have not ended, no completed trial, or a study that retrains none.
+    """
+    from tuner.errors import StudyError
+    from tuner.search.overview import overview
+
+    if not plan.confirmation.candidates:
+        raise StudyError(
+            f"{plan.name} retrains no candidate: its [confirmation] candidates (or its preset's) is 0. "
+            "Set it and use a new study name."
+        )
+    search = overview(storage, plan.name).stages[0]
+    if search.ended < search.total:
+        raise StudyError(
+            f"{plan.name}: {search.ended} of {search.total} trials have ended; candidates are chosen when "
+            "all have. Finish it with tuner run."
+        )
+    if not search.states["complete"]:
+        raise StudyError(f"{plan.name}: no trial completed, so there is no candidate to retrain.")

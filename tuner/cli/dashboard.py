@@ -1,0 +1,46 @@
+"""`tuner dashboard`: optuna-dashboard on the storage, with artifacts."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated
+
+import typer
+
+from tuner.cli import context, options
+
+EXAMPLE = "Example: tuner dashboard --port 8080"
+
+
+def command(
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; anything but loopback is open to others.")
+    ] = ("127.0.0.1"),
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8080,
+    storage: options.Storage = None,
+    artifacts: options.Artifacts = None,
+) -> None:
+    """Serve the Pareto front, histories and every trial's artifacts until Ctrl-C."""
+    from tuner.report.dashboard import serve
+
+    opened = context.open_existing(storage)
+    store = context.open_artifacts(artifacts)
+    if not is_loopback(host):
+        context.note(
+            f"warning: the dashboard has no authentication; whoever reaches {host} can change and delete."
+        )
+    context.note(f"{opened.address}: http://{host}:{port}/dashboard/ (Ctrl-C ends)")
+    try:
+        serve(opened, store, host=host, port=port)
+    except KeyboardInterrupt:
+        context.note("dashboard stopped")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can connect."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,129 @@
+"""`tuner rerun`: retrain one trial and compare every value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tuner.cli import context, options
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from tuner.models.training import EpochRecord
+    from tuner.search.bench import Bench
+
+EXAMPLE = "Example: tuner rerun --study zbed2 --trial 3"
+
+TIMES = ("seconds",)  # measured, never reproduced
+
+
+def command(
+    trial: Annotated[int, typer.Option(min=0, help="Trial number in the search.", show_default=False)],
+    study: options.SomeStudy = None,
+    preset: options.SomePreset = None,
+    name: options.Name = None,
+    device: options.Device = "auto",
+    storage: options.Storage = None,
+    as_json: options.Json = False,
+) -> None:
+    """Retrain a trial with its stored seed and parameters; fails unless every value is exactly the stored."""
+    import tuner
+    from tuner.cli.stored import stored_plan
+    from tuner.cli.worker import one_thread
+    from tuner.errors import StudyError
+    from tuner.search.bench import load_bench
+    from tuner.search.overview import find_trial
+    from tuner.search.study import check_identity
+
+    opened = context.open_existing(storage)
+    found = context.stored_name(opened, study, preset, name)
+    one = find_trial(opened, found, trial)
+    reason = str(one.user_attrs.get("reason", ""))
+    diverged = one.state.name == "PRUNED" and not reason.startswith("out of memory")
+    if one.state.name != "COMPLETE" and not diverged:
+        raise StudyError(
+            f"{found}: trial {trial} is {one.state.name.lower()}; "
+            "only a completed or diverged trial can be rerun."
+        )
+    plan, identity = stored_plan(opened, found)
+    bench = load_bench(plan, data_dir=context.data_dir(), cache=context.cache_dir(), device=device)
+    check_identity(found, identity, bench.identity)
+    one_thread()
+    now = retrain(bench, one)
+    rows = compare({"reason": reason} if diverged else one.user_attrs, now)
+    equal = all(r["equal"] for r in rows)
+    document = {
+        "study": found, "trial": trial, "equal": equal, "device": bench.device, "values": rows,
+        "tuner_version": {"stored": one.user_attrs.get("tuner_version"), "now": tuner.__version__},
+    }  # fmt: skip
+    if as_json:
+        context.emit(document)
+    else:
+        print_comparison(document)
+    if not equal:
+        raise typer.Exit(1)
+
+
+def retrain(bench: Bench, trial: FrozenTrial) -> dict[str, Any]:
+    """Train as the trial's worker did; what it would store, or the reason it diverged for."""
+    from tuner.errors import TrainingDiverged
+    from tuner.search.job import run_network
+    from tuner.search.study import mix
+
+    seed = int(trial.user_attrs.get("seed", mix(bench.plan.seed, trial.number)))
+
+    def on_epoch(r: EpochRecord) -> None:
+        context.note(f"epoch {r.epoch}: loss {r.loss:.4f}, validation AUROC {r.auroc:.4f}")
+
+    try:
+        outcome = run_network(bench, trial.params, seed=seed, on_epoch=on_epoch)
+    except TrainingDiverged as e:
+        return {"reason": str(e)}
+    return dict(outcome.attributes)
+
+
+def compare(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Compare what was measured then and now, exactly; times, versions and provenance are left out."""
+    left_out = {*TIMES, "tuner_version", "warm_start", "artifacts_error", "failures"}
+    names = [n for n in {**stored, **now} if n not in left_out]
+    return [
+        {
+            "name": n,
+            "stored": stored.get(n),
+            "now": now.get(n),
+            "equal": n in stored and n in now and stored[n] == now[n],
+        }
+        for n in names
+    ]
+
+
+def print_comparison(document: Mapping[str, Any]) -> None:
+    """Print the table and the verdict."""
+    from rich.table import Table
+
+    table = Table(
+        title=f"{document['study']} trial {document['trial']}, trained again on {document['device']}",
+        title_justify="left", title_style="bold",
+    )  # fmt: skip
+    for column in ("value", "stored", "now", ""):
+        table.add_column(column, justify="left" if column == "value" else "right", overflow="fold")
+    for r in document["values"]:
+        table.add_row(r["name"], str(r["stored"]), str(r["now"]), "" if r["equal"] else "differs")
+    context.console().print(table)
+    different = [r["name"] for r in document["values"] if not r["equal"]]
+    if not different:
+        context.note("every value is exactly the stored one (seconds are not compared)")
+        return
+    versions = document["tuner_version"]
+    because = (
+        f"; it was made by tuner {versions['stored']}"
+        if versions["stored"] not in (None, versions["now"])
+        else ""
+    )
+    context.note(
+        f"{len(different)} of {len(document['values'])} values differ: {', '.join(different)}{because}. "
+        "Exact equality needs the same machine type, device and library versions."
+    )

@@ -1,0 +1,199 @@
+"""`tuner show`: everything about one trial."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tuner.cli import context, options
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+    from rich.table import Table
+
+    from tuner.search.artifacts import Artifacts
+    from tuner.search.storage import FencedStorage
+
+EXAMPLE = "Example: tuner show --study zbed2 --trial 3 --save trial-3"
+
+TABLES = ("history", "matches")
+
+
+def command(
+    trial: Annotated[int, typer.Option(min=0, help="Trial number.", show_default=False)],
+    study: options.SomeStudy = None,
+    stage: Annotated[str, typer.Option(help="search, confirmation or controls.")] = "search",
+    preset: options.SomePreset = None,
+    name: options.Name = None,
+    storage: options.Storage = None,
+    artifacts: options.Artifacts = None,
+    save: Annotated[Path | None, typer.Option(help="Write the trial's files into this folder.")] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Show parameters, values, watched metrics, history, and the filters with their matches."""
+    from tuner.search.overview import find_trial
+
+    opened = context.open_existing(storage)
+    found = context.stored_name(opened, study, preset, name)
+    one = find_trial(opened, found, trial, stage)
+    store = context.open_artifacts(artifacts)
+    document = as_document(opened, store, found, stage, one)
+    if save is not None:
+        save_files(store, one, save)
+    if as_json:
+        context.emit(document)
+    else:
+        print_trial(document)
+        if save is not None:
+            context.note(f"\nsaved to {save}")
+
+
+def as_document(
+    storage: FencedStorage, artifacts: Artifacts, name: str, stage: str, trial: FrozenTrial
+) -> dict[str, Any]:
+    """Everything `show` knows, for machines; `history` and `matches` are None where there is no such file."""
+    from tuner.errors import StorageError
+    from tuner.search.overview import STAGES, objective_names
+    from tuner.search.results import watched
+
+    objectives = objective_names(storage, name + STAGES[stage])
+    numbers = watched(trial)
+    tables: dict[str, list[dict[str, Any]] | None] = {}
+    missing = []
+    paths = artifacts.paths(trial)
+    for table in TABLES:
+        tables[table] = None
+        if f"{table}.tsv" in paths:
+            try:
+                tables[table] = read_table(artifacts.get(trial, f"{table}.tsv").decode())
+            except StorageError as e:
+                missing.append(str(e))
+    return {
+        "study": name,
+        "stage": stage,
+        "number": trial.number,
+        "state": trial.state.name,
+        "reason": str(trial.user_attrs.get("reason", "")),
+        "values": dict(zip(objectives, trial.values, strict=True)) if trial.values else {},
+        "watched": numbers,
+        "params": dict(trial.params),
+        "attributes": {k: v for k, v in trial.user_attrs.items() if k not in numbers},
+        "seconds": trial.duration.total_seconds() if trial.duration else None,
+        "attempts": [a._asdict() for a in storage.attempts(trial._trial_id)],
+        **tables,
+        "artifacts": [{"name": n, "path": str(p), "present": p.is_file()} for n, p in sorted(paths.items())],
+        "warnings": missing,
+    }
+
+
+def read_table(text: str) -> list[dict[str, Any]]:
+    """Read a TSV with typed cells: numbers, True, False, and None where a cell is empty or no number."""
+    head, *rows = [line.split("\t") for line in text.splitlines()] or [[]]
+    return [{k: _cell(v) for k, v in zip(head, row, strict=True)} for row in rows]
+
+
+def _cell(text: str) -> Any:
+    named = {"": None, "True": True, "False": False, "nan": None, "inf": None, "-inf": None}
+    if text in named:
+        return named[text]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def save_files(artifacts: Artifacts, trial: FrozenTrial, folder: Path) -> None:
+    """Write every file of a trial into a folder.
+
+    Raises
+    ------
+    StorageError
+        The trial has no files, the store has lost one, or the folder cannot be written.
+    """
+    from tuner.errors import StorageError
+
+    names = list(artifacts.paths(trial))
+    if not names:
+        raise StorageError(f"trial {trial.number} has no files to save; it is {trial.state.name.lower()}.")
+    contents = {n: artifacts.get(trial, n) for n in names}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for n, content in contents.items():
+            (folder / Path(n).name).write_bytes(content)
+    except OSError as e:
+        raise StorageError(
+            f"{folder}: cannot be written ({e.strerror}). Choose another folder with --save."
+        ) from e
+
+
+def print_trial(document: Mapping[str, Any]) -> None:
+    """Print one trial."""
+    console = context.console()
+    reason = f": {document['reason']}" if document["reason"] else ""
+    took = f", {document['seconds']:.0f} s" if document["seconds"] is not None else ""
+    stage = "" if document["stage"] == "search" else f" {document['stage']}"
+    console.print(
+        f"\n{document['study']}{stage} trial {document['number']}: {document['state']}{reason}{took}",
+        markup=False,
+    )
+    for label in ("params", "values", "watched", "attributes"):
+        if document[label]:
+            console.print(_pairs(label, document[label]))
+    if len(document["attempts"]) > 1:
+        for a in document["attempts"]:
+            outcome = f"{a['outcome'] or 'running'}{': ' + a['reason'] if a['reason'] else ''}"
+            console.print(
+                f"  attempt {a['attempt']} by {a['worker']} on {a['host']}: {outcome}", markup=False
+            )
+    if document["history"]:
+        console.print(_table("history (validation)", document["history"]))
+    if document["matches"]:
+        matched = sorted(
+            document["matches"], key=lambda m: (not m["significant"], not m["gated"], m["e_value"])
+        )
+        console.print(
+            _table("filters and their best matches", matched, leave=("family", "offset", "overlap"))
+        )
+    if document["artifacts"]:
+        console.print("files")
+        for a in document["artifacts"]:
+            console.print(
+                f"  {a['name']:<20} {a['path']}{'' if a['present'] else '  (missing)'}", soft_wrap=True
+            )
+    for warning in document["warnings"]:
+        context.note(f"warning: {warning}")
+
+
+def _pairs(label: str, values: Mapping[str, Any]) -> Table:
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    table.title, table.title_justify, table.title_style = label, "left", "bold"
+    for key, value in values.items():
+        table.add_row("", key, f"{value:.6g}" if isinstance(value, float) else str(value))
+    return table
+
+
+def _table(title: str, rows: Sequence[Mapping[str, Any]], leave: Sequence[str] = ()) -> Table:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold")
+    columns = [c for c in rows[0] if c not in leave]
+    for column in columns:
+        table.add_column(column.replace("_", " "), justify="right")
+    for row in rows:
+        table.add_row(*(_shown(row[c]) for c in columns))
+    return table
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

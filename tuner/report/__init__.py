@@ -1,0 +1,1 @@
+"""What people read: dashboard notes and, built on the same numbers, reports."""

@@ -1,0 +1,212 @@
+"""optuna-dashboard: serve it with artifacts, and write the notes it shows beside a study.
+
+The only module that knows optuna_dashboard.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+import optuna_dashboard
+
+from tuner.errors import StorageError
+from tuner.search.artifacts import Artifacts
+from tuner.search.bench import Bench
+from tuner.search.examination import openings, stage_trials
+from tuner.search.objective import OBJECTIVES
+from tuner.search.results import Confirmed, Row, Verdict, confirmed, declare, leaderboard
+from tuner.search.stages import CONFIRMATION, CONTROLS
+from tuner.search.storage import FencedStorage
+
+WRITTEN = "tuner:note"  # digest of the note as written here: a note that a person has edited is kept
+SHOWN = 5
+
+
+def serve(storage: FencedStorage, artifacts: Artifacts, *, host: str, port: int) -> None:
+    """Serve the dashboard until interrupted.
+
+    Parameters
+    ----------
+    storage : FencedStorage
+        Every study in it is shown.
+    artifacts : Artifacts
+        Where the trials' files are.
+    host, port : str, int
+        Where to listen; there is no authentication.
+
+    Raises
+    ------
+    StorageError
+        The address cannot be listened on.
+    """
+    try:
+        optuna_dashboard.run_server(storage, host=host, port=port, artifact_store=artifacts.store)
+    except OSError as e:
+        raise StorageError(
+            f"cannot listen on {host}:{port} ({e.strerror}). Choose another --port or --host."
+        ) from e
+
+
+def write_notes(storage: FencedStorage, bench: Bench) -> list[str]:
+    """Write the notes of a study and its stages: what was asked, and what has been found so far.
+
+    Call it when the study starts and when it ends. A note that somebody edited in the dashboard stays.
+
+    Parameters
+    ----------
+    storage : FencedStorage
+        Where the study is.
+    bench : Bench
+        Its plan, data and motif database.
+
+    Returns
+    -------
+    list of str
+        Names of the Optuna studies whose notes were written.
+    """
+    name = bench.plan.name
+    objectives = bench.plan.study.objectives
+    study = optuna.load_study(study_name=name, storage=storage)
+    candidates = confirmed(stage_trials(storage, name + CONFIRMATION))
+    found = findings(
+        leaderboard(study, objectives), candidates, declare(candidates, objectives[0]), objectives,
+        tested=len(openings(storage, name)),
+    )  # fmt: skip
+    notes = {
+        name: question(bench) + "\n\n" + found,
+        name + CONFIRMATION: (
+            f"# Confirmation of {name}\n\nThe candidates of the search, each retrained with the same new "
+            "seeds. `candidate` is the trial's number in the search. The means over the runs declare the "
+            "primary trial; all values are validation."
+        ),
+        name + CONTROLS: (
+            f"# Controls of {name}\n\nWhat is reached without a search on the same validation sequences: "
+            "logistic regression on GC, CpG, 2-mers and 6-mers, the best single motif, and networks trained "
+            "on shuffled labels."
+        ),
+    }
+    return [n for n, body in notes.items() if _write(storage, n, body)]
+
+
+def question(bench: Bench) -> str:
+    """Word what a study asks: data, motifs, objectives, watched metrics."""
+    plan, data = bench.plan, bench.dataset.describe()
+    targets = "; ".join(f"{family} ({', '.join(ids)})" for family, ids in plan.study.motifs.targets.items())
+    lines = [
+        f"# {plan.study.title or plan.name}",
+        f"Study file `{plan.study.name}`, preset `{plan.preset}`, search space `{plan.space.name}` "
+        f"({len(plan.space.parameters)} parameters, {len(plan.space.warm_starts)} warm starts), sampler "
+        f"`{plan.sampler}`, seed {plan.seed}, {plan.trials} trials of at most {plan.recipe.epochs} epochs.",
+        "**Every value is measured on the validation split, of one network with one seed. The best of many "
+        "trials is therefore optimistic; the confirmation decides. Nothing here has seen the test split.**",
+        "## Data",
+        f"{data['name']}: {data['length']} bp, tasks {', '.join(data['tasks'])}",
+        _table(
+            ["split", "sequences", "positives", "GC +/-", "CpG +/-"],
+            [_split(n, s) for n, s in data["splits"].items()],
+        ),
+        *(f"- {warning}" for warning in data["warnings"]),
+        "## Objectives",
+        _metrics(plan.study.objectives),
+        f"Filters are matched with {bench.database.name}: {len(bench.database.screened)} targets, "
+        f"{len(bench.database.promiscuous)} promiscuous ones left out. "
+        + (
+            f"Named targets: {targets}."
+            if targets
+            else "No target is named, so `target_fraction` and `coverage` are 0."
+        ),
+        "## Watched",
+        _metrics([o for o in OBJECTIVES if o not in plan.study.objectives]),
+    ]
+    return "\n\n".join(lines)
+
+
+def findings(
+    rows: Sequence[Row],
+    candidates: Sequence[Confirmed],
+    verdict: Verdict | None,
+    objectives: Sequence[str],
+    *,
+    tested: int,
+) -> str:
+    """Word what a study has found: best trials, confirmation, primary trial, test openings."""
+    complete = [r for r in rows if r.values]
+    if not complete:
+        return "## Found\n\nNo trial has completed yet."
+    cells = [
+        [str(r.number), *(f"{r.values[o]:.4f}" for o in objectives), str(r.params.get("architecture", "")),
+         str(r.params.get("activation", "")), "yes" if r.pareto else ""]
+        for r in complete[:SHOWN]
+    ]  # fmt: skip
+    lines = ["## Found", _table(["trial", *objectives, "architecture", "activation", "front"], cells)]
+    ended = [c for c in candidates if c.runs]
+    if ended:
+        means = [
+            [
+                str(c.candidate),
+                str(len(c.runs)),
+                *(f"{c.mean[o]:.4f} ({c.low[o]:.3f} to {c.high[o]:.3f})" for o in objectives),
+            ]
+            for c in ended
+        ]
+        lines += ["## Confirmation", _table(["trial", "runs", *objectives], means)]
+    if verdict is not None:
+        sure = (
+            f"ahead of trial {verdict.runner_up} by {verdict.lead:.4f} {objectives[0]}"
+            if verdict.distinguishable
+            else "the only candidate"
+            if verdict.runner_up is None
+            else f"not distinguishable from trial {verdict.runner_up}"
+        )
+        lines.append(f"**Primary trial: {verdict.primary}**, {sure}.")
+    lines.append(
+        f"The test split has been opened {tested} times." if tested else "The test split has not been opened."
+    )
+    return "\n\n".join(lines)
+
+
+def _write(storage: FencedStorage, name: str, body: str) -> bool:
+    try:
+        study = optuna.load_study(study_name=name, storage=storage)
+    except KeyError:
+        return False  # a stage that was not reached
+    there = optuna_dashboard.get_note(study)
+    study_id = storage.get_study_id_from_name(name)
+    written = storage.get_study_system_attrs(study_id).get(WRITTEN)
+    if there == body or (there and written != _digest(there)):
+        return False
+    optuna_dashboard.save_note(study, body)
+    storage.set_study_system_attr(study_id, WRITTEN, _digest(body))
+    return True
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _split(name: str, s: Mapping[str, Any]) -> list[str]:
+    if "positives" not in s:
+        return [name, str(s["sequences"]), "closed", "", ""]
+    pairs = [
+        "" if None in (a, b) else f"{a:.2f} / {b:.2f}"
+        for a, b in ((s[f"{m}_positives"], s[f"{m}_negatives"]) for m in ("gc", "cpg"))
+    ]
+    return [name, str(s["sequences"]), ", ".join(str(n) for n in s["positives"].values()), *pairs]
+
+
+def _metrics(names: Sequence[str]) -> str:
+    return _table(
+        ["metric", "better", "meaning"], [[f"`{n}`", _better(n), OBJECTIVES[n].note] for n in names]
+    )
+
+
+def _better(name: str) -> str:
+    return "higher" if OBJECTIVES[name].direction == "maximize" else "lower"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -1,0 +1,94 @@
+"""Points of a search space that are built before a study costs anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from optuna.trial import FixedTrial
+
+from tuner.errors import ModelError
+from tuner.models.architectures import build_model, count_parameters
+from tuner.search.names import split_point
+from tuner.search.space import Parameter, Scalar, SearchSpace
+
+
+class BuiltPoints(NamedTuple):
+    """What building points of a space showed.
+
+    Attributes
+    ----------
+    points : int
+        Points tried.
+    fewest, most : int or None
+        Trainable parameters of the smallest and largest network; None where none could be built.
+    problems : list of str
+        One line for each distinct error, with the number of points and one of them.
+    """
+
+    points: int
+    fewest: int | None
+    most: int | None
+    problems: list[str]
+
+
+def sample_points(space: SearchSpace, n: int, seed: int) -> list[dict[str, Scalar]]:
+    """Draw points of a space: its warm starts, the low and high corner of each architecture, random ones.
+
+    Parameters
+    ----------
+    space : SearchSpace
+        The space.
+    n : int
+        Points drawn beside the warm starts.
+    seed : int
+        Seeds the draws.
+    """
+    rng = np.random.default_rng(seed)
+    points = [dict(start.parameters) for start in space.warm_starts]
+    architectures = (
+        space.parameters["architecture"].values or () if "architecture" in space.parameters else ()
+    )
+    corners = [(end, architecture) for architecture in architectures for end in (0.0, 1.0)]
+    for i in range(max(n, len(corners))):
+        end, architecture = corners[i] if i < len(corners) else (None, None)
+        values = {name: _draw(parameter, rng, end) for name, parameter in space.parameters.items()}
+        if architecture is not None:
+            values["architecture"] = architecture
+        points.append(space.suggest(FixedTrial(values)))
+    return points
+
+
+def build_points(points: Sequence[dict[str, Scalar]], *, n_tasks: int, length: int) -> BuiltPoints:
+    """Build the network of every point for these data, and collect what cannot be built."""
+    sizes: list[int] = []
+    errors: dict[str, list[dict[str, Scalar]]] = {}
+    for point in points:
+        try:
+            network = build_model(split_point(point)[0], n_tasks=n_tasks, length=length, seed=0)
+            sizes.append(count_parameters(network))
+        except ModelError as e:
+            errors.setdefault(str(e), []).append(point)
+    problems = [
+        f"{len(at)} of {len(points)} points of the space cannot be built for {length} bp: {error} "
+        f"(e.g. {', '.join(f'{k} = {v}' for k, v in at[0].items())})"
+        for error, at in errors.items()
+    ]
+    return BuiltPoints(len(points), min(sizes, default=None), max(sizes, default=None), problems)
+
+
+def _draw(parameter: Parameter, rng: np.random.Generator, end: float | None) -> Scalar:
+    """One value: random, or the low (0) or high (1) end of a range."""
+    if parameter.values is not None:
+        return parameter.values[int(rng.integers(len(parameter.values)))]
+    low, high = parameter.low, parameter.high
+    if low is None or high is None:
+        raise AssertionError("a parameter without values has low and high")
+    share = float(rng.random()) if end is None else end
+    value = low * (high / low) ** share if parameter.log else low + (high - low) * share
+    if isinstance(low, int) or parameter.step:
+        step = parameter.step or 1
+        steps = min(round((value - low) / step), int((high - low) / step + 1e-9))
+        value = low + steps * step
+    return int(value) if isinstance(low, int) else min(max(float(value), float(low)), float(high))

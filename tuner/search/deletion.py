@@ -1,0 +1,109 @@
+"""Delete a study: its stages, their artifacts and checkpoints."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from pathlib import Path
+from typing import NamedTuple
+
+from tuner.errors import StorageError, StudyError
+from tuner.search.artifacts import PREFIX, Artifacts
+from tuner.search.examination import stage_trials
+from tuner.search.overview import STAGES
+from tuner.search.storage import FencedStorage
+from tuner.search.worker import GRACE_SECONDS
+
+
+class Doomed(NamedTuple):
+    """What a deletion would remove.
+
+    Attributes
+    ----------
+    stages : list of str
+        Optuna studies.
+    trials : int
+        Their trials.
+    artifacts : list of str
+        Keys of their artifacts.
+    """
+
+    stages: list[str]
+    trials: int
+    artifacts: list[str]
+
+
+def doomed(storage: FencedStorage, name: str, *, force: bool = False) -> Doomed:
+    """Find what belongs to a study, and refuse while somebody works on it.
+
+    Parameters
+    ----------
+    storage : FencedStorage
+        Where the study is.
+    name : str
+        The study.
+    force : bool
+        Do not refuse.
+
+    Raises
+    ------
+    StudyError
+        A trial is running and its worker is alive.
+    """
+    present = {s.study_name for s in storage.get_all_studies()}
+    stages = [name + suffix for suffix in STAGES.values() if name + suffix in present]
+    for stage in stages if not force else ():
+        study_id = storage.get_study_id_from_name(stage)
+        storage.reap(study_id, grace=GRACE_SECONDS)  # processes of this machine that have ended
+        live = [r for r in storage.running(study_id) if r.beat_age < GRACE_SECONDS]
+        if live:
+            r = live[0]
+            raise StudyError(
+                f"{stage}: trial {r.number} is running on {r.host} (process {r.pid}, heartbeat "
+                f"{r.beat_age:.0f} s ago). Stop its workers first, or delete with --force."
+            )
+    trials = [t for stage in stages for t in stage_trials(storage, stage)]
+    attributes = [t.system_attrs for t in trials]
+    attributes += [storage.get_study_system_attrs(storage.get_study_id_from_name(s)) for s in stages]
+    keys = [key for attrs in attributes for key in attrs if key.startswith(PREFIX) and _is_uuid(key)]
+    return Doomed(stages, len(trials), keys)
+
+
+def delete(storage: FencedStorage, what: Doomed, artifacts: Artifacts, beside: list[Path]) -> None:
+    """Delete artifacts, then folders, then the studies: a deletion that was interrupted can be repeated.
+
+    Parameters
+    ----------
+    storage : FencedStorage
+        Where the studies are.
+    what : Doomed
+        From `doomed`.
+    artifacts : Artifacts
+        Store of the artifacts.
+    beside : list of Path
+        Folders that hold one folder a stage (checkpoints, logs).
+
+    Raises
+    ------
+    StorageError
+        A file cannot be removed; the studies are still there.
+    """
+    try:
+        artifacts.discard({key: None for key in what.artifacts})
+        for folder in beside:
+            for stage in what.stages:
+                if Path(stage).name == stage and (folder / stage).is_dir():  # a stored name is no path
+                    shutil.rmtree(folder / stage)
+    except OSError as e:
+        raise StorageError(
+            f"{e.filename}: cannot be removed ({e.strerror}); the study is still there."
+        ) from e
+    for stage in reversed(what.stages):
+        storage.delete_study(storage.get_study_id_from_name(stage))
+
+
+def _is_uuid(key: str) -> bool:
+    try:
+        return str(uuid.UUID(key.removeprefix(PREFIX))) == key.removeprefix(PREFIX)
+    except ValueError:
+        return False  # what another program stored is no file of ours

@@ -1,0 +1,176 @@
+"""What a study is doing now: trials by state, who runs what, how fast, and what went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from optuna.trial import FrozenTrial, TrialState
+
+from tuner.errors import StudyError, unknown
+from tuner.search.examination import openings, stage_trials
+from tuner.search.objective import OBJECTIVES
+from tuner.search.results import TERMINAL
+from tuner.search.stages import CONFIRMATION, CONTROLS
+from tuner.search.storage import FencedStorage
+
+STAGES: Mapping[str, str] = {"search": "", "confirmation": CONFIRMATION, "controls": CONTROLS}
+RECENT = 20  # trials whose pace is the throughput: a study resumed after a week has not slowed down
+
+
+class StageOverview(NamedTuple):
+    """One stage of a study.
+
+    Attributes
+    ----------
+    stage : str
+        ``search``, ``confirmation`` or ``controls``.
+    total : int
+        Slots that the stage is to end with.
+    ended : int
+        Slots with a terminal result.
+    states : dict of str to int
+        ``complete``, ``pruned``, ``failed``, ``running``, ``waiting``: slots that exist, by state.
+    running : list of dict
+        A slot under execution: ``trial, attempt, worker, host, pid, epoch, epochs, auroc,
+        heartbeat_seconds``; what the first epoch has not yet told is None.
+    pruned, failed, without_files : list of dict
+        ``trial`` and ``reason``: diverged or out of memory; failed for good; complete, but its artifacts
+        could not be written.
+    trials_per_hour : float or None
+        Over the latest trials; None before two have ended.
+    """
+
+    stage: str
+    total: int
+    ended: int
+    states: dict[str, int]
+    running: list[dict[str, Any]]
+    pruned: list[dict[str, Any]]
+    failed: list[dict[str, Any]]
+    without_files: list[dict[str, Any]]
+    trials_per_hour: float | None
+
+
+class Overview(NamedTuple):
+    """A whole study.
+
+    Attributes
+    ----------
+    study : str
+        Name in the storage.
+    stages : list of StageOverview
+        Those that exist.
+    best : dict of str to dict
+        Objective -> ``value`` and ``trial`` of the best completed trial; validation, one seed each.
+    test_openings : list of dict
+        The record of test openings, oldest first.
+    """
+
+    study: str
+    stages: list[StageOverview]
+    best: dict[str, dict[str, float]]
+    test_openings: list[dict[str, Any]]
+
+    @property
+    def finished(self) -> bool:
+        """Whether every slot of every stage that exists has ended."""
+        return all(s.ended >= s.total for s in self.stages)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values that JSON can hold."""
+        return {**self._asdict(), "finished": self.finished, "stages": [s._asdict() for s in self.stages]}
+
+
+def overview(storage: FencedStorage, name: str) -> Overview:
+    """Look at every stage of a study."""
+    stages = [
+        _stage(storage, label, name + suffix)
+        for label, suffix in STAGES.items()
+        if _id(storage, name + suffix)
+    ]
+    trials = stage_trials(storage, name)
+    return Overview(name, stages, _best(trials, objective_names(storage, name)), openings(storage, name))
+
+
+def objective_names(storage: FencedStorage, name: str) -> list[str]:
+    """Names of a stored study's objectives, in the order of its values."""
+    study_id = storage.get_study_id_from_name(name)
+    return list(storage.get_study_system_attrs(study_id).get("study:metric_names", []))
+
+
+def find_trial(storage: FencedStorage, name: str, number: int, stage: str = "search") -> FrozenTrial:
+    """Find one trial of one stage.
+
+    Raises
+    ------
+    StudyError
+        Unknown stage, or no such trial; says which numbers there are.
+    """
+    if stage not in STAGES:
+        raise StudyError(unknown("stage", stage, STAGES))
+    trials = stage_trials(storage, name + STAGES[stage])
+    for trial in trials:
+        if trial.number == number:
+            return trial
+    there = f"trials 0 to {len(trials) - 1}" if trials else "no trial yet"
+    raise StudyError(f"{name}: no trial {number} in the {stage}; it has {there}.")
+
+
+def _id(storage: FencedStorage, name: str) -> int | None:
+    try:
+        return storage.get_study_id_from_name(name)
+    except KeyError:
+        return None
+
+
+def _stage(storage: FencedStorage, label: str, name: str) -> StageOverview:
+    study_id = storage.get_study_id_from_name(name)
+    trials = storage.get_all_trials(study_id, deepcopy=False)
+    words = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed",
+             TrialState.RUNNING: "running", TrialState.WAITING: "waiting"}  # fmt: skip
+    return StageOverview(
+        stage=label,
+        total=storage.budget(study_id) or len(trials),
+        ended=sum(t.state in TERMINAL for t in trials),
+        states={word: sum(t.state == state for t in trials) for state, word in words.items()},
+        running=[
+            {
+                "trial": r.number, "attempt": r.attempt, "worker": r.worker, "host": r.host, "pid": r.pid,
+                **{key: (r.progress or {}).get(key) for key in ("epoch", "epochs", "auroc")},
+                "heartbeat_seconds": round(r.beat_age, 1),
+            }
+            for r in storage.running(study_id)
+        ],
+        pruned=_reasons(trials, TrialState.PRUNED, "reason"),
+        failed=_reasons(trials, TrialState.FAIL, "reason"),
+        without_files=_reasons(trials, TrialState.COMPLETE, "artifacts_error"),
+        trials_per_hour=_pace(trials),
+    )  # fmt: skip
+
+
+def _reasons(trials: Sequence[FrozenTrial], state: TrialState, key: str) -> list[dict[str, Any]]:
+    return [
+        {"trial": t.number, "reason": str(t.user_attrs.get(key, "no reason stored"))}
+        for t in trials
+        if t.state == state and (state != TrialState.COMPLETE or key in t.user_attrs)
+    ]
+
+
+def _pace(trials: Sequence[FrozenTrial]) -> float | None:
+    times = [(t.datetime_start, t.datetime_complete) for t in trials if t.state in TERMINAL]
+    ended = sorted((end, start) for start, end in times if start is not None and end is not None)[-RECENT:]
+    if len(ended) < 2:
+        return None
+    seconds = (ended[-1][0] - min(start for _, start in ended)).total_seconds()
+    return round(3600 * len(ended) / seconds, 1) if seconds > 0 else None
+
+
+def _best(trials: Sequence[FrozenTrial], objectives: Sequence[str]) -> dict[str, dict[str, float]]:
+    complete = [t for t in trials if t.state == TrialState.COMPLETE]
+    found: dict[str, dict[str, float]] = {}
+    for i, name in enumerate(objectives if complete else ()):
+        sign = 1 if OBJECTIVES[name].direction == "maximize" else -1
+        best = max(complete, key=lambda t: (sign * t.values[i], -t.number))
+        found[name] = {"value": best.values[i], "trial": best.number}
+    return found
