@@ -78,7 +78,9 @@ def test_a_warm_start_is_completed_with_fixed_values(tmp_path: Path) -> None:
 
 def test_the_digest_ignores_comments_and_key_order_but_not_values(tmp_path: Path) -> None:
     a = read_space(write(tmp_path, "[architecture]\nchoices = ['cnn']\n[kernel_size]\nlow = 7\nhigh = 9\n"))
-    b = read_space(write(tmp_path, "# hello\n[kernel_size]\nhigh = 9\nlow = 7\n[architecture]\nchoices = ['cnn']\n"))
+    b = read_space(
+        write(tmp_path, "# hello\n[kernel_size]\nhigh = 9\nlow = 7\n[architecture]\nchoices = ['cnn']\n")
+    )
     c = read_space(write(tmp_path, "[architecture]\nchoices = ['cnn']\n[kernel_size]\nlow = 7\nhigh = 11\n"))
     assert a.digest == b.digest
     assert a.digest != c.digest
@@ -127,9 +129,15 @@ def test_conditions_in_a_circle_are_refused(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("[architecture]\nchoices = ['cnn_dep']", "unknown architecture 'cnn_dep'; did you mean 'cnn_deep'"),
-        ("[architecture]\nchoices = ['cnn']\n[activation]\nchoices = ['exponentail']", "did you mean 'exponential'"),
+        (
+            "[architecture]\nchoices = ['cnn']\n[activation]\nchoices = ['exponentail']",
+            "did you mean 'exponential'",
+        ),
         ("[architecture]\nchoices = ['cnn']\n[kernel_sise]\nfixed = 3", "did you mean 'kernel_size'"),
-        ("[architecture]\nchoices = ['cnn']\n[filters]\nlow = 0\nhigh = 8", "filters.*0.*must be an integer from 1"),
+        (
+            "[architecture]\nchoices = ['cnn']\n[filters]\nlow = 0\nhigh = 8",
+            "filters.*0.*must be an integer from 1",
+        ),
         ("[architecture]\nchoices = ['cnn']\n[kernel_size]\nlow = 3.0\nhigh = 8.0", "must be an integer"),
         ("[architecture]\nchoices = ['cnn']\n[batch_size]\nlow = 1\nhigh = 8", "batch_size = 1"),
         ("[kernel_size]\nlow = 3\nhigh = 8", r"\[architecture\] is missing"),

@@ -42,8 +42,8 @@ def command(
     from tuner.cli.best import print_best
     from tuner.cli.progress import Progress
     from tuner.motifs.tomtom import prepare_kernel
-    from tuner.search.bench import load_bench
     from tuner.search.artifacts import Artifacts
+    from tuner.search.bench import load_bench
     from tuner.search.stages import Search
     from tuner.search.storage import open_storage
     from tuner.search.supervisor import Supervisor

@@ -1,6 +1,4 @@
-"""Connections to the database: addresses, locking, and which errors pass by themselves.
-
-Accepted: a path of a SQLite file, ``sqlite:///FILE``, or ``postgresql://USER:PASSWORD@HOST/DATABASE``.
+"""Connections to the database: transactions, waiting for a database that is away, creating tables.
 
 SQLite runs in write-ahead mode on local disks (readers and one writer at once) and with a rollback journal on
 network disks, where the shared memory of write-ahead mode does not exist. Every transaction that writes
@@ -22,16 +20,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-import psutil
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from sqlalchemy import Connection, event, exc
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL
 from sqlalchemy.pool import NullPool
 
 from tuner.errors import AttemptSuperseded, StorageError
 from tuner.search import attempts, tables
+from tuner.search.address import address, database_error, explain, is_network_disk, is_passing
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -40,105 +38,6 @@ BUSY_SECONDS = 30.0  # SQLite: how long one statement waits for another process'
 FIRST_DELAY, LAST_DELAY = 0.05, 2.0  # seconds between tries
 SETUP_TRIES = 8
 SETUP_LOCK = 0x74756E6572  # "tuner": key of the advisory lock around table creation on PostgreSQL
-# File systems of several machines (statfs names as in /proc/mounts).
-NETWORK_DISKS = frozenset(
-    "nfs nfs4 cifs smb3 smbfs lustre gpfs beegfs ceph afs 9p fuse.sshfs fuse.glusterfs fuse.ceph".split()
-)
-# SQLSTATE classes and codes that pass: connection lost, rollback (deadlock), resources, lock timeout,
-# operator intervention (restart), system error, idle transaction ended.
-PASSING = ("08", "40", "53", "55", "57", "58", "25P03")
-
-
-def parse_url(text: str | Path) -> URL:
-    """Read a path or URL of a database.
-
-    Parameters
-    ----------
-    text : str or Path
-        Path of a SQLite file (``~`` is expanded, the folder is made), or a URL.
-
-    Returns
-    -------
-    URL
-        With the driver that is used: ``sqlite`` or ``postgresql+psycopg``.
-
-    Raises
-    ------
-    StorageError
-        Not a URL, another kind of database, a database in memory, or a folder that cannot be made.
-    """
-    if "://" not in str(text):
-        url = URL.create("sqlite", database=str(Path(text).expanduser().absolute()))
-    else:
-        try:
-            url = make_url(str(text).replace("postgres://", "postgresql://", 1))
-        except (exc.ArgumentError, ValueError) as e:
-            raise StorageError(
-                "the storage is no database URL; expected FILE, sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DB."
-            ) from e
-    backend = url.get_backend_name()
-    if backend == "postgresql":
-        return url.set(drivername="postgresql+psycopg")
-    if backend != "sqlite":
-        raise StorageError(f"{address(url)}: {backend} is not supported; use SQLite or PostgreSQL.")
-    if url.database in (None, "", ":memory:"):
-        raise StorageError(f"{address(url)}: workers cannot share a database in memory; name a file.")
-    if not str(url.database).startswith("file:"):
-        folder = Path(str(url.database)).absolute().parent
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as e:
-            raise StorageError(f"{address(url)}: cannot make the folder {folder} ({e.strerror}).") from e
-    return url
-
-
-def address(url: URL) -> str:
-    """The URL as it may be shown: without the password."""
-    if url.get_backend_name() == "sqlite" and url.database:
-        return url.database
-    return url.render_as_string(hide_password=True)
-
-
-def explain(error: BaseException, url: URL) -> str:
-    """One line about a database error, without the password."""
-    original = getattr(error, "orig", None) or error
-    line = " ".join(str(original).split()) or type(original).__name__
-    if url.password:
-        line = line.replace(str(url.password), "***")
-    return f"{address(url)}: {line[:300]}"
-
-
-def is_passing(error: BaseException) -> bool:
-    """Whether the same statement may succeed later: a lock, a full disk, a restart, a lost connection."""
-    if isinstance(error, exc.TimeoutError):
-        return True
-    if not isinstance(error, exc.DBAPIError):
-        return False
-    if error.connection_invalidated:
-        return True
-    state = getattr(error.orig, "sqlstate", None)
-    if state is not None:
-        return str(state).startswith(PASSING)
-    text = str(error.orig).lower()
-    if "sqlite3" in type(error.orig).__module__:
-        return any(word in text for word in ("locked", "busy", "disk is full"))
-    return isinstance(error, exc.OperationalError | exc.InterfaceError)
-
-
-def database_error(error: BaseException) -> exc.SQLAlchemyError | None:
-    """The database's own error behind what Optuna raises, if there is one."""
-    if isinstance(error, StorageInternalError) and isinstance(error.__cause__, exc.SQLAlchemyError):
-        return error.__cause__
-    return error if isinstance(error, exc.SQLAlchemyError) else None
-
-
-def is_network_disk(path: Path) -> bool:
-    """Whether `path` lies on a file system that several machines share."""
-    best, kind = "", ""
-    for part in psutil.disk_partitions(all=True):
-        if path.is_relative_to(part.mountpoint) and len(part.mountpoint) >= len(best):
-            best, kind = part.mountpoint, part.fstype
-    return kind in NETWORK_DISKS
 
 
 @contextlib.contextmanager
@@ -187,6 +86,7 @@ class Backend(RDBStorage):
         self.held: dict[int, str] = {}  # trial_id -> token of the attempt that this process runs
         self._mode = threading.local()
         sqlite = url.get_backend_name() == "sqlite"
+        given = url.query.get("options", "")
         connect = (
             {"timeout": BUSY_SECONDS}
             if sqlite
@@ -195,11 +95,16 @@ class Backend(RDBStorage):
                 "keepalives_idle": 20,
                 "tcp_user_timeout": 30_000,
                 # A worker stopped inside a transaction must not hold the study's lock for ever.
-                "options": "-c idle_in_transaction_session_timeout=60000 -c lock_timeout=60000",
+                "options": f"{given} -c idle_in_transaction_session_timeout=60000 -c lock_timeout=60000",
             }
         )
         text = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
-        super().__init__(text, {"connect_args": connect, "pool_size": 2, "max_overflow": 0})
+        try:
+            super().__init__(text, {"connect_args": connect, "pool_size": 2, "max_overflow": 0})
+        except BaseException:
+            if hasattr(self, "engine"):
+                self.engine.dispose()
+            raise
         if sqlite:
             self._set_journal()
             self.engine.dispose()
@@ -313,6 +218,16 @@ def _leave_transactions_to_us(connection: Any, record: Any) -> None:
     connection.isolation_level = None  # else sqlite3 begins transactions by its own rules
 
 
+def _prepared(url: URL, patience: float) -> Backend:
+    backend = Backend(url, patience=patience)
+    try:
+        backend.write(tables.create_tables)
+    except BaseException:
+        backend.engine.dispose()
+        raise
+    return backend
+
+
 def connect(url: URL, *, patience: float) -> Backend:
     """Open a database, creating Optuna's tables and ours where they are missing.
 
@@ -325,9 +240,7 @@ def connect(url: URL, *, patience: float) -> Backend:
     for tries in range(1, SETUP_TRIES + 1):
         try:
             with setup_lock(url):
-                backend = Backend(url, patience=patience)
-                backend.write(tables.create_tables)
-                return backend
+                return _prepared(url, patience)
         except ImportError as e:
             raise StorageError(
                 f"{address(url)}: the PostgreSQL driver is missing; pip install 'tuner[postgres]'."

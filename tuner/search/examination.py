@@ -18,7 +18,7 @@ from tuner.models.baselines import Baseline
 from tuner.models.intervals import Interval, bootstrap_interval, paired_auroc_difference
 from tuner.models.training import predict
 from tuner.search.artifacts import Artifacts
-from tuner.search.job import DESCRIPTION, WEIGHTS, load_network
+from tuner.search.job import BASELINE, DESCRIPTION, WEIGHTS, load_baseline, load_network
 from tuner.search.stages import CONFIRMATION, CONTROLS
 from tuner.search.storage import FencedStorage
 
@@ -123,7 +123,9 @@ def examine(
         average_precision=bootstrap_interval(test.labels, logits, "average_precision", seed=seed),
         per_model=per_model,
         ensemble=metrics.auroc(test.labels, logits.mean(axis=0)),
-        matched=float(np.mean([metrics.auroc(test.labels[matched], o[matched]) for o in logits])) if usable else None,
+        matched=float(np.mean([metrics.auroc(test.labels[matched], o[matched]) for o in logits]))
+        if usable
+        else None,
         matched_sequences=int(matched.sum()),
         baselines=baselines,
         openings=openings,
@@ -149,7 +151,7 @@ def openings(storage: FencedStorage, name: str) -> list[dict[str, Any]]:
 def load_baselines(storage: FencedStorage, artifacts: Artifacts, name: str) -> list[tuple[str, Baseline]]:
     """The fitted baselines of a study, as (name, baseline)."""
     return [
-        (str(t.params["control"]), Baseline.from_bytes(artifacts.get(t, "baseline.npz")))
+        (str(t.params["control"]), load_baseline(artifacts.get(t, BASELINE)))
         for t in stage_trials(storage, name + CONTROLS)
         if t.state == TrialState.COMPLETE and t.params["control"] != "label-shuffled"
     ]

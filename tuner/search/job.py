@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
@@ -18,8 +19,9 @@ from safetensors.numpy import save as save_tensors
 import tuner
 from tuner.data.dataset import Dataset, Split
 from tuner.data.splits import k_fold
+from tuner.models import metrics
 from tuner.models.architectures import build_model
-from tuner.models.baselines import Baseline, fit_baselines
+from tuner.models.baselines import Baseline, fit_baseline, read_baselines, write_baselines
 from tuner.models.network import Network
 from tuner.models.training import EpochRecord, Recipe, Trained, fit
 from tuner.motifs.database import Motif, write_meme
@@ -33,7 +35,8 @@ from tuner.search.study import mix
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
-BASELINES = ("gc", "cpg", "2-mer", "6-mer", "pwm")
+BASELINE = "baseline.npz"
+BASELINES = ("gc", "cpg", "2-mer", "6-mer", "best PWM")
 
 
 class Outcome(NamedTuple):
@@ -136,11 +139,25 @@ def run_label_shuffled(
 
 def run_baseline(bench: Bench, name: str) -> Outcome:
     """Fit one composition or motif baseline on the training split; measure it on validation."""
-    baseline: Baseline = fit_baselines(
-        bench.dataset.train, bench.dataset.valid, [name], motifs=bench.database.motifs
-    )[0]
-    measured = baseline.measure(bench.dataset.valid)
-    return Outcome(measured, {**measured, "detail": baseline.detail}, {"baseline.npz": baseline.to_bytes()})
+    data = bench.dataset
+    baseline = fit_baseline(name, data, bench.database.motifs, seed=bench.plan.seed)
+    scores = baseline.score(data.valid.codes)
+    measured = {
+        "auroc": metrics.auroc(data.valid.labels, scores),
+        "average_precision": metrics.average_precision(data.valid.labels, scores),
+    }
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / BASELINE
+        write_baselines(path, [baseline])
+        return Outcome(measured, {**measured, "detail": baseline.detail}, {BASELINE: path.read_bytes()})
+
+
+def load_baseline(content: bytes) -> Baseline:
+    """Read what `run_baseline` stored."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / BASELINE
+        path.write_bytes(content)
+        return read_baselines(path)[0]
 
 
 def fold_dataset(dataset: Dataset, folds: int, fold: int, seed: int) -> Dataset:

@@ -34,7 +34,9 @@ def check_names(space: SearchSpace, training: Mapping[str, Scalar], where: str) 
         Naming the parameter and the nearest known name.
     """
     if "architecture" not in space.parameters:
-        raise SearchSpaceError(f"{where}: [architecture] is missing; fix or list one of {', '.join(ARCHITECTURES)}.")
+        raise SearchSpaceError(
+            f"{where}: [architecture] is missing; fix or list one of {', '.join(ARCHITECTURES)}."
+        )
     for name, parameter in space.parameters.items():
         for value in parameter.values or ():
             if name in TABLES and value not in TABLES[name]:
@@ -47,7 +49,9 @@ def check_names(space: SearchSpace, training: Mapping[str, Scalar], where: str) 
         if name not in known:
             raise SearchSpaceError(f"{where} [{name}]: {unknown('parameter', name, known)}")
         if name in training:
-            raise SearchSpaceError(f"{where} [{name}]: the study's [training] fixes {name}; search or fix it, not both.")
+            raise SearchSpaceError(
+                f"{where} [{name}]: the study's [training] fixes {name}; search or fix it, not both."
+            )
     for name, parameter in space.parameters.items():
         for value in (v for v in parameter.values or (parameter.low, parameter.high) if v is not None):
             try:
@@ -75,7 +79,9 @@ def recipe_of(training: Mapping[str, Scalar], where: str, base: Recipe | None = 
         if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if default is not None and type(value) is not type(default):
-            raise StudyError(f"{where}: {name} = {value!r} must be {type(default).__name__}, like {default!r}.")
+            raise StudyError(
+                f"{where}: {name} = {value!r} must be {type(default).__name__}, like {default!r}."
+            )
         values[name] = value
     try:
         return Recipe(**values)  # type: ignore[arg-type]

@@ -99,7 +99,9 @@ def leaderboard(study: optuna.Study, objectives: Sequence[str]) -> list[Row]:
 
 def watched(trial: FrozenTrial) -> dict[str, float]:
     """Every numeric metric recorded beside the objectives."""
-    return {k: v for k, v in trial.user_attrs.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+    return {
+        k: v for k, v in trial.user_attrs.items() if isinstance(v, int | float) and not isinstance(v, bool)
+    }
 
 
 def signed(trial: FrozenTrial, objectives: Sequence[str]) -> tuple[float, ...]:
@@ -215,7 +217,9 @@ def declare(candidates: Sequence[Confirmed], objective: str) -> Verdict | None:
     return Verdict(first.candidate, second.candidate, lead, error, lead >= 2 * error and lead > 0)
 
 
-def hypervolume(trials: Sequence[FrozenTrial], objectives: Sequence[str], reference: Sequence[float]) -> float:
+def hypervolume(
+    trials: Sequence[FrozenTrial], objectives: Sequence[str], reference: Sequence[float]
+) -> float:
     """Hypervolume that the completed trials dominate above `reference` (each objective as it is better)."""
     from optuna._hypervolume import compute_hypervolume  # ships no public name; pinned, tested against a grid
 
@@ -223,6 +227,9 @@ def hypervolume(trials: Sequence[FrozenTrial], objectives: Sequence[str], refere
     if not len(points):
         return 0.0
     bound = np.array(
-        [r if OBJECTIVES[n].direction == "maximize" else -r for n, r in zip(objectives, reference, strict=True)]
+        [
+            r if OBJECTIVES[n].direction == "maximize" else -r
+            for n, r in zip(objectives, reference, strict=True)
+        ]
     )
     return float(compute_hypervolume(np.minimum(-points, -bound), -bound))

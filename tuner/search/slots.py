@@ -73,7 +73,7 @@ def count(connection: Connection, study_id: int) -> dict[TrialState, int]:
         .where(TRIALS.c.study_id == study_id)
         .group_by(TRIALS.c.state)
     )
-    have: dict[TrialState, int] = dict(connection.execute(query).tuples().all())
+    have = {row[0]: row[1] for row in connection.execute(query)}
     return {state: int(have.get(state, 0)) for state in TrialState}
 
 

@@ -71,7 +71,12 @@ class Stage(Protocol):
         ...
 
     def execute(
-        self, bench: Bench, trial: optuna.Trial, point: Mapping[str, Scalar], checkpoint: Path, on_epoch: OnEpoch
+        self,
+        bench: Bench,
+        trial: optuna.Trial,
+        point: Mapping[str, Scalar],
+        checkpoint: Path,
+        on_epoch: OnEpoch,
     ) -> Outcome:
         """Do the slot's work."""
         ...
@@ -107,7 +112,9 @@ class Search:
         study_id = register(storage, self.name, self.objectives, described)
         stored = storage.get_study_system_attrs(study_id).get(IDENTITY)
         if stored is None:
-            raise StudyError(f"{self.name}: another program made a study of this name. Choose another with --name.")
+            raise StudyError(
+                f"{self.name}: another program made a study of this name. Choose another with --name."
+            )
         check_identity(self.name, json.loads(stored), json.loads(described[IDENTITY]))
         if self.sets_budget or storage.budget(study_id) is None:
             storage.set_budget(study_id, self.plan.trials)
@@ -129,7 +136,12 @@ class Search:
         return self.plan.space.suggest(trial)
 
     def execute(
-        self, bench: Bench, trial: optuna.Trial, point: Mapping[str, Scalar], checkpoint: Path, on_epoch: OnEpoch
+        self,
+        bench: Bench,
+        trial: optuna.Trial,
+        point: Mapping[str, Scalar],
+        checkpoint: Path,
+        on_epoch: OnEpoch,
     ) -> Outcome:
         """Train and measure; the seed is the slot's, whoever runs it."""
         seed = mix(self.plan.seed, trial.number)
@@ -181,7 +193,12 @@ class Confirmation:
         return self.plan.space.suggest(trial)
 
     def execute(
-        self, bench: Bench, trial: optuna.Trial, point: Mapping[str, Scalar], checkpoint: Path, on_epoch: OnEpoch
+        self,
+        bench: Bench,
+        trial: optuna.Trial,
+        point: Mapping[str, Scalar],
+        checkpoint: Path,
+        on_epoch: OnEpoch,
     ) -> Outcome:
         """Train the candidate with the replicate's seed on its split or fold."""
         replicate = int(trial.user_attrs["replicate"])
@@ -242,7 +259,12 @@ class Controls:
         return {"control": str(trial.suggest_categorical("control", [*BASELINES, "label-shuffled"]))}
 
     def execute(
-        self, bench: Bench, trial: optuna.Trial, point: Mapping[str, Scalar], checkpoint: Path, on_epoch: OnEpoch
+        self,
+        bench: Bench,
+        trial: optuna.Trial,
+        point: Mapping[str, Scalar],
+        checkpoint: Path,
+        on_epoch: OnEpoch,
     ) -> Outcome:
         """Fit the baseline, or train on shuffled labels."""
         control = str(point["control"])

@@ -30,8 +30,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuner.errors import StorageError
 from tuner.search import attempts, slots
+from tuner.search.address import parse_url
 from tuner.search.attempts import Attempt, Record
-from tuner.search.database import Backend, connect, parse_url
+from tuner.search.database import Backend, connect
 from tuner.search.heartbeat import Heartbeat
 from tuner.search.process import Process, this_process
 

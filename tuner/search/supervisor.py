@@ -30,7 +30,9 @@ class Supervisor:
         Folder; worker i writes to ``worker-i.log`` there.
     """
 
-    def __init__(self, command: Sequence[str], count: int, environment: Mapping[str, str], logs: Path) -> None:
+    def __init__(
+        self, command: Sequence[str], count: int, environment: Mapping[str, str], logs: Path
+    ) -> None:
         self.command, self.environment, self.logs = list(command), dict(environment), logs
         self.processes: list[subprocess.Popen[bytes] | None] = [None] * count
         self.restarts = [0] * count
@@ -70,9 +72,9 @@ class Supervisor:
             pass
         for process in self._alive():
             process.kill()
-        for process in self.processes:
-            if process is not None:
-                process.wait()
+        for started in self.processes:
+            if started is not None:
+                started.wait()
 
     def _alive(self) -> list[subprocess.Popen[bytes]]:
         return [p for p in self.processes if p is not None and p.poll() is None]

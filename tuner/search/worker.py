@@ -162,7 +162,9 @@ class Worker:
         while True:
             self.stopper.check()
             for number in self.storage.reap(study_id, grace=GRACE_SECONDS):
-                log.warning("%s trial %d: its worker is gone; the trial waits for another", stage.name, number)
+                log.warning(
+                    "%s trial %d: its worker is gone; the trial waits for another", stage.name, number
+                )
             self.storage.ensure_slots(study_id, ahead=self.ahead)
             attempt = self.storage.claim(study_id, self.name)
             if attempt is not None:
@@ -177,7 +179,9 @@ class Worker:
         label = f"{stage.name} trial {attempt.number}"
         study.sampler = stage.sampler(attempt.number)
         try:
-            with Heartbeat(self.storage, attempt, interval=BEAT_SECONDS, stall_after=STALL_SECONDS) as heartbeat:
+            with Heartbeat(
+                self.storage, attempt, interval=BEAT_SECONDS, stall_after=STALL_SECONDS
+            ) as heartbeat:
                 ended = self._attempt(stage, study, attempt, heartbeat, checkpoint, label)
             if ended:
                 checkpoint.unlink(missing_ok=True)
@@ -189,13 +193,25 @@ class Worker:
             raise
 
     def _attempt(
-        self, stage: Stage, study: optuna.Study, attempt: Attempt, heartbeat: Heartbeat, checkpoint: Path, label: str
+        self,
+        stage: Stage,
+        study: optuna.Study,
+        attempt: Attempt,
+        heartbeat: Heartbeat,
+        checkpoint: Path,
+        label: str,
     ) -> bool:
         """One execution; True if the slot has ended for good."""
         total = self.bench.plan.recipe.epochs
 
         def on_epoch(record: EpochRecord) -> None:
-            log.info("%s: epoch %d, loss %.4f, validation AUROC %.4f", label, record.epoch, record.loss, record.auroc)
+            log.info(
+                "%s: epoch %d, loss %.4f, validation AUROC %.4f",
+                label,
+                record.epoch,
+                record.loss,
+                record.auroc,
+            )
             heartbeat.tick({"epoch": record.epoch, "epochs": total, "auroc": round(record.auroc, 5)})
             if heartbeat.superseded.is_set():
                 raise AttemptSuperseded(label)
@@ -235,7 +251,9 @@ class Worker:
         except AttemptSuperseded:
             self.artifacts.discard(entries)
             raise
-        log.info("%s: complete, %s", label, ", ".join(f"{o} {outcome.measured[o]:.4f}" for o in stage.objectives))
+        log.info(
+            "%s: complete, %s", label, ", ".join(f"{o} {outcome.measured[o]:.4f}" for o in stage.objectives)
+        )
 
     def _prune(self, attempt: Attempt, label: str, reason: str, system_attrs: dict[str, float]) -> bool:
         self.storage.finish(
@@ -253,7 +271,9 @@ class Worker:
         where = traceback.extract_tb(e.__traceback__)[-1]
         reason = f"{type(e).__name__}: {e} ({Path(where.filename).name}:{where.lineno})"
         state = self.storage.fail_attempt(attempt, reason, max_failures=self.bench.plan.max_failures)
-        log.error("%s: %s after %s", label, "failed for good" if state == "failed" else "will be retried", reason)
+        log.error(
+            "%s: %s after %s", label, "failed for good" if state == "failed" else "will be retried", reason
+        )
         log.debug("".join(traceback.format_exception(e)))
         return state == "failed"
 

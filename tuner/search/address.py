@@ -1,0 +1,125 @@
+"""Addresses of databases, and what their errors mean.
+
+Accepted: a path of a SQLite file, ``sqlite:///FILE``, or ``postgresql://USER:PASSWORD@HOST/DATABASE``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+from optuna.exceptions import StorageInternalError
+from sqlalchemy import exc
+from sqlalchemy.engine import URL, make_url
+
+from tuner.errors import StorageError
+
+# File systems of several machines (statfs names as in /proc/mounts).
+NETWORK_DISKS = frozenset(
+    "nfs nfs4 cifs smb3 smbfs lustre gpfs beegfs ceph afs 9p fuse.sshfs fuse.glusterfs fuse.ceph".split()
+)
+# SQLSTATE classes and codes that pass: connection lost, rollback (deadlock), resources, lock timeout,
+# operator intervention (restart), system error, idle transaction ended.
+PASSING = ("08", "40", "53", "55", "57", "58", "25P03")
+
+REMEDIES = (
+    ("readonly", " Choose a file in a folder that you can write."),
+    ("unable to open", " Choose a file in a folder that you can write."),
+    ("not a database", " Name a SQLite file."),
+    ("password authentication", " Check user and password in the URL."),
+    ("Connection refused", " Is the server running, and do host and port fit?"),
+)
+
+
+def parse_url(text: str | Path) -> URL:
+    """Read a path or URL of a database.
+
+    Parameters
+    ----------
+    text : str or Path
+        Path of a SQLite file (``~`` is expanded, the folder is made), or a URL.
+
+    Returns
+    -------
+    URL
+        With the driver that is used: ``sqlite`` or ``postgresql+psycopg``.
+
+    Raises
+    ------
+    StorageError
+        Not a URL, another kind of database, a database in memory, or a folder that cannot be made.
+    """
+    if "://" not in str(text):
+        url = URL.create("sqlite", database=str(Path(text).expanduser().absolute()))
+    else:
+        try:
+            url = make_url(str(text).replace("postgres://", "postgresql://", 1))
+        except (exc.ArgumentError, ValueError) as e:
+            raise StorageError(
+                "the storage is no database URL; expected FILE, sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DB."
+            ) from e
+    backend = url.get_backend_name()
+    if backend == "postgresql":
+        return url.set(drivername="postgresql+psycopg")
+    if backend != "sqlite":
+        raise StorageError(f"{address(url)}: {backend} is not supported; use SQLite or PostgreSQL.")
+    if url.database in (None, "", ":memory:"):
+        raise StorageError(f"{address(url)}: workers cannot share a database in memory; name a file.")
+    if str(url.database).startswith("file:"):
+        raise StorageError(f"{address(url)}: name a plain path, not a file: URI.")
+    folder = Path(str(url.database)).absolute().parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise StorageError(f"{address(url)}: cannot make the folder {folder} ({e.strerror}).") from e
+    return url
+
+
+def address(url: URL) -> str:
+    """The URL as it may be shown: without the password."""
+    if url.get_backend_name() == "sqlite" and url.database:
+        return url.database
+    return url.render_as_string(hide_password=True)
+
+
+def explain(error: BaseException, url: URL) -> str:
+    """One line about a database error, without the password."""
+    original = getattr(error, "orig", None) or error
+    line = " ".join(str(original).split()) or type(original).__name__
+    if url.password:
+        line = line.replace(str(url.password), "***")
+    remedy = next((text for part, text in REMEDIES if part in line), "")
+    return f"{address(url)}: {line[:300].rstrip('.')}.{remedy}"
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether the same statement may succeed later: a lock, a full disk, a restart, a lost connection."""
+    if isinstance(error, exc.TimeoutError):
+        return True
+    if not isinstance(error, exc.DBAPIError):
+        return False
+    if error.connection_invalidated:
+        return True
+    state = getattr(error.orig, "sqlstate", None)
+    if state is not None:
+        return str(state).startswith(PASSING)
+    text = str(error.orig).lower()
+    if "sqlite3" in type(error.orig).__module__:
+        return any(word in text for word in ("locked", "busy", "disk is full"))
+    return isinstance(error, exc.OperationalError | exc.InterfaceError)
+
+
+def database_error(error: BaseException) -> exc.SQLAlchemyError | None:
+    """The database's own error behind what Optuna raises, if there is one."""
+    if isinstance(error, StorageInternalError) and isinstance(error.__cause__, exc.SQLAlchemyError):
+        return error.__cause__
+    return error if isinstance(error, exc.SQLAlchemyError) else None
+
+
+def is_network_disk(path: Path) -> bool:
+    """Whether `path` lies on a file system that several machines share."""
+    best, kind = "", ""
+    for part in psutil.disk_partitions(all=True):
+        if path.is_relative_to(part.mountpoint) and len(part.mountpoint) >= len(best):
+            best, kind = part.mountpoint, part.fstype
+    return kind in NETWORK_DISKS
