@@ -32,9 +32,7 @@ def main(arguments: list[str]) -> int:
         return 1
     found = skips(options.report)
     kinds = Counter(reason.split(":")[0] for _, reason in found)
-    print(
-        f"skipped: {len(found)}", *(f"  {count} x {kind}" for kind, count in sorted(kinds.items())), sep="\n"
-    )
+    print(f"skipped: {len(found)}", *(f"  {count} x {kind}" for kind, count in sorted(kinds.items())), sep="\n")
     refused = [item for item in found if options.allow and item[1].split(":")[0] not in options.allow]
     for name, reason in refused:
         print(f"not allowed to skip: {name} ({reason})", file=sys.stderr)

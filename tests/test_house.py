@@ -128,9 +128,7 @@ def test_nothing_is_left_unimplemented(module: Path) -> None:
 
 def test_every_package_says_what_it_is_for() -> None:
     packages = {path.parent for path in MODULES}
-    assert [
-        identify(package) for package in sorted(packages) if not (package / "__init__.py").is_file()
-    ] == []
+    assert [identify(package) for package in sorted(packages) if not (package / "__init__.py").is_file()] == []
 
 
 def test_help_does_not_wait_for_heavy_libraries() -> None:

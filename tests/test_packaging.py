@@ -22,9 +22,7 @@ from tuner.resources import find_resource, list_resources
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-SHIPPED = {
-    kind: {path.stem for path in (ROOT / kind).glob("*.toml")} for kind in ("studies", "search_spaces")
-}
+SHIPPED = {kind: {path.stem for path in (ROOT / kind).glob("*.toml")} for kind in ("studies", "search_spaces")}
 
 
 # ------------------------------------------------------------------ looking up
@@ -69,9 +67,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(tmp_path: Path) -> None:
 
 
 def test_a_missing_path_says_where_it_was_sought(tmp_path: Path) -> None:
-    with pytest.raises(
-        StudyError, match=re.escape(f"there is no such study file in {tmp_path}. Check the path.")
-    ):
+    with pytest.raises(StudyError, match=re.escape(f"there is no such study file in {tmp_path}. Check the path.")):
         find_resource("studies", "nowhere/mine.toml", tmp_path)
     with pytest.raises(StudyError, match=r"give its name without '\.toml'"):
         find_resource("studies", f"{shipped_study()}.toml", tmp_path)
@@ -166,9 +162,7 @@ def test_version_is_told_once() -> None:
 
 def pins() -> dict[str, str]:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    matches = [
-        re.fullmatch(r"([A-Za-z0-9._-]+)==([0-9][A-Za-z0-9.]*)", line) for line in lines if line[:1] != "#"
-    ]
+    matches = [re.fullmatch(r"([A-Za-z0-9._-]+)==([0-9][A-Za-z0-9.]*)", line) for line in lines if line[:1] != "#"]
     assert None not in matches, "a line of constraints.txt is no exact pin"
     return {canonicalize_name(match[1]): match[2] for match in matches if match}
 
@@ -209,9 +203,7 @@ def instructions() -> list[tuple[str, str]]:
 
 def test_dockerfile_passes_hadolint() -> None:
     hadolint = Path(sys.executable).with_name("hadolint")
-    done = subprocess.run(
-        [hadolint, "--no-color", ROOT / "Dockerfile"], capture_output=True, text=True, timeout=60
-    )
+    done = subprocess.run([hadolint, "--no-color", ROOT / "Dockerfile"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

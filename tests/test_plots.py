@@ -56,9 +56,7 @@ def test_a_column_is_as_tall_as_its_information() -> None:
 
 
 def test_certain_and_uniform_columns_are_two_and_no_bits() -> None:
-    np.testing.assert_allclose(
-        information_heights(np.array([[1, 0, 0, 0], [0.25] * 4]).T).sum(axis=0), [2, 0]
-    )
+    np.testing.assert_allclose(information_heights(np.array([[1, 0, 0, 0], [0.25] * 4]).T).sum(axis=0), [2, 0])
 
 
 def test_the_tallest_letter_ends_farthest_from_zero_on_both_sides() -> None:
@@ -127,9 +125,7 @@ def test_a_dead_filter_is_a_grey_placeholder() -> None:
 
 def test_a_filter_without_an_informative_column_says_so() -> None:
     flat = Filter(0, np.empty((4, 0)), 50, 0.0, True, 0)
-    assert [text.get_text() for text in draw_filter_logos([flat]).axes[0].texts] == [
-        "no column above 0.5 bit"
-    ]
+    assert [text.get_text() for text in draw_filter_logos([flat]).axes[0].texts] == ["no column above 0.5 bit"]
 
 
 @pytest.mark.parametrize(

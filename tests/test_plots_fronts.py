@@ -80,9 +80,7 @@ def test_a_minimised_objective_mirrors_the_staircase(points: list[tuple[int, int
 
 
 def test_a_picture_marks_front_warm_starts_candidates_and_baselines() -> None:
-    figure = draw_pareto_front(
-        [AUROC, MATCHES], a_study(), confirmed=CONFIRMED, baselines=BASELINES, title="zbed2"
-    )
+    figure = draw_pareto_front([AUROC, MATCHES], a_study(), confirmed=CONFIRMED, baselines=BASELINES, title="zbed2")
     (axes,) = figure.axes
     groups = ["trial", "warm start", "Pareto front", "confirmed mean", "primary trial"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == groups

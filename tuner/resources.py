@@ -48,11 +48,7 @@ def find_resource(kind: Kind, name: str, folder: Path) -> Path:
             return path.resolve()
         known = list_resources(kind, folder)
         stem = Path(name).stem
-        hint = (
-            f"The {word} {stem!r} exists: give its name without '.toml'."
-            if stem in known
-            else "Check the path."
-        )
+        hint = f"The {word} {stem!r} exists: give its name without '.toml'." if stem in known else "Check the path."
         raise error(f"{name}: there is no such {word} file in {folder.resolve()}. {hint}")
     found = _named(kind, name, folder)
     if found is None:

@@ -18,16 +18,12 @@ if TYPE_CHECKING:
     from tuner.models.recipe import EpochRecord
 
 
-def learning_curve(
-    history: Sequence[EpochRecord], *, best_epoch: int | None = None, title: str = ""
-) -> bytes:
+def learning_curve(history: Sequence[EpochRecord], *, best_epoch: int | None = None, title: str = "") -> bytes:
     """Render `draw_learning_curve` as PNG."""
     return png(draw_learning_curve(history, best_epoch=best_epoch, title=title))
 
 
-def draw_learning_curve(
-    history: Sequence[EpochRecord], *, best_epoch: int | None = None, title: str = ""
-) -> Figure:
+def draw_learning_curve(history: Sequence[EpochRecord], *, best_epoch: int | None = None, title: str = "") -> Figure:
     """Draw training and validation loss, validation AUROC, and the learning-rate cuts of a run.
 
     Parameters

@@ -16,9 +16,7 @@ RULE = "#D9D9D9"
 BLUE, ORANGE, GREEN, VERMILION, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
 
 
-def new_figure(
-    width: float, height: float, *, layout: Literal["constrained"] | None = "constrained"
-) -> Figure:
+def new_figure(width: float, height: float, *, layout: Literal["constrained"] | None = "constrained") -> Figure:
     """Make an empty white figure with its own canvas.
 
     Parameters

@@ -134,9 +134,7 @@ def axis_title(name: str, objectives: Sequence[Objective]) -> str:
 
 def coordinate(trial: FrontTrial, name: str) -> float:
     """Read where a trial lies along an axis."""
-    return (
-        float(trial["number"]) if name == "trial" and name not in trial["values"] else trial["values"][name]
-    )
+    return float(trial["number"]) if name == "trial" and name not in trial["values"] else trial["values"][name]
 
 
 class Group(NamedTuple):
@@ -163,9 +161,7 @@ def groups(trials: Sequence[FrontTrial]) -> list[Group]:
     return [group for group in groups if group.trials]
 
 
-def _scatter(
-    axes: Axes, names: tuple[str, str], objectives: Sequence[Objective], trials: Sequence[FrontTrial]
-) -> None:
+def _scatter(axes: Axes, names: tuple[str, str], objectives: Sequence[Objective], trials: Sequence[FrontTrial]) -> None:
     if len(objectives) > 1:
         line = front_line(objectives, trials)
         axes.plot(*line.T, color=BLUE, linewidth=1.2, alpha=0.7, zorder=2)
@@ -178,9 +174,7 @@ def _scatter(
     front = [t for t in trials if t["pareto"]]
     ringed = np.array([[coordinate(t, name) for name in names] for t in front if t.get("warm_start")])
     if len(ringed):
-        axes.scatter(
-            ringed[:, 0], ringed[:, 1], s=95, facecolors="none", edgecolors=BLUE, linewidths=1.3, zorder=3
-        )
+        axes.scatter(ringed[:, 0], ringed[:, 1], s=95, facecolors="none", edgecolors=BLUE, linewidths=1.3, zorder=3)
     if len(front) <= _MOST_LABELS:
         _number(axes, names, front)
 
@@ -189,9 +183,7 @@ def _number(axes: Axes, names: tuple[str, str], front: Sequence[FrontTrial]) -> 
     """Write the trial numbers beside the points; trials on one spot share one label."""
     spots: dict[tuple[float, float], list[int]] = {}
     for trial in front:
-        spots.setdefault((coordinate(trial, names[0]), coordinate(trial, names[1])), []).append(
-            trial["number"]
-        )
+        spots.setdefault((coordinate(trial, names[0]), coordinate(trial, names[1])), []).append(trial["number"])
     for spot, numbers in spots.items():
         axes.annotate(
             ", ".join(f"#{n}" for n in sorted(numbers)),
@@ -230,13 +222,9 @@ def front_line(objectives: Sequence[Objective], trials: Sequence[FrontTrial]) ->
     return np.array(corners, dtype=np.float64).reshape(-1, 2)
 
 
-def intervals(
-    names: tuple[str, str], confirmed: Sequence[ConfirmedTrial]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def intervals(names: tuple[str, str], confirmed: Sequence[ConfirmedTrial]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Means and the lengths of their bars below and above, each (n, 2)."""
-    rows = [
-        [[c[key].get(n, c["number"]) for n in names] for c in confirmed] for key in ("means", "low", "high")
-    ]
+    rows = [[[c[key].get(n, c["number"]) for n in names] for c in confirmed] for key in ("means", "low", "high")]
     means, low, high = np.array(rows, dtype=np.float64)
     return means, np.maximum(means - low, 0), np.maximum(high - means, 0)
 

@@ -33,9 +33,7 @@ def interactive_front(
     figure = go.Figure()
     if len(objectives) > 1 and (line := front_line(objectives, trials)).size:
         style = {"color": BLUE, "width": 1.5}
-        figure.add_scatter(
-            x=line[:, 0], y=line[:, 1], mode="lines", line=style, showlegend=False, hoverinfo="skip"
-        )
+        figure.add_scatter(x=line[:, 0], y=line[:, 1], mode="lines", line=style, showlegend=False, hoverinfo="skip")
     for group in groups(trials):
         figure.add_scatter(
             x=[coordinate(t, names[0]) for t in group.trials],
