@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy
 from optuna.trial import TrialState
 from sqlalchemy.engine import Engine
-from storage_backends import postgres, postgres_template, sqlite_template, where  # noqa: F401
+from storage_backends import empty, postgres, postgres_tables, sqlite_template, where  # noqa: F401
 
 from tuner.errors import AttemptSuperseded, StorageError, StudyError
 from tuner.search.process import Process, this_process
@@ -88,9 +88,7 @@ def test_an_enqueued_slot_waits_for_budget_or_raises_it(storage: FencedStorage) 
 
 
 def test_a_study_is_created_whole_and_found_again(storage: FencedStorage) -> None:
-    first = storage.create_or_load(
-        "a", ["maximize", "minimize"], metric_names=["x", "y"], user_attrs={"k": 1}
-    )
+    first = storage.create_or_load("a", ["maximize", "minimize"], metric_names=["x", "y"], user_attrs={"k": 1})
     again = storage.create_or_load("a", ["maximize", "minimize"], user_attrs={"k": 2})
     study = optuna.load_study(study_name="a", storage=storage)
     assert first == again
@@ -369,9 +367,7 @@ def test_a_heartbeat_beats_while_the_training_ticks_and_pauses_when_it_stalls(st
     assert attempt is not None
 
     def beat() -> float:
-        return storage._backend.read(
-            lambda c: float(c.exec_driver_sql("SELECT beat FROM tuner_attempts").scalar_one())
-        )
+        return storage._backend.read(lambda c: float(c.exec_driver_sql("SELECT beat FROM tuner_attempts").scalar_one()))
 
     with Heartbeat(storage, attempt, interval=0.02, stall_after=0.5) as heartbeat:
         heartbeat.tick({"epoch": 1})
@@ -457,22 +453,24 @@ def test_optuna_can_upgrade_the_database(storage: FencedStorage) -> None:
     plain.engine.dispose()
 
 
-def test_a_database_of_a_newer_optuna_is_refused(storage: FencedStorage, where: str) -> None:  # noqa: F811
+def test_a_database_of_a_newer_optuna_is_refused(empty: str) -> None:  # noqa: F811
+    storage = open_storage(empty)
     storage._backend.write(
         lambda c: c.exec_driver_sql("UPDATE alembic_version SET version_num = 'v99.0.0'")  # type: ignore[arg-type,return-value]
     )
     storage.close()
     with pytest.raises(StorageError, match=r"no longer compatible.*updating optuna"):
-        open_storage(where)
+        open_storage(empty)
 
 
-def test_tables_of_a_later_tuner_are_refused(storage: FencedStorage, where: str) -> None:  # noqa: F811
+def test_tables_of_a_later_tuner_are_refused(empty: str) -> None:  # noqa: F811
+    storage = open_storage(empty)
     storage._backend.write(
         lambda c: c.exec_driver_sql("UPDATE tuner_meta SET value = '99'")  # type: ignore[arg-type,return-value]
     )
     storage.close()
     with pytest.raises(StorageError, match=r"later tuner \(tables of version 99.*Update tuner"):
-        open_storage(where)
+        open_storage(empty)
 
 
 # Opening
@@ -506,9 +504,7 @@ def test_an_address_that_is_no_database_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unreachable_server_is_one_line_without_the_password() -> None:
-    with pytest.raises(
-        StorageError, match=r"postgresql\+psycopg://u:\*\*\*@127.0.0.1:9/db: .*refused"
-    ) as error:
+    with pytest.raises(StorageError, match=r"postgresql\+psycopg://u:\*\*\*@127.0.0.1:9/db: .*refused") as error:
         open_storage("postgres://u:s3cr3t@127.0.0.1:9/db")
     assert "\n" not in str(error.value)
     assert "s3cr3t" not in str(error.value)
