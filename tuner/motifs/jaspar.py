@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from contextlib import closing
 from functools import lru_cache
 
@@ -50,7 +51,13 @@ def jaspar_motifs(release: str) -> tuple[Motif, ...]:
     from pyjaspar import jaspardb  # Biopython costs every command a third of a second at import
 
     database = jaspardb(release=release)
-    with closing(database.conn):  # pyjaspar leaves its connection open
+    # pyjaspar asks ten questions a motif of tables without an index: 2.3 s for JASPAR2026, .3 s of an indexed copy.
+    with closing(database.conn) as shipped, closing(sqlite3.connect(":memory:")) as copy:
+        shipped.backup(copy)
+        for table in ("MATRIX_ANNOTATION", "MATRIX_PROTEIN", "MATRIX_SPECIES"):
+            copy.execute(f"CREATE INDEX {table}_BY_ID ON {table} (ID)")
+        copy.execute("CREATE INDEX MATRIX_BY_BASE_ID ON MATRIX (BASE_ID)")
+        database.conn = copy
         records = database.fetch_motifs(collection="CORE", tax_group=["vertebrates"])
     motifs = []
     for record in records:
@@ -58,7 +65,5 @@ def jaspar_motifs(release: str) -> tuple[Motif, ...]:
         sums = counts.sum(axis=0)
         ppm = check_ppm(counts / np.where(sums > 0, sums, 1.0), f"{release} {record.matrix_id}")
         families = list(dict.fromkeys(record.tf_family or []))
-        motifs.append(
-            Motif(record.matrix_id, record.name, ppm, "::".join(families) or None, float(sums.max()))
-        )
+        motifs.append(Motif(record.matrix_id, record.name, ppm, "::".join(families) or None, float(sums.max())))
     return tuple(sorted(motifs, key=lambda motif: motif.id))
