@@ -206,9 +206,7 @@ def test_rows_that_are_no_one_hot(write, arrays, value, shown):
         koo_hdf5(write())
 
 
-@pytest.mark.parametrize(
-    ("value", "shown"), [(np.nan, "nan"), (2.0, r"2\.0"), (-1.0, r"-1\.0"), (0.5, r"0\.5")]
-)
+@pytest.mark.parametrize(("value", "shown"), [(np.nan, "nan"), (2.0, r"2\.0"), (-1.0, r"-1\.0"), (0.5, r"0\.5")])
 def test_labels_that_are_not_0_or_1(write, arrays, value, shown):
     labels = arrays["Y_test"].astype(float)
     labels[3] = value
