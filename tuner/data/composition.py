@@ -81,9 +81,7 @@ def kmer_counts(codes: Codes, k: int, collapse: bool = True) -> NDArray[np.float
             known &= base != N_CODE
         row = np.broadcast_to(np.arange(len(block))[:, None], number.shape)
         cells = row[known] * width + column[number[known]]
-        counts[start : start + len(block)] = np.bincount(cells, minlength=len(block) * width).reshape(
-            -1, width
-        )
+        counts[start : start + len(block)] = np.bincount(cells, minlength=len(block) * width).reshape(-1, width)
     return counts
 
 

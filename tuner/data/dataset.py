@@ -251,9 +251,7 @@ def _check_split(split: Split, name: str, dataset: Dataset, length: int) -> None
     if not len(split):
         raise DataError(f"{where} is empty; it needs positives and negatives of every task.")
     if split.codes.ndim != 2 or split.codes.shape[1] != length or length < 2:
-        raise DataError(
-            f"{where}: codes have shape {split.codes.shape}; expected (n, {length}), length >= 2."
-        )
+        raise DataError(f"{where}: codes have shape {split.codes.shape}; expected (n, {length}), length >= 2.")
     if split.codes.max() > N_CODE:
         raise DataError(f"{where}: codes hold {split.codes.max()}; expected 0..3 for A, C, G, T and 4 for N.")
     if split.labels.shape != (len(split), dataset.n_tasks):
@@ -264,9 +262,7 @@ def _check_split(split: Split, name: str, dataset: Dataset, length: int) -> None
     if split.labels.max() > 1:
         raise DataError(f"{where}: labels hold {split.labels.max()}; expected 0 or 1.")
     if split.truth is not None and split.truth.shape != (len(split), 4, length):
-        raise DataError(
-            f"{where}: ground truth has shape {split.truth.shape}; expected ({len(split)}, 4, {length})."
-        )
+        raise DataError(f"{where}: ground truth has shape {split.truth.shape}; expected ({len(split)}, 4, {length}).")
     if split.ids is not None and len(split.ids) != len(split):
         raise DataError(f"{where}: {len(split.ids)} ids for {len(split)} sequences.")
     for task, positives in zip(dataset.tasks, split.labels.sum(axis=0), strict=True):

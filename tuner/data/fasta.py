@@ -84,8 +84,7 @@ def read_fasta(path: str | Path) -> list[Record]:
             lines.append([])
         elif line and not headers:
             raise DataError(
-                f"{path.name} line {number}: {line[:20]!r} comes before the first record; "
-                f"a FASTA file begins with '>'."
+                f"{path.name} line {number}: {line[:20]!r} comes before the first record; a FASTA file begins with '>'."
             )
         elif line:
             lines[-1].append(line)
@@ -152,9 +151,7 @@ def fasta(
         labels = np.concatenate([labels, np.zeros_like(labels)])
         ids = (*ids, *(f"{name}_shuffled" for name in ids))
         notes += (f"{positives.name}: the negatives are dinucleotide shuffles of the positives.",)
-        parted = stratified(
-            labels[: len(labels) // 2], fractions, seed=seed, groups=groups[: len(labels) // 2]
-        )
+        parted = stratified(labels[: len(labels) // 2], fractions, seed=seed, groups=groups[: len(labels) // 2])
         rows = {name: np.concatenate([part, part + len(labels) // 2]) for name, part in parted.items()}
     else:
         rows = stratified(labels, fractions, seed=seed, groups=groups)
@@ -215,9 +212,7 @@ def _find(path: Path, split: str, kind: str) -> Path:
     if len(found) == 1:
         return found[0]
     if found:
-        raise DataError(
-            f"{path}: both {found[0].name} and {found[1].name} hold the {split} {kind}; remove one."
-        )
+        raise DataError(f"{path}: both {found[0].name} and {found[1].name} hold the {split} {kind}; remove one.")
     raise DataError(
         f"{path}: no {split}/{kind}.fa and no {split}_{kind}.fa. "
         f"Expected positives and negatives for train, valid and test, ending in {', '.join(ENDINGS)}."
@@ -251,11 +246,7 @@ def fit_length(codes: Codes, length: int) -> Codes:
 
 
 def _notes(files: Sequence[Path], parts: Sequence[Sequence[Record]]) -> tuple[str, ...]:
-    counts = [
-        (file, sum(record.ambiguous for record in part)) for file, part in zip(files, parts, strict=True)
-    ]
+    counts = [(file, sum(record.ambiguous for record in part)) for file, part in zip(files, parts, strict=True)]
     return tuple(
-        f"{file.name}: {count} IUPAC ambiguity letters ({AMBIGUOUS}) were read as N."
-        for file, count in counts
-        if count
+        f"{file.name}: {count} IUPAC ambiguity letters ({AMBIGUOUS}) were read as N." for file, count in counts if count
     )

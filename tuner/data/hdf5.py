@@ -103,13 +103,9 @@ def _read_split(file: h5py.File, split: str, where: str, layout: str) -> Split:
     if f"model_{split}" in file:
         model = _dataset(file, f"model_{split}", where)
         if model.shape[:3] != x.shape[:3]:
-            raise DataError(
-                f"{where}: model_{split} has shape {model.shape}, X_{split} {x.shape}; expected equal."
-            )
+            raise DataError(f"{where}: model_{split} has shape {model.shape}, X_{split} {x.shape}; expected equal.")
         truth = np.concatenate([block.astype(np.float32) for _, block in _blocks(model, layout)])
-    return Split(
-        codes=_read_codes(x, f"X_{split}", where, layout), labels=_labels(y, split, where), truth=truth
-    )
+    return Split(codes=_read_codes(x, f"X_{split}", where, layout), labels=_labels(y, split, where), truth=truth)
 
 
 def _dataset(file: h5py.File, key: str, where: str) -> h5py.Dataset:
@@ -217,9 +213,7 @@ def write_koo_hdf5(dataset: Dataset, path: str | Path) -> Path:
         Path(temporary).chmod(0o644)  # mkstemp makes files that only their owner can read
         os.replace(temporary, path)
     except OSError as error:
-        raise DataError(
-            f"{path}: cannot be written ({error}). Choose a folder with space that you own."
-        ) from error
+        raise DataError(f"{path}: cannot be written ({error}). Choose a folder with space that you own.") from error
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
@@ -228,9 +222,7 @@ def write_koo_hdf5(dataset: Dataset, path: str | Path) -> Path:
 
 def _write_split(file: h5py.File, name: str, split: Split) -> None:
     shape = (len(split), 4, split.codes.shape[1])
-    x = file.create_dataset(
-        f"X_{name}", shape, np.uint8, compression="gzip", chunks=(min(len(split), 256), *shape[1:])
-    )
+    x = file.create_dataset(f"X_{name}", shape, np.uint8, compression="gzip", chunks=(min(len(split), 256), *shape[1:]))
     for start in range(0, len(split), _BLOCK):
         block = split.codes[start : start + _BLOCK].astype(np.int64)
         x[start : start + _BLOCK] = np.eye(N_CODE + 1, 4, dtype=np.uint8)[block].transpose(0, 2, 1)

@@ -64,9 +64,7 @@ def _task(spec: DataSpec) -> str:
 
 def _fasta(spec: DataSpec, path: Path) -> Dataset:
     negatives = SHUFFLE if spec.negatives == SHUFFLE else str(path.parent / str(spec.negatives))
-    return fasta(
-        path, negatives, length=spec.length, fractions=spec.fractions, seed=spec.seed, task=_task(spec)
-    )
+    return fasta(path, negatives, length=spec.length, fractions=spec.fractions, seed=spec.seed, task=_task(spec))
 
 
 def _folder(spec: DataSpec, path: Path) -> Dataset:
@@ -85,9 +83,7 @@ READERS: Final[Mapping[str, Reader]] = {
     "koo_hdf5": Reader(_koo_hdf5, (".h5", ".hdf5"), "one-hot X_* and labels Y_* for train, valid, test"),
     "fasta": Reader(_fasta, (), "a FASTA file of positives and one of negatives"),
     "folder": Reader(_folder, (), "train, valid, test, each with positives.fa and negatives.fa"),
-    "table": Reader(
-        _table, (".tsv", ".csv", ".txt", ".tsv.gz", ".csv.gz", ".txt.gz"), "a sequence and labels a row"
-    ),
+    "table": Reader(_table, (".tsv", ".csv", ".txt", ".tsv.gz", ".csv.gz", ".txt.gz"), "a sequence and labels a row"),
     "deepbind": Reader(_deepbind, (".seq", ".seq.gz"), "TSV with FoldID, EventID, seq, Bound"),
 }
 
@@ -131,6 +127,4 @@ def _reader_of(name: str | None, path: Path) -> str:
         if path.name.lower().endswith(row.endings):
             return key
     endings = ", ".join(ending for row in by_path.values() for ending in row.endings)
-    raise DataError(
-        f"{path.name}: no reader for this ending (known: {endings}). Set reader = {' or '.join(by_path)}."
-    )
+    raise DataError(f"{path.name}: no reader for this ending (known: {endings}). Set reader = {' or '.join(by_path)}.")

@@ -24,7 +24,9 @@ from tuner.errors import DataError, unknown
 
 __all__ = ["DATASETS", "DataSpec", "NamedDataset", "fetch", "load_dataset"]
 
-_KOO: Final = "https://raw.githubusercontent.com/p-koo/exponential_activations/7e48054b64a565364439c45932338a09eb2eb4d3/data/"
+_KOO: Final = (
+    "https://raw.githubusercontent.com/p-koo/exponential_activations/7e48054b64a565364439c45932338a09eb2eb4d3/data/"
+)
 
 
 class NamedDataset(NamedTuple):
@@ -77,9 +79,7 @@ DATASETS: Final[Mapping[str, NamedDataset]] = {
         url=_KOO + "IRF1_400_h3k27ac.h5",
         sha256="bde3a684307494cdc4a584177f317ee6e2f9462f35a9b944f2acf85cb2d07b64",
     ),
-} | {
-    name: NamedDataset(row.note, row.source, "simulated", simulator=name) for name, row in SIMULATORS.items()
-}
+} | {name: NamedDataset(row.note, row.source, "simulated", simulator=name) for name, row in SIMULATORS.items()}
 
 
 def load_dataset(
@@ -166,9 +166,7 @@ def fetch(
     """
     row = DATASETS[name]
     if row.file is None or row.url is None:
-        raise DataError(
-            f"{name} is simulated and has no file; `tuner simulate {name} --out FILE.h5` writes one."
-        )
+        raise DataError(f"{name} is simulated and has no file; `tuner simulate {name} --out FILE.h5` writes one.")
     if data_dir is not None and (data_dir / row.file).is_file():
         _verify(data_dir / row.file, row, name)
         return data_dir / row.file
@@ -177,15 +175,11 @@ def fetch(
     looked = f"{data_dir / row.file if data_dir is not None else 'TUNER_DATA_DIR is unset'}; {kept}"
     remedy = f"Download {row.url} by hand to {row.file} in a folder, and set TUNER_DATA_DIR to that folder."
     if offline and not kept.is_file():
-        raise DataError(
-            f"{name}: {Path(row.file).name} is not here ({looked}) and downloads are off. {remedy}"
-        )
+        raise DataError(f"{name}: {Path(row.file).name} is not here ({looked}) and downloads are off. {remedy}")
     downloader = pooch.HTTPDownloader(progressbar=progress, timeout=30)
     try:
         # Downloads to a temporary file, checks it, then renames: workers that start at once do no harm.
-        found = pooch.retrieve(
-            row.url, known_hash=row.sha256, fname=kept.name, path=folder, downloader=downloader
-        )
+        found = pooch.retrieve(row.url, known_hash=row.sha256, fname=kept.name, path=folder, downloader=downloader)
     except (OSError, ValueError) as error:  # requests' errors are OSErrors, a wrong hash is a ValueError
         raise DataError(
             f"{name}: {Path(row.file).name} is not here ({looked}) "

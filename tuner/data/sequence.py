@@ -92,8 +92,7 @@ def encode(sequences: Sequence[str]) -> Codes:
     for index, sequence in enumerate(sequences):
         if len(sequence) != length:
             raise DataError(
-                f"sequence {index} has {len(sequence)} bases, sequence 0 has {length}; "
-                f"all must have one length."
+                f"sequence {index} has {len(sequence)} bases, sequence 0 has {length}; all must have one length."
             )
     try:
         return encode_one("".join(sequences)).reshape(len(sequences), length)

@@ -90,9 +90,7 @@ def task3(seed: int = 22, n: int = 20_000) -> Dataset:
     codes = np.concatenate([positive.codes, negative.codes])
     truth = np.concatenate([positive.truth, negative.truth])
     labels = np.repeat(np.array([[1], [0]], dtype=np.uint8), half, axis=0)
-    return Dataset(
-        "task3", ("bound",), _split(rng, codes, labels, truth), f"simulate task3 seed={seed} n={n}"
-    )
+    return Dataset("task3", ("bound",), _split(rng, codes, labels, truth), f"simulate task3 seed={seed} n={n}")
 
 
 def _check_size(n: int) -> None:

@@ -39,16 +39,12 @@ def synthetic(seed: int = 0, sizes: Sequence[int] = (3000, 400, 800)) -> Dataset
         One task ``bound``, 200 bp, ground truth.
     """
     if len(sizes) != 3 or min(sizes) < 2:
-        raise DataError(
-            f"sizes = {tuple(sizes)}; expected the sizes of train, valid and test, 2 or more each."
-        )
+        raise DataError(f"sizes = {tuple(sizes)}; expected the sizes of train, valid and test, 2 or more each.")
     database = load_database(SYNTHETIC_RELEASE, screen=False)
     pool = both_strands([database.find(motif).ppm for motif in SYNTHETIC_MOTIFS])
     splits = {}
     # One stream per split: a larger training set leaves validation and test as they were.
-    for name, size, rng in zip(
-        ("train", "valid", "test"), sizes, np.random.default_rng(seed).spawn(3), strict=True
-    ):
+    for name, size, rng in zip(("train", "valid", "test"), sizes, np.random.default_rng(seed).spawn(3), strict=True):
         splits[name] = _split(pool, int(size), rng)
     listed = "-".join(str(size) for size in sizes)
     return Dataset("synthetic", ("bound",), splits, f"simulate synthetic seed={seed} sizes={listed}")

@@ -87,9 +87,7 @@ def hw4_interaction(seed: int = 13, n: int = 8000) -> Dataset:
             plant(models[row], [a, b], [start, start + 5 + gap])
         elif kind != "none":
             plant(models[row], [a if kind == "a" else b], [_place(5, rng)])
-    return _finish(
-        "hw4_interaction", labels, models, rng, seed, f"simulate hw4_interaction seed={seed} n={n}"
-    )
+    return _finish("hw4_interaction", labels, models, rng, seed, f"simulate hw4_interaction seed={seed} n={n}")
 
 
 def foxo1(seed: int = 0, database: str = FOXO1_RELEASE, motif: str = FOXO1_MOTIF) -> Dataset:
@@ -118,9 +116,7 @@ def foxo1(seed: int = 0, database: str = FOXO1_RELEASE, motif: str = FOXO1_MOTIF
     return _finish("foxo1", labels, models, rng, seed, source, fractions=(0.45, 0.05, 0.5))
 
 
-def _background(
-    n: int, seed: int, length: int = HW4_LENGTH
-) -> tuple[NDArray[np.uint8], Matrix, np.random.Generator]:
+def _background(n: int, seed: int, length: int = HW4_LENGTH) -> tuple[NDArray[np.uint8], Matrix, np.random.Generator]:
     """Labels, half 1; uniform models (n, 4, length); the generator."""
     if n < 20 or n % 2:
         raise DataError(f"n = {n}; expected an even number of sequences, 20 or more.")

@@ -57,9 +57,7 @@ class DataSpec:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        sources = [
-            name for name in ("dataset", "path", "positives", "folder") if getattr(self, name) is not None
-        ]
+        sources = [name for name in ("dataset", "path", "positives", "folder") if getattr(self, name) is not None]
         if self.dataset is not None and sources == ["dataset", "path"]:
             sources = ["dataset"]  # an explicit path is where the named data set's file lies
         if len(sources) != 1:

@@ -72,13 +72,9 @@ def table(
     special = [name for name in (split_column, group_column) if name is not None]
     for name in (*special, *(label_columns or ())):
         _column(header, name, path.name)
-    tasks = (
-        tuple(label_columns) if label_columns is not None else _label_columns(header, sequence_at, special)
-    )
+    tasks = tuple(label_columns) if label_columns is not None else _label_columns(header, sequence_at, special)
     if not tasks:
-        raise DataError(
-            f"{path.name}: no label column among {', '.join(header)}; name them in label_columns."
-        )
+        raise DataError(f"{path.name}: no label column among {', '.join(header)}; name them in label_columns.")
     columns = list(zip(*rows, strict=True))
     codes, ambiguous = _sequences(columns[sequence_at], path.name, length)
     labels = np.stack([_label(columns[header.index(task)], task, path.name) for task in tasks], axis=1)
@@ -86,9 +82,7 @@ def table(
     whole = Split(codes=codes, labels=labels, ids=None if id_at is None else columns[id_at])
     if split_column is not None:
         if group_column is not None:
-            raise DataError(
-                f"{path.name}: give split_column or group_column, not both: the file splits already."
-            )
+            raise DataError(f"{path.name}: give split_column or group_column, not both: the file splits already.")
         parts = _named_splits(columns[header.index(split_column)], path.name)
     else:
         groups = duplicate_groups(codes)
