@@ -65,7 +65,7 @@ class StorageError(TunerError):
 
 
 class AttemptSuperseded(TunerError):
-    """This attempt of a slot was given to another worker; its results must not be stored."""
+    """An attempt whose slot was given to another worker; its results must not be stored."""
 
 
 def unknown(kind: str, name: object, known: Iterable[object]) -> str:

@@ -27,6 +27,8 @@ def command(
     as_json: options.Json = False,
 ) -> None:
     """Show what a study has found; nothing here has seen the test split."""
+    from tuner.search.results import objective_names
+
     opened = context.open_existing(storage)
     found = context.stored_name(opened, study, preset, name)
     objectives = objective_names(opened, found)
@@ -34,13 +36,6 @@ def command(
         context.emit(as_document(opened, found, objectives))
     else:
         print_best(opened, found, objectives, top=top)
-
-
-def objective_names(storage: FencedStorage, name: str) -> list[str]:
-    """The objectives of a stored study, in order."""
-    import optuna
-
-    return list(optuna.load_study(study_name=name, storage=storage).metric_names or [])
 
 
 def as_document(storage: FencedStorage, name: str, objectives: Sequence[str]) -> dict[str, Any]:
@@ -68,14 +63,10 @@ def collect(
     storage: FencedStorage, name: str, objectives: Sequence[str]
 ) -> tuple[list[Row], list[Confirmed], Verdict | None, dict[str, list[float]]]:
     """Read leaderboard, confirmation, verdict and controls (name -> validation AUROCs) from the storage."""
-    import optuna
-    from optuna.trial import TrialState
-
-    from tuner.search.examination import stage_trials
-    from tuner.search.results import confirmed, declare, leaderboard
+    from tuner.search.results import TrialState, confirmed, declare, leaderboard, stage_trials
     from tuner.search.stages import CONFIRMATION, CONTROLS
 
-    rows = leaderboard(optuna.load_study(study_name=name, storage=storage), objectives)
+    rows = leaderboard(stage_trials(storage, name), objectives)
     candidates = confirmed(stage_trials(storage, name + CONFIRMATION))
     controls: dict[str, list[float]] = {}
     for trial in stage_trials(storage, name + CONTROLS):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import sys
 import tempfile
@@ -181,8 +182,16 @@ def note(text: str) -> None:
 
 
 def emit(value: Any) -> None:
-    """Print machine-readable output."""
-    print(json.dumps(value, indent=1, allow_nan=False, default=str))
+    """Print machine-readable output; JSON has no infinity and no NaN, they become null."""
+    print(json.dumps(_finite(value), indent=1, allow_nan=False, default=str))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    return [_finite(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 def log_to_stderr(level: int = logging.INFO) -> None:

@@ -26,12 +26,13 @@ def command(
     as_json: options.Json = False,
 ) -> None:
     """Score a trial's models and the baselines on the test split; the opening is recorded in the study."""
-    from tuner.cli.best import collect, objective_names
+    from tuner.cli.best import collect
     from tuner.cli.stored import stored_plan
     from tuner.data.registry import load_dataset
     from tuner.errors import StudyError
     from tuner.models.training import resolve_device
     from tuner.search.examination import examine
+    from tuner.search.results import objective_names
 
     opened = context.open_existing(storage)
     found = context.stored_name(opened, study, preset, name)

@@ -107,17 +107,12 @@ def _objectives() -> Rows:
             "name": name,
             "direction": row.direction,
             "low": row.low,
-            "high": _finite(row.high),
+            "high": row.high,
             "chance": row.chance,
             "note": row.note,
         }
         for name, row in OBJECTIVES.items()
     ]
-
-
-def _finite(value: float) -> float | None:
-    """JSON has no infinity."""
-    return None if value == float("inf") else value
 
 
 def _datasets() -> Rows:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from types import TracebackType
 from typing import Any
 
-import optuna
-from optuna.trial import FrozenTrial, TrialState
 from rich.console import Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -16,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tuner.cli import context
-from tuner.search.results import TERMINAL, signed
+from tuner.search.results import TERMINAL, FrozenTrial, TrialState, signed, stage_trials
 from tuner.search.stages import CONFIRMATION, CONTROLS
 from tuner.search.storage import FencedStorage
 from tuner.search.study import Plan
@@ -40,7 +39,6 @@ class Progress:
     def __init__(self, storage: FencedStorage, plan: Plan, workers: int) -> None:
         self.storage, self.plan, self.workers = storage, plan, workers
         self.live = Live(console=context.console(), refresh_per_second=4) if sys.stderr.isatty() else None
-        self.studies: dict[str, optuna.Study] = {}
         self.seen: set[tuple[str, int]] = set()
         self.resumed = False
         self.started = time.monotonic()
@@ -71,8 +69,8 @@ class Progress:
         self.last = time.monotonic()
         shown: list[Any] = []
         for label, suffix in STAGES:
-            trials = self._trials(self.plan.name + suffix)
-            if trials is None:
+            trials = stage_trials(self.storage, self.plan.name + suffix)
+            if not trials and suffix:
                 continue
             total = self.plan.trials if not suffix else len(trials)
             done = [t for t in trials if t.state in TERMINAL]
@@ -84,14 +82,6 @@ class Progress:
                 shown.append(self._panel(label, done, total, running))
         if self.live:
             self.live.update(Group(*shown))
-
-    def _trials(self, name: str) -> list[FrozenTrial] | None:
-        if name not in self.studies:
-            try:
-                self.studies[name] = optuna.load_study(study_name=name, storage=self.storage)
-            except KeyError:
-                return None
-        return self.studies[name].get_trials(deepcopy=False)
 
     def _report(self, label: str, suffix: str, done: list[FrozenTrial], total: int, first: bool) -> None:
         for trial in sorted(done, key=lambda t: (t.datetime_complete is None, t.datetime_complete, t.number)):
@@ -121,7 +111,8 @@ class Progress:
     def _panel(self, label: str, done: list[FrozenTrial], total: int, running: list[Any]) -> Group:
         head = Table.grid(padding=(0, 2))
         head.add_row(
-            Text(f"{self.plan.name} {label}", style="bold"), ProgressBar(total=max(total, 1), completed=len(done), width=30),
+            Text(f"{self.plan.name} {label}", style="bold"),
+            ProgressBar(total=max(total, 1), completed=len(done), width=30),
             f"{len(done)}/{total}", self._best(done) if label == "search" else "", self._eta(len(done), total),
         )  # fmt: skip
         rows = Table.grid(padding=(0, 2))
@@ -138,11 +129,15 @@ class Progress:
         if not complete:
             return "no result yet"
         names = self.plan.study.objectives
-        best = (max(signed(t, names)[i] for t in complete) for i in range(len(names)))
-        return "best " + ", ".join(f"{n} {abs(v):.3f}" for n, v in zip(names, best, strict=True))
+        best = [max(complete, key=partial(_along, names, i)).values[i] for i in range(len(names))]
+        return "best " + ", ".join(f"{n} {v:.3f}" for n, v in zip(names, best, strict=True))
 
     def _eta(self, done: int, total: int) -> str:
         if not self.ended_here or done >= total:
             return ""
         each = (time.monotonic() - self.started) / self.ended_here
         return f"about {max(1, round(each * (total - done) / 60))} min left"
+
+
+def _along(objectives: list[str], axis: int, trial: FrozenTrial) -> float:
+    return signed(trial, objectives)[axis]

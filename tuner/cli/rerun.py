@@ -10,10 +10,9 @@ import typer
 from tuner.cli import context, options
 
 if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
-
     from tuner.models.training import EpochRecord
     from tuner.search.bench import Bench
+    from tuner.search.results import FrozenTrial
 
 EXAMPLE = "Example: tuner rerun --study zbed2 --trial 3"
 

@@ -42,6 +42,7 @@ def command(
     from tuner.cli.best import print_best
     from tuner.cli.progress import Progress
     from tuner.motifs.tomtom import prepare_kernel
+    from tuner.report.dashboard import write_notes
     from tuner.search.artifacts import Artifacts
     from tuner.search.bench import load_bench
     from tuner.search.stages import Search
@@ -60,6 +61,7 @@ def command(
     Artifacts(folder)  # an unwritable folder is known before the first epoch
     Search(plan, bench.identity).prepare(opened)
     describe(bench, count, url)
+    write_notes(opened, bench)
     threading.Thread(target=prepare_kernel, args=(context.cache_dir() / "numba",), daemon=True).start()
 
     command_line = [
@@ -73,6 +75,7 @@ def command(
     supervisor = Supervisor(command_line, count, os.environ, folder.parent / "logs" / plan.name)
     with Progress(opened, plan, count) as progress:
         supervisor.run(progress.poll)
+    write_notes(opened, bench)
     print_best(opened, plan.name, plan.study.objectives)
     suggest_next(plan.name, storage, finished=progress.finished)
 
@@ -80,7 +83,9 @@ def command(
 def describe(bench: Bench, workers: int, url: str) -> None:
     """Say what will be searched, on what, before it costs anything."""
     plan, data = bench.plan, bench.dataset.describe()
-    sizes = ", ".join(f"{k} {v['sequences']} ({v['positives']} positive)" for k, v in data["splits"].items())
+    sizes = ", ".join(
+        f"{name} {s['sequences']} ({sum(s['positives'].values())} positive)" for name, s in data["splits"].items()
+    )
     context.note(f"data     {bench.dataset.source}: {sizes}")
     for warning in data.get("warnings", []):
         context.note(f"warning  {warning}")

@@ -11,10 +11,10 @@ import typer
 from tuner.cli import context, options
 
 if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
     from rich.table import Table
 
     from tuner.search.artifacts import Artifacts
+    from tuner.search.results import FrozenTrial
     from tuner.search.storage import FencedStorage
 
 EXAMPLE = "Example: tuner show --study zbed2 --trial 3 --save trial-3"
@@ -56,8 +56,8 @@ def as_document(
 ) -> dict[str, Any]:
     """Everything `show` knows, for machines; `history` and `matches` are None where there is no such file."""
     from tuner.errors import StorageError
-    from tuner.search.overview import STAGES, objective_names
-    from tuner.search.results import watched
+    from tuner.search.overview import STAGES
+    from tuner.search.results import objective_names, watched
 
     objectives = objective_names(storage, name + STAGES[stage])
     numbers = watched(trial)

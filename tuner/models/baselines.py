@@ -208,6 +208,8 @@ def _regression(k: int, train: Split, note: str, valid: Split) -> Baseline:
 
 
 def _best_motif(motifs: Sequence[Motif], train: Split, note: str, valid: Split) -> Baseline:
+    if not motifs:
+        raise DataError("the best PWM needs motifs to choose from; the database has none.")
     scores = best_scores(train.codes, [motif.ppm for motif in motifs])
     best: list[Motif] = []
     for task in range(train.labels.shape[1]):
@@ -256,7 +258,8 @@ def read_baselines(path: Path) -> tuple[Baseline, ...]:
         If the file is missing, damaged, or of another format.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # numpy leaves a damaged archive open if it opened the file itself
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             header = json.loads(file["header"].tobytes())
             if header["format"] != _FORMAT:
                 raise DataError(f"{path}: format {header['format']!r}; expected {_FORMAT!r}.")

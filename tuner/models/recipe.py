@@ -35,7 +35,10 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained. The defaults follow Koo & Ploenzke (2021) except where a comment says so.
+    """How a network is trained; `KOO2021` is the recipe of the paper, the defaults are ours.
+
+    Ours were chosen by cross-validation over the training and validation sequences of ZBED2: 20 epochs on a
+    cosine schedule rank as high as 30 to 60 with plateau decay and early stopping, at a third of the cost.
 
     Parameters
     ----------
@@ -81,11 +84,11 @@ class Recipe:
         If a value is out of its range.
     """
 
-    epochs: int = 60
-    patience: int = 10
+    epochs: int = 20
+    patience: int = 20
     learning_rate: float = 1e-3
     batch_size: int = 100
-    schedule: str = "plateau"
+    schedule: str = "cosine"
     decay_factor: float = 0.2
     decay_patience: int = 5
     minimum_learning_rate: float = 1e-7
@@ -110,6 +113,10 @@ class Recipe:
         for name in ("learning_rate", "adam_epsilon"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UsageError(f"{name} = {getattr(self, name)}; expected a number above 0.")
+
+
+# Koo & Ploenzke (2021), Methods: Keras callbacks, last-epoch weights.
+KOO2021 = Recipe(epochs=100, patience=20, schedule="plateau", weights="last", average_strands=False)
 
 
 class EpochRecord(NamedTuple):

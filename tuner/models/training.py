@@ -320,6 +320,7 @@ def fit(
     """
     if len(train) < 2:
         raise DataError(f"{len(train)} training sequences; batch norm needs at least 2.")
+    auroc(valid.labels, np.zeros(valid.labels.shape))  # one-class validation fails before the first epoch
     run = _Run(model, train, valid, recipe, resolve_device(device))
     notes: list[str] = []
     digest = ""

@@ -15,9 +15,9 @@ import optuna_dashboard
 from tuner.errors import StorageError
 from tuner.search.artifacts import Artifacts
 from tuner.search.bench import Bench
-from tuner.search.examination import openings, stage_trials
+from tuner.search.examination import openings
 from tuner.search.objective import OBJECTIVES
-from tuner.search.results import Confirmed, Row, Verdict, confirmed, declare, leaderboard
+from tuner.search.results import Confirmed, Row, Verdict, confirmed, declare, leaderboard, stage_trials
 from tuner.search.stages import CONFIRMATION, CONTROLS
 from tuner.search.storage import FencedStorage
 
@@ -69,10 +69,9 @@ def write_notes(storage: FencedStorage, bench: Bench) -> list[str]:
     """
     name = bench.plan.name
     objectives = bench.plan.study.objectives
-    study = optuna.load_study(study_name=name, storage=storage)
     candidates = confirmed(stage_trials(storage, name + CONFIRMATION))
     found = findings(
-        leaderboard(study, objectives), candidates, declare(candidates, objectives[0]), objectives,
+        leaderboard(stage_trials(storage, name), objectives), candidates, declare(candidates, objectives[0]), objectives,
         tested=len(openings(storage, name)),
     )  # fmt: skip
     notes = {

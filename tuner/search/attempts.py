@@ -127,14 +127,10 @@ def claim(connection: Connection, study_id: int, worker: str, process: Process, 
 def _move(connection: Connection, trial_id: int, before: TrialState, after: TrialState, **also: Any) -> None:
     """Change a trial's state if it is what it should be, else give up the whole transaction."""
     moved = connection.execute(
-        TRIALS.update()
-        .where(TRIALS.c.trial_id == trial_id, TRIALS.c.state == before)
-        .values(state=after, **also)
+        TRIALS.update().where(TRIALS.c.trial_id == trial_id, TRIALS.c.state == before).values(state=after, **also)
     )
     if moved.rowcount != 1:
-        raise AttemptSuperseded(
-            f"trial_id {trial_id} is no longer {before.name}; another program changed it."
-        )
+        raise AttemptSuperseded(f"trial_id {trial_id} is no longer {before.name}; another program changed it.")
 
 
 def _end(
@@ -171,9 +167,7 @@ def update_live(connection: Connection, attempt: Attempt, values: Mapping[str, A
         raise _superseded(attempt)
 
 
-def _ended_as(
-    connection: Connection, attempt: Attempt, outcome: Outcome, reason: str | None, at: float
-) -> bool:
+def _ended_as(connection: Connection, attempt: Attempt, outcome: Outcome, reason: str | None, at: float) -> bool:
     """End a live attempt; False if this very ending was stored already (the answer was lost on the way)."""
     if _end(connection, (ATTEMPTS.c.token == attempt.token) & LIVE, outcome, reason, at):
         return True
@@ -220,9 +214,7 @@ def hand_back(connection: Connection, attempt: Attempt, reason: str) -> None:
         _move(connection, attempt.trial_id, TrialState.RUNNING, TrialState.WAITING)
 
 
-def fail(
-    connection: Connection, attempt: Attempt, reason: str, max_failures: int
-) -> Literal["waiting", "failed"]:
+def fail(connection: Connection, attempt: Attempt, reason: str, max_failures: int) -> Literal["waiting", "failed"]:
     """Count a failure; see `FencedStorage.fail_attempt`."""
     at = now(connection)
     fresh = _ended_as(connection, attempt, "failed", reason, at)

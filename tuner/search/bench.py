@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tuner.data.dataset import Dataset, check
+from tuner.data.dataset import Dataset
 from tuner.data.registry import load_dataset
 from tuner.errors import MotifError
 from tuner.models.training import resolve_device
@@ -60,7 +60,6 @@ def load_bench(plan: Plan, *, data_dir: Path | None, cache: Path | None, device:
     """
     found = resolve_device(device)
     dataset = load_dataset(plan.data_spec, data_dir=data_dir, cache=cache)
-    check(dataset)
     database = load_motifs(plan, cache)
     check_targets(database, plan.study.motifs.targets)
     return Bench(plan, dataset.without_test(), database, str(found))

@@ -209,9 +209,7 @@ class Backend(RDBStorage):
     get_trial = _retried(RDBStorage.get_trial, write=False)
     _get_trials = _retried(RDBStorage._get_trials, write=False)
     _get_best_trial_id = _retried(RDBStorage._get_best_trial_id, write=False)
-    get_trial_id_from_study_id_trial_number = _retried(
-        RDBStorage.get_trial_id_from_study_id_trial_number, write=False
-    )
+    get_trial_id_from_study_id_trial_number = _retried(RDBStorage.get_trial_id_from_study_id_trial_number, write=False)
 
 
 def _leave_transactions_to_us(connection: Any, record: Any) -> None:
@@ -253,9 +251,7 @@ def connect(url: URL, *, patience: float) -> Backend:
             # A lock, or tables that a program without our setup lock creates at this moment.
             error = database_error(e) or e
             text = str(error).lower()
-            if tries == SETUP_TRIES or not any(
-                w in text for w in ("locked", "already exists", "unique", "duplicate")
-            ):
+            if tries == SETUP_TRIES or not any(w in text for w in ("locked", "already exists", "unique", "duplicate")):
                 raise StorageError(explain(error, url)) from e
         time.sleep(delay)
         delay *= 2

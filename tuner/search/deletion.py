@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from tuner.errors import StorageError, StudyError
 from tuner.search.artifacts import PREFIX, Artifacts
-from tuner.search.examination import stage_trials
 from tuner.search.overview import STAGES
+from tuner.search.results import stage_trials
 from tuner.search.storage import FencedStorage
 from tuner.search.worker import GRACE_SECONDS
 

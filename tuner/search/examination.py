@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.data.composition import matched_subset
@@ -19,6 +18,7 @@ from tuner.models.intervals import Interval, bootstrap_interval, paired_auroc_di
 from tuner.models.training import predict
 from tuner.search.artifacts import Artifacts
 from tuner.search.job import BASELINE, DESCRIPTION, WEIGHTS, load_baseline, load_network
+from tuner.search.results import stage_trials
 from tuner.search.stages import CONFIRMATION, CONTROLS
 from tuner.search.storage import FencedStorage
 
@@ -157,15 +157,6 @@ def load_baselines(storage: FencedStorage, artifacts: Artifacts, name: str) -> l
     ]
 
 
-def stage_trials(storage: FencedStorage, name: str) -> list[FrozenTrial]:
-    """Trials of a stage, none where the stage does not exist."""
-    try:
-        study_id = storage.get_study_id_from_name(name)
-    except KeyError:
-        return []
-    return storage.get_all_trials(study_id, deepcopy=False)
-
-
 def _models(storage: FencedStorage, name: str, trial: int) -> list[FrozenTrial]:
     runs = [
         t
@@ -174,8 +165,7 @@ def _models(storage: FencedStorage, name: str, trial: int) -> list[FrozenTrial]:
     ]
     if runs:
         return runs
-    study = optuna.load_study(study_name=name, storage=storage)
-    found = [t for t in study.get_trials(deepcopy=False) if t.number == trial]
+    found = [t for t in stage_trials(storage, name) if t.number == trial]
     if not found or found[0].state != TrialState.COMPLETE:
         state = found[0].state.name.lower() if found else "not there"
         raise StudyError(f"{name}: trial {trial} is {state}; only a completed trial can be evaluated.")

@@ -217,7 +217,7 @@ def _files(
         "matches.tsv": matches_tsv(evaluation),
         "history.tsv": history_tsv(evaluation.trained),
         "filters.png": filter_logos(evaluation.filters, evaluation.matches.rows),
-        "learning_curve.png": learning_curve(evaluation.trained.history),
+        "learning_curve.png": learning_curve(evaluation.trained.history, best_epoch=evaluation.trained.chosen_epoch),
     }
 
 

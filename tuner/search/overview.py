@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.errors import StudyError, unknown
-from tuner.search.examination import openings, stage_trials
+from tuner.search.examination import openings
 from tuner.search.objective import OBJECTIVES
-from tuner.search.results import TERMINAL
+from tuner.search.results import TERMINAL, objective_names, stage_trials
 from tuner.search.stages import CONFIRMATION, CONTROLS
 from tuner.search.storage import FencedStorage
 
@@ -91,12 +91,6 @@ def overview(storage: FencedStorage, name: str) -> Overview:
     ]
     trials = stage_trials(storage, name)
     return Overview(name, stages, _best(trials, objective_names(storage, name)), openings(storage, name))
-
-
-def objective_names(storage: FencedStorage, name: str) -> list[str]:
-    """Names of a stored study's objectives, in the order of its values."""
-    study_id = storage.get_study_id_from_name(name)
-    return list(storage.get_study_system_attrs(study_id).get("study:metric_names", []))
 
 
 def find_trial(storage: FencedStorage, name: str, number: int, stage: str = "search") -> FrozenTrial:

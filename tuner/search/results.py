@@ -16,6 +16,26 @@ from optuna.trial import FrozenTrial, TrialState
 from scipy import stats
 
 from tuner.search.objective import OBJECTIVES
+from tuner.search.storage import FencedStorage
+
+__all__ = [
+    "TERMINAL",
+    "Confirmed",
+    "FrozenTrial",
+    "Row",
+    "TrialState",
+    "Verdict",
+    "choose_candidates",
+    "confirmed",
+    "declare",
+    "hypervolume",
+    "leaderboard",
+    "objective_names",
+    "pareto_numbers",
+    "signed",
+    "stage_trials",
+    "watched",
+]
 
 TERMINAL = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
@@ -77,9 +97,22 @@ class Verdict(NamedTuple):
     distinguishable: bool
 
 
-def leaderboard(study: optuna.Study, objectives: Sequence[str]) -> list[Row]:
+def stage_trials(storage: FencedStorage, name: str) -> list[FrozenTrial]:
+    """Trials of a study or stage, none where it does not exist."""
+    try:
+        study_id = storage.get_study_id_from_name(name)
+    except KeyError:
+        return []
+    return storage.get_all_trials(study_id, deepcopy=False)
+
+
+def objective_names(storage: FencedStorage, name: str) -> list[str]:
+    """The objectives of a stored study, in order."""
+    return list(optuna.load_study(study_name=name, storage=storage).metric_names or [])
+
+
+def leaderboard(trials: Sequence[FrozenTrial], objectives: Sequence[str]) -> list[Row]:
     """Every trial, the best of the first objective first, unfinished and valueless ones last."""
-    trials = study.get_trials(deepcopy=False)
     front = pareto_numbers(trials, objectives)
     rows = [
         Row(

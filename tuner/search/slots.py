@@ -53,9 +53,7 @@ def create_study(
         connection.execute(DIRECTIONS.insert().values(study_id=study_id, direction=direction, objective=i))
     for table, attrs in ((STUDY_USER_ATTRS, user_attrs), (STUDY_SYSTEM_ATTRS, system_attrs)):
         for key, value in attrs.items():
-            connection.execute(
-                table.insert().values(study_id=study_id, key=key, value_json=to_json(key, value))
-            )
+            connection.execute(table.insert().values(study_id=study_id, key=key, value_json=to_json(key, value)))
     return study_id
 
 
@@ -68,11 +66,7 @@ def _lock_study(connection: Connection, study_id: int) -> None:
 
 def count(connection: Connection, study_id: int) -> dict[TrialState, int]:
     """Trials of a study by state."""
-    query = (
-        sa.select(TRIALS.c.state, sa.func.count())
-        .where(TRIALS.c.study_id == study_id)
-        .group_by(TRIALS.c.state)
-    )
+    query = sa.select(TRIALS.c.state, sa.func.count()).where(TRIALS.c.study_id == study_id).group_by(TRIALS.c.state)
     have = {row[0]: row[1] for row in connection.execute(query)}
     return {state: int(have.get(state, 0)) for state in TrialState}
 
@@ -88,9 +82,7 @@ def set_budget(connection: Connection, study_id: int, total: int) -> int:
     _lock_study(connection, study_id)
     have = sum(count(connection, study_id).values())
     if total < have:
-        raise StudyError(
-            f"the budget cannot be {total}: the study has {have} slots already. Ask for at least {have}."
-        )
+        raise StudyError(f"the budget cannot be {total}: the study has {have} slots already. Ask for at least {have}.")
     return _write_budget(connection, study_id, total)
 
 
@@ -138,9 +130,7 @@ def enqueue(
             return False
         _write_budget(connection, study_id, have + 1)
     connection.execute(ONCE.insert().values(study_id=study_id, key=once))
-    _make(
-        connection, study_id, user_attrs, {"fixed_params": dict(params)}
-    )  # Optuna's name for enqueued values
+    _make(connection, study_id, user_attrs, {"fixed_params": dict(params)})  # Optuna's name for enqueued values
     return True
 
 

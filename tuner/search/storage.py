@@ -393,14 +393,10 @@ class FencedStorage(_CachedStorage):
         if len(numbers) != expected:
             raise StorageError(f"{what}: {len(numbers)} values for {expected} objectives.")
         if not all(map(math.isfinite, numbers)):
-            raise StorageError(
-                f"{what}: the values {numbers} are not finite; finish it as PRUNED with a reason."
-            )
+            raise StorageError(f"{what}: the values {numbers} are not finite; finish it as PRUNED with a reason.")
         return numbers
 
-    def fail_attempt(
-        self, attempt: Attempt, reason: str, *, max_failures: int
-    ) -> Literal["waiting", "failed"]:
+    def fail_attempt(self, attempt: Attempt, reason: str, *, max_failures: int) -> Literal["waiting", "failed"]:
         """Count an error of the trial's own code: the slot waits again, or fails for good.
 
         A slot that fails for good keeps the last reason in ``user_attrs["reason"]`` and all of them in
@@ -411,9 +407,7 @@ class FencedStorage(_CachedStorage):
         AttemptSuperseded
             The attempt lost its slot.
         """
-        state = self._backend.write(
-            partial(attempts.fail, attempt=attempt, reason=reason, max_failures=max_failures)
-        )
+        state = self._backend.write(partial(attempts.fail, attempt=attempt, reason=reason, max_failures=max_failures))
         self._backend.held.pop(attempt.trial_id, None)
         return state
 
@@ -499,9 +493,7 @@ class FencedStorage(_CachedStorage):
             "not study.ask, enqueue_trial, add_trial or optimize."
         )
 
-    def set_trial_state_values(
-        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
-    ) -> bool:
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """Refused: only an attempt ends a trial."""
         raise StorageError(
             "trials of this storage are slots: use claim, finish, fail_attempt or hand_back, not study.tell."

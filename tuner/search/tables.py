@@ -31,9 +31,7 @@ USER_ATTRS: sa.Table = models.TrialUserAttributeModel.__table__
 SYSTEM_ATTRS: sa.Table = models.TrialSystemAttributeModel.__table__
 
 METADATA = sa.MetaData()
-META = sa.Table(
-    "tuner_meta", METADATA, sa.Column("key", sa.String(64), primary_key=True), sa.Column("value", sa.Text)
-)
+META = sa.Table("tuner_meta", METADATA, sa.Column("key", sa.String(64), primary_key=True), sa.Column("value", sa.Text))
 
 
 def _of(column: sa.Column[Any]) -> sa.ForeignKey:
@@ -134,9 +132,7 @@ def write_attrs(
     for table, attrs in ((USER_ATTRS, user_attrs), (SYSTEM_ATTRS, system_attrs)):
         if attrs:
             rows = [{"trial_id": trial_id, "key": k, "value_json": to_json(k, v)} for k, v in attrs.items()]
-            connection.execute(
-                table.delete().where(table.c.trial_id == trial_id, table.c.key.in_(list(attrs)))
-            )
+            connection.execute(table.delete().where(table.c.trial_id == trial_id, table.c.key.in_(list(attrs))))
             connection.execute(table.insert(), rows)
 
 
