@@ -5,9 +5,13 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -17,7 +21,8 @@ from sqlalchemy.engine import Engine
 from storage_backends import empty, postgres, postgres_tables, sqlite_template, where  # noqa: F401
 
 from tuner.errors import AttemptSuperseded, StorageError, StudyError
-from tuner.search.process import Process, this_process
+from tuner.search import attempts, slots
+from tuner.search.process import Process, host_name, start_of, this_process
 from tuner.search.storage import FencedStorage, Heartbeat, open_storage
 
 DEAD = this_process()._replace(start=this_process().start + 100)  # this pid, but started at another time
@@ -112,6 +117,27 @@ def test_trials_past_the_slots_are_refused(storage: FencedStorage, way: str) -> 
     with pytest.raises(StorageError, match="trials of this storage are slots"):
         calls[way]()
     assert storage.counts(study_id) == before
+
+
+def test_two_creators_at_once_make_no_slot_too_many(
+    storage: FencedStorage,
+    where: str,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    study_id, _ = make_study(storage, 3)
+    make = slots._make
+
+    def slowly(*args: Any) -> None:
+        time.sleep(0.2)  # the other creator counts in the meantime, if nothing keeps it
+        make(*args)
+
+    monkeypatch.setattr(slots, "_make", slowly)
+    other = open_storage(where)
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(lambda s: s.ensure_slots(study_id, ahead=1), (storage, other)))
+    other.close()
+    assert sorted(made) == [0, 1]
+    assert storage.counts(study_id)[TrialState.WAITING] == 1
 
 
 # Attempts
@@ -346,6 +372,27 @@ def test_an_old_heartbeat_is_watched_for_the_grace_before_it_counts(storage: Fen
     )
     assert storage.reap(study_id, grace=30) == []
     storage.beat(attempt)
+
+
+def test_a_beat_between_look_and_reap_keeps_the_slot(storage: FencedStorage) -> None:
+    study_id, _ = make_study(storage, 1, waiting=1)
+    attempt = storage.claim(study_id, "w")
+    assert attempt is not None
+    (seen,) = storage._backend.read(partial(attempts.open_attempts, study_id=study_id))
+    time.sleep(0.01)
+    storage.beat(attempt)
+    assert not storage._backend.write(partial(attempts.reap, seen=seen, reason="stale"))
+    storage.beat(attempt)
+
+
+def test_a_process_of_which_only_the_exit_status_is_left_is_dead() -> None:
+    child = subprocess.Popen(["sleep", "60"])
+    process = Process(host_name(), child.pid, start_of(child.pid) or 0.0)
+    assert not process.is_dead
+    child.kill()
+    wait_until(lambda: process.is_dead)  # nobody has waited for it yet
+    child.wait()
+    assert process.is_dead
 
 
 def test_a_running_trial_without_attempt_is_reaped_too(storage: FencedStorage) -> None:

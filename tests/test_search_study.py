@@ -62,11 +62,11 @@ def test_a_study_of_two_fasta_files_needs_nothing_else(tmp_path: Path) -> None:
 
 def test_presets_scale_and_the_command_line_wins(tmp_path: Path) -> None:
     smoke = plan_of(tmp_path, preset="smoke")
-    assert (smoke.name, smoke.trials, smoke.recipe.epochs) == ("mine-smoke", 4, 4)
+    assert (smoke.name, smoke.trials, smoke.recipe.epochs) == ("mine-smoke", 4, 8)
     assert plan_of(tmp_path, preset="smoke", trials=7).trials == 7
     own = STUDY + "[presets.smoke]\ntrials = 3\n"
     assert plan_of(tmp_path, own, preset="smoke").trials == 3
-    assert plan_of(tmp_path, own, preset="smoke").recipe.epochs == 4
+    assert plan_of(tmp_path, own, preset="smoke").recipe.epochs == 8
     assert plan_of(tmp_path, seed=5).name == "mine-seed5"
     assert plan_of(tmp_path, name="other").name == "other"
 
@@ -89,7 +89,7 @@ def test_budget_workers_and_device_are_no_identity_but_everything_else_is(tmp_pa
     with pytest.raises(StudyError, match="sampler: seed 0 -> 1"):
         check_identity("mine", stored, identity(plan_of(tmp_path, seed=1, name="mine"), dataset(), DATABASE))
     longer = plan_of(tmp_path, STUDY + "[training]\nepochs = 9\n")
-    with pytest.raises(StudyError, match="training recipe: epochs 60 -> 9"):
+    with pytest.raises(StudyError, match="training recipe: epochs 20 -> 9"):
         check_identity("mine", stored, identity(longer, dataset(), DATABASE))
 
 

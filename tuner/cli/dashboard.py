@@ -13,10 +13,10 @@ EXAMPLE = "Example: tuner dashboard --port 8080"
 
 
 def command(
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; anything but loopback is open to others.")
-    ] = ("127.0.0.1"),
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8080,
+    host: Annotated[str, typer.Option(help="Address to listen on; anything but loopback is open to others.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8080,
     storage: options.Storage = None,
     artifacts: options.Artifacts = None,
 ) -> None:
@@ -26,12 +26,14 @@ def command(
     opened = context.open_existing(storage)
     store = context.open_artifacts(artifacts)
     if not is_loopback(host):
-        context.note(
-            f"warning: the dashboard has no authentication; whoever reaches {host} can change and delete."
-        )
-    context.note(f"{opened.address}: http://{host}:{port}/dashboard/ (Ctrl-C ends)")
+        context.note(f"warning: the dashboard has no authentication; whoever reaches {host} can change and delete.")
+    shown = f"[{host}]" if ":" in host else host
+
+    def ready(at: int) -> None:
+        context.note(f"{opened.address}: http://{shown}:{at}/dashboard/ (Ctrl-C ends)")
+
     try:
-        serve(opened, store, host=host, port=port)
+        serve(opened, store, host=host, port=port, ready=ready)
     except KeyboardInterrupt:
         context.note("dashboard stopped")
 

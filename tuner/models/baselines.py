@@ -277,6 +277,4 @@ def read_baselines(path: Path) -> tuple[Baseline, ...]:
     except DataError:
         raise
     except Exception as error:  # zipfile, numpy and json each have their own ways to say "damaged"
-        raise DataError(
-            f"{path}: no readable baselines ({error}). Delete it to compute them again."
-        ) from error
+        raise DataError(f"{path}: no readable baselines ({error}). Delete it to compute them again.") from error

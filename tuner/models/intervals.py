@@ -142,9 +142,7 @@ def bootstrap_interval(
     return _summary(estimate, np.concatenate(values), confidence)
 
 
-def _members(
-    labels: npt.ArrayLike, scores: npt.ArrayLike
-) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]]:
+def _members(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]]:
     """Labels (n, n_tasks) and scores (models, n, n_tasks) of one model or several."""
     label_shape, array = np.asarray(labels).shape, np.asarray(scores)
     stacked = array if array.ndim == len(label_shape) + 1 else array[None]
@@ -187,15 +185,12 @@ def paired_auroc_difference(
     y, first = _members(labels, scores_a)
     sides = [first, _members(labels, scores_b)[1]]
     estimate = float(
-        np.mean([auroc(y, member) for member in sides[0]])
-        - np.mean([auroc(y, member) for member in sides[1]])
+        np.mean([auroc(y, member) for member in sides[0]]) - np.mean([auroc(y, member) for member in sides[1]])
     )
     caches: tuple[dict[tuple[int, int], Ranked], ...] = ({}, {})
     values = []
     for weights in _resampled(len(y), draws, seed):
-        a, b = (
-            _macro_draws("auroc", y, side, weights, cache) for side, cache in zip(sides, caches, strict=True)
-        )
+        a, b = (_macro_draws("auroc", y, side, weights, cache) for side, cache in zip(sides, caches, strict=True))
         values.append(a - b)
     return _summary(estimate, np.concatenate(values), confidence)
 

@@ -43,9 +43,7 @@ def rank(scores: npt.ArrayLike) -> Ranked:
     """
     values = np.asarray(scores)
     if np.isnan(values).any():
-        raise MetricError(
-            f"{int(np.isnan(values).sum())} of {values.size} scores are NaN; their model diverged."
-        )
+        raise MetricError(f"{int(np.isnan(values).sum())} of {values.size} scores are NaN; their model diverged.")
     order = np.argsort(values)[::-1]
     ordered = values[order]
     ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(ordered) - 1)
@@ -104,9 +102,7 @@ class PerTask(NamedTuple):
     notes: tuple[str, ...]
 
 
-def as_tasks(
-    labels: npt.ArrayLike, scores: npt.ArrayLike
-) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]]:
+def as_tasks(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]]:
     """Bring labels and scores to shape=(n, n_tasks).
 
     Raises
@@ -116,9 +112,7 @@ def as_tasks(
     """
     y, s = np.asarray(labels), np.asarray(scores)
     if y.shape != s.shape or y.ndim not in (1, 2):
-        raise MetricError(
-            f"labels have shape {y.shape} and scores {s.shape}; expected both (n,) or both (n, n_tasks)."
-        )
+        raise MetricError(f"labels have shape {y.shape} and scores {s.shape}; expected both (n,) or both (n, n_tasks).")
     if y.size == 0:
         raise MetricError("there are no sequences to score.")
     if not np.isin(y, (0, 1)).all():
@@ -126,9 +120,7 @@ def as_tasks(
     return y.reshape(len(y), -1), s.reshape(len(s), -1)
 
 
-def per_task(
-    name: str, labels: npt.ArrayLike, scores: npt.ArrayLike, tasks: Sequence[str] | None = None
-) -> PerTask:
+def per_task(name: str, labels: npt.ArrayLike, scores: npt.ArrayLike, tasks: Sequence[str] | None = None) -> PerTask:
     """Score each task on its own.
 
     Parameters
@@ -261,6 +253,4 @@ def calibration(labels: npt.ArrayLike, probabilities: npt.ArrayLike, *, bins: in
     observed = np.bincount(which, label, bins)[used] / count[used]
     error = float(np.sum(count[used] * np.abs(observed - predicted)) / len(p))
     brier = float(np.mean((p - label) ** 2))
-    return Calibration(
-        error, brier, tuple(predicted.tolist()), tuple(observed.tolist()), tuple(count[used].tolist())
-    )
+    return Calibration(error, brier, tuple(predicted.tolist()), tuple(observed.tolist()), tuple(count[used].tolist()))

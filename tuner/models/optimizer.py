@@ -68,9 +68,7 @@ class KernelAdam:
             fused=device_types <= {"cpu", "cuda"},
         )
         self._named = named
-        self._decayed: list[torch.Tensor] = (
-            [p for p in named.values() if p.ndim >= 2] if weight_decay > 0 else []
-        )
+        self._decayed: list[torch.Tensor] = [p for p in named.values() if p.ndim >= 2] if weight_decay > 0 else []
         self._weight_decay = weight_decay
         self.learning_rate = 1e-3
 

@@ -36,9 +36,7 @@ def log_odds(ppm: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     return np.asarray(np.log2(mixed / _BACKGROUND))
 
 
-def best_scores(
-    codes: npt.NDArray[np.uint8], ppms: Sequence[npt.NDArray[np.floating]]
-) -> npt.NDArray[np.float32]:
+def best_scores(codes: npt.NDArray[np.uint8], ppms: Sequence[npt.NDArray[np.floating]]) -> npt.NDArray[np.float32]:
     """Score each sequence by its best window for each matrix, on either strand.
 
     Parameters

@@ -24,8 +24,9 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from tuner.data.dataset import Split
-from tuner.data.sequence import N_CODE, one_hot
+from tuner.data.sequence import one_hot
 from tuner.errors import DataError, TrainingDiverged
+from tuner.models.batches import EpochOrder, batch_bounds, epoch_seed
 from tuner.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from tuner.models.metrics import auroc, average_precision
 from tuner.models.optimizer import KernelAdam
@@ -70,11 +71,6 @@ class Trained(NamedTuple):
         return self.history[self.chosen_epoch - 1]
 
 
-def epoch_seed(seed: int, epoch: int) -> int:
-    """Mix a run's seed and an epoch number into 64 bits that no other pair shares in practice."""
-    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0])
-
-
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
     """Choose the type that convolutions and matrix products train in.
 
@@ -95,17 +91,6 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def batch_bounds(n: int, size: int) -> list[tuple[int, int]]:
-    """Cut n sequences into batches; a last batch of one joins the one before it.
-
-    Batch norm has no variance of a single sequence after the last pool.
-    """
-    starts = list(range(0, n, size))
-    if len(starts) > 1 and n - starts[-1] == 1:
-        starts.pop()
-    return list(zip(starts, [*starts[1:], n], strict=True))
-
-
 @contextmanager
 def _epoch_randomness(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch inside the block, and leave its global random state as it was."""
@@ -113,38 +98,6 @@ def _epoch_randomness(seed: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield
-
-
-class _Order(NamedTuple):
-    """The random choices of one epoch, for the training sequences in the order they are shown."""
-
-    rows: torch.Tensor  # (n,) int64, sequences
-    strands: torch.Tensor  # (n,) int64, rows of both strands stacked: n + i is sequence i reversed
-    shift: torch.Tensor | None  # (n, 1) int64, to the right
-
-    @classmethod
-    def draw(cls, n: int, recipe: Recipe, seed: int, device: torch.device) -> _Order:
-        generator = np.random.default_rng(seed)
-        rows = generator.permutation(n)
-        # Drawn whether used or not: switching one augmentation off leaves the other's draws alone.
-        flipped = generator.random(n) < 0.5
-        shift = generator.integers(-recipe.shift, recipe.shift + 1, size=n)
-        strands = rows + n * flipped if recipe.reverse_complement else rows
-        return cls(
-            torch.from_numpy(rows).to(device),
-            torch.from_numpy(strands).to(device),
-            torch.from_numpy(shift)[:, None].to(device) if recipe.shift else None,
-        )
-
-    def batch(self, strands: torch.Tensor, first: int, last: int) -> torch.Tensor:
-        """Codes of one batch, augmented, from those of both strands: (last - first, length)."""
-        batch = strands.index_select(0, self.strands[first:last])
-        if self.shift is not None:
-            length = batch.shape[1]
-            source = torch.arange(length, device=batch.device) - self.shift[first:last]
-            outside = (source < 0) | (source >= length)
-            batch = batch.gather(1, source.clamp(0, length - 1)).masked_fill(outside, N_CODE)
-        return batch
 
 
 class _Run:
@@ -162,9 +115,7 @@ class _Run:
         labels = torch.from_numpy(np.ascontiguousarray(train.labels)).to(device, torch.float32)
         self.targets = labels * (1 - smoothing) + smoothing / 2
         self.autocast = resolve_precision(recipe.precision, device)
-        self.optimizer = KernelAdam(
-            model, l2=recipe.l2, weight_decay=recipe.weight_decay, epsilon=recipe.adam_epsilon
-        )
+        self.optimizer = KernelAdam(model, l2=recipe.l2, weight_decay=recipe.weight_decay, epsilon=recipe.adam_epsilon)
         self.progress = Progress(learning_rate=recipe.learning_rate)
         self.best: dict[str, torch.Tensor] = {}
 
@@ -172,16 +123,14 @@ class _Run:
         """Train for one epoch; the mean loss per sequence and task."""
         number = self.progress.epoch + 1
         self.optimizer.learning_rate = self.progress.learning_rate
-        order = _Order.draw(len(self.targets), self.recipe, seed, self.device)
+        order = EpochOrder.draw(len(self.targets), self.recipe, seed, self.device)
         bounds = batch_bounds(len(self.targets), self.recipe.batch_size)
         losses: list[torch.Tensor] = []
         self.model.train()
         with _epoch_randomness(seed, self.device), exact_kernels(self.device):
             for step, (first, last) in enumerate(bounds, start=1):
                 x = one_hot(order.batch(self.codes, first, last))  # (batch, 4, length)
-                with torch.autocast(
-                    self.device.type, torch.bfloat16, enabled=self.autocast is torch.bfloat16
-                ):
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast is torch.bfloat16):
                     logits = self.model(x)
                 loss = binary_cross_entropy_with_logits(logits.float(), self.targets[order.rows[first:last]])
                 # Reading a loss from a GPU waits for it, so there the check comes once an epoch.
@@ -202,9 +151,7 @@ class _Run:
 
     def validate(self) -> tuple[float, float, float]:
         """Validation loss, AUROC and average precision; with NaN scores the run has diverged."""
-        logits = predict(
-            self.model, self.valid.codes, device=self.device, average_strands=self.recipe.average_strands
-        )
+        logits = predict(self.model, self.valid.codes, device=self.device, average_strands=self.recipe.average_strands)
         if not np.isfinite(logits).all():
             raise _diverged(self.progress.epoch + 1, None, "a validation logit is not finite")
         labels = self.valid.labels

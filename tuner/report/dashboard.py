@@ -6,8 +6,10 @@ The only module that knows optuna_dashboard.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import socket
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import optuna
 import optuna_dashboard
@@ -25,7 +27,20 @@ WRITTEN = "tuner:note"  # digest of the note as written here: a note that a pers
 SHOWN = 5
 
 
-def serve(storage: FencedStorage, artifacts: Artifacts, *, host: str, port: int) -> None:
+class _Quiet(WSGIRequestHandler):
+    """Without a line a request: the page polls every few seconds."""
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+class _Server6(WSGIServer):
+    """For addresses such as ::1."""
+
+    address_family = socket.AF_INET6
+
+
+def serve(storage: FencedStorage, artifacts: Artifacts, *, host: str, port: int, ready: Callable[[int], None]) -> None:
     """Serve the dashboard until interrupted.
 
     Parameters
@@ -35,19 +50,23 @@ def serve(storage: FencedStorage, artifacts: Artifacts, *, host: str, port: int)
     artifacts : Artifacts
         Where the trials' files are.
     host, port : str, int
-        Where to listen; there is no authentication.
+        Where to listen (port 0: any free one); there is no authentication.
+    ready : callable
+        Called with the port once connections are accepted.
 
     Raises
     ------
     StorageError
         The address cannot be listened on.
     """
+    app = optuna_dashboard.wsgi(storage, artifact_store=artifacts.store)
     try:
-        optuna_dashboard.run_server(storage, host=host, port=port, artifact_store=artifacts.store)
+        server = make_server(host, port, app, _Server6 if ":" in host else WSGIServer, _Quiet)
     except OSError as e:
-        raise StorageError(
-            f"cannot listen on {host}:{port} ({e.strerror}). Choose another --port or --host."
-        ) from e
+        raise StorageError(f"cannot listen on {host}:{port} ({e.strerror}). Choose another --port or --host.") from e
+    with server:
+        ready(server.server_port)
+        server.serve_forever()
 
 
 def write_notes(storage: FencedStorage, bench: Bench) -> list[str]:
@@ -71,9 +90,12 @@ def write_notes(storage: FencedStorage, bench: Bench) -> list[str]:
     objectives = bench.plan.study.objectives
     candidates = confirmed(stage_trials(storage, name + CONFIRMATION))
     found = findings(
-        leaderboard(stage_trials(storage, name), objectives), candidates, declare(candidates, objectives[0]), objectives,
+        leaderboard(stage_trials(storage, name), objectives),
+        candidates,
+        declare(candidates, objectives[0]),
+        objectives,
         tested=len(openings(storage, name)),
-    )  # fmt: skip
+    )
     notes = {
         name: question(bench) + "\n\n" + found,
         name + CONFIRMATION: (
@@ -100,7 +122,7 @@ def question(bench: Bench) -> str:
         f"({len(plan.space.parameters)} parameters, {len(plan.space.warm_starts)} warm starts), sampler "
         f"`{plan.sampler}`, seed {plan.seed}, {plan.trials} trials of at most {plan.recipe.epochs} epochs.",
         "**Every value is measured on the validation split, of one network with one seed. The best of many "
-        "trials is therefore optimistic; the confirmation decides. Nothing here has seen the test split.**",
+        "trials is therefore optimistic; the confirmation decides. No value here comes from the test split.**",
         "## Data",
         f"{data['name']}: {data['length']} bp, tasks {', '.join(data['tasks'])}",
         _table(
@@ -161,9 +183,8 @@ def findings(
             else f"not distinguishable from trial {verdict.runner_up}"
         )
         lines.append(f"**Primary trial: {verdict.primary}**, {sure}.")
-    lines.append(
-        f"The test split has been opened {tested} times." if tested else "The test split has not been opened."
-    )
+    times = f"{tested} time{'s' * (tested > 1)}"
+    lines.append(f"The test split has been opened {times}." if tested else "The test split has not been opened.")
     return "\n\n".join(lines)
 
 
@@ -197,9 +218,7 @@ def _split(name: str, s: Mapping[str, Any]) -> list[str]:
 
 
 def _metrics(names: Sequence[str]) -> str:
-    return _table(
-        ["metric", "better", "meaning"], [[f"`{n}`", _better(n), OBJECTIVES[n].note] for n in names]
-    )
+    return _table(["metric", "better", "meaning"], [[f"`{n}`", _better(n), OBJECTIVES[n].note] for n in names])
 
 
 def _better(name: str) -> str:

@@ -1,9 +1,9 @@
 """Connections to the database: transactions, waiting for a database that is away, creating tables.
 
 SQLite runs in write-ahead mode on local disks (readers and one writer at once) and with a rollback journal on
-network disks, where the shared memory of write-ahead mode does not exist. Every transaction that writes
-begins with BEGIN IMMEDIATE: one that reads first and then asks for the write lock can fail at once, without
-waiting, and two of them can take the same decision.
+network disks, where the shared memory of write-ahead mode does not exist. Every transaction that writes begins with
+BEGIN IMMEDIATE: one that reads first and asks for the write lock later fails at once instead of waiting, if another
+has written in between.
 
 Only this module, `tables`, `slots`, `attempts` and `storage` use what Optuna does not publish.
 """

@@ -37,13 +37,13 @@ class Process(NamedTuple):
         """Whether it is known to have ended: on another host nothing is known."""
         if self.host != host_name():
             return False
-        start = _start(self.pid)
+        start = start_of(self.pid)
         return start is None or abs(start - self.start) > 1.0
 
 
 def this_process() -> Process:
     """The process that asks."""
-    return Process(host_name(), os.getpid(), _start(os.getpid()) or 0.0)
+    return Process(host_name(), os.getpid(), start_of(os.getpid()) or 0.0)
 
 
 def host_name() -> str:
@@ -56,7 +56,7 @@ def host_name() -> str:
     return f"{socket.gethostname()} {boot} {namespace}"
 
 
-def _start(pid: int) -> float | None:
+def start_of(pid: int) -> float | None:
     """Start of a living process; None if there is none, or only its exit status is left."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

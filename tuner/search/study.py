@@ -94,8 +94,8 @@ class Preset(Table):
 
 
 PRESETS: Mapping[str, Preset] = {
-    "smoke": Preset(trials=4, epochs=4, candidates=1, seeds=2, shuffled=1),
-    "fast": Preset(trials=10, epochs=15, candidates=2, seeds=2, shuffled=1),
+    "smoke": Preset(trials=4, epochs=8, candidates=1, seeds=2, shuffled=1),
+    "fast": Preset(trials=10, epochs=16, candidates=2, seeds=2, shuffled=1),
     "standard": Preset(),
     "best": Preset(trials=100, candidates=5, seeds=1, folds=5, shuffled=5),
 }
@@ -222,8 +222,7 @@ def make_plan(
     scaled: dict[str, Any] = PRESETS[preset].model_dump(exclude_none=True)
     if preset in study.presets:
         scaled |= study.presets[preset].model_dump(exclude_none=True)
-    training = dict(study.training)
-    training |= {k: scaled[k] for k in ("epochs", "patience") if k in scaled}
+    training = dict(study.training) | {k: scaled[k] for k in ("epochs", "patience") if k in scaled}
     recipe = recipe_of(training, f"{study.name} [training]")
     check_names(space, study.training, f"{space.name}.toml")
     confirmation = study.confirmation.model_copy(

@@ -1,0 +1,60 @@
+"""The order in which an epoch shows the training sequences, and how it turns and shifts them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from tuner.data.sequence import N_CODE
+from tuner.models.recipe import Recipe
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """Mix a run's seed and an epoch number into 64 bits that no other pair shares in practice."""
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0])
+
+
+def batch_bounds(n: int, size: int) -> list[tuple[int, int]]:
+    """Cut n sequences into batches; a last batch of one joins the one before it.
+
+    Batch norm has no variance of a single sequence after the last pool.
+    """
+    starts = list(range(0, n, size))
+    if len(starts) > 1 and n - starts[-1] == 1:
+        starts.pop()
+    return list(zip(starts, [*starts[1:], n], strict=True))
+
+
+class EpochOrder(NamedTuple):
+    """The random choices of one epoch, for the training sequences in the order they are shown."""
+
+    rows: torch.Tensor  # (n,) int64, sequences
+    strands: torch.Tensor  # (n,) int64, rows of both strands stacked: n + i is sequence i reversed
+    shift: torch.Tensor | None  # (n, 1) int64, to the right
+
+    @classmethod
+    def draw(cls, n: int, recipe: Recipe, seed: int, device: torch.device) -> EpochOrder:
+        """Choose order, strands and shifts of n sequences; a function of the seed alone."""
+        generator = np.random.default_rng(seed)
+        rows = generator.permutation(n)
+        # Drawn whether used or not: switching one augmentation off leaves the other's draws alone.
+        flipped = generator.random(n) < 0.5
+        shift = generator.integers(-recipe.shift, recipe.shift + 1, size=n)
+        strands = rows + n * flipped if recipe.reverse_complement else rows
+        return cls(
+            torch.from_numpy(rows).to(device),
+            torch.from_numpy(strands).to(device),
+            torch.from_numpy(shift)[:, None].to(device) if recipe.shift else None,
+        )
+
+    def batch(self, strands: torch.Tensor, first: int, last: int) -> torch.Tensor:
+        """Codes of one batch, augmented, from those of both strands: (last - first, length)."""
+        batch = strands.index_select(0, self.strands[first:last])
+        if self.shift is not None:
+            length = batch.shape[1]
+            source = torch.arange(length, device=batch.device) - self.shift[first:last]
+            outside = (source < 0) | (source >= length)
+            batch = batch.gather(1, source.clamp(0, length - 1)).masked_fill(outside, N_CODE)
+        return batch
