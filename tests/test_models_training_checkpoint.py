@@ -1,0 +1,196 @@
+"""A run that dies goes on from its checkpoint as if nothing had happened; a bad checkpoint costs nothing else."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import training_task
+from safetensors.torch import save_file
+from training_task import RECIPE, TRAIN, VALID, Net, run, same_weights, scores
+
+from tuner.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from tuner.models.recipe import EpochRecord
+from tuner.models.training import Trained, fit
+
+
+class Stop(Exception):
+    """Raised by a callback to end a run."""
+
+
+def stop_after(epoch: int):  # type: ignore[no-untyped-def]
+    def callback(record: EpochRecord) -> None:
+        if record.epoch == epoch:
+            raise Stop
+
+    return callback
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> tuple[Net, Trained]:
+    return run()
+
+
+@pytest.mark.parametrize("epoch", [1, 3, 6])
+def test_interrupted_run_resumed_equals_the_undisturbed_one(
+    epoch: int, undisturbed: tuple[Net, Trained], tmp_path: Path
+) -> None:
+    file = tmp_path / "new folder" / "checkpoint.safetensors"
+    with pytest.raises(Stop):
+        run(checkpoint=file, on_epoch=stop_after(epoch))
+    net, trained = run(checkpoint=file)
+    assert trained.resumed_from == epoch
+    assert trained.notes == ()
+    assert scores(trained) == scores(undisturbed[1])
+    assert same_weights(net, undisturbed[0])
+    assert list(file.parent.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("recipe", [replace(RECIPE, precision="bfloat16"), replace(RECIPE, weights="last")])
+def test_resuming_is_exact_for_other_recipes(recipe, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    whole, _ = run(recipe)
+    with pytest.raises(Stop):
+        run(recipe, checkpoint=tmp_path / "c", on_epoch=stop_after(2))
+    assert same_weights(run(recipe, checkpoint=tmp_path / "c")[0], whole)
+
+
+def test_run_killed_in_the_middle_of_an_epoch_goes_on_to_the_same_weights(
+    undisturbed: tuple[Net, Trained], tmp_path: Path
+) -> None:
+    file = tmp_path / "c"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    with subprocess.Popen(
+        [sys.executable, training_task.__file__, str(file)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as worker:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "1\n"
+        assert worker.stdout.readline() == "2\n"
+        time.sleep(0.05)  # an epoch takes at least 13 steps x 10 ms
+        worker.send_signal(signal.SIGKILL)
+    net, trained = run(checkpoint=file)
+    assert 2 <= trained.resumed_from <= 5
+    assert same_weights(net, undisturbed[0])
+    assert scores(trained) == scores(undisturbed[1])
+
+
+def test_finished_run_resumed_trains_no_further(undisturbed: tuple[Net, Trained], tmp_path: Path) -> None:
+    run(checkpoint=tmp_path / "c")
+    epochs: list[EpochRecord] = []
+    net, trained = run(checkpoint=tmp_path / "c", on_epoch=epochs.append)
+    assert epochs == []
+    assert trained.resumed_from == 6
+    assert same_weights(net, undisturbed[0])
+
+
+@pytest.mark.parametrize("size", [0, 5, 100, -1])
+def test_truncated_checkpoint_is_left_aside_with_a_reason(
+    size: int, undisturbed: tuple[Net, Trained], tmp_path: Path
+) -> None:
+    file = tmp_path / "c"
+    with pytest.raises(Stop):
+        run(checkpoint=file, on_epoch=stop_after(1))
+    content = file.read_bytes()
+    file.write_bytes(content[:size])
+    net, trained = run(checkpoint=file)
+    assert trained.resumed_from == 0
+    assert "unreadable checkpoint" in trained.notes[0]
+    assert same_weights(net, undisturbed[0])
+
+
+def test_flipped_bit_is_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "c"
+    with pytest.raises(Stop):
+        run(checkpoint=file, on_epoch=stop_after(1))
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 1
+    file.write_bytes(content)
+    assert "checksum differs" in run(checkpoint=file)[1].notes[0]
+
+
+def test_foreign_files_are_left_aside_with_a_reason(tmp_path: Path) -> None:
+    file = tmp_path / "c"
+    save_file(Net().state_dict(), file)
+    assert "not a checkpoint of this version" in run(checkpoint=file)[1].notes[0]
+    file.write_text("no tensors at all")
+    assert "unreadable checkpoint" in run(checkpoint=file)[1].notes[0]
+
+
+@pytest.mark.parametrize("what", ["seed", "recipe", "data", "model", "weights"])
+def test_checkpoint_of_another_run_is_left_aside(what: str, tmp_path: Path) -> None:
+    file, train, recipe, seed, net = tmp_path / "c", TRAIN, RECIPE, 3, Net()
+    with pytest.raises(Stop):
+        run(checkpoint=file, on_epoch=stop_after(1))
+    if what == "seed":
+        seed = 4
+    elif what == "recipe":
+        recipe = replace(RECIPE, l2=1e-3)
+    elif what == "data":
+        train = TRAIN.take(np.arange(399))
+    elif what == "model":
+        net.dropout.p = 0.2
+    else:
+        net = Net(seed=1)
+    trained = fit(net, train, VALID, replace(recipe, epochs=recipe.epochs), seed=seed, checkpoint=file)
+    assert trained.resumed_from == 0
+    assert "another model, recipe, seed or data" in trained.notes[0]
+
+
+def test_full_disk_costs_the_checkpoint_and_not_the_training(
+    undisturbed: tuple[Net, Trained], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    net, trained = run(checkpoint=tmp_path / "c")
+    assert same_weights(net, undisturbed[0])
+    assert len(trained.notes) == 6
+    assert "epoch 1: checkpoint not written" in trained.notes[0]
+    assert "No space left" in trained.notes[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_failed_write_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "c"
+    old = Checkpoint({"epoch": 1}, dict(Net().state_dict()))
+    write_checkpoint(file, old, "digest")
+
+    def broken(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "replace", broken)
+    with pytest.raises(OSError, match="Input/output"):
+        write_checkpoint(file, Checkpoint({"epoch": 2}, old.tensors), "digest")
+    found, reason = read_checkpoint(file, "digest")
+    assert reason is None
+    assert found is not None
+    assert found.progress == {"epoch": 1}
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_impossible_checkpoint_folder_is_a_note(undisturbed: tuple[Net, Trained], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    net, trained = run(checkpoint=tmp_path / "file" / "c")
+    assert same_weights(net, undisturbed[0])
+    assert "checkpoint not written" in trained.notes[0]
+
+
+def test_no_checkpoint_leaves_no_note(tmp_path: Path) -> None:
+    assert read_checkpoint(tmp_path / "none", "digest") == (None, None)
+
+
+def test_callback_sees_the_checkpoint_of_its_own_epoch(tmp_path: Path) -> None:
+    seen: list[bytes] = []
+    run(checkpoint=tmp_path / "c", on_epoch=lambda _: seen.append((tmp_path / "c").read_bytes()))
+    assert len({*seen}) == 6
