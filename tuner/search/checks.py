@@ -10,6 +10,7 @@ from optuna.trial import FixedTrial
 
 from tuner.errors import ModelError
 from tuner.models.architectures import build_model, count_parameters
+from tuner.models.first_layer import scan_filters
 from tuner.search.names import split_point
 from tuner.search.space import Parameter, Scalar, SearchSpace
 
@@ -47,9 +48,7 @@ def sample_points(space: SearchSpace, n: int, seed: int) -> list[dict[str, Scala
     """
     rng = np.random.default_rng(seed)
     points = [dict(start.parameters) for start in space.warm_starts]
-    architectures = (
-        space.parameters["architecture"].values or () if "architecture" in space.parameters else ()
-    )
+    architectures = space.parameters["architecture"].values or () if "architecture" in space.parameters else ()
     corners = [(end, architecture) for architecture in architectures for end in (0.0, 1.0)]
     for i in range(max(n, len(corners))):
         end, architecture = corners[i] if i < len(corners) else (None, None)
@@ -61,12 +60,14 @@ def sample_points(space: SearchSpace, n: int, seed: int) -> list[dict[str, Scala
 
 
 def build_points(points: Sequence[dict[str, Scalar]], *, n_tasks: int, length: int) -> BuiltPoints:
-    """Build the network of every point for these data, and collect what cannot be built."""
+    """Build the network of every point for these data and read its filters; collect what cannot be done."""
+    one = np.zeros((1, length), dtype=np.uint8)
     sizes: list[int] = []
     errors: dict[str, list[dict[str, Scalar]]] = {}
     for point in points:
         try:
             network = build_model(split_point(point)[0], n_tasks=n_tasks, length=length, seed=0)
+            scan_filters(network, one)
             sizes.append(count_parameters(network))
         except ModelError as e:
             errors.setdefault(str(e), []).append(point)
