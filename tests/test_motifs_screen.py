@@ -1,0 +1,128 @@
+"""The screen for promiscuous targets, shipped and made on first use."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tuner.motifs import screen as screen_module
+from tuner.motifs.database import load_database, screen_database
+from tuner.motifs.jaspar import JASPAR_RELEASES, jaspar_motifs
+from tuner.motifs.meme import column_information, corrected_information, motifs_digest, read_meme, write_meme
+from tuner.motifs.screen import permuted, promiscuous_targets, reference_filters, screen
+
+
+def test_reference_filters_are_gated_filters_of_two_data_sets_and_two_activations() -> None:
+    references = reference_filters()
+    assert len(references) >= 150
+    assert {tuple(m.id.split("-")[:2]) for m in references} == {
+        (data, activation) for data in ("ZBED2", "IRF1") for activation in ("relu", "exponential")
+    }
+    for motif in references:
+        assert motif.n_sites is not None
+        assert motif.n_sites >= 20
+        assert corrected_information(motif.ppm, motif.n_sites) >= 6 - 1e-3
+        assert (column_information(motif.ppm)[[0, -1]] > 0.5 - 1e-3).all()
+
+
+@pytest.mark.parametrize("release", JASPAR_RELEASES)
+def test_every_release_ships_a_list_made_of_these_motifs_and_references(release: str) -> None:
+    path = Path(screen_module.__file__).parent / "screens" / f"{release}.json"
+    stored = json.loads(path.read_text())
+    assert stored["database"] == release
+    assert stored["motifs_sha256"] == motifs_digest(jaspar_motifs(release))
+    assert stored["references_sha256"] == motifs_digest(reference_filters())
+    assert (stored["n_permuted"], stored["e_value"]) == (1500, 0.1)
+    assert stored["command"] == f"tuner screen {release} --out {release}.json"
+
+
+def test_gapped_ctcf_motifs_are_promiscuous_and_sharp_ones_are_not() -> None:
+    database = load_database("JASPAR2026")
+    assert {"MA1929.2", "MA1930.2", "MA0140.3", "MA2510.1", "MA1978.2", "MA1149.2"} <= database.promiscuous
+    assert len(database.promiscuous) < 40
+    assert not {"MA1971.2", "MA0139.2", "MA0050.4"} & database.promiscuous
+    assert "MA0528.1" in load_database("JASPAR2016").promiscuous
+
+
+def test_the_shipped_list_is_what_the_command_makes() -> None:
+    made = screen_database("JASPAR2016")
+    stored = json.loads((Path(screen_module.__file__).parent / "screens" / "JASPAR2016.json").read_text())
+    assert json.loads(made.to_json()) == stored
+    assert made.promiscuous() == load_database("JASPAR2016").promiscuous
+
+
+def test_permuting_keeps_the_columns_of_each_matrix() -> None:
+    ppms = [m.ppm for m in reference_filters()[:3]]
+    made = permuted(ppms, 7, np.random.default_rng(0))
+    for i, ppm in enumerate(made):
+        assert sorted(map(tuple, ppm.T)) == sorted(map(tuple, ppms[i % 3].T))
+
+
+def test_rates_are_fractions_above_the_threshold_and_reproducible() -> None:
+    motifs, references = jaspar_motifs("JASPAR2014"), reference_filters()
+    all_rates = screen(motifs, references, n=300)
+    assert all(0 < rate <= 1 for rate in all_rates.values())
+    assert list(all_rates.values()) == sorted(all_rates.values(), reverse=True)
+    assert screen(motifs, references, n=300, threshold=0.01) == {k: v for k, v in all_rates.items() if v > 0.01}
+
+
+@pytest.fixture
+def meme_file(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.meme"
+    write_meme([m for m in jaspar_motifs("JASPAR2026") if m.id < "MA0150" or m.id.startswith("MA19")], path)
+    return path
+
+
+def count_screens(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the databases screened from now on, with fewer matrices than the product takes."""
+    calls: list[str] = []
+    original = screen_module.screen_motifs
+
+    def counted(name, *args, **options):
+        calls.append(name)
+        return original(name, *args, n=200, **options)
+
+    monkeypatch.setattr(screen_module, "screen_motifs", counted)
+    return calls
+
+
+def test_another_file_is_screened_once_and_remembered(
+    meme_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = count_screens(monkeypatch)
+    cache = tmp_path / "cache"
+    first = load_database(str(meme_file), cache=cache)
+    moved = shutil.copy(meme_file, tmp_path / "renamed.meme")
+    again = load_database(str(moved), cache=cache)
+    assert calls == ["mine"]
+    assert first.promiscuous == again.promiscuous >= {"MA1929.2", "MA1930.2"}
+    (kept,) = (cache / "screens").iterdir()
+    kept.write_text("{half a fi")  # a damaged cache is made anew
+    assert load_database(str(meme_file), cache=cache).promiscuous == first.promiscuous
+    assert calls == ["mine", "mine"]
+
+
+def test_a_cache_that_cannot_be_written_stops_nothing(
+    meme_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count_screens(monkeypatch)
+    (tmp_path / "file").write_text("")  # a folder below a file cannot be made, not even by root
+    assert "MA1929.2" in load_database(str(meme_file), cache=tmp_path / "file" / "cache").promiscuous
+
+
+def test_a_shipped_list_of_other_motifs_is_not_used(meme_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = count_screens(monkeypatch)
+    promiscuous_targets("JASPAR2026", read_meme(meme_file))
+    assert calls == ["JASPAR2026"]
+
+
+def test_a_report_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    from tuner.errors import MotifError
+
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MotifError, match="cannot be written"):
+        screen_database("JASPAR2014", n=10).write(tmp_path / "file" / "x.json")
