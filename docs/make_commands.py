@@ -20,7 +20,7 @@ People read stderr, programs read stdout: with `--json` a command prints one JSO
 | exit code | meaning |
 | --- | --- |
 | 0 | done |
-| 1 | failed: the data, the database or the machine must change (`check`: something is wrong; `rerun`: a value differs) |
+| 1 | failed: data, database or machine must change; `check` found a fault; `rerun` found a difference |
 | 2 | misuse: type something else |
 | 130 | interrupted; the same command goes on from here |
 
@@ -29,7 +29,7 @@ People read stderr, programs read stdout: with `--json` a command prints one JSO
 | `TUNER_STORAGE` | SQLite file or database URL, instead of `--storage` |
 | `TUNER_ARTIFACTS` | artifact folder, instead of `--artifacts` |
 | `TUNER_DATA_DIR` | folder with the published data sets, looked in before anything is downloaded |
-| `TUNER_CACHE_DIR` | downloads, screened databases, compiled kernels; else `XDG_CACHE_HOME/tuner`, else `~/.cache/tuner` |
+| `TUNER_CACHE_DIR` | downloads, screens, compiled kernels; else `XDG_CACHE_HOME/tuner`, else `~/.cache/tuner` |
 | `TUNER_DEBUG` | if set, an unexpected error shows its traceback |
 """
 

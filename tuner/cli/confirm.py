@@ -37,6 +37,7 @@ def command(
     from tuner.cli.progress import Progress
     from tuner.cli.stored import stored_plan
     from tuner.motifs.tomtom import prepare_kernel
+    from tuner.report.dashboard import write_notes
     from tuner.search.bench import load_bench
     from tuner.search.examination import openings
     from tuner.search.study import check_identity
@@ -54,15 +55,17 @@ def command(
         context.note("warning: the test split was opened before this confirmation; tuner status lists when.")
     prepare_kernel(context.cache_dir() / "numba")
     count = workers or len(os.sched_getaffinity(0))
-    url = context.storage_url(storage)
     command_line = [
         sys.executable, "-m", "tuner.cli", "worker", "--study", plan.study.name, "--name", found, "--stored",
-        "--device", device, "--storage", url, "--artifacts", str(folder), "--ahead", str(count),
+        "--device", device, "--artifacts", str(folder), "--ahead", str(count),
         "--worker-name", "worker-{i}",
     ]  # fmt: skip
-    supervisor = Supervisor(command_line, count, os.environ, folder.parent / "logs" / found)
+    # The URL may hold a password, and a command line is for everyone on the machine to read.
+    environment = {**os.environ, "TUNER_STORAGE": context.storage_url(storage)}
+    supervisor = Supervisor(command_line, count, environment, folder.parent / "logs" / found)
     with Progress(opened, plan, count) as progress:
         supervisor.run(progress.poll)
+    write_notes(opened, bench)
     if as_json:
         context.emit(as_document(opened, found, plan.study.objectives))
     else:
