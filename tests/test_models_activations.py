@@ -77,9 +77,7 @@ def test_activation_is_one_module_without_weights(name: str) -> None:
 def test_deeplift_rule_is_linear_exactly_where_the_activation_is(name: str) -> None:
     x = torch.tensor([-2.0, 0.5, 3.0, 8.0])
     module = ACTIVATIONS[name].module()
-    linear = torch.allclose(module(x + 1) - module(x), torch.ones(4)) and torch.allclose(
-        module(2 * x), 2 * module(x)
-    )
+    linear = torch.allclose(module(x + 1) - module(x), torch.ones(4)) and torch.allclose(module(2 * x), 2 * module(x))
     assert ACTIVATIONS[name].deeplift == ("linear" if linear else "rescale")
 
 

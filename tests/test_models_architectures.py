@@ -50,9 +50,7 @@ def sequences(n: int, length: int, seed: int = 0) -> Tensor:
     return one_hot(codes)
 
 
-def build(
-    architecture: str, length: int = 400, seed: int = 0, n_tasks: int = 1, **settings: Value
-) -> Network:
+def build(architecture: str, length: int = 400, seed: int = 0, n_tasks: int = 1, **settings: Value) -> Network:
     return build_model({"architecture": architecture, **settings}, n_tasks=n_tasks, length=length, seed=seed)
 
 
@@ -67,9 +65,7 @@ def test_only_the_family_has_no_published_count() -> None:
     assert set(ARCHITECTURES) - set(PUBLISHED) == {"cnn"}
 
 
-@pytest.mark.parametrize(
-    ("name", "parameters"), [("cnn_deep", 5_320_652), ("cnn_2", 2_638_716), ("cnn_50", 2_638_716)]
-)
+@pytest.mark.parametrize(("name", "parameters"), [("cnn_deep", 5_320_652), ("cnn_2", 2_638_716), ("cnn_50", 2_638_716)])
 def test_doubled_widths_for_1000_bp_as_published(name: str, parameters: int) -> None:
     network = build(name, 1000, n_tasks=12, filters=64, width=2.0, dense_units=1024)
     assert count_parameters(network) == parameters
@@ -319,9 +315,7 @@ def test_global_average_sees_composition() -> None:
     torch.testing.assert_close(network.eval()(x)[:, 0], x[:, 1].mean(dim=1))
 
 
-@pytest.mark.parametrize(
-    ("global_pool", "factor"), [("flatten", 25), ("max", 1), ("average", 1), ("max_average", 2)]
-)
+@pytest.mark.parametrize(("global_pool", "factor"), [("flatten", 25), ("max", 1), ("average", 1), ("max_average", 2)])
 def test_global_pool_sets_the_features_of_the_last_map(global_pool: str, factor: int) -> None:
     network = build("cnn", 400, n_blocks=2, pool_first=4, pool_size=4, dense_units=0, global_pool=global_pool)
     assert network.output.in_features == 48 * factor

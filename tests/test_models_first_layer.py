@@ -183,9 +183,7 @@ def test_ablation_equals_a_network_with_a_constant_filter() -> None:
 
 
 def test_a_filter_nothing_reads_has_no_effect() -> None:
-    model = build_model(
-        {"architecture": "cnn", "filters": 4, "residual_blocks": 0}, n_tasks=2, length=LENGTH, seed=0
-    )
+    model = build_model({"architecture": "cnn", "filters": 4, "residual_blocks": 0}, n_tasks=2, length=LENGTH, seed=0)
     deeper = next(m for m in model.body if isinstance(m, torch.nn.Conv1d))
     with torch.no_grad():
         deeper.weight[:, 2] = 0
@@ -195,9 +193,7 @@ def test_a_filter_nothing_reads_has_no_effect() -> None:
 
 
 def test_sequences_of_another_length_are_refused() -> None:
-    with pytest.raises(
-        ModelError, match=r"shape \(3, 50\) do not fit a network for 60 bp; expected \(n, 60\)"
-    ):
+    with pytest.raises(ModelError, match=r"shape \(3, 50\) do not fit a network for 60 bp; expected \(n, 60\)"):
         scan_filters(network(), random_codes(3, length=50))
     with pytest.raises(ModelError, match="do not fit a network"):
         ablation_effects(network(), random_codes(3, length=50))

@@ -62,17 +62,13 @@ def test_convolution_gradients_equal_torch(x: Tensor) -> None:
         (96, 6, 6, (0, 0)),
     ],
 )
-def test_same_padding_is_tensorflows(
-    length: int, kernel_size: int, stride: int, expected: tuple[int, int]
-) -> None:
+def test_same_padding_is_tensorflows(length: int, kernel_size: int, stride: int, expected: tuple[int, int]) -> None:
     assert same_padding(length, kernel_size, stride=stride) == expected
 
 
 def test_layers_keep_channels_last() -> None:
     h = channels_last(torch.randn(4, 16, 60))
-    chain = nn.Sequential(
-        Conv1d(16, 32, 5, pad=(2, 2)), BatchNorm1d(32), nn.ReLU(), Dropout(0.2), MaxPool1d(4)
-    )
+    chain = nn.Sequential(Conv1d(16, 32, 5, pad=(2, 2)), BatchNorm1d(32), nn.ReLU(), Dropout(0.2), MaxPool1d(4))
     for layer in chain:
         h = layer(h)
         assert h.transpose(1, 2).is_contiguous(), layer

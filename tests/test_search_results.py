@@ -33,9 +33,7 @@ def runs(values: dict[int, list[float | None]]) -> list[FrozenTrial]:
             attrs = {"candidate": candidate, "replicate": replicate}
             if score is not None:
                 attrs |= {"auroc": score}
-            made.append(
-                create_trial(state=state, values=None if score is None else [score], user_attrs=attrs)
-            )
+            made.append(create_trial(state=state, values=None if score is None else [score], user_attrs=attrs))
     return made
 
 

@@ -65,7 +65,9 @@ def test_draws_stay_inside_and_conditions_hold(tmp_path: Path) -> None:
 
 
 def test_a_condition_may_stand_before_its_parameter(tmp_path: Path) -> None:
-    text = '[n_blocks]\nlow = 1\nhigh = 2\nwhen = { architecture = ["cnn"] }\n[architecture]\nchoices = ["cnn", "hw4"]\n'
+    text = (
+        '[n_blocks]\nlow = 1\nhigh = 2\nwhen = { architecture = ["cnn"] }\n[architecture]\nchoices = ["cnn", "hw4"]\n'
+    )
     assert list(read_space(write(tmp_path, text)).parameters) == ["architecture", "n_blocks"]
 
 
@@ -78,9 +80,7 @@ def test_a_warm_start_is_completed_with_fixed_values(tmp_path: Path) -> None:
 
 def test_the_digest_ignores_comments_and_key_order_but_not_values(tmp_path: Path) -> None:
     a = read_space(write(tmp_path, "[architecture]\nchoices = ['cnn']\n[kernel_size]\nlow = 7\nhigh = 9\n"))
-    b = read_space(
-        write(tmp_path, "# hello\n[kernel_size]\nhigh = 9\nlow = 7\n[architecture]\nchoices = ['cnn']\n")
-    )
+    b = read_space(write(tmp_path, "# hello\n[kernel_size]\nhigh = 9\nlow = 7\n[architecture]\nchoices = ['cnn']\n"))
     c = read_space(write(tmp_path, "[architecture]\nchoices = ['cnn']\n[kernel_size]\nlow = 7\nhigh = 11\n"))
     assert a.digest == b.digest
     assert a.digest != c.digest

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -529,6 +530,16 @@ def test_a_path_is_a_sqlite_file_in_a_folder_that_is_made(tmp_path: Path) -> Non
     assert storage.address == str(tmp_path / "runs" / "a{b}.db")
     assert (tmp_path / "runs" / "a{b}.db").is_file()
     assert storage._backend.read(lambda c: c.exec_driver_sql("PRAGMA journal_mode").scalar()) == "wal"
+    storage.close()
+
+
+def test_a_file_on_a_network_disk_is_not_written_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = SimpleNamespace(mountpoint=str(tmp_path), fstype="nfs4")
+    open_storage(tmp_path / "tuner.db").close()
+    monkeypatch.setattr("psutil.disk_partitions", lambda all: [disk])
+    storage = open_storage(tmp_path / "tuner.db")
+    assert storage._backend.read(lambda c: c.exec_driver_sql("PRAGMA journal_mode").scalar()) == "delete"
+    assert storage.create_or_load("s", ["maximize"]) == 1
     storage.close()
 
 

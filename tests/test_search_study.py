@@ -32,9 +32,7 @@ STUDY = "name = 'mine'\nspace = 'space'\n[data]\npositives = 'a.fa'\nnegatives =
 def plan_of(folder: Path, study: str = STUDY, space: str = SPACE, **options: object) -> Plan:
     (folder / "mine.toml").write_text(study)
     (folder / "space.toml").write_text(space)
-    return make_plan(
-        read_study(folder / "mine.toml"), read_space(folder / "space.toml"), folder=folder, **options
-    )  # type: ignore[arg-type]
+    return make_plan(read_study(folder / "mine.toml"), read_space(folder / "space.toml"), folder=folder, **options)  # type: ignore[arg-type]
 
 
 def dataset(first: int = 0) -> Dataset:
@@ -52,9 +50,7 @@ DATABASE = MotifDatabase("db", (Motif("M1", "m", np.full((4, 5), 0.25)),))
 
 
 def test_a_study_of_two_fasta_files_needs_nothing_else(tmp_path: Path) -> None:
-    plan = plan_of(
-        tmp_path, "name = 'mine'\nspace = 'space'\ndata = { positives = 'a.fa', negatives = 'b.fa' }\n"
-    )
+    plan = plan_of(tmp_path, "name = 'mine'\nspace = 'space'\ndata = { positives = 'a.fa', negatives = 'b.fa' }\n")
     assert plan.data_spec.positives == str(tmp_path / "a.fa")
     assert plan.study.objectives == ["auroc", "match_fraction"]
     assert plan.trials == 30
@@ -76,16 +72,12 @@ def test_budget_workers_and_device_are_no_identity_but_everything_else_is(tmp_pa
     stored = identity(base, dataset(), DATABASE)
     check_identity("mine", stored, identity(plan_of(tmp_path, trials=99), dataset(), DATABASE))
     wider = plan_of(tmp_path, space=SPACE.replace("high = 19", "high = 25"))
-    with pytest.raises(
-        StudyError, match=r"mine was created with another search space: kernel_size.high 19 -> 25"
-    ):
+    with pytest.raises(StudyError, match=r"mine was created with another search space: kernel_size.high 19 -> 25"):
         check_identity("mine", stored, identity(wider, dataset(), DATABASE))
     with pytest.raises(StudyError, match=r"data set: fingerprint .* Use a new study name"):
         check_identity("mine", stored, identity(base, dataset(first=3), DATABASE))
     with pytest.raises(StudyError, match="motif database: digest"):
-        check_identity(
-            "mine", stored, identity(base, dataset(), replace(DATABASE, promiscuous=frozenset(["M1"])))
-        )
+        check_identity("mine", stored, identity(base, dataset(), replace(DATABASE, promiscuous=frozenset(["M1"]))))
     with pytest.raises(StudyError, match="sampler: seed 0 -> 1"):
         check_identity("mine", stored, identity(plan_of(tmp_path, seed=1, name="mine"), dataset(), DATABASE))
     longer = plan_of(tmp_path, STUDY + "[training]\nepochs = 9\n")

@@ -85,9 +85,7 @@ def print_best(storage: FencedStorage, name: str, objectives: Sequence[str], top
     failed = [r for r in rows if r.state == "FAIL"]
     for label, group in (("pruned", pruned), ("failed for good", failed)):
         if group:
-            console.print(
-                f"{len(group)} {label}: " + "; ".join(f"trial {r.number} ({r.reason})" for r in group[:4])
-            )
+            console.print(f"{len(group)} {label}: " + "; ".join(f"trial {r.number} ({r.reason})" for r in group[:4]))
     if candidates:
         console.print()
         console.print(_confirmation(candidates, objectives, verdict))
@@ -118,9 +116,7 @@ def _leaderboard(name: str, rows: Sequence[Row], objectives: Sequence[str], top:
     return table
 
 
-def _confirmation(
-    candidates: Sequence[Confirmed], objectives: Sequence[str], verdict: Verdict | None
-) -> Table:
+def _confirmation(candidates: Sequence[Confirmed], objectives: Sequence[str], verdict: Verdict | None) -> Table:
     from rich.table import Table
 
     table = Table(
@@ -131,7 +127,10 @@ def _confirmation(
         table.add_column(column, justify="right")
     ranked = sorted((c for c in candidates if c.runs), key=lambda c: -c.mean[objectives[0]])
     for c in ranked:
-        cells = [f"{c.mean[o]:.4f} ({c.low[o]:.3f} to {c.high[o]:.3f})" for o in objectives]
+        cells = [
+            f"{c.mean[o]:.4f}" + (f" ({c.low[o]:.3f} to {c.high[o]:.3f})" if len(c.runs) > 2 else "")
+            for o in objectives
+        ]
         mark = "primary" if verdict and verdict.primary == c.candidate else ""
         runs = str(len(c.runs)) + (f" + {c.collapsed} collapsed" if c.collapsed else "")
         table.add_row(str(c.candidate), runs, *cells, mark)
@@ -148,9 +147,7 @@ def _words(verdict: Verdict | None, objective: str, candidates: Sequence[Confirm
             f"Primary trial: {verdict.primary}, {verdict.lead:.4f} {objective} ahead of trial {verdict.runner_up} "
             f"(paired standard error {verdict.standard_error:.4f})."
         )
-    error = (
-        f"{verdict.standard_error:.4f}" if verdict.standard_error != float("inf") else "unknown: one run each"
-    )
+    error = f"{verdict.standard_error:.4f}" if verdict.standard_error != float("inf") else "unknown: one run each"
     return (
         f"Primary trial: {verdict.primary}, not distinguishable from trial {verdict.runner_up}: "
         f"lead {verdict.lead:.4f} {objective}, paired standard error {error}."

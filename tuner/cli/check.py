@@ -98,13 +98,9 @@ def print_check(d: dict[str, Any]) -> None:
     c = d["confirmation"]
     if c["candidates"]:
         runs = c["seeds"] * max(1, c["folds"])
-        context.note(
-            f"confirm  {c['candidates']} candidates, {runs} runs each; {c['shuffled']} label-shuffled models"
-        )
+        context.note(f"confirm  {c['candidates']} candidates, {runs} runs each; {c['shuffled']} label-shuffled models")
     if "data" in d:
-        context.note(
-            f"data     {d['data']['source']}: {d['data']['length']} bp, tasks {', '.join(d['data']['tasks'])}"
-        )
+        context.note(f"data     {d['data']['source']}: {d['data']['length']} bp, tasks {', '.join(d['data']['tasks'])}")
         for split, s in d["data"]["splits"].items():
             context.note(f"         {split}: {_split(s)}")
         for warning in d["data"]["warnings"]:
@@ -113,8 +109,7 @@ def print_check(d: dict[str, Any]) -> None:
         m = d["motifs"]
         named = "; ".join(f"{family}: {', '.join(ids)}" for family, ids in m["named"].items()) or "none named"
         context.note(
-            f"motifs   {m['database']}: {m['targets']} targets, "
-            f"{m['promiscuous']} promiscuous ones left out; {named}"
+            f"motifs   {m['database']}: {m['targets']} targets, {m['promiscuous']} promiscuous ones left out; {named}"
         )
 
 
@@ -122,12 +117,9 @@ def _split(s: dict[str, Any]) -> str:
     if "positives" not in s:
         return f"{s['sequences']} sequences, closed until tuner evaluate"
     positives = ", ".join(
-        f"{n} positive" + (f" for {task}" if len(s["positives"]) > 1 else "")
-        for task, n in s["positives"].items()
+        f"{n} positive" + (f" for {task}" if len(s["positives"]) > 1 else "") for task, n in s["positives"].items()
     )
     pair = {m: [s[f"{m}_positives"], s[f"{m}_negatives"]] for m in ("gc", "cpg")}
     words = {"gc": "GC", "cpg": "CpG observed/expected"}
-    shown = [
-        f"{words[m]} {a:.2f} against {b:.2f}" for m, (a, b) in pair.items() if a is not None and b is not None
-    ]
+    shown = [f"{words[m]} {a:.2f} against {b:.2f}" for m, (a, b) in pair.items() if a is not None and b is not None]
     return "; ".join([f"{s['sequences']} sequences, {positives}", *shown])

@@ -91,9 +91,7 @@ def plan_for(
     parsed = read_study(path)
     overridden = parsed.presets.get(preset) if preset in PRESETS else None
     space_name = overridden.space if overridden and overridden.space else parsed.space
-    space_path = find_resource(
-        "search_spaces", space_name, folder=path.parent if "/" in study else Path.cwd()
-    )
+    space_path = find_resource("search_spaces", space_name, folder=path.parent if "/" in study else Path.cwd())
     note(f"study {path}, search space {space_path}")
     return make_plan(
         parsed, read_space(space_path), folder=path.parent, preset=preset, seed=seed, name=name, trials=trials,
@@ -120,9 +118,7 @@ def stored_name(storage: FencedStorage, study: str | None, preset: str | None, n
     if study is None:
         if len(stored) == 1:
             return stored[0]
-        raise StudyError(
-            f"which study? Give --study or --name; this storage holds: {', '.join(stored) or 'none'}."
-        )
+        raise StudyError(f"which study? Give --study or --name; this storage holds: {', '.join(stored) or 'none'}.")
     stem = Path(study).stem if study.endswith(".toml") else study
     if preset is not None:
         wanted = default_name(stem, preset, 0)
@@ -135,9 +131,7 @@ def stored_name(storage: FencedStorage, study: str | None, preset: str | None, n
     if len(fitting) != 1:
         if not fitting:
             raise StudyError(unknown("study in this storage", stem, stored))
-        raise StudyError(
-            f"{stem} has several studies here: {', '.join(fitting)}. Choose with --preset or --name."
-        )
+        raise StudyError(f"{stem} has several studies here: {', '.join(fitting)}. Choose with --preset or --name.")
     return fitting[0]
 
 

@@ -40,16 +40,12 @@ def command(
         objectives = objective_names(opened, found)
         _, _, verdict, _ = collect(opened, found, objectives)
         if verdict is None:
-            raise StudyError(
-                f"{found} has no primary trial yet; run tuner confirm, or name one with --trial."
-            )
+            raise StudyError(f"{found} has no primary trial yet; run tuner confirm, or name one with --trial.")
         trial = verdict.primary
     plan, stored_identity = stored_plan(opened, found)
     dataset = load_dataset(plan.data_spec, data_dir=context.data_dir(), cache=context.cache_dir())
     if dataset.fingerprint != stored_identity["data set"]["fingerprint"]:
-        raise StudyError(
-            f"{found}: the data set has changed since the study was made; its test split is another one."
-        )
+        raise StudyError(f"{found}: the data set has changed since the study was made; its test split is another one.")
     result = examine(
         opened, context.open_artifacts(artifacts), dataset, found, trial, device=str(resolve_device(device)),
         when=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -70,9 +66,7 @@ def print_examination(name: str, result: Examination) -> None:
     console.print(f"\n{name} trial {result.trial}, {result.models} {kind}, test split")
     console.print(f"  AUROC               {mean:.4f} (95 % {low:.3f} to {high:.3f})   per model "
                   + " ".join(f"{v:.3f}" for v in result.per_model))  # fmt: skip
-    console.print(
-        "  average precision   {:.4f} (95 % {:.3f} to {:.3f})".format(*result.average_precision[:3])
-    )
+    console.print("  average precision   {:.4f} (95 % {:.3f} to {:.3f})".format(*result.average_precision[:3]))
     if result.models > 1:
         console.print(f"  AUROC of the models' mean prediction   {result.ensemble:.4f}")
     if result.matched is not None:

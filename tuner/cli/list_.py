@@ -74,9 +74,7 @@ def _architectures() -> Rows:
         {
             "name": name,
             "parameters": row.parameters
-            or count_parameters(
-                build_model({"architecture": name}, n_tasks=row.tasks, length=row.length, seed=0)
-            ),
+            or count_parameters(build_model({"architecture": name}, n_tasks=row.tasks, length=row.length, seed=0)),
             "length": row.length,
             "tasks": row.tasks,
             "source": row.source,
@@ -94,9 +92,7 @@ def _activations() -> Rows:
 def _initializers() -> Rows:
     from tuner.models.initializers import INITIALIZERS
 
-    return [
-        {"name": name, "note": row.note, "needs_sigma": row.needs_sigma} for name, row in INITIALIZERS.items()
-    ]
+    return [{"name": name, "note": row.note, "needs_sigma": row.needs_sigma} for name, row in INITIALIZERS.items()]
 
 
 def _objectives() -> Rows:

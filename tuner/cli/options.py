@@ -7,24 +7,16 @@ from typing import Annotated
 
 import typer
 
-Study = Annotated[
-    str, typer.Option("--study", "-s", help="Study name, or path of a study TOML.", show_default=False)
-]
+Study = Annotated[str, typer.Option("--study", "-s", help="Study name, or path of a study TOML.", show_default=False)]
 SomeStudy = Annotated[str | None, typer.Option("--study", "-s", help="Study name, or path of a study TOML.")]
 Preset = Annotated[str, typer.Option(help="smoke, fast, standard or best.")]
 SomePreset = Annotated[str | None, typer.Option("--preset", help="smoke, fast, standard or best.")]
 Name = Annotated[str | None, typer.Option(help="Name in the storage, instead of the study's own.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the whole study.")]
 Trials = Annotated[int | None, typer.Option(min=1, help="Total budget; raise it to continue a study.")]
-Storage = Annotated[
-    str | None, typer.Option(help="SQLite file or database URL [TUNER_STORAGE, else runs/tuner.db].")
-]
-Artifacts = Annotated[
-    Path | None, typer.Option(help="Artifact folder [TUNER_ARTIFACTS, else runs/artifacts].")
-]
+Storage = Annotated[str | None, typer.Option(help="SQLite file or database URL [TUNER_STORAGE, else runs/tuner.db].")]
+Artifacts = Annotated[Path | None, typer.Option(help="Artifact folder [TUNER_ARTIFACTS, else runs/artifacts].")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Sampler = Annotated[str | None, typer.Option(help="tpe or random, instead of the study's own.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout.")]
-Confirm = Annotated[
-    bool, typer.Option("--confirm/--no-confirm", help="Retrain the best candidates at the end.")
-]
+Confirm = Annotated[bool, typer.Option("--confirm/--no-confirm", help="Retrain the best candidates at the end.")]

@@ -119,9 +119,7 @@ class Progress:
         for r in running:
             p = r.progress or {}
             epochs = f"epoch {p['epoch']}/{p['epochs']}" if "epoch" in p else "starting"
-            rows.add_row(
-                "  ", f"trial {r.number}", epochs, f"AUROC {p['auroc']:.3f}" if "auroc" in p else "", r.worker
-            )
+            rows.add_row("  ", f"trial {r.number}", epochs, f"AUROC {p['auroc']:.3f}" if "auroc" in p else "", r.worker)
         return Group(head, rows)
 
     def _best(self, done: list[FrozenTrial]) -> str:

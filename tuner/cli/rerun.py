@@ -44,8 +44,7 @@ def command(
     diverged = one.state.name == "PRUNED" and not reason.startswith("out of memory")
     if one.state.name != "COMPLETE" and not diverged:
         raise StudyError(
-            f"{found}: trial {trial} is {one.state.name.lower()}; "
-            "only a completed or diverged trial can be rerun."
+            f"{found}: trial {trial} is {one.state.name.lower()}; only a completed or diverged trial can be rerun."
         )
     plan, identity = stored_plan(opened, found)
     bench = load_bench(plan, data_dir=context.data_dir(), cache=context.cache_dir(), device=device)
@@ -118,9 +117,7 @@ def print_comparison(document: Mapping[str, Any]) -> None:
         return
     versions = document["tuner_version"]
     because = (
-        f"; it was made by tuner {versions['stored']}"
-        if versions["stored"] not in (None, versions["now"])
-        else ""
+        f"; it was made by tuner {versions['stored']}" if versions["stored"] not in (None, versions["now"]) else ""
     )
     context.note(
         f"{len(different)} of {len(document['values'])} values differ: {', '.join(different)}{because}. "

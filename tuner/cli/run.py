@@ -50,15 +50,14 @@ def command(
     from tuner.search.supervisor import Supervisor
 
     limit = seconds(time_limit) if time_limit else None
-    plan = context.plan_for(
-        study, preset=preset, seed=seed, name=name, trials=trials, sampler=check_sampler(sampler)
-    )
+    plan = context.plan_for(study, preset=preset, seed=seed, name=name, trials=trials, sampler=check_sampler(sampler))
     count = workers or min(plan.trials, len(os.sched_getaffinity(0)))
     bench = load_bench(plan, data_dir=context.data_dir(), cache=context.cache_dir(), device=device)
     url = context.storage_url(storage)
     opened = open_storage(url)
     folder = context.artifacts_folder(artifacts)
     Artifacts(folder)  # an unwritable folder is known before the first epoch
+    check_points(bench)
     Search(plan, bench.identity).prepare(opened)
     describe(bench, count, url)
     write_notes(opened, bench)
@@ -67,17 +66,35 @@ def command(
     command_line = [
         sys.executable, "-m", "tuner.cli", "worker", "--study", study, "--preset", preset, "--seed", str(seed),
         "--name", plan.name, "--trials", str(plan.trials), "--sampler", plan.sampler, "--device", device,
-        "--storage", url, "--artifacts", str(folder), "--ahead", str(count), "--worker-name", "worker-{i}",
+        "--artifacts", str(folder), "--ahead", str(count), "--worker-name", "worker-{i}",
         "--confirm" if confirm else "--no-confirm",
     ]  # fmt: skip
     if limit:
         command_line += ["--deadline", str(time.time() + limit)]
-    supervisor = Supervisor(command_line, count, os.environ, folder.parent / "logs" / plan.name)
+    environment = {**os.environ, "TUNER_STORAGE": url}  # not as an argument: ps would show a password
+    supervisor = Supervisor(command_line, count, environment, folder.parent / "logs" / plan.name)
     with Progress(opened, plan, count) as progress:
         supervisor.run(progress.poll)
     write_notes(opened, bench)
     print_best(opened, plan.name, plan.study.objectives)
     suggest_next(plan.name, storage, finished=progress.finished)
+
+
+def check_points(bench: Bench) -> None:
+    """Build a few points of the space for this data: its warm starts and the corners of each architecture.
+
+    Raises
+    ------
+    SearchSpaceError
+        A point that cannot be built.
+    """
+    from tuner.errors import SearchSpaceError
+    from tuner.search.checks import build_points, sample_points
+
+    points = sample_points(bench.plan.space, 0, bench.plan.seed)
+    built = build_points(points, n_tasks=bench.dataset.n_tasks, length=bench.dataset.length)
+    if built.problems:
+        raise SearchSpaceError(f"{bench.plan.space.name}: {built.problems[0]}")
 
 
 def describe(bench: Bench, workers: int, url: str) -> None:

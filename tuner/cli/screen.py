@@ -35,6 +35,5 @@ def command(
         context.note(f"{motif}\t{report.rates[motif]:.4f}")
     context.note(
         f"{report.database}: {len(promiscuous)} of {report.n_motifs} motifs are hit by more than 1 % of "
-        f"{report.n_permuted} permuted filters at E <= {report.e_value:g}"
-        + (f"; written to {out}" if out else "")
+        f"{report.n_permuted} permuted filters at E <= {report.e_value:g}" + (f"; written to {out}" if out else "")
     )

@@ -126,9 +126,7 @@ def save_files(artifacts: Artifacts, trial: FrozenTrial, folder: Path) -> None:
         for n, content in contents.items():
             (folder / Path(n).name).write_bytes(content)
     except OSError as e:
-        raise StorageError(
-            f"{folder}: cannot be written ({e.strerror}). Choose another folder with --save."
-        ) from e
+        raise StorageError(f"{folder}: cannot be written ({e.strerror}). Choose another folder with --save.") from e
 
 
 def print_trial(document: Mapping[str, Any]) -> None:
@@ -147,24 +145,16 @@ def print_trial(document: Mapping[str, Any]) -> None:
     if len(document["attempts"]) > 1:
         for a in document["attempts"]:
             outcome = f"{a['outcome'] or 'running'}{': ' + a['reason'] if a['reason'] else ''}"
-            console.print(
-                f"  attempt {a['attempt']} by {a['worker']} on {a['host']}: {outcome}", markup=False
-            )
+            console.print(f"  attempt {a['attempt']} by {a['worker']} on {a['host']}: {outcome}", markup=False)
     if document["history"]:
         console.print(_table("history (validation)", document["history"]))
     if document["matches"]:
-        matched = sorted(
-            document["matches"], key=lambda m: (not m["significant"], not m["gated"], m["e_value"])
-        )
-        console.print(
-            _table("filters and their best matches", matched, leave=("family", "offset", "overlap"))
-        )
+        matched = sorted(document["matches"], key=lambda m: (not m["significant"], not m["gated"], m["e_value"]))
+        console.print(_table("filters and their best matches", matched, leave=("family", "offset", "overlap")))
     if document["artifacts"]:
         console.print("files")
         for a in document["artifacts"]:
-            console.print(
-                f"  {a['name']:<20} {a['path']}{'' if a['present'] else '  (missing)'}", soft_wrap=True
-            )
+            console.print(f"  {a['name']:<20} {a['path']}{'' if a['present'] else '  (missing)'}", soft_wrap=True)
     for warning in document["warnings"]:
         context.note(f"warning: {warning}")
 

@@ -34,6 +34,4 @@ def command(
         context.emit({"file": str(out), **described})
         return
     sizes = ", ".join(f"{split} {s['sequences']}" for split, s in described["splits"].items())
-    context.note(
-        f"{out}: {sizes} sequences of {described['length']} bp, tasks {', '.join(described['tasks'])}"
-    )
+    context.note(f"{out}: {sizes} sequences of {described['length']} bp, tasks {', '.join(described['tasks'])}")

@@ -80,8 +80,7 @@ def lines(seen: Overview) -> list[str]:
         last = seen.test_openings[-1]
         times = len(seen.test_openings)
         text.append(
-            f"  test split opened {times} time{'s' * (times > 1)}; "
-            f"last {last['when']} for trial {last['trial']}"
+            f"  test split opened {times} time{'s' * (times > 1)}; last {last['when']} for trial {last['trial']}"
         )
     else:
         text.append("  test split never opened")
@@ -91,9 +90,7 @@ def lines(seen: Overview) -> list[str]:
 def _stage(stage: StageOverview) -> list[str]:
     counts = ", ".join(f"{n} {word}" for word, n in stage.states.items() if n)
     pace = f"; {stage.trials_per_hour:g} trials an hour" if stage.trials_per_hour else ""
-    text = [
-        f"  {stage.stage}: {stage.ended} of {stage.total} ended" + (f" ({counts})" if counts else "") + pace
-    ]
+    text = [f"  {stage.stage}: {stage.ended} of {stage.total} ended" + (f" ({counts})" if counts else "") + pace]
     for r in stage.running:
         epoch = f"epoch {r['epoch']} of at most {r['epochs']}" if r["epoch"] is not None else "starting"
         auroc = f", AUROC {r['auroc']:.4f}" if r["auroc"] is not None else ""

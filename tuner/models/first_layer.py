@@ -29,9 +29,7 @@ def _evaluating(model: Network, device: str | torch.device) -> Iterator[torch.de
         model.train(training)
 
 
-def scan_filters(
-    model: Network, codes: Codes, device: str | torch.device = "cpu", batch: int = 128
-) -> FilterScan:
+def scan_filters(model: Network, codes: Codes, device: str | torch.device = "cpu", batch: int = 128) -> FilterScan:
     """Find each filter's best position in each sequence, as given (one strand).
 
     Parameters
@@ -89,9 +87,7 @@ def scan_filters(
     )
 
 
-def ablation_effects(
-    model: Network, codes: Codes, device: str | torch.device = "cpu", batch: int = 128
-) -> np.ndarray:
+def ablation_effects(model: Network, codes: Codes, device: str | torch.device = "cpu", batch: int = 128) -> np.ndarray:
     """Measure how far the logits move when a filter says nothing.
 
     Parameters

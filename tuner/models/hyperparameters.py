@@ -35,21 +35,15 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = MappingProxyType(
     {
         "architecture": Hyperparameter(str, "which network"),
         "activation": Hyperparameter(str, "activation of the first layer; deeper layers are ReLU"),
-        "activation_scale": Hyperparameter(
-            float, "s of exp(s x), for the activation exponential only", 1e-6, 100
-        ),
+        "activation_scale": Hyperparameter(float, "s of exp(s x), for the activation exponential only", 1e-6, 100),
         "filters": Hyperparameter(int, "filters of the first layer", 1, 4096),
         "kernel_size": Hyperparameter(int, "width of the first layer's filters in bp", 1, 1000),
         "initializer": Hyperparameter(str, "initial weights of the first layer"),
-        "initializer_sigma": Hyperparameter(
-            float, "their standard deviation, for the initializer normal only", 0, 100
-        ),
+        "initializer_sigma": Hyperparameter(float, "their standard deviation, for the initializer normal only", 0, 100),
         "batch_norm_first": Hyperparameter(bool, "batch norm in the first layer"),
         "batch_norm": Hyperparameter(bool, "batch norm in all deeper layers"),
         "dropout_first": Hyperparameter(float, "dropout rate of the first layer", 0, 0.95),
-        "dropout_scale": Hyperparameter(
-            float, "factor of the published dropout rates of deeper convolutions", 0, 10
-        ),
+        "dropout_scale": Hyperparameter(float, "factor of the published dropout rates of deeper convolutions", 0, 10),
         "dropout_dense": Hyperparameter(float, "dropout rate of the (first) dense layer", 0, 0.95),
         "pool_first": Hyperparameter(int, "window of the first layer's max pool; 1 is none", 1, 10_000),
         "residual_blocks": Hyperparameter(int, "residual blocks between first layer and its pool", 0, 8),
@@ -58,9 +52,7 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = MappingProxyType(
         "global_pool": Hyperparameter(
             str, "flatten; or max, average, max_average over the whole length in place of the last pool"
         ),
-        "dense_units": Hyperparameter(
-            int, "units of the (first) dense layer; 0 leaves dense layers out", 0, 100_000
-        ),
+        "dense_units": Hyperparameter(int, "units of the (first) dense layer; 0 leaves dense layers out", 0, 100_000),
         "l2_first": Hyperparameter(float, "weight of the first layer within the L2 penalty", 0, 1e9),
         "deep_sigma": Hyperparameter(
             float,

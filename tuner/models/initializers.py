@@ -100,18 +100,14 @@ class Initializer:
 
 INITIALIZERS: Mapping[str, Initializer] = MappingProxyType(
     {
-        "glorot_uniform": Initializer(
-            glorot_std, draw_uniform, False, "uniform, std sqrt(2 / (fan_in + fan_out))"
-        ),
+        "glorot_uniform": Initializer(glorot_std, draw_uniform, False, "uniform, std sqrt(2 / (fan_in + fan_out))"),
         "glorot_normal": Initializer(
             glorot_std, draw_truncated, False, "truncated normal, std sqrt(2 / (fan_in + fan_out))"
         ),
         "he_uniform": Initializer(he_std, draw_uniform, False, "uniform, std sqrt(2 / fan_in)"),
         "he_normal": Initializer(he_std, draw_truncated, False, "truncated normal, std sqrt(2 / fan_in)"),
         "lecun_uniform": Initializer(lecun_std, draw_uniform, False, "uniform, std sqrt(1 / fan_in)"),
-        "lecun_normal": Initializer(
-            lecun_std, draw_truncated, False, "truncated normal, std sqrt(1 / fan_in)"
-        ),
+        "lecun_normal": Initializer(lecun_std, draw_truncated, False, "truncated normal, std sqrt(1 / fan_in)"),
         "normal": Initializer(stated_std, draw_normal, True, "normal, std initializer_sigma"),
     }
 )

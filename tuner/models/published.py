@@ -102,9 +102,7 @@ def foxo1(n_blocks: int) -> Plan:
     return plain(*pooled, stages[-1], pool_before_dropout=True)
 
 
-SIGTFB = replace(
-    plain(Stage(64, 24), dense=(Dense(32),)), initializer="normal", initializer_sigma=1.0, deep_sigma=0.01
-)
+SIGTFB = replace(plain(Stage(64, 24), dense=(Dense(32),)), initializer="normal", initializer_sigma=1.0, deep_sigma=0.01)
 FOXO1_V1 = plain(Stage(64, 6))
 
 

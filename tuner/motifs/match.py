@@ -195,9 +195,7 @@ def match_filters(
     return Matches(metrics, rows)
 
 
-def _check_numbers(
-    filters: Sequence[Filter], n_filters: int, permutations: int, effects: np.ndarray | None
-) -> None:
+def _check_numbers(filters: Sequence[Filter], n_filters: int, permutations: int, effects: np.ndarray | None) -> None:
     if permutations < 1:
         raise MotifError(f"permutations is {permutations}; expected at least 1.")
     indices = [item.index for item in filters]
@@ -261,9 +259,7 @@ def _null_hits(gated: Sequence[Filter], targets: Sequence[np.ndarray], permutati
     return int((best * len(targets) <= SIGNIFICANT_E).sum())
 
 
-def _targets_found(
-    e_values: np.ndarray, screened: Sequence[Motif], targets: Mapping[str, Sequence[str]]
-) -> np.ndarray:
+def _targets_found(e_values: np.ndarray, screened: Sequence[Motif], targets: Mapping[str, Sequence[str]]) -> np.ndarray:
     """Whether each gated filter hits each named family, (n_gated, n_families)."""
     column = {motif.id: index for index, motif in enumerate(screened)}
     found = np.zeros((len(e_values), len(targets)), dtype=bool)

@@ -208,9 +208,7 @@ def read_meme(path: str | Path) -> tuple[Motif, ...]:
             motifs.append(Motif(identifier, name, ppm, n_sites=sites))
             seen.add(identifier)
     if not motifs:
-        raise MotifError(
-            f"{path}: no 'letter-probability matrix' found. Expected a MEME text file, version 4."
-        )
+        raise MotifError(f"{path}: no 'letter-probability matrix' found. Expected a MEME text file, version 4.")
     return tuple(motifs)
 
 

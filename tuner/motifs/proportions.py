@@ -16,9 +16,7 @@ def wilson_interval(hits: float, trials: float) -> tuple[float, float]:
     return max(0.0, float(centre - half)), min(1.0, float(centre + half))
 
 
-def difference_interval(
-    hits: float, trials: float, other_hits: float, other_trials: float
-) -> tuple[float, float]:
+def difference_interval(hits: float, trials: float, other_hits: float, other_trials: float) -> tuple[float, float]:
     """95 % interval of the difference of two proportions (Newcombe 1998, method 10)."""
     low, high = wilson_interval(hits, trials)
     other_low, other_high = wilson_interval(other_hits, other_trials)

@@ -80,9 +80,7 @@ def tomtom(queries: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> Tomt
     target_list = _check_all(targets, "target")
     for index, query in enumerate(query_list):
         if query.shape[1] > MAXIMUM_WIDTH:
-            raise MotifError(
-                f"query {index}: {query.shape[1]} columns; at most {MAXIMUM_WIDTH} can be compared."
-            )
+            raise MotifError(f"query {index}: {query.shape[1]} columns; at most {MAXIMUM_WIDTH} can be compared.")
     if not target_list:
         raise MotifError("no target motifs to compare with: the database is empty after screening.")
     shape = (len(query_list), len(target_list))
@@ -114,11 +112,7 @@ def _check_all(ppms: Sequence[np.ndarray], kind: str) -> list[np.ndarray]:
     if all(a.ndim == 2 and a.shape[0] == 4 and a.shape[1] > 0 for a in arrays):
         joined = np.concatenate(arrays, axis=1)
         sums = joined.sum(axis=0)
-        if bool(
-            np.isfinite(joined).all()
-            and (joined >= 0).all()
-            and (abs(sums - 1) <= COLUMN_SUM_TOLERANCE).all()
-        ):
+        if bool(np.isfinite(joined).all() and (joined >= 0).all() and (abs(sums - 1) <= COLUMN_SUM_TOLERANCE).all()):
             return arrays
     return [check_ppm(ppm, f"{kind} {index}") for index, ppm in enumerate(ppms)]
 
@@ -186,12 +180,7 @@ def _writable(folder: Path) -> Path:
     try:
         shared.mkdir(mode=0o700, exist_ok=True)
         status = shared.lstat()
-        if (
-            shared.is_dir()
-            and not shared.is_symlink()
-            and status.st_uid == user
-            and not status.st_mode & 0o022
-        ):
+        if shared.is_dir() and not shared.is_symlink() and status.st_uid == user and not status.st_mode & 0o022:
             return shared
     except OSError:
         pass

@@ -108,9 +108,7 @@ class Artifacts:
         """
         for key, value in trial.system_attrs.items():
             if key.startswith(PREFIX) and json.loads(value)["filename"] == name:
-                identifier = str(
-                    uuid.UUID(json.loads(value)["artifact_id"])
-                )  # a name from storage is no path
+                identifier = str(uuid.UUID(json.loads(value)["artifact_id"]))  # a name from storage is no path
                 try:
                     with self.store.open_reader(identifier) as stream:
                         return stream.read()

@@ -112,7 +112,7 @@ class Backend(RDBStorage):
             event.listen(self.engine, "begin", self._begin)
 
     def _set_journal(self) -> None:
-        path = Path(str(self.where.database)).absolute()
+        path = Path(str(self.where.database)).resolve()
         mode = "delete" if is_network_disk(path) else "wal"
         with self.engine.connect() as connection:
             if connection.exec_driver_sql("PRAGMA journal_mode").scalar() != mode:

@@ -95,9 +95,7 @@ def delete(storage: FencedStorage, what: Doomed, artifacts: Artifacts, beside: l
                 if Path(stage).name == stage and (folder / stage).is_dir():  # a stored name is no path
                     shutil.rmtree(folder / stage)
     except OSError as e:
-        raise StorageError(
-            f"{e.filename}: cannot be removed ({e.strerror}); the study is still there."
-        ) from e
+        raise StorageError(f"{e.filename}: cannot be removed ({e.strerror}); the study is still there.") from e
     for stage in reversed(what.stages):
         storage.delete_study(storage.get_study_id_from_name(stage))
 

@@ -123,9 +123,7 @@ def examine(
         average_precision=bootstrap_interval(test.labels, logits, "average_precision", seed=seed),
         per_model=per_model,
         ensemble=metrics.auroc(test.labels, logits.mean(axis=0)),
-        matched=float(np.mean([metrics.auroc(test.labels[matched], o[matched]) for o in logits]))
-        if usable
-        else None,
+        matched=float(np.mean([metrics.auroc(test.labels[matched], o[matched]) for o in logits])) if usable else None,
         matched_sequences=int(matched.sum()),
         baselines=baselines,
         openings=openings,

@@ -108,6 +108,8 @@ def run_network(
         "stopped": trained.stopped,
         "tuner_version": tuner.__version__,
     }
+    if trained.notes:
+        attributes["checkpoint_notes"] = "; ".join(trained.notes)
     return Outcome(measured, attributes, _files(network, point, recipe, data, evaluation))
 
 

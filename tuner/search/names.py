@@ -34,9 +34,7 @@ def check_names(space: SearchSpace, training: Mapping[str, Scalar], where: str) 
         Naming the parameter and the nearest known name.
     """
     if "architecture" not in space.parameters:
-        raise SearchSpaceError(
-            f"{where}: [architecture] is missing; fix or list one of {', '.join(ARCHITECTURES)}."
-        )
+        raise SearchSpaceError(f"{where}: [architecture] is missing; fix or list one of {', '.join(ARCHITECTURES)}.")
     for name, parameter in space.parameters.items():
         for value in parameter.values or ():
             if name in TABLES and value not in TABLES[name]:
@@ -79,9 +77,7 @@ def recipe_of(training: Mapping[str, Scalar], where: str, base: Recipe | None = 
         if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if default is not None and type(value) is not type(default):
-            raise StudyError(
-                f"{where}: {name} = {value!r} must be {type(default).__name__}, like {default!r}."
-            )
+            raise StudyError(f"{where}: {name} = {value!r} must be {type(default).__name__}, like {default!r}.")
         values[name] = value
     try:
         return Recipe(**values)  # type: ignore[arg-type]

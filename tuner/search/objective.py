@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
 import numpy as np
+import torch
 
 from tuner.data.dataset import Dataset
 from tuner.errors import DataError
@@ -139,9 +140,7 @@ OBJECTIVES: Mapping[str, Objective] = {
         "Gated filters that hit a named target family at E <= .1, over max(filters, 32).",
         _matched("target_fraction"),
     ),
-    "coverage": Objective(
-        "maximize", 0, 1, 0, "Named target families found, over those named.", _matched("coverage")
-    ),
+    "coverage": Objective("maximize", 0, 1, 0, "Named target families found, over those named.", _matched("coverage")),
     "distinct": Objective(
         "maximize",
         0,
@@ -182,9 +181,7 @@ OBJECTIVES: Mapping[str, Objective] = {
         "Filters with >= 20 sites and >= 6 bits of corrected information.",
         _matched("filters_gated"),
     ),
-    "parameters": Objective(
-        "minimize", 0, INFINITY, None, "Trainable parameters.", lambda e: float(e.parameters)
-    ),
+    "parameters": Objective("minimize", 0, INFINITY, None, "Trainable parameters.", lambda e: float(e.parameters)),
     "seconds": Objective(
         "minimize",
         0,
@@ -237,7 +234,11 @@ def evaluate_network(
     width = int(network.first_convolution.kernel_size[0])
     filters = build_filters(codes, scan, width, network.offset)
     effects = ablation_effects(network, dataset.valid.codes[:ABLATED], device=device)
+    # When numba starts its threads, its OpenMP layer gives the whole process as many as numba may use: the
+    # next network would train on every core, slower, and to other values than before the first match.
+    threads = torch.get_num_threads()
     matches = match_filters(filters, database, targets, n_filters=len(filters), effects=effects, seed=seed)
+    torch.set_num_threads(threads)
     return Evaluation(logits, dataset.valid.labels, filters, matches, trained, count_parameters(network))
 
 

@@ -84,11 +84,7 @@ class Overview(NamedTuple):
 
 def overview(storage: FencedStorage, name: str) -> Overview:
     """Look at every stage of a study."""
-    stages = [
-        _stage(storage, label, name + suffix)
-        for label, suffix in STAGES.items()
-        if _id(storage, name + suffix)
-    ]
+    stages = [_stage(storage, label, name + suffix) for label, suffix in STAGES.items() if _id(storage, name + suffix)]
     trials = stage_trials(storage, name)
     return Overview(name, stages, _best(trials, objective_names(storage, name)), openings(storage, name))
 

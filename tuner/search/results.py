@@ -37,6 +37,7 @@ __all__ = [
     "watched",
 ]
 
+PROVENANCE = ("seed", "candidate", "replicate")  # numbers that say where a value comes from
 TERMINAL = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -62,7 +63,7 @@ class Confirmed(NamedTuple):
     runs : dict of int to dict
         Replicate -> metric -> value, completed runs only.
     mean, low, high : dict of str to float
-        Per metric: mean over replicates and its 95 % t interval (equal to the mean where n = 1).
+        Per metric: mean over replicates and its 95 % t interval; below three replicates both ends are the mean.
     collapsed : int
         Runs that diverged or failed.
     """
@@ -133,15 +134,16 @@ def leaderboard(trials: Sequence[FrozenTrial], objectives: Sequence[str]) -> lis
 def watched(trial: FrozenTrial) -> dict[str, float]:
     """Every numeric metric recorded beside the objectives."""
     return {
-        k: v for k, v in trial.user_attrs.items() if isinstance(v, int | float) and not isinstance(v, bool)
+        k: v
+        for k, v in trial.user_attrs.items()
+        if isinstance(v, int | float) and not isinstance(v, bool) and k not in PROVENANCE
     }
 
 
 def signed(trial: FrozenTrial, objectives: Sequence[str]) -> tuple[float, ...]:
     """Objective values with the sign turned so that larger is better."""
     return tuple(
-        v if OBJECTIVES[name].direction == "maximize" else -v
-        for name, v in zip(objectives, trial.values, strict=True)
+        v if OBJECTIVES[name].direction == "maximize" else -v for name, v in zip(objectives, trial.values, strict=True)
     )
 
 
@@ -222,7 +224,7 @@ def _intervals(runs: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, fl
         values = np.array([r[key] for r in runs if key in r], dtype=float)
         mean = float(values.mean())
         half = 0.0
-        if len(values) > 1:
+        if len(values) > 2:  # with two, t(1) = 12.7 says nothing
             half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
         found[key] = (mean, mean - half, mean + half)
     return found
@@ -250,9 +252,7 @@ def declare(candidates: Sequence[Confirmed], objective: str) -> Verdict | None:
     return Verdict(first.candidate, second.candidate, lead, error, lead >= 2 * error and lead > 0)
 
 
-def hypervolume(
-    trials: Sequence[FrozenTrial], objectives: Sequence[str], reference: Sequence[float]
-) -> float:
+def hypervolume(trials: Sequence[FrozenTrial], objectives: Sequence[str], reference: Sequence[float]) -> float:
     """Hypervolume that the completed trials dominate above `reference` (each objective as it is better)."""
     from optuna._hypervolume import compute_hypervolume  # ships no public name; pinned, tested against a grid
 
@@ -260,9 +260,6 @@ def hypervolume(
     if not len(points):
         return 0.0
     bound = np.array(
-        [
-            r if OBJECTIVES[n].direction == "maximize" else -r
-            for n, r in zip(objectives, reference, strict=True)
-        ]
+        [r if OBJECTIVES[n].direction == "maximize" else -r for n, r in zip(objectives, reference, strict=True)]
     )
     return float(compute_hypervolume(np.minimum(-points, -bound), -bound))

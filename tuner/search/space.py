@@ -60,9 +60,7 @@ class Parameter(Table):
         if self.low >= self.high:
             raise ValueError(f"low {self.low} must be below high {self.high}; use fixed for a single value")
         if isinstance(self.low, int) != isinstance(self.high, int):
-            raise ValueError(
-                f"low {self.low!r} and high {self.high!r} must both be integers or both be floats"
-            )
+            raise ValueError(f"low {self.low!r} and high {self.high!r} must both be integers or both be floats")
         if self.log and (self.low <= 0 or self.step is not None):
             raise ValueError("log = true needs low above 0 and no step")
         if self.step is not None and self.step <= 0:
@@ -153,9 +151,7 @@ class SearchSpace:
         for name, parameter in self.parameters.items():
             if not _active(parameter, point):
                 if name in given:
-                    raise SearchSpaceError(
-                        f"{where}: {name} does not exist here; its when is {parameter.when}."
-                    )
+                    raise SearchSpaceError(f"{where}: {name} does not exist here; its when is {parameter.when}.")
                 continue
             value = given.get(name, parameter.fixed)
             if value is None:
@@ -206,9 +202,7 @@ def read_space(path: Path) -> SearchSpace:
     parameters: dict[str, Parameter] = {}
     for name, table in document.items():
         if not isinstance(table, dict):
-            raise SearchSpaceError(
-                f"{path.name}: {name} must be a table: write [{name}] and fixed = {table!r}."
-            )
+            raise SearchSpaceError(f"{path.name}: {name} must be a table: write [{name}] and fixed = {table!r}.")
         parameters[name] = parse_table(Parameter, table, f"{path.name} [{name}]", SearchSpaceError)
     space = SearchSpace(path.stem, _ordered(parameters, path.name), ())
     warm = []

@@ -8,6 +8,7 @@ counts exactly like the search.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,9 +113,7 @@ class Search:
         study_id = register(storage, self.name, self.objectives, described)
         stored = storage.get_study_system_attrs(study_id).get(IDENTITY)
         if stored is None:
-            raise StudyError(
-                f"{self.name}: another program made a study of this name. Choose another with --name."
-            )
+            raise StudyError(f"{self.name}: another program made a study of this name. Choose another with --name.")
         check_identity(self.name, json.loads(stored), json.loads(described[IDENTITY]))
         if self.sets_budget or storage.budget(study_id) is None:
             storage.set_budget(study_id, self.plan.trials)
@@ -127,9 +126,12 @@ class Search:
         seed = mix(self.plan.seed, number, "sampler")
         if self.plan.sampler == "random":
             return optuna.samplers.RandomSampler(seed=seed)
-        return optuna.samplers.TPESampler(
-            n_startup_trials=self.plan.startup, multivariate=True, group=True, constant_liar=True, seed=seed
-        )
+        with warnings.catch_warnings():
+            # group and multivariate are experimental in name; Optuna is pinned and their effect is tested.
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return optuna.samplers.TPESampler(
+                n_startup_trials=self.plan.startup, multivariate=True, group=True, constant_liar=True, seed=seed
+            )
 
     def suggest(self, trial: optuna.Trial) -> dict[str, Scalar]:
         """Draw a point of the space."""

@@ -329,7 +329,7 @@ class FencedStorage(_CachedStorage):
         AttemptSuperseded
             The attempt lost its slot: nothing it does counts any more.
         """
-        values = {} if progress is None else {"progress": json.dumps(progress)}
+        values = {} if progress is None else {"progress": json.dumps(progress, default=str)}
         self._backend.write(partial(attempts.update_live, attempt=attempt, values=values), patience)
 
     def finish(

@@ -193,9 +193,7 @@ def read_study(path: Path) -> StudyFile:
     """
     document = read_toml(path, StudyError)
     if "data" not in document:
-        raise StudyError(
-            f"{path.name}: the [data] table is missing; name a dataset, or positives and negatives."
-        )
+        raise StudyError(f"{path.name}: the [data] table is missing; name a dataset, or positives and negatives.")
     return parse_table(StudyFile, document, path.name, StudyError)
 
 

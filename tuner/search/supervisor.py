@@ -30,9 +30,7 @@ class Supervisor:
         Folder; worker i writes to ``worker-i.log`` there.
     """
 
-    def __init__(
-        self, command: Sequence[str], count: int, environment: Mapping[str, str], logs: Path
-    ) -> None:
+    def __init__(self, command: Sequence[str], count: int, environment: Mapping[str, str], logs: Path) -> None:
         self.command, self.environment, self.logs = list(command), dict(environment), logs
         self.processes: list[subprocess.Popen[bytes] | None] = [None] * count
         self.restarts = [0] * count

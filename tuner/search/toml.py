@@ -82,11 +82,7 @@ def parse_table(model: type[T], table: object, where: str, error: type[TunerErro
 def _word(e: ValidationError, model: type[BaseModel], where: str) -> str:
     first = e.errors(include_url=False)[0]
     path = [str(p) for p in first["loc"] if not str(p).startswith(("function-", "constrained-"))]
-    more = (
-        f" (and {e.error_count() - 1} more)"
-        if e.error_count() > 1 and first["type"] != "extra_forbidden"
-        else ""
-    )
+    more = f" (and {e.error_count() - 1} more)" if e.error_count() > 1 and first["type"] != "extra_forbidden" else ""
     if first["type"] == "extra_forbidden":
         return f"{where} {_dotted(path[:-1])}: {unknown('key', path[-1], _keys(model, path[:-1]))}"
     message = first["msg"].removeprefix("Value error, ")

@@ -162,9 +162,7 @@ class Worker:
         while True:
             self.stopper.check()
             for number in self.storage.reap(study_id, grace=GRACE_SECONDS):
-                log.warning(
-                    "%s trial %d: its worker is gone; the trial waits for another", stage.name, number
-                )
+                log.warning("%s trial %d: its worker is gone; the trial waits for another", stage.name, number)
             self.storage.ensure_slots(study_id, ahead=self.ahead)
             attempt = self.storage.claim(study_id, self.name)
             if attempt is not None:
@@ -179,9 +177,7 @@ class Worker:
         label = f"{stage.name} trial {attempt.number}"
         study.sampler = stage.sampler(attempt.number)
         try:
-            with Heartbeat(
-                self.storage, attempt, interval=BEAT_SECONDS, stall_after=STALL_SECONDS
-            ) as heartbeat:
+            with Heartbeat(self.storage, attempt, interval=BEAT_SECONDS, stall_after=STALL_SECONDS) as heartbeat:
                 ended = self._attempt(stage, study, attempt, heartbeat, checkpoint, label)
             if ended:
                 checkpoint.unlink(missing_ok=True)
@@ -251,14 +247,10 @@ class Worker:
         except AttemptSuperseded:
             self.artifacts.discard(entries)
             raise
-        log.info(
-            "%s: complete, %s", label, ", ".join(f"{o} {outcome.measured[o]:.4f}" for o in stage.objectives)
-        )
+        log.info("%s: complete, %s", label, ", ".join(f"{o} {outcome.measured[o]:.4f}" for o in stage.objectives))
 
     def _prune(self, attempt: Attempt, label: str, reason: str, system_attrs: dict[str, float]) -> bool:
-        self.storage.finish(
-            attempt, TrialState.PRUNED, None, user_attrs={"reason": reason}, system_attrs=system_attrs
-        )
+        self.storage.finish(attempt, TrialState.PRUNED, None, user_attrs={"reason": reason}, system_attrs=system_attrs)
         log.warning("%s: pruned, %s", label, reason)
         return True
 
@@ -271,9 +263,7 @@ class Worker:
         where = traceback.extract_tb(e.__traceback__)[-1]
         reason = f"{type(e).__name__}: {e} ({Path(where.filename).name}:{where.lineno})"
         state = self.storage.fail_attempt(attempt, reason, max_failures=self.bench.plan.max_failures)
-        log.error(
-            "%s: %s after %s", label, "failed for good" if state == "failed" else "will be retried", reason
-        )
+        log.error("%s: %s after %s", label, "failed for good" if state == "failed" else "will be retried", reason)
         log.debug("".join(traceback.format_exception(e)))
         return state == "failed"
 
