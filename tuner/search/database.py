@@ -114,9 +114,11 @@ class Backend(RDBStorage):
     def _set_journal(self) -> None:
         path = Path(str(self.where.database)).resolve()
         mode = "delete" if is_network_disk(path) else "wal"
+        self.engine.dispose()  # the mode changes only while nobody else has the file open
         with self.engine.connect() as connection:
             if connection.exec_driver_sql("PRAGMA journal_mode").scalar() != mode:
-                connection.exec_driver_sql(f"PRAGMA journal_mode = {mode}")
+                with contextlib.suppress(exc.OperationalError):  # others are at work in the other mode: it stays
+                    connection.exec_driver_sql(f"PRAGMA journal_mode = {mode}")
 
     def _begin(self, connection: Connection) -> None:
         writing = getattr(self._mode, "writing", False)

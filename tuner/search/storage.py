@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 import uuid
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -35,6 +34,7 @@ from tuner.search.attempts import Attempt, Record
 from tuner.search.database import Backend, connect
 from tuner.search.heartbeat import Heartbeat
 from tuner.search.process import Process, this_process
+from tuner.search.watch import Watch
 
 __all__ = [
     "Attempt",
@@ -76,11 +76,6 @@ class Running(NamedTuple):
     progress: dict[str, Any]
 
 
-class _Sight(NamedTuple):
-    beat: float | None
-    since: float  # monotonic time at which this process first saw this beat
-
-
 def open_storage(where: str | Path, *, patience: float = PATIENCE_SECONDS) -> FencedStorage:
     """Open a database, creating it and its tables if they are missing; many may do so at once.
 
@@ -117,7 +112,7 @@ class FencedStorage(_CachedStorage):
 
     def __init__(self, backend: Backend) -> None:
         super().__init__(backend)
-        self._sights: dict[int, dict[str | int, _Sight]] = {}
+        self._watches: dict[int, Watch] = {}
 
     @property
     def url(self) -> str:
@@ -443,27 +438,7 @@ class FencedStorage(_CachedStorage):
         list of int
             Numbers of the trials that wait again.
         """
-        reaped, sights = [], {}
-        before = self._sights.get(study_id, {})
-        running = self._backend.read(partial(attempts.open_attempts, study_id=study_id))
-        at = time.monotonic()
-        for seen in running:
-            key = seen.token or seen.trial_id
-            sight = before.get(key)
-            if sight is None or sight.beat != seen.beat or sight.since < self._backend.trouble:
-                sight = _Sight(seen.beat, at)
-            stands = at - sight.since >= grace and (seen.beat is None or seen.age >= grace)
-            if seen.token is not None and seen.process.is_dead:
-                reason = f"process {seen.process.pid} has ended"
-            elif stands:
-                reason = f"no heartbeat for {seen.age:.0f} s"
-            else:
-                sights[key] = sight
-                continue
-            if self._backend.write(partial(attempts.reap, seen=seen, reason=reason)):
-                reaped.append(seen.number)
-        self._sights[study_id] = sights
-        return reaped
+        return self._watches.setdefault(study_id, Watch(self._backend, study_id)).reap(grace)
 
     def running(self, study_id: int) -> list[Running]:
         """Slots under execution, by number."""
