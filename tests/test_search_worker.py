@@ -268,3 +268,19 @@ def test_a_full_disk_loses_the_files_but_not_the_values(
     assert [t.values for t in station.trials()] == [t.values for t in undisturbed.trials()]
     assert "No space left on device" in station.trials()[0].user_attrs["artifacts_error"]
     assert not list((tmp_path / "artifacts").iterdir())
+
+
+def test_the_sampler_sees_every_finished_trial(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tuner.search.sampler import RepeatableTPESampler
+
+    seen: list[tuple[int, int]] = []
+    real = RepeatableTPESampler.infer_relative_search_space
+
+    def spy(self: RepeatableTPESampler, study: Any, trial: FrozenTrial) -> Any:
+        done = [t for t in study._get_trials(deepcopy=False, use_cache=True) if t.state == TrialState.COMPLETE]
+        seen.append((trial.number, len(done)))
+        return real(self, study, trial)
+
+    monkeypatch.setattr(RepeatableTPESampler, "infer_relative_search_space", spy)
+    Station(tmp_path, bench).work()
+    assert set(seen) == {(n, n) for n in range(1, 6)}  # slot 0 is fixed: nothing is sampled

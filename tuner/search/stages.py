@@ -8,7 +8,6 @@ counts exactly like the search.
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from tuner.search.job import (
 )
 from tuner.search.objective import OBJECTIVES
 from tuner.search.results import choose_candidates, confirmed, declare
+from tuner.search.sampler import slot_sampler
 from tuner.search.space import Scalar
 from tuner.search.storage import FencedStorage
 from tuner.search.study import Plan, check_identity, mix, plan_source
@@ -124,14 +124,7 @@ class Search:
     def sampler(self, number: int) -> optuna.samplers.BaseSampler:
         """Fresh TPE (multivariate, grouped for conditionals, constant liar) or random sampler."""
         seed = mix(self.plan.seed, number, "sampler")
-        if self.plan.sampler == "random":
-            return optuna.samplers.RandomSampler(seed=seed)
-        with warnings.catch_warnings():
-            # group and multivariate are experimental in name; Optuna is pinned and their effect is tested.
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return optuna.samplers.TPESampler(
-                n_startup_trials=self.plan.startup, multivariate=True, group=True, constant_liar=True, seed=seed
-            )
+        return slot_sampler(self.plan.sampler, seed=seed, startup=self.plan.startup)
 
     def suggest(self, trial: optuna.Trial) -> dict[str, Scalar]:
         """Draw a point of the space."""

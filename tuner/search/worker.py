@@ -35,6 +35,7 @@ log = logging.getLogger("tuner.worker")
 POLL_SECONDS = 1.0
 BEAT_SECONDS = 5.0
 GRACE_SECONDS = 60.0  # a worker on another machine that has not beaten for this long is gone
+HAND_BACK_SECONDS = 5.0  # a stop must not wait for a database that is away
 STALL_SECONDS = 1800.0  # no finished epoch for this long: the heartbeat stops and the slot is reaped
 
 
@@ -158,7 +159,6 @@ class Worker:
             study_id = self.storage.get_study_id_from_name(stage.name)
         except KeyError:
             return  # nothing to do: e.g. no candidate to confirm
-        study = optuna.load_study(study_name=stage.name, storage=self.storage)
         while True:
             self.stopper.check()
             for number in self.storage.reap(study_id, grace=GRACE_SECONDS):
@@ -166,16 +166,18 @@ class Worker:
             self.storage.ensure_slots(study_id, ahead=self.ahead)
             attempt = self.storage.claim(study_id, self.name)
             if attempt is not None:
-                self._run_attempt(stage, study, attempt)
+                self._run_attempt(stage, attempt)
             elif self.storage.open_slots(study_id) == 0:
                 return
             else:
                 time.sleep(POLL_SECONDS)
 
-    def _run_attempt(self, stage: Stage, study: optuna.Study, attempt: Attempt) -> None:
+    def _run_attempt(self, stage: Stage, attempt: Attempt) -> None:
         checkpoint = self.checkpoints / stage.name / f"{attempt.number}.safetensors"
         label = f"{stage.name} trial {attempt.number}"
-        study.sampler = stage.sampler(attempt.number)
+        # A fresh Study each time: samplers read its list of trials, which only study.ask would renew.
+        sampler = stage.sampler(attempt.number)
+        study = optuna.load_study(study_name=stage.name, storage=self.storage, sampler=sampler)
         try:
             with Heartbeat(self.storage, attempt, interval=BEAT_SECONDS, stall_after=STALL_SECONDS) as heartbeat:
                 ended = self._attempt(stage, study, attempt, heartbeat, checkpoint, label)
@@ -184,9 +186,18 @@ class Worker:
         except AttemptSuperseded:
             log.warning("%s: attempt %d was superseded; its result is discarded", label, attempt.attempt)
         except Interrupted:
-            self.storage.hand_back(attempt, "the worker was told to stop")
-            log.info("%s: handed back", label)
+            self._hand_back(attempt, label)
             raise
+
+    def _hand_back(self, attempt: Attempt, label: str) -> None:
+        try:
+            self.storage.hand_back(attempt, "the worker was told to stop", patience=HAND_BACK_SECONDS)
+        except AttemptSuperseded:
+            log.info("%s: another worker has it already", label)
+        except StorageError as e:
+            log.warning("%s: could not be handed back (%s); it will be reaped", label, e)
+        else:
+            log.info("%s: handed back", label)
 
     def _attempt(
         self,

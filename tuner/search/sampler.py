@@ -1,0 +1,58 @@
+"""Samplers of a study: fresh for each slot, and a function of (study seed, slot, history) alone."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial
+
+
+class RepeatableTPESampler(TPESampler):
+    """Multivariate TPE, grouped for conditional parameters, with constant liar, that repeats itself.
+
+    Optuna 5.0 keeps the parameters of a group in the order of a set of strings, which differs between
+    processes (and between equal sets), so that one seed gives several first draws. Here they are sorted.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of every draw.
+    startup : int
+        Random trials before the model is used.
+    """
+
+    def __init__(self, *, seed: int, startup: int) -> None:
+        with warnings.catch_warnings():
+            # group and multivariate are experimental in name; Optuna is pinned and their effect is tested.
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            super().__init__(n_startup_trials=startup, multivariate=True, group=True, constant_liar=True, seed=seed)
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """As the base class, in the order of the parameters' names."""
+        space = super().infer_relative_search_space(study, trial)
+        group: Any = self._search_space_group
+        if group is not None:
+            ordered = [dict(sorted(part.items())) for part in group.search_spaces]
+            group._search_spaces = sorted(ordered, key=lambda part: next(iter(part)))
+        return dict(sorted(space.items()))
+
+
+def slot_sampler(name: str, *, seed: int, startup: int) -> BaseSampler:
+    """Sampler of one slot.
+
+    Parameters
+    ----------
+    name : str
+        ``"tpe"`` or ``"random"``.
+    seed : int
+        The slot's sampler seed.
+    startup : int
+        Random trials before TPE's model is used.
+    """
+    if name == "random":
+        return RandomSampler(seed=seed)
+    return RepeatableTPESampler(seed=seed, startup=startup)
