@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,6 +25,9 @@ def command(
     name: options.Name = None,
     storage: options.Storage = None,
     top: Annotated[int, typer.Option(min=1, help="Trials shown.")] = 10,
+    figure: Annotated[
+        Path | None, typer.Option(help="Also draw the front with the confirmed candidates (PNG).")
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Show what a study has found; nothing here has seen the test split."""
@@ -32,6 +36,8 @@ def command(
     opened = context.open_existing(storage)
     found = context.stored_name(opened, study, preset, name)
     objectives = objective_names(opened, found)
+    if figure is not None:
+        draw(opened, found, objectives, figure)
     if as_json:
         context.emit(as_document(opened, found, objectives))
     else:
@@ -57,6 +63,49 @@ def as_document(storage: FencedStorage, name: str, objectives: Sequence[str]) ->
         "controls": controls,
         "test_openings": openings(storage, name),
     }  # fmt: skip
+
+
+def draw(storage: FencedStorage, name: str, objectives: Sequence[str], path: Path) -> None:
+    """Write the Pareto front as PNG.
+
+    Raises
+    ------
+    StorageError
+        The file cannot be written.
+    """
+    from tuner.errors import StorageError
+    from tuner.plots.fronts import pareto_front
+    from tuner.search.objective import OBJECTIVES
+    from tuner.search.results import stage_trials
+
+    rows, candidates, verdict, controls = collect(storage, name, objectives)
+    warm = {t.number for t in stage_trials(storage, name) if "warm_start" in t.user_attrs}
+    baselines = {k: max(v) for k, v in controls.items() if k in ("6-mer", "best PWM", "gc")}
+    image = pareto_front(
+        [{"name": o, "direction": OBJECTIVES[o].direction} for o in objectives],
+        [
+            {"number": r.number, "values": r.values, "pareto": r.pareto, "warm_start": r.number in warm}
+            for r in rows
+            if r.values
+        ],
+        confirmed=[
+            {
+                "number": c.candidate,
+                "means": c.mean,
+                "low": c.low,
+                "high": c.high,
+                "primary": verdict is not None and verdict.primary == c.candidate,
+            }
+            for c in candidates
+            if c.runs
+        ],
+        baselines={"auroc": baselines} if "auroc" in objectives else None,
+        title=f"{name}: validation values of {sum(bool(r.values) for r in rows)} trials",
+    )
+    try:
+        path.write_bytes(image)
+    except OSError as e:
+        raise StorageError(f"{path}: cannot write the figure ({e.strerror}).") from e
 
 
 def collect(

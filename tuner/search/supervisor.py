@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 
 from tuner.errors import StorageError
 
@@ -46,6 +47,7 @@ class Supervisor:
         KeyboardInterrupt
             After all workers have handed their slots back (or, on a second one, were killed).
         """
+        before = signal.signal(signal.SIGTERM, _interrupt)  # what ends a job in a cluster is a Ctrl-C to it
         try:
             for i in range(len(self.processes)):
                 self._start(i)
@@ -57,6 +59,8 @@ class Supervisor:
         except BaseException:
             self.stop()
             raise
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     def stop(self) -> None:
         """Ask every worker to hand its slot back; kill what is left on a second interrupt or after 30 s."""
@@ -101,3 +105,7 @@ class Supervisor:
     def _last_line(self, i: int) -> str:
         lines = (self.logs / f"worker-{i}.log").read_text(errors="replace").strip().splitlines()
         return lines[-1].removeprefix("error: ") if lines else "it printed nothing"
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,124 @@
+"""Processes of a real run are killed at bad moments; the same command then ends with exactly its budget."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from optuna.trial import TrialState
+from tiny import STUDY, write_study
+
+from tuner.search.results import stage_trials
+from tuner.search.storage import open_storage
+
+LONG = STUDY.replace("epochs = 4", "epochs = 25").replace("trials = 6", "trials = 4")
+TUNER = [sys.executable, "-m", "tuner"]
+
+
+def start(folder: Path, *more: str) -> subprocess.Popen[bytes]:
+    command = [*TUNER, "run", "--study", "tiny.toml", "--workers", "2", "--no-confirm", *more]
+    with (folder / "run.log").open("ab") as log:
+        return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+
+
+def wait_for(found: Callable[[], object], seconds: float = 90) -> object:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if value := found():
+            return value
+        time.sleep(0.05)
+    raise AssertionError("waited in vain")
+
+
+def epoch_seen(folder: Path, at_least: int) -> int | None:
+    """Index of a worker whose running trial has logged that epoch."""
+    for log in sorted(folder.glob("runs/logs/tiny/worker-*.log")):
+        lines = [line for line in log.read_text().splitlines() if " trial " in line]
+        number = re.search(r"epoch (\d+),", lines[-1]) if lines else None
+        if number and at_least <= int(number[1]) < 20:
+            return int(log.stem.removeprefix("worker-"))
+    return None
+
+
+def workers_of(parent: int) -> dict[int, psutil.Process]:
+    found = {}
+    for child in psutil.Process(parent).children():
+        arguments = child.cmdline()
+        if "--worker-name" in arguments:
+            found[int(arguments[arguments.index("--worker-name") + 1].removeprefix("worker-"))] = child
+    return found
+
+
+def check_ended(folder: Path) -> None:
+    trials = stage_trials(open_storage(folder / "runs" / "tuner.db"), "tiny")
+    assert [t.number for t in trials] == list(range(4))
+    assert {t.state for t in trials} == {TrialState.COMPLETE}
+
+
+@pytest.mark.parametrize("victim", ["worker", "everything"])
+def test_killed_processes_lose_no_trial_and_double_none(tmp_path: Path, victim: str) -> None:
+    write_study(tmp_path, study=LONG)
+    run = start(tmp_path)
+    index = wait_for(lambda: (i := epoch_seen(tmp_path, 2)) is not None and (i,))
+    assert isinstance(index, tuple)
+    workers = workers_of(run.pid)
+    workers[index[0]].kill()
+    if victim == "everything":
+        run.kill()
+        run.wait()
+        wait_for(lambda: not any(w.is_running() and w.status() != "zombie" for w in workers.values()), 10)
+        run = start(tmp_path)
+    assert run.wait(timeout=180) == 0, (tmp_path / "run.log").read_text()
+    check_ended(tmp_path)
+    log = "".join(p.read_text() for p in tmp_path.glob("runs/logs/tiny/worker-*.log"))
+    assert re.search(r"tiny trial \d: attempt 2", log)
+    completed = re.findall(r"tiny trial (\d): complete", log)
+    assert sorted(completed) == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_hands_its_trials_back_and_leaves_no_process(tmp_path: Path, number: signal.Signals) -> None:
+    write_study(tmp_path, study=LONG)
+    run = start(tmp_path)
+    wait_for(lambda: epoch_seen(tmp_path, 1) is not None)
+    workers = workers_of(run.pid)
+    run.send_signal(number)
+    assert run.wait(timeout=15) == 130
+    assert not any(w.is_running() and w.status() != "zombie" for w in workers.values())
+    states = {t.state for t in stage_trials(open_storage(tmp_path / "runs" / "tuner.db"), "tiny")}
+    assert TrialState.RUNNING not in states
+    assert "the same command goes on from here" in (tmp_path / "run.log").read_text()
+
+
+def test_two_runs_at_once_end_with_one_budget(tmp_path: Path) -> None:
+    write_study(tmp_path, study=LONG.replace("epochs = 25", "epochs = 2"))
+    runs = [start(tmp_path), start(tmp_path)]
+    assert [r.wait(timeout=180) for r in runs] == [0, 0], (tmp_path / "run.log").read_text()
+    check_ended(tmp_path)
+
+
+def test_a_time_limit_stops_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    write_study(tmp_path, study=LONG)
+    assert start(tmp_path, "--time-limit", "8s").wait(timeout=60) == 0
+    storage = open_storage(tmp_path / "runs" / "tuner.db")
+    left = [t for t in stage_trials(storage, "tiny") if t.state != TrialState.COMPLETE]
+    assert left or len(stage_trials(storage, "tiny")) < 4
+    assert {t.state for t in left} <= {TrialState.WAITING}
+    assert start(tmp_path).wait(timeout=180) == 0
+    check_ended(tmp_path)
+
+
+def test_no_environment_variable_is_needed(tmp_path: Path) -> None:
+    write_study(tmp_path, study=LONG.replace("epochs = 25", "epochs = 1"))
+    bare = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "NUMBA_CACHE_DIR": os.environ["NUMBA_CACHE_DIR"]}
+    command = [*TUNER, "check", "--study", "tiny.toml"]
+    done = subprocess.run(command, cwd=tmp_path, env=bare, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
