@@ -45,6 +45,7 @@ def command(
     from tuner.report.dashboard import write_notes
     from tuner.search.artifacts import Artifacts
     from tuner.search.bench import load_bench
+    from tuner.search.checks import expected_seconds
     from tuner.search.stages import Search
     from tuner.search.storage import open_storage
     from tuner.search.supervisor import Supervisor
@@ -60,6 +61,12 @@ def command(
     check_points(bench)
     Search(plan, bench.identity).prepare(opened)
     describe(bench, count, url)
+    left = opened.open_slots(opened.get_study_id_from_name(plan.name))
+    if left:
+        confirmation = plan.confirmation.candidates * plan.confirmation.seeds * max(1, plan.confirmation.folds)
+        runs = left + (confirmation + plan.confirmation.shuffled) * confirm
+        minutes = runs * expected_seconds(bench) / count / 60
+        context.note(f"expected {runs} trainings, about {max(1, round(minutes))} minutes on this machine")
     write_notes(opened, bench)
     threading.Thread(target=prepare_kernel, args=(context.cache_dir() / "numba",), daemon=True).start()
 

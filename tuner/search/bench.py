@@ -26,12 +26,15 @@ class Bench(NamedTuple):
         Screened.
     device : str
         Torch device.
+    cache : Path or None
+        Folder where Tomtom's compiled kernel is kept.
     """
 
     plan: Plan
     dataset: Dataset
     database: MotifDatabase
     device: str
+    cache: Path | None = None
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -62,7 +65,7 @@ def load_bench(plan: Plan, *, data_dir: Path | None, cache: Path | None, device:
     dataset = load_dataset(plan.data_spec, data_dir=data_dir, cache=cache)
     database = load_motifs(plan, cache)
     check_targets(database, plan.study.motifs.targets)
-    return Bench(plan, dataset.without_test(), database, str(found))
+    return Bench(plan, dataset.without_test(), database, str(found), cache)
 
 
 def load_motifs(plan: Plan, cache: Path | None) -> MotifDatabase:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,9 @@ from optuna.trial import FixedTrial
 from tuner.errors import ModelError
 from tuner.models.architectures import build_model, count_parameters
 from tuner.models.first_layer import scan_filters
-from tuner.search.names import split_point
+from tuner.models.training import fit
+from tuner.search.bench import Bench
+from tuner.search.names import recipe_of, split_point
 from tuner.search.space import Parameter, Scalar, SearchSpace
 
 
@@ -57,6 +60,32 @@ def sample_points(space: SearchSpace, n: int, seed: int) -> list[dict[str, Scala
             values["architecture"] = architecture
         points.append(space.suggest(FixedTrial(values)))
     return points
+
+
+def expected_seconds(bench: Bench) -> float:
+    """Measure how long one trial of the first warm start (or of a random point) should take.
+
+    Times one epoch on a few batches here and scales it to the data and to all epochs. Early stopping, other
+    points and other machines make it differ by a factor of two or three.
+
+    Parameters
+    ----------
+    bench : Bench
+        The study.
+
+    Returns
+    -------
+    float
+        Seconds of training.
+    """
+    plan = bench.plan
+    hyperparameters, training = split_point(sample_points(plan.space, 1, plan.seed)[0])
+    recipe = recipe_of(training, "trial parameters", plan.recipe)
+    few = bench.dataset.train.take(np.arange(min(len(bench.dataset.train), 4 * recipe.batch_size)))
+    network = build_model(hyperparameters, n_tasks=bench.dataset.n_tasks, length=bench.dataset.length, seed=0)
+    # The second epoch: the first one also pays for the allocator and the choice of kernels.
+    second = fit(network, few, few, replace(recipe, epochs=2), seed=0, device=bench.device).history[-1].seconds
+    return second * len(bench.dataset.train) / len(few) * recipe.epochs
 
 
 def build_points(points: Sequence[dict[str, Scalar]], *, n_tasks: int, length: int) -> BuiltPoints:

@@ -25,6 +25,7 @@ from tuner.models.baselines import Baseline, fit_baseline, read_baselines, write
 from tuner.models.network import Network
 from tuner.models.training import EpochRecord, Recipe, Trained, fit
 from tuner.motifs.database import Motif, write_meme
+from tuner.motifs.tomtom import prepare_kernel
 from tuner.plots.curves import learning_curve
 from tuner.plots.logos import filter_logos
 from tuner.search.bench import Bench
@@ -95,10 +96,7 @@ def run_network(
     """
     data = dataset or bench.dataset
     network, recipe, trained = train(bench, point, data, seed=seed, checkpoint=checkpoint, on_epoch=on_epoch)
-    evaluation = evaluate_network(
-        network, trained, data, bench.database, bench.plan.study.motifs.targets,
-        average_strands=recipe.average_strands, device=bench.device, seed=mix(seed, "permutations"),
-    )  # fmt: skip
+    evaluation = _evaluate(bench, network, recipe, trained, data, seed)
     measured = measure_all(evaluation)
     attributes: dict[str, Scalar] = {
         **measured,
@@ -111,6 +109,15 @@ def run_network(
     if trained.notes:
         attributes["checkpoint_notes"] = "; ".join(trained.notes)
     return Outcome(measured, attributes, _files(network, point, recipe, data, evaluation))
+
+
+def _evaluate(bench: Bench, network: Network, recipe: Recipe, trained: Trained, data: Dataset, seed: int) -> Evaluation:
+    if bench.cache is not None:
+        prepare_kernel(bench.cache / "numba")  # compiled once a machine: the others wait here, after training
+    return evaluate_network(
+        network, trained, data, bench.database, bench.plan.study.motifs.targets,
+        average_strands=recipe.average_strands, device=bench.device, seed=mix(seed, "permutations"),
+    )  # fmt: skip
 
 
 def run_label_shuffled(
@@ -131,10 +138,7 @@ def run_label_shuffled(
         bench, point, replace(data, splits={**data.splits, **shuffled}),
         seed=seed, checkpoint=None, on_epoch=on_epoch,
     )  # fmt: skip
-    evaluation = evaluate_network(
-        network, trained, data, bench.database, bench.plan.study.motifs.targets,
-        average_strands=recipe.average_strands, device=bench.device, seed=mix(seed, "permutations"),
-    )  # fmt: skip
+    evaluation = _evaluate(bench, network, recipe, trained, data, seed)
     measured = measure_all(evaluation)
     return Outcome(measured, {**measured, "seed": seed}, {"matches.tsv": matches_tsv(evaluation)})
 
