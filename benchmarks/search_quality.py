@@ -37,7 +37,8 @@ def main() -> None:
             name = options.study + ("-random" if sampler == "random" else "") + (f"-seed{seed}" if seed else "")
             command = [
                 sys.executable, "-m", "tuner", "run", "--study", options.study, "--sampler", sampler,
-                "--seed", str(seed), "--name", name, "--storage", options.storage, "--workers", options.workers, "--no-confirm",
+                "--seed", str(seed), "--name", name, "--storage", options.storage, "--workers", options.workers,
+                "--no-confirm",
             ]  # fmt: skip
             subprocess.run(command, check=True)
             storage = open_storage(options.storage)
