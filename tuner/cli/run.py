@@ -66,7 +66,7 @@ def command(
         confirmation = plan.confirmation.candidates * plan.confirmation.seeds * max(1, plan.confirmation.folds)
         runs = left + (confirmation + plan.confirmation.shuffled) * confirm
         minutes = runs * expected_seconds(bench) / count / 60
-        context.note(f"expected {runs} trainings, about {max(1, round(minutes))} minutes on this machine")
+        context.note(f"expected {runs} trainings, about {max(1, round(minutes))} min on this machine")
     write_notes(opened, bench)
     threading.Thread(target=prepare_kernel, args=(context.cache_dir() / "numba",), daemon=True).start()
 
