@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from safetensors.numpy import save as save_tensors
 
 import tuner
@@ -112,12 +113,18 @@ def run_network(
 
 
 def _evaluate(bench: Bench, network: Network, recipe: Recipe, trained: Trained, data: Dataset, seed: int) -> Evaluation:
-    if bench.cache is not None:
-        prepare_kernel(bench.cache / "numba")  # compiled once a machine: the others wait here, after training
-    return evaluate_network(
-        network, trained, data, bench.database, bench.plan.study.motifs.targets,
-        average_strands=recipe.average_strands, device=bench.device, seed=mix(seed, "permutations"),
-    )  # fmt: skip
+    # When numba starts its threads, its OpenMP layer gives the whole process as many as numba may use: the
+    # next network would train on every core, slower, and to other values than before the first match.
+    threads = torch.get_num_threads()
+    try:
+        if bench.cache is not None:
+            prepare_kernel(bench.cache / "numba")  # compiled once a machine: the others wait here, after training
+        return evaluate_network(
+            network, trained, data, bench.database, bench.plan.study.motifs.targets,
+            average_strands=recipe.average_strands, device=bench.device, seed=mix(seed, "permutations"),
+        )  # fmt: skip
+    finally:
+        torch.set_num_threads(threads)
 
 
 def run_label_shuffled(
@@ -235,7 +242,6 @@ def load_network(weights: bytes, description: bytes) -> tuple[Network, bool]:
     tuple of (Network, bool)
         The network in evaluation mode, and whether its predictions average both strands.
     """
-    import torch
     from safetensors.torch import load
 
     told = json.loads(description)

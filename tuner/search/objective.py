@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
 import numpy as np
-import torch
 
 from tuner.data.dataset import Dataset
 from tuner.errors import DataError
@@ -234,11 +233,7 @@ def evaluate_network(
     width = int(network.first_convolution.kernel_size[0])
     filters = build_filters(codes, scan, width, network.offset)
     effects = ablation_effects(network, dataset.valid.codes[:ABLATED], device=device)
-    # When numba starts its threads, its OpenMP layer gives the whole process as many as numba may use: the
-    # next network would train on every core, slower, and to other values than before the first match.
-    threads = torch.get_num_threads()
     matches = match_filters(filters, database, targets, n_filters=len(filters), effects=effects, seed=seed)
-    torch.set_num_threads(threads)
     return Evaluation(logits, dataset.valid.labels, filters, matches, trained, count_parameters(network))
 
 
