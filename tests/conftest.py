@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+# As the command line sets them; numba refuses another number once its threads have started.
+for _name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_name] = "1"
 os.environ.setdefault("MPLBACKEND", "Agg")
 # Tomtom's kernel takes most of a minute to compile; keep it where the product keeps it.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path.home() / ".cache" / "tuner" / "numba"))

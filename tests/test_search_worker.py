@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -284,3 +287,23 @@ def test_the_sampler_sees_every_finished_trial(bench: Bench, tmp_path: Path, mon
     monkeypatch.setattr(RepeatableTPESampler, "infer_relative_search_space", spy)
     Station(tmp_path, bench).work()
     assert set(seen) == {(n, n) for n in range(1, 6)}  # slot 0 is fixed: nothing is sampled
+
+
+def test_matching_leaves_the_number_of_threads_as_it_was(bench: Bench) -> None:
+    """In a process of its own, whose environment does not bound numba's threads."""
+    script = (
+        "import sys, torch; sys.path.insert(0, sys.argv[1]); torch.set_num_threads(1)\n"
+        "from pathlib import Path\n"
+        "from tuner.search.bench import load_bench; from tuner.search.job import run_network\n"
+        "from tuner.search.space import read_space; from tuner.search.study import make_plan, read_study\n"
+        "folder = Path(sys.argv[2])\n"
+        "space = read_space(folder / 'search_spaces/tiny_space.toml')\n"
+        "plan = make_plan(read_study(folder / 'tiny.toml'), space, folder=folder)\n"
+        "bench = load_bench(plan, data_dir=None, cache=Path(sys.argv[3]))\n"
+        "run_network(bench, plan.space.warm_starts[0].parameters, seed=1, on_epoch=lambda record: None)\n"
+        "print(torch.get_num_threads())"
+    )
+    environment = {k: v for k, v in os.environ.items() if not k.endswith("NUM_THREADS")}
+    command = [sys.executable, "-c", script, str(Path(__file__).parent), str(bench.plan.folder), str(CACHE)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "1", done.stderr
