@@ -12,7 +12,7 @@ kernel 19 seven are hit, of kernel 25 thirteen. One thread; about three minutes 
 
 With --null, networks of kernel 19 are trained on true labels, on shuffled ones, and not at all, and the
 table of what their filters match in JASPAR2026 is printed: claim, match_fraction <= .03 without true labels
-(mean over 12 layers; a single layer of 32 filters has a standard error of .03). About ten minutes of CPU.
+(mean over 12 layers; one layer of 32 filters at a rate of .01 has a standard error of .018). About ten minutes of CPU.
 
     python benchmarks/reference_filters.py --null
 

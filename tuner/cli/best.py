@@ -61,6 +61,7 @@ def as_document(storage: FencedStorage, name: str, objectives: Sequence[str]) ->
         ],
         "primary": verdict._asdict() if verdict else None,
         "controls": controls,
+        "label_shuffled_match_fraction": shuffled_matches(storage, name),
         "test_openings": openings(storage, name),
     }  # fmt: skip
 
@@ -124,6 +125,18 @@ def collect(
     return rows, candidates, declare(candidates, objectives[0]), controls
 
 
+def shuffled_matches(storage: FencedStorage, name: str) -> list[float]:
+    """match_fraction of each label-shuffled model: what filters match that have learned nothing true."""
+    from tuner.search.results import TrialState, stage_trials
+    from tuner.search.stages import CONTROLS
+
+    return [
+        float(t.user_attrs["match_fraction"])
+        for t in stage_trials(storage, name + CONTROLS)
+        if t.state == TrialState.COMPLETE and t.params["control"] == "label-shuffled"
+    ]
+
+
 def print_best(storage: FencedStorage, name: str, objectives: Sequence[str], top: int = 10) -> None:
     """Print the leaderboard and what the confirmation declares."""
     rows, candidates, verdict, controls = collect(storage, name, objectives)
@@ -142,6 +155,10 @@ def print_best(storage: FencedStorage, name: str, objectives: Sequence[str], top
     if controls:
         console.print()
         console.print(_controls(controls))
+    if shuffled := shuffled_matches(storage, name):
+        mean = sum(shuffled) / len(shuffled)
+        listed = ", ".join(f"{v:.3f}" for v in shuffled)
+        console.print(f"match_fraction of label-shuffled models: {listed}; mean {mean:.3f}")
 
 
 def _leaderboard(name: str, rows: Sequence[Row], objectives: Sequence[str], top: int) -> Table:
