@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from optuna.trial import FrozenTrial, TrialState
@@ -307,3 +308,30 @@ def test_matching_leaves_the_number_of_threads_as_it_was(bench: Bench) -> None:
     command = [sys.executable, "-c", script, str(Path(__file__).parent), str(bench.plan.folder), str(CACHE)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "1", done.stderr
+
+
+def test_folds_cover_training_and_validation_once_and_leave_the_test_split_closed(bench: Bench) -> None:
+    from tuner.errors import DataError
+
+    data = bench.dataset
+    everything = np.concatenate([data.train.codes, data.valid.codes])
+    held_out = []
+    for fold in range(5):
+        part = job.fold_dataset(data, 5, fold, seed=3)
+        assert len(part.train) + len(part.valid) == len(everything)
+        assert abs(part.valid.labels.mean() - 0.5) < 0.05  # stratified
+        held_out.append(part.valid.codes)
+        with pytest.raises(DataError, match="the test split is closed"):
+            part.test  # noqa: B018
+    rows = sorted(map(bytes, np.concatenate(held_out)))
+    assert rows == sorted(map(bytes, everything))
+
+
+def test_cross_validated_confirmation_runs_each_fold_once(bench: Bench, tmp_path: Path) -> None:
+    confirmation = bench.plan.confirmation.model_copy(update={"folds": 2, "seeds": 1, "candidates": 1, "shuffled": 0})
+    station = Station(tmp_path, bench._replace(plan=replace(bench.plan, trials=1, confirmation=confirmation)))
+    station.work(whole=True)
+    runs = station.trials(".confirmation")
+    assert sorted(t.user_attrs["replicate"] for t in runs) == [0, 1]
+    assert len({t.user_attrs["seed"] for t in runs}) == 2
+    assert {t.state for t in runs} == {TrialState.COMPLETE}
