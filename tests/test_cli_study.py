@@ -119,7 +119,7 @@ def test_show_is_what_the_artifacts_say(terminal: Terminal, finished: Path) -> N
 
 def test_show_reaches_every_stage(terminal: Terminal) -> None:
     confirmation = terminal("show", "--trial", "0", "--stage", "confirmation", "--json").json
-    assert {"candidate", "replicate"} <= confirmation["watched"].keys()
+    assert {"candidate", "replicate"} <= confirmation["attributes"].keys()
     control = terminal("show", "--trial", "0", "--stage", "controls", "--json").json
     assert set(control["values"]) == {"auroc"}
     assert control["history"] is None

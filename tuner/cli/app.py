@@ -14,6 +14,8 @@ import tuner
 from tuner.cli import context
 from tuner.errors import TunerError
 
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
 # Command -> its one line; the module of that name below tuner.cli holds `command` and `EXAMPLE`.
 COMMANDS: dict[str, str] = {
     "run": "Search, confirm, print the leaderboard; resumes.",
@@ -63,13 +65,16 @@ def main() -> None:
     context.prepare_process()
     as_json = "--json" in sys.argv
     try:
-        sys.exit(app(standalone_mode=False, prog_name="tuner") or 0)  # it returns the code of a typer.Exit
+        code = app(standalone_mode=False, prog_name="tuner") or 0  # it returns the code of a typer.Exit
+        if code == INTERRUPTED:  # what typer makes of a KeyboardInterrupt
+            raise KeyboardInterrupt
+        sys.exit(code)
     except TunerError as e:
         _leave(str(e), e.exit_code, as_json)
     except typer.TyperException as e:
         _leave(e.format_message(), 2, as_json)
     except (KeyboardInterrupt, typer.Abort):
-        _leave("interrupted; the same command goes on from here.", 130, as_json)
+        _leave("interrupted; the same command goes on from here.", INTERRUPTED, as_json)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -47,7 +47,9 @@ class Supervisor:
         KeyboardInterrupt
             After all workers have handed their slots back (or, on a second one, were killed).
         """
-        before = signal.signal(signal.SIGTERM, _interrupt)  # what ends a job in a cluster is a Ctrl-C to it
+        # What ends a job in a cluster is a Ctrl-C to it, and a job started in the background may have been
+        # told to ignore the real one.
+        before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             for i in range(len(self.processes)):
                 self._start(i)
@@ -60,7 +62,8 @@ class Supervisor:
             self.stop()
             raise
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def stop(self) -> None:
         """Ask every worker to hand its slot back; kill what is left on a second interrupt or after 30 s."""
