@@ -16,12 +16,12 @@ RUN python -m venv /opt/tuner \
 FROM python:3.11-slim
 # Made here so that volumes mounted on them belong to the user.
 RUN useradd --create-home --uid 1000 tuner \
-    && mkdir -p /work/runs /data /home/tuner/.cache \
-    && chown -R tuner:tuner /work /data /home/tuner
+    && mkdir -p /study/runs /data /home/tuner/.cache \
+    && chown -R tuner:tuner /study /data /home/tuner
 COPY --from=build /opt/tuner /opt/tuner
 ENV PATH=/opt/tuner/bin:$PATH \
     OMP_NUM_THREADS=1
 USER 1000:1000
-WORKDIR /work
+WORKDIR /study
 ENTRYPOINT ["tuner"]
 CMD ["--help"]

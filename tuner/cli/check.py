@@ -43,7 +43,8 @@ def examine(plan: Plan, points: int) -> tuple[dict[str, Any], list[tuple[str, in
     """Load and build what a run would; what it would do, and each problem with its exit code."""
     from tuner.data.registry import load_dataset
     from tuner.errors import TunerError
-    from tuner.search.bench import check_targets, load_motifs
+    from tuner.motifs.match import check_targets
+    from tuner.search.bench import load_motifs
     from tuner.search.checks import build_points, sample_points
 
     problems: list[tuple[str, int]] = []

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from tuner.data.dataset import Dataset
 from tuner.data.registry import load_dataset
-from tuner.errors import MotifError
 from tuner.models.training import resolve_device
 from tuner.motifs.database import MotifDatabase, load_database
+from tuner.motifs.match import check_targets
 from tuner.search.study import Plan, identity
 
 
@@ -79,23 +79,3 @@ def load_motifs(plan: Plan, cache: Path | None) -> MotifDatabase:
     name = plan.study.motifs.database
     beside = plan.folder / name
     return load_database(str(beside) if beside.is_file() else name, cache=cache)
-
-
-def check_targets(database: MotifDatabase, targets: dict[str, list[str]]) -> None:
-    """Check that every named target can be found and counted.
-
-    Raises
-    ------
-    MotifError
-        A family without motifs, a motif that the database lacks, or a promiscuous one.
-    """
-    for family, motifs in targets.items():
-        if not motifs:
-            raise MotifError(f"the target family {family} names no motif; list motif IDs of {database.name}.")
-        for motif in motifs:
-            database.find(motif)
-            if motif in database.promiscuous:
-                raise MotifError(
-                    f"the target {motif} of {family} is left out of {database.name}: permuted filters match it. "
-                    "Name another motif of the family."
-                )
