@@ -107,7 +107,8 @@ def test_two_runs_at_once_end_with_one_budget(tmp_path: Path) -> None:
 
 def test_a_time_limit_stops_and_the_same_command_goes_on(tmp_path: Path) -> None:
     write_study(tmp_path, study=LONG)
-    assert start(tmp_path, "--time-limit", "8s").wait(timeout=60) == 0
+    # Shorter than any worker's start, so that no machine is fast enough to finish within it.
+    assert start(tmp_path, "--time-limit", "1s").wait(timeout=60) == 0
     storage = open_storage(tmp_path / "runs" / "tuner.db")
     left = [t for t in stage_trials(storage, "tiny") if t.state != TrialState.COMPLETE]
     assert left or len(stage_trials(storage, "tiny")) < 4
