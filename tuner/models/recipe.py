@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ _DECAY_MIN_DELTA = 1e-4
 
 _CHOICES = {
     "schedule": ("plateau", "cosine"),
-    "monitor": ("auroc", "average_precision", "loss"),
+    "monitor": ("auroc", "average_precision", "loss", "micro_auroc", "micro_aupr"),
     "weights": ("best", "last"),
     "precision": ("auto", "float32", "bfloat16"),
 }
@@ -58,7 +59,8 @@ class Recipe:
         Of the plateau schedule: multiply the learning rate by the factor at each `decay_patience`-th epoch
         in a row that did not raise `monitor` by more than 1e-4.
     monitor : str
-        ``"auroc"``, ``"average_precision"`` (macro over tasks) or ``"loss"``, of the validation split.
+        ``"auroc"``, ``"average_precision"`` (macro over tasks), ``"loss"``, or ``"micro_auroc"``,
+        ``"micro_aupr"`` (all sequences and tasks as one, as Keras' metrics are), of the validation split.
     weights : str
         ``"best"``: of the epoch with the best `monitor`; ``"last"``: of the last epoch.
     reverse_complement : bool
@@ -116,8 +118,13 @@ class Recipe:
                 raise UsageError(f"{name} = {getattr(self, name)}; expected a number above 0.")
 
 
-# Koo & Ploenzke (2021), Methods: Keras callbacks, last-epoch weights.
-KOO2021 = Recipe(epochs=100, patience=20, schedule="plateau", weights="last", average_strands=False)
+# Koo & Ploenzke (2021), Methods: Keras callbacks, last-epoch weights. Reverse complements are appended for the
+# ChIP-seq sets only; studies of those switch them on.
+KOO2021 = Recipe(
+    epochs=100, patience=20, schedule="plateau", weights="last", reverse_complement=False, average_strands=False
+)
+RECIPES: Mapping[str, Recipe] = {"default": Recipe(), "koo2021": KOO2021}
+"""Name -> recipe: what a study's ``recipe = "..."`` starts from."""
 
 
 class EpochRecord(NamedTuple):
@@ -137,6 +144,8 @@ class EpochRecord(NamedTuple):
         The rate this epoch was trained with.
     seconds : float
         Wall time of training and validation.
+    micro_auroc, micro_aupr : float
+        AUROC and trapezoid AUPR of all (sequence, task) pairs as one; NaN in histories older than them.
     """
 
     epoch: int
@@ -146,6 +155,8 @@ class EpochRecord(NamedTuple):
     average_precision: float
     learning_rate: float
     seconds: float
+    micro_auroc: float = math.nan
+    micro_aupr: float = math.nan
 
     def monitored(self, monitor: str) -> float:
         """Value of the monitored score, turned so that higher is better."""

@@ -11,7 +11,7 @@ from tuner.models.architectures import ARCHITECTURES
 from tuner.models.hyperparameters import check
 from tuner.models.initializers import INITIALIZERS
 from tuner.models.plan import GLOBAL_POOLS
-from tuner.models.recipe import Recipe
+from tuner.models.recipe import RECIPES, Recipe
 from tuner.search.space import Scalar, SearchSpace
 
 RECIPE_FIELDS: Mapping[str, dataclasses.Field[object]] = {f.name: f for f in dataclasses.fields(Recipe)}
@@ -64,13 +64,20 @@ def check_names(space: SearchSpace, training: Mapping[str, Scalar], where: str) 
 def recipe_of(training: Mapping[str, Scalar], where: str, base: Recipe | None = None) -> Recipe:
     """Apply training settings to a recipe.
 
+    The key ``recipe`` names the row of RECIPES to start from, instead of `base`.
+
     Raises
     ------
     StudyError
-        Unknown key or a value of another type.
+        Unknown recipe or key, or a value of another type.
     """
-    values: dict[str, object] = dataclasses.asdict(base or Recipe())
+    start = training.get("recipe")
+    if start is not None and start not in RECIPES:
+        raise StudyError(f"{where}: {unknown('recipe', start, RECIPES)}")
+    values: dict[str, object] = dataclasses.asdict(RECIPES[str(start)] if start is not None else base or Recipe())
     for name, value in training.items():
+        if name == "recipe":
+            continue
         if name not in RECIPE_FIELDS:
             raise StudyError(f"{where}: {unknown('key', name, RECIPE_FIELDS)}")
         default = values[name]
