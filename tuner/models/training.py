@@ -28,7 +28,7 @@ from tuner.data.sequence import one_hot
 from tuner.errors import DataError, TrainingDiverged
 from tuner.models.batches import EpochOrder, batch_bounds, epoch_seed
 from tuner.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from tuner.models.metrics import auroc, average_precision
+from tuner.models.metrics import auroc, average_precision, micro
 from tuner.models.optimizer import KernelAdam
 from tuner.models.prediction import exact_kernels, flip_strand, predict, resolve_device
 from tuner.models.recipe import EpochRecord, Progress, Recipe
@@ -149,8 +149,8 @@ class _Run:
                 raise _diverged(number, len(bounds), f"{name} is not finite")
         return float(np.average(values, weights=[last - first for first, last in bounds]))
 
-    def validate(self) -> tuple[float, float, float]:
-        """Validation loss, AUROC and average precision; with NaN scores the run has diverged."""
+    def validate(self) -> dict[str, float]:
+        """Validation scores by their names in EpochRecord; with NaN logits the run has diverged."""
         logits = predict(self.model, self.valid.codes, device=self.device, average_strands=self.recipe.average_strands)
         if not np.isfinite(logits).all():
             raise _diverged(self.progress.epoch + 1, None, "a validation logit is not finite")
@@ -158,7 +158,13 @@ class _Run:
         loss = binary_cross_entropy_with_logits(
             torch.from_numpy(logits).double(), torch.from_numpy(labels.astype(np.float64))
         ).item()
-        return loss, auroc(labels, logits), average_precision(labels, logits)
+        return {
+            "valid_loss": loss,
+            "auroc": auroc(labels, logits),
+            "average_precision": average_precision(labels, logits),
+            "micro_auroc": micro("auroc", labels, logits),
+            "micro_aupr": micro("trapezoid_aupr", labels, logits),
+        }
 
     def epoch(self, seed: int) -> EpochRecord:
         """Train and validate once, and keep the weights if they are the best."""
@@ -167,7 +173,9 @@ class _Run:
         loss = self.train_epoch(epoch_seed(seed, self.progress.epoch + 1))
         scores = self.validate()
         seconds = time.perf_counter() - started
-        record = EpochRecord(self.progress.epoch + 1, loss, *scores, learning_rate, seconds)
+        record = EpochRecord(
+            epoch=self.progress.epoch + 1, loss=loss, learning_rate=learning_rate, seconds=seconds, **scores
+        )
         if self.progress.add(record, self.recipe) and self.recipe.weights == "best":
             self.best = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
         return record

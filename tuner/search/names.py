@@ -11,7 +11,7 @@ from tuner.models.architectures import ARCHITECTURES
 from tuner.models.hyperparameters import check
 from tuner.models.initializers import INITIALIZERS
 from tuner.models.plan import GLOBAL_POOLS
-from tuner.models.recipe import Recipe
+from tuner.models.recipe import RECIPES, Recipe
 from tuner.search.space import Scalar, SearchSpace
 
 RECIPE_FIELDS: Mapping[str, dataclasses.Field[object]] = {f.name: f for f in dataclasses.fields(Recipe)}
@@ -64,13 +64,28 @@ def check_names(space: SearchSpace, training: Mapping[str, Scalar], where: str) 
 def recipe_of(training: Mapping[str, Scalar], where: str, base: Recipe | None = None) -> Recipe:
     """Apply training settings to a recipe.
 
+    Parameters
+    ----------
+    training : mapping
+        Recipe settings; without `base`, ``recipe`` may name the row of RECIPES that they start from.
+    where : str
+        File and table, as an error should name them.
+    base : Recipe, optional
+        What the settings change.
+
     Raises
     ------
     StudyError
-        Unknown key or a value of another type.
+        Unknown key or recipe, or a value of another type.
     """
-    values: dict[str, object] = dataclasses.asdict(base or Recipe())
-    for name, value in training.items():
+    settings = dict(training)
+    if base is None:
+        row = settings.pop("recipe", "default")
+        if row not in RECIPES:
+            raise StudyError(f"{where}: {unknown('recipe', row, RECIPES)}")
+        base = RECIPES[str(row)]
+    values: dict[str, object] = dataclasses.asdict(base)
+    for name, value in settings.items():
         if name not in RECIPE_FIELDS:
             raise StudyError(f"{where}: {unknown('key', name, RECIPE_FIELDS)}")
         default = values[name]
