@@ -157,6 +157,33 @@ def test_published_recipes_are_as_published(name: str, published: tuple[object, 
     assert tuple(getattr(RECIPES[name], field) for field in fields.split()) == published
 
 
+def test_input_noise_is_clipped_and_has_the_stated_spread() -> None:
+    order = EpochOrder.draw(4, Recipe(input_noise=0.05), 7, torch.device("cpu"))
+    x = torch.zeros(2000, 4, 25)
+    x[:, 1] = 1.0
+    noisy = order.noisy(x)
+    assert noisy.min() == 0.0
+    assert noisy.max() == 1.0
+    # A clipped normal has mean s / sqrt(2 pi) and second moment s^2 / 2.
+    change = (noisy[:, 0] - x[:, 0]).double()
+    assert change.mean().item() == pytest.approx(0.05 / np.sqrt(2 * np.pi), rel=0.02)
+    assert change.square().mean().item() == pytest.approx(0.05**2 / 2, rel=0.03)
+    assert (x - noisy)[:, 1].double().mean().item() == pytest.approx(0.05 / np.sqrt(2 * np.pi), rel=0.02)
+
+
+def test_no_input_noise_gives_the_very_inputs_and_noise_repeats_with_the_seed() -> None:
+    x = torch.rand(3, 4, 10)
+    assert EpochOrder.draw(3, Recipe(), 7, torch.device("cpu")).noisy(x) is x
+    recipe = replace(RECIPE, input_noise=0.2, epochs=3)
+    assert same_weights(run(recipe)[0], run(recipe)[0])
+    assert not same_weights(run(recipe)[0], run(replace(recipe, input_noise=0.0))[0])
+
+
+def test_a_setting_that_changes_nothing_leaves_the_identity_of_stored_recipes() -> None:
+    assert "input_noise" not in Recipe().settings()
+    assert Recipe(input_noise=0.1).settings() == {**Recipe().settings(), "input_noise": 0.1}
+
+
 def test_time_limit_starts_no_further_epoch() -> None:
     trained = run(time_limit=1e-9)[1]
     assert (trained.stopped, len(trained.history)) == ("time", 1)

@@ -204,7 +204,7 @@ def accuracy(labels: npt.ArrayLike, logits: npt.ArrayLike) -> float:
     """
     y, z = as_tasks(labels, logits)
     rank(z.ravel())  # refuses NaN
-    return float(np.mean((z > 0) == (y == 1)))
+    return float(np.mean((z.astype(np.float64) > 0) == (y == 1)))
 
 
 def cross_entropy(labels: npt.ArrayLike, logits: npt.ArrayLike) -> float:

@@ -32,7 +32,10 @@ _RANGES: dict[str, tuple[float, float]] = {
     "l2": (0, math.inf),
     "weight_decay": (0, math.inf),
     "label_smoothing": (0, 0.999),
+    "input_noise": (0, math.inf),
 }
+# Settings that came after studies had been stored: at these values a recipe is the one it was without them.
+_LATER = {"input_noise": 0.0}
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,9 @@ class Recipe:
         Decoupled decay (AdamW) of every weight matrix and kernel; biases and batch norm are left alone.
     label_smoothing : float
         Targets become label (1 - s) + s / 2.
+    input_noise : float
+        Standard deviation of Gaussian noise on the one-hot training inputs, which are then clipped to [0, 1]; drawn
+        anew in each epoch. Predictions see no noise.
     adam_epsilon : float
         Added to the root of Adam's second moment.
     precision : str
@@ -105,6 +111,7 @@ class Recipe:
     l2: float = 1e-6
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
+    input_noise: float = 0.0
     adam_epsilon: float = 1e-7  # Keras' default; PyTorch's is 1e-8
     precision: str = "auto"
 
@@ -118,6 +125,10 @@ class Recipe:
         for name in ("learning_rate", "adam_epsilon"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UsageError(f"{name} = {getattr(self, name)}; expected a number above 0.")
+
+    def settings(self) -> dict[str, Any]:
+        """Every setting by name, but for later ones at the value that changes nothing: a recipe's identity."""
+        return {k: v for k, v in dataclasses.asdict(self).items() if k not in _LATER or v != _LATER[k]}
 
 
 # Every row sets what its source does otherwise than our default. Adam's epsilon is Keras' in all of them.

@@ -7,7 +7,6 @@ in the storage; budget, workers, device and time limit are not.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import re
@@ -294,7 +293,7 @@ def identity(plan: Plan, dataset: Dataset, database: MotifDatabase) -> dict[str,
             "digest": database.digest,
             "targets": plan.study.motifs.targets,
         },
-        "training recipe": dataclasses.asdict(plan.recipe),
+        "training recipe": plan.recipe.settings(),
         "sampler": {"name": plan.sampler, "startup": plan.startup, "seed": plan.seed},
         "confirmation": plan.confirmation.model_dump(),
         "preset": plan.preset,
