@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import (
+    accuracy_score,
     auc,
     average_precision_score,
     brier_score_loss,
@@ -17,6 +18,7 @@ from sklearn.metrics import (
 
 from tuner.errors import MetricError
 from tuner.models.metrics import (
+    accuracy,
     auroc,
     average_precision,
     calibration,
@@ -75,6 +77,25 @@ def test_macro_and_micro_equal_scikit_learn() -> None:
     scores = np.stack([c[1] + i for i, c in enumerate(columns)], axis=1)
     assert auroc(labels, scores) == pytest.approx(roc_auc_score(labels, scores, average="macro"), abs=1e-12)
     assert micro("auroc", labels, scores) == pytest.approx(roc_auc_score(labels, scores, average="micro"), abs=1e-12)
+
+
+def test_micro_trapezoid_equals_scikit_learn() -> None:
+    columns = [sample(seed, levels=4) for seed in range(3)]
+    labels = np.stack([c[0] for c in columns], axis=1)
+    scores = np.stack([c[1] + i for i, c in enumerate(columns)], axis=1)
+    precision, recall, _ = precision_recall_curve(labels.ravel(), scores.ravel())
+    assert micro("trapezoid_aupr", labels, scores) == pytest.approx(auc(recall, precision), abs=1e-12)
+
+
+def test_accuracy_equals_scikit_learn_and_a_logit_of_zero_predicts_zero() -> None:
+    labels, logits = sample(0)
+    assert accuracy(labels, logits) == accuracy_score(labels, logits > 0)
+    both = np.stack([labels, np.zeros_like(labels)], axis=1)
+    expected = (accuracy_score(labels, logits > 0) + (logits <= 0).mean()) / 2
+    assert accuracy(both, np.stack([logits, logits], axis=1)) == pytest.approx(expected, abs=1e-12)
+    assert accuracy([0, 1], [0.0, 0.0]) == 0.5
+    with pytest.raises(MetricError, match="1 of 2 scores are NaN"):
+        accuracy([0, 1], [np.nan, 1.0])
 
 
 @pytest.mark.parametrize(

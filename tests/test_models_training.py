@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import auc, precision_recall_curve, roc_auc_score
+from torch import nn
 from training_task import LENGTH, RECIPE, TRAIN, VALID, Net, run, same_weights, scores
 
 from tuner.data.dataset import Split
@@ -16,7 +18,7 @@ from tuner.models.batches import EpochOrder, batch_bounds, epoch_seed
 from tuner.models.metrics import auroc
 from tuner.models.optimizer import KernelAdam, penalty_factors
 from tuner.models.prediction import flip_strand, predict, resolve_device
-from tuner.models.recipe import EpochRecord, Progress, Recipe
+from tuner.models.recipe import RECIPES, EpochRecord, Progress, Recipe
 from tuner.models.training import fit, resolve_precision
 
 
@@ -111,6 +113,75 @@ def test_monitoring_the_loss_prefers_the_lower() -> None:
     assert record.monitored("average_precision") == 0.8
     trained = run(replace(RECIPE, monitor="loss"))[1]
     assert trained.chosen.valid_loss == min(r.valid_loss for r in trained.history)
+
+
+def test_micro_scores_take_all_tasks_as_one() -> None:
+    # Two tasks that are ranked perfectly each, but on different scales: only the pooled ranking sees it.
+    two = [Split(s.codes, np.concatenate([s.labels, 1 - s.labels], axis=1)) for s in (TRAIN, VALID)]
+    net = Net()
+    net.output = nn.Linear(8, 2)
+    trained = fit(net, two[0], two[1], replace(RECIPE, monitor="micro_aupr", epochs=3), seed=3)
+    logits = predict(net, VALID.codes)
+    precision, recall, _ = precision_recall_curve(two[1].labels.ravel(), logits.ravel())
+    assert trained.chosen.micro_aupr == pytest.approx(auc(recall, precision), abs=1e-12)
+    assert trained.chosen.micro_auroc == pytest.approx(roc_auc_score(two[1].labels.ravel(), logits.ravel()), abs=1e-12)
+    assert trained.chosen.micro_aupr == max(record.micro_aupr for record in trained.history)
+
+
+def test_a_history_from_before_micro_scores_is_still_read() -> None:
+    old = {"learning_rate": 1e-3, "history": [[1, 0.5, 0.6, 0.9, 0.8, 1e-3, 2.0]], "best": 0.9, "best_epoch": 1}
+    state = Progress.from_json(old)
+    assert (state.history[0].auroc, state.seconds) == (0.9, 2.0)
+    assert np.isnan(state.history[0].micro_aupr)
+
+
+def test_constant_schedule_never_changes_the_rate() -> None:
+    assert set(progress([0.8] * 30, Recipe(schedule="constant", epochs=30, patience=99))[0]) == {1e-3}
+
+
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        # Keras callbacks and optimiser settings as the sources state them.
+        ("koo2021", (100, 20, 1e-3, 100, "plateau", 0.2, 5, 1e-7, "last", False, 1e-6, 1e-7)),
+        ("hw4", (10, 3, 1e-3, 128, "constant", 0.2, 5, 1e-7, "best", False, 0.0, 1e-7)),
+        ("foxo1", (10, 10, 1e-3, 256, "constant", 0.2, 5, 1e-7, "last", False, 0.0, 1e-7)),
+        ("deepdife", (100, 20, 1e-3, 100, "plateau", 0.1, 5, 1e-7, "best", True, 1e-6, 1e-7)),
+    ],
+)
+def test_published_recipes_are_as_published(name: str, published: tuple[object, ...]) -> None:
+    fields = (
+        "epochs patience learning_rate batch_size schedule decay_factor decay_patience minimum_learning_rate weights "
+        "reverse_complement l2 adam_epsilon"
+    )
+    assert tuple(getattr(RECIPES[name], field) for field in fields.split()) == published
+
+
+def test_input_noise_is_clipped_and_has_the_stated_spread() -> None:
+    order = EpochOrder.draw(4, Recipe(input_noise=0.05), 7, torch.device("cpu"))
+    x = torch.zeros(2000, 4, 25)
+    x[:, 1] = 1.0
+    noisy = order.noisy(x)
+    assert noisy.min() == 0.0
+    assert noisy.max() == 1.0
+    # A clipped normal has mean s / sqrt(2 pi) and second moment s^2 / 2.
+    change = (noisy[:, 0] - x[:, 0]).double()
+    assert change.mean().item() == pytest.approx(0.05 / np.sqrt(2 * np.pi), rel=0.02)
+    assert change.square().mean().item() == pytest.approx(0.05**2 / 2, rel=0.03)
+    assert (x - noisy)[:, 1].double().mean().item() == pytest.approx(0.05 / np.sqrt(2 * np.pi), rel=0.02)
+
+
+def test_no_input_noise_gives_the_very_inputs_and_noise_repeats_with_the_seed() -> None:
+    x = torch.rand(3, 4, 10)
+    assert EpochOrder.draw(3, Recipe(), 7, torch.device("cpu")).noisy(x) is x
+    recipe = replace(RECIPE, input_noise=0.2, epochs=3)
+    assert same_weights(run(recipe)[0], run(recipe)[0])
+    assert not same_weights(run(recipe)[0], run(replace(recipe, input_noise=0.0))[0])
+
+
+def test_a_setting_that_changes_nothing_leaves_the_identity_of_stored_recipes() -> None:
+    assert "input_noise" not in Recipe().settings()
+    assert Recipe(input_noise=0.1).settings() == {**Recipe().settings(), "input_noise": 0.1}
 
 
 def test_time_limit_starts_no_further_epoch() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from tuner.data.dataset import Dataset, Split
 from tuner.errors import SearchSpaceError, StudyError
+from tuner.models.recipe import RECIPES
 from tuner.motifs.database import Motif, MotifDatabase
 from tuner.resources import find_resource, list_resources
 from tuner.search.space import read_space
@@ -115,6 +116,22 @@ def test_what_is_wrong_with_a_study_is_said_in_one_line(tmp_path: Path, text: st
     with pytest.raises(StudyError, match=message) as caught:
         read_study(path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_study_may_start_from_a_named_recipe_and_change_it(tmp_path: Path) -> None:
+    recipe = plan_of(tmp_path, STUDY + "[training]\nrecipe = 'koo2021'\nmonitor = 'micro_aupr'\n").recipe
+    assert recipe == replace(RECIPES["koo2021"], monitor="micro_aupr")
+    smoke = plan_of(tmp_path, STUDY + "[training]\nrecipe = 'koo2021'\n", preset="smoke").recipe
+    assert (smoke.epochs, smoke.weights) == (PRESETS["smoke"].epochs, "last")
+    with pytest.raises(StudyError, match="unknown recipe 'koo2012'; did you mean 'koo2021'"):
+        plan_of(tmp_path, STUDY + "[training]\nrecipe = 'koo2012'\n")
+    with pytest.raises(SearchSpaceError, match="unknown parameter 'recipe'"):
+        plan_of(tmp_path, space=SPACE + "[recipe]\nchoices = ['koo2021']\n")
+
+
+def test_naming_the_default_recipe_changes_no_identity(tmp_path: Path) -> None:
+    plain = identity(plan_of(tmp_path), dataset(), DATABASE)
+    assert identity(plan_of(tmp_path, STUDY + "[training]\nrecipe = 'default'\n"), dataset(), DATABASE) == plain
 
 
 def test_training_settings_are_checked(tmp_path: Path) -> None:

@@ -327,6 +327,20 @@ def test_folds_cover_training_and_validation_once_and_leave_the_test_split_close
     assert rows == sorted(map(bytes, everything))
 
 
+def test_a_task_with_one_class_is_named_beside_the_scores_of_the_others(bench: Bench) -> None:
+    parts = {
+        name: replace(split, labels=np.concatenate([split.labels, np.zeros_like(split.labels)], axis=1))
+        for name, split in bench.dataset.splits.items()
+    }
+    two = replace(bench.dataset, tasks=("bound", "silent"), splits=parts)
+    point = bench.plan.space.warm_starts[0].parameters
+    outcome = run_network(bench, point, seed=1, dataset=two, on_epoch=lambda record: None)
+    n = len(two.valid)
+    assert outcome.attributes["one_class_tasks"] == f"task silent: all {n} labels are 0, so it has no auroc"
+    assert 0.5 < outcome.measured["auroc"] <= 1.0
+    assert all(np.isfinite(value) for value in outcome.measured.values())
+
+
 def test_cross_validated_confirmation_runs_each_fold_once(bench: Bench, tmp_path: Path) -> None:
     confirmation = bench.plan.confirmation.model_copy(update={"folds": 2, "seeds": 1, "candidates": 1, "shuffled": 0})
     station = Station(tmp_path, bench._replace(plan=replace(bench.plan, trials=1, confirmation=confirmation)))

@@ -78,7 +78,7 @@ def same_weights(a: nn.Module, b: nn.Module) -> bool:
 
 def scores(trained: Trained) -> list[tuple[float, ...]]:
     """The history without its seconds."""
-    return [tuple(record._replace(seconds=0.0)) for record in trained.history]
+    return [record._replace(seconds=0.0) for record in trained.history]
 
 
 if __name__ == "__main__":

@@ -33,6 +33,8 @@ class EpochOrder(NamedTuple):
     rows: torch.Tensor  # (n,) int64, sequences
     strands: torch.Tensor  # (n,) int64, rows of both strands stacked: n + i is sequence i reversed
     shift: torch.Tensor | None  # (n, 1) int64, to the right
+    noise: float = 0.0  # standard deviation of the noise on the inputs
+    generator: torch.Generator | None = None  # of the noise: a stream of its own, so that dropout's stays
 
     @classmethod
     def draw(cls, n: int, recipe: Recipe, seed: int, device: torch.device) -> EpochOrder:
@@ -47,6 +49,8 @@ class EpochOrder(NamedTuple):
             torch.from_numpy(rows).to(device),
             torch.from_numpy(strands).to(device),
             torch.from_numpy(shift)[:, None].to(device) if recipe.shift else None,
+            recipe.input_noise,
+            torch.Generator(device).manual_seed(epoch_seed(seed, 0)) if recipe.input_noise else None,
         )
 
     def batch(self, strands: torch.Tensor, first: int, last: int) -> torch.Tensor:
@@ -58,3 +62,13 @@ class EpochOrder(NamedTuple):
             outside = (source < 0) | (source >= length)
             batch = batch.gather(1, source.clamp(0, length - 1)).masked_fill(outside, N_CODE)
         return batch
+
+    def noisy(self, x: torch.Tensor) -> torch.Tensor:
+        """Add the recipe's noise to the one-hot inputs of a batch, and clip them to [0, 1].
+
+        Each call draws on, so batches must come in order.
+        """
+        if self.generator is None:
+            return x
+        noise = torch.randn(x.shape, generator=self.generator, device=x.device, dtype=x.dtype)
+        return (x + self.noise * noise).clamp(0.0, 1.0)

@@ -1,4 +1,4 @@
-"""Scores of predictions: AUROC, average precision, trapezoid AUPR, calibration.
+"""Scores of predictions: AUROC, average precision, trapezoid AUPR, accuracy, calibration.
 
 Every function takes labels and scores of one task, shape=(n,), or of several, shape=(n, n_tasks). Scores
 may be logits, probabilities, or anything that ranks. A task whose labels are all alike has no AUROC and no
@@ -195,6 +195,16 @@ def micro(name: str, labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
     """
     y, s = as_tasks(labels, scores)
     return per_task(name, y.ravel(), s.ravel()).macro
+
+
+def accuracy(labels: npt.ArrayLike, logits: npt.ArrayLike) -> float:
+    """Share of (sequence, task) pairs on the right side of probability .5; a logit of exactly 0 predicts 0.
+
+    A task with one class present has an accuracy like any other. See `per_task` for arguments and errors.
+    """
+    y, z = as_tasks(labels, logits)
+    rank(z.ravel())  # refuses NaN
+    return float(np.mean((z.astype(np.float64) > 0) == (y == 1)))
 
 
 def cross_entropy(labels: npt.ArrayLike, logits: npt.ArrayLike) -> float:

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from tuner.errors import UsageError, unknown
@@ -14,8 +15,8 @@ from tuner.errors import UsageError, unknown
 _DECAY_MIN_DELTA = 1e-4
 
 _CHOICES = {
-    "schedule": ("plateau", "cosine"),
-    "monitor": ("auroc", "average_precision", "loss", "micro_auroc", "micro_aupr"),
+    "schedule": ("plateau", "cosine", "constant"),
+    "monitor": ("auroc", "average_precision", "micro_auroc", "micro_aupr", "loss"),
     "weights": ("best", "last"),
     "precision": ("auto", "float32", "bfloat16"),
 }
@@ -31,12 +32,15 @@ _RANGES: dict[str, tuple[float, float]] = {
     "l2": (0, math.inf),
     "weight_decay": (0, math.inf),
     "label_smoothing": (0, 0.999),
+    "input_noise": (0, math.inf),
 }
+# Settings that came after studies had been stored: at these values a recipe is the one it was without them.
+_LATER = {"input_noise": 0.0}
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained; `KOO2021` is the recipe of the paper, the defaults are ours.
+    """How a network is trained; the defaults are ours, `RECIPES` holds those of publications.
 
     Ours were chosen by cross-validation over the training and validation sequences of ZBED2, on two folds with one
     seed: networks trained for 20 epochs on a cosine schedule ranked no lower than the paper's network trained
@@ -54,13 +58,14 @@ class Recipe:
         Sequences per step.
     schedule : str
         ``"plateau"``: cut the learning rate where `monitor` stands still; ``"cosine"``: half a cosine from
-        `learning_rate` in the first epoch towards 0 after the last (Loshchilov & Hutter 2017).
+        `learning_rate` in the first epoch towards 0 after the last (Loshchilov & Hutter 2017);
+        ``"constant"``: never changed.
     decay_factor, decay_patience : float, int
         Of the plateau schedule: multiply the learning rate by the factor at each `decay_patience`-th epoch
         in a row that did not raise `monitor` by more than 1e-4.
     monitor : str
-        ``"auroc"``, ``"average_precision"`` (macro over tasks), ``"loss"``, or ``"micro_auroc"``,
-        ``"micro_aupr"`` (all sequences and tasks as one, as Keras' metrics are), of the validation split.
+        ``"auroc"``, ``"average_precision"`` (macro over tasks), ``"micro_auroc"``, ``"micro_aupr"`` (all tasks
+        as one, the second by trapezoids: what Keras' AUC metrics approach), or ``"loss"``, of the validation split.
     weights : str
         ``"best"``: of the epoch with the best `monitor`; ``"last"``: of the last epoch.
     reverse_complement : bool
@@ -75,6 +80,9 @@ class Recipe:
         Decoupled decay (AdamW) of every weight matrix and kernel; biases and batch norm are left alone.
     label_smoothing : float
         Targets become label (1 - s) + s / 2.
+    input_noise : float
+        Standard deviation of Gaussian noise on the one-hot training inputs, which are then clipped to [0, 1]; drawn
+        anew in each epoch. Predictions see no noise.
     adam_epsilon : float
         Added to the root of Adam's second moment.
     precision : str
@@ -103,6 +111,7 @@ class Recipe:
     l2: float = 1e-6
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
+    input_noise: float = 0.0
     adam_epsilon: float = 1e-7  # Keras' default; PyTorch's is 1e-8
     precision: str = "auto"
 
@@ -117,14 +126,75 @@ class Recipe:
             if not 0 < getattr(self, name) < math.inf:
                 raise UsageError(f"{name} = {getattr(self, name)}; expected a number above 0.")
 
+    def settings(self) -> dict[str, Any]:
+        """Every setting by name, but for later ones at the value that changes nothing: a recipe's identity."""
+        return {k: v for k, v in dataclasses.asdict(self).items() if k not in _LATER or v != _LATER[k]}
 
-# Koo & Ploenzke (2021), Methods: Keras callbacks, last-epoch weights. Reverse complements are appended for the
-# ChIP-seq sets only; studies of those switch them on.
-KOO2021 = Recipe(
-    epochs=100, patience=20, schedule="plateau", weights="last", reverse_complement=False, average_strands=False
+
+# Every row sets what its source does otherwise than our default. Adam's epsilon is Keras' in all of them.
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {
+        "default": Recipe(),
+        # Koo & Ploenzke (2021), Methods and training code: both callbacks watch the AUPR for synthetic and in vivo
+        # multi-task data (set monitor = "micro_aupr"), the AUROC elsewhere; no weights are restored. Reverse
+        # complements are added for the ChIP-seq and DNase sets only (set reverse_complement = true).
+        "koo2021": Recipe(
+            epochs=100,
+            patience=20,
+            learning_rate=1e-3,
+            batch_size=100,
+            schedule="plateau",
+            decay_factor=0.2,
+            decay_patience=5,
+            minimum_learning_rate=1e-7,
+            monitor="auroc",
+            weights="last",
+            reverse_complement=False,
+            average_strands=False,
+            l2=1e-6,
+        ),
+        # The exercise on planted motifs: no penalty, a constant rate, weights of the lowest validation loss.
+        "hw4": Recipe(
+            epochs=10,
+            patience=3,
+            batch_size=128,
+            schedule="constant",
+            monitor="loss",
+            weights="best",
+            reverse_complement=False,
+            average_strands=False,
+            l2=0.0,
+        ),
+        # The FOXO1 exercise: ten epochs without callbacks.
+        "foxo1": Recipe(
+            epochs=10,
+            patience=10,
+            batch_size=256,
+            schedule="constant",
+            monitor="loss",
+            weights="last",
+            reverse_complement=False,
+            average_strands=False,
+            l2=0.0,
+        ),
+        # DeepDifE appends reverse complements and scores the mean of both strands.
+        "deepdife": Recipe(
+            epochs=100,
+            patience=20,
+            batch_size=100,
+            schedule="plateau",
+            decay_factor=0.1,
+            decay_patience=5,
+            minimum_learning_rate=1e-7,
+            monitor="loss",
+            weights="best",
+            reverse_complement=True,
+            average_strands=True,
+            l2=1e-6,
+        ),
+    }
 )
-RECIPES: Mapping[str, Recipe] = {"default": Recipe(), "koo2021": KOO2021}
-"""Name -> recipe: what a study's ``recipe = "..."`` starts from."""
+"""Name -> recipe; a study's [training] may start from one."""
 
 
 class EpochRecord(NamedTuple):
@@ -145,7 +215,8 @@ class EpochRecord(NamedTuple):
     seconds : float
         Wall time of training and validation.
     micro_auroc, micro_aupr : float
-        AUROC and trapezoid AUPR of all (sequence, task) pairs as one; NaN in histories older than them.
+        Of the validation split, all (sequence, task) pairs as one task; the AUPR by trapezoids. NaN in
+        records written before these were kept.
     """
 
     epoch: int
@@ -194,7 +265,17 @@ class Progress:
         value = record.monitored(recipe.monitor)
         if recipe.schedule == "cosine":
             self.learning_rate = self._annealed(recipe)
-        elif self.decay_best is None or value > self.decay_best + _DECAY_MIN_DELTA:
+        elif recipe.schedule == "plateau":
+            self._decay(value, recipe)
+        if self.best is None or value > self.best:
+            self.best, self.best_epoch, self.waited = value, record.epoch, 0
+            return True
+        self.waited += 1
+        return False
+
+    def _decay(self, value: float, recipe: Recipe) -> None:
+        """Cut the learning rate where the monitored value stands still."""
+        if self.decay_best is None or value > self.decay_best + _DECAY_MIN_DELTA:
             self.decay_best, self.decay_waited = value, 0
         else:
             self.decay_waited += 1
@@ -202,11 +283,6 @@ class Progress:
                 floor = min(recipe.minimum_learning_rate, self.learning_rate)
                 self.learning_rate = max(self.learning_rate * recipe.decay_factor, floor)
                 self.decay_waited = 0
-        if self.best is None or value > self.best:
-            self.best, self.best_epoch, self.waited = value, record.epoch, 0
-            return True
-        self.waited += 1
-        return False
 
     def _annealed(self, recipe: Recipe) -> float:
         """Learning rate of the next epoch on the cosine schedule."""

@@ -1,7 +1,7 @@
 """`fit`: one training run of one network. It knows nothing of trials or studies.
 
 Every random draw of epoch e is a function of (seed, e) alone: the permutation, the strands and the shifts
-come from one NumPy generator, dropout from torch's, both seeded anew at the start of the epoch. So a run
+come from one NumPy generator, dropout and input noise from torch's, all seeded anew at the start of the epoch. So a run
 resumed from a checkpoint needs no random state, and equals the undisturbed run bit for bit on the same
 machine with the same number of threads.
 """
@@ -14,7 +14,6 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -129,7 +128,7 @@ class _Run:
         self.model.train()
         with _epoch_randomness(seed, self.device), exact_kernels(self.device):
             for step, (first, last) in enumerate(bounds, start=1):
-                x = one_hot(order.batch(self.codes, first, last))  # (batch, 4, length)
+                x = order.noisy(one_hot(order.batch(self.codes, first, last)))  # (batch, 4, length)
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast is torch.bfloat16):
                     logits = self.model(x)
                 loss = binary_cross_entropy_with_logits(logits.float(), self.targets[order.rows[first:last]])
@@ -150,7 +149,7 @@ class _Run:
         return float(np.average(values, weights=[last - first for first, last in bounds]))
 
     def validate(self) -> dict[str, float]:
-        """Validation scores by the names of `EpochRecord`; with NaN logits the run has diverged."""
+        """Validation scores by their names in EpochRecord; with NaN logits the run has diverged."""
         logits = predict(self.model, self.valid.codes, device=self.device, average_strands=self.recipe.average_strands)
         if not np.isfinite(logits).all():
             raise _diverged(self.progress.epoch + 1, None, "a validation logit is not finite")
@@ -208,7 +207,7 @@ class _Run:
             (name, tuple(t.shape), f"{t.double().std(correction=0).item():.4g}")
             for name, t in self.model.state_dict().items()
         ]
-        text = json.dumps([asdict(self.recipe), seed, str(self.model), tensors, len(self.valid)])
+        text = json.dumps([self.recipe.settings(), seed, str(self.model), tensors, len(self.valid)])
         digest = hashlib.sha256(text.encode())
         digest.update(self.codes.cpu().numpy().data)
         digest.update(self.targets.cpu().numpy().data)

@@ -108,6 +108,9 @@ def run_network(
         "stopped": trained.stopped,
         "tuner_version": tuner.__version__,
     }
+    undefined = metrics.per_task("auroc", evaluation.labels, evaluation.logits, data.tasks).notes
+    if undefined:
+        attributes["one_class_tasks"] = "; ".join(undefined)
     if trained.notes:
         attributes["checkpoint_notes"] = "; ".join(trained.notes)
     return Outcome(measured, attributes, _files(network, point, recipe, data, evaluation))

@@ -64,20 +64,28 @@ def check_names(space: SearchSpace, training: Mapping[str, Scalar], where: str) 
 def recipe_of(training: Mapping[str, Scalar], where: str, base: Recipe | None = None) -> Recipe:
     """Apply training settings to a recipe.
 
-    The key ``recipe`` names the row of RECIPES to start from, instead of `base`.
+    Parameters
+    ----------
+    training : mapping
+        Recipe settings; without `base`, ``recipe`` may name the row of RECIPES that they start from.
+    where : str
+        File and table, as an error should name them.
+    base : Recipe, optional
+        What the settings change.
 
     Raises
     ------
     StudyError
-        Unknown recipe or key, or a value of another type.
+        Unknown key or recipe, or a value of another type.
     """
-    start = training.get("recipe")
-    if start is not None and start not in RECIPES:
-        raise StudyError(f"{where}: {unknown('recipe', start, RECIPES)}")
-    values: dict[str, object] = dataclasses.asdict(RECIPES[str(start)] if start is not None else base or Recipe())
-    for name, value in training.items():
-        if name == "recipe":
-            continue
+    settings = dict(training)
+    if base is None:
+        row = settings.pop("recipe", "default")
+        if row not in RECIPES:
+            raise StudyError(f"{where}: {unknown('recipe', row, RECIPES)}")
+        base = RECIPES[str(row)]
+    values: dict[str, object] = dataclasses.asdict(base)
+    for name, value in settings.items():
         if name not in RECIPE_FIELDS:
             raise StudyError(f"{where}: {unknown('key', name, RECIPE_FIELDS)}")
         default = values[name]

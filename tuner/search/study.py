@@ -7,7 +7,6 @@ in the storage; budget, workers, device and time limit are not.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import re
@@ -365,7 +364,7 @@ def identity(plan: Plan, dataset: Dataset, database: MotifDatabase) -> dict[str,
             "digest": database.digest,
             "targets": plan.study.motifs.targets,
         },
-        "training recipe": dataclasses.asdict(plan.recipe),
+        "training recipe": plan.recipe.settings(),
         "sampler": {"name": plan.sampler, "startup": plan.startup, "seed": plan.seed},
         "confirmation": plan.confirmation.model_dump(),
         "preset": plan.preset,
@@ -393,9 +392,7 @@ def check_identity(name: str, stored: Mapping[str, Any], current: Mapping[str, A
     StudyError
         Naming every difference (the first eight).
     """
-    # A setting that the recipe did not have when the study was made had the effect of today's default.
-    known = {**stored, "training recipe": {**dataclasses.asdict(Recipe()), **stored.get("training recipe", {})}}
-    found = differences(known, current)
+    found = differences(stored, current)
     if found:
         more = f"; and {len(found) - 8} more" if len(found) > 8 else ""
         raise StudyError(
