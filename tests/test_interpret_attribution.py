@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from tuner.data.sequence import one_hot
 from tuner.errors import AttributionError, DeviceError
 from tuner.interpret.attribution import ATTRIBUTIONS, attribute, engine_agreement
 from tuner.interpret.references import make_references
+from tuner.interpret.target import OUTPUTS
 from tuner.models.activations import Exponential
 from tuner.models.architectures import build_model
 from tuner.models.layers import MaxPool1d
@@ -228,3 +231,23 @@ def test_what_cannot_be_attributed_is_refused_with_a_reason() -> None:
         network.output.weight.fill_(torch.nan)
     with pytest.raises(AttributionError, match=r"saliency: \d+ effects are not finite"):
         attribute("saliency", network, codes)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("method", ATTRIBUTIONS)
+def test_a_gpu_attributes_as_the_cpu_does(method: str) -> None:
+    network = build_model({"architecture": "cnn_dist", "activation": "exponential"}, n_tasks=1, length=200, seed=1)
+    codes = RNG.integers(0, 4, (4, 200)).astype(np.uint8)
+    here = attribute(method, network, codes, references=3)
+    there = attribute(method, network, codes, references=3, device="cuda")
+    np.testing.assert_allclose(there.scores, here.scores, atol=1e-4 * np.abs(here.scores).max())
+    assert next(network.parameters()).device.type == "cpu"
+
+
+def test_the_page_on_attribution_tells_every_method_and_output() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "attribution.md").read_text(encoding="utf-8")
+    for name, row in ATTRIBUTIONS.items():
+        line = next(line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        assert cells[2:4] == ["yes" if row.complete else "no", "yes" if row.needs_references else "no"]
+    assert all(f'`"{output}"`' in page for output in OUTPUTS)

@@ -18,6 +18,7 @@ from tuner.errors import AttributionError, DataError
 from tuner.interpret.attribution import attribute
 from tuner.interpret.references import make_references
 from tuner.interpret.scoring import (
+    AREAS,
     attribution_scores,
     background_scores,
     informative_positions,
@@ -98,6 +99,16 @@ def test_sequences_without_both_kinds_of_position_are_left_out_and_counted() -> 
         score_attributions(scores[:, 1:], truth)
 
 
+def test_a_constant_network_is_exposed_by_average_precision_and_not_by_the_trapezoid() -> None:
+    """The published area rewards ties: precision is joined to 1 at recall 0."""
+    truth = np.full((1, 4, 10), 0.25)
+    truth[0, :, 4:6] = np.array([1.0, 0, 0, 0])[:, None]
+    found = score_attributions(np.zeros((1, 10)), truth)
+    assert found.auroc == 0.5
+    assert found.average_precision == pytest.approx(0.2)
+    assert found.aupr == pytest.approx((1 + 0.2) / 2)
+
+
 class Finder(nn.Module):
     """A filter that is the motif ACGTG, with its maximum as the logit."""
 
@@ -121,7 +132,7 @@ def planted() -> Split:
 def test_a_network_that_is_the_motif_is_scored_near_one_by_every_method() -> None:
     found = attribution_scores(Finder(101), planted(), n_sequences=15, n_references=4)
     methods = ("saliency", "mutagenesis", "integrated_gradients", "deep_shap")
-    assert set(found) == {f"{method}_{area}" for method in methods for area in ("auroc", "aupr")}
+    assert set(found) == {f"{method}_{area}" for method in methods for area in AREAS}
     for method in methods:
         assert found[f"{method}_auroc"] > 0.9, method
         assert found[f"{method}_aupr"] > 0.75, method
@@ -137,17 +148,18 @@ def test_search_scores_equal_the_steps_taken_one_by_one() -> None:
     score = score_attributions(
         attribute("deep_shap", network, codes, references=references, output="probability").scores, truth
     )
-    assert found == {"deep_shap_auroc": score.auroc, "deep_shap_aupr": score.aupr}
+    assert found == {
+        "deep_shap_auroc": score.auroc,
+        "deep_shap_aupr": score.aupr,
+        "deep_shap_average_precision": score.average_precision,
+    }
 
 
 def test_background_scores_with_k_references_equal_scores_with_the_first_k() -> None:
     network = Finder(101)
     found = background_scores(network, planted(), counts=(1, 3), n_sequences=6, seed=4)
     assert set(found) == {
-        f"{method}_{area}_r{k}"
-        for method in ("deep_shap", "integrated_gradients")
-        for area in ("auroc", "aupr")
-        for k in (1, 3)
+        f"{method}_{area}_r{k}" for method in ("deep_shap", "integrated_gradients") for area in AREAS for k in (1, 3)
     }
     for k in (1, 3):
         direct = attribution_scores(

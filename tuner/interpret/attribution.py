@@ -261,7 +261,7 @@ def engine_agreement(network: nn.Module, codes: Codes, attribution: Attribution,
 
 
 def _references(codes: Codes, given: int | NDArray[np.uint8], shuffle: str, seed: int) -> NDArray[np.uint8]:
-    if isinstance(given, int):
+    if not isinstance(given, np.ndarray):
         return make_references(codes, given, shuffle=shuffle, seed=seed)
     n, length = codes.shape
     if given.ndim != 3 or given.shape[::2] != (n, length) or not given.shape[1] or given.dtype != np.uint8:

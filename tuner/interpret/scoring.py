@@ -19,6 +19,8 @@ from tuner.models.metrics import SCORES
 
 INFORMATIVE = 0.01
 """Bits above which a position counts as carrying a motif (Koo & Ploenzke 2021, published code)."""
+AREAS = ("auroc", "aupr", "average_precision")
+"""What is recorded of an AttributionScore."""
 _CHECKED = 20  # sequences whose completeness is checked
 
 
@@ -45,7 +47,9 @@ class AttributionScore(NamedTuple):
     Attributes
     ----------
     auroc, aupr, average_precision : float
-        Means over sequences; `aupr` is the trapezoid area, as the paper reports it.
+        Means over sequences; `aupr` is the trapezoid area, as the paper reports it. It draws a straight line
+        through tied scores, so a network that is constant gets (1 + share of informative positions) / 2, more
+        than many that are trained; its average precision is that share.
     aurocs, auprs, average_precisions : numpy.ndarray, shape=(n,), float64
         Per sequence scored, in order.
     n : int
@@ -130,15 +134,13 @@ def positive_sequences(split: Split, n: int, *, task: int = 0) -> tuple[Codes, N
     if split.truth is None:
         raise DataError(
             "these sequences carry no ground truth, so attribution cannot be scored. "
-            "Use simulated data (tuner list simulators), or leave the attribution objectives out."
+            "Use simulated data (tuner simulate), or leave attribution out."
         )
     if not 0 <= task < split.labels.shape[1]:
         raise DataError(f"task {task} does not exist: the labels have {split.labels.shape[1]}. Count from 0.")
     rows = np.flatnonzero(split.labels[:, task])[:n]
     if not len(rows):
-        raise DataError(
-            f"no positive of task {task} to attribute: asked for {n}, the split has {len(split)} sequences."
-        )
+        raise DataError(f"no positive of task {task} among {len(split)} sequences: there is nothing to attribute.")
     return split.codes[rows], split.truth[rows]
 
 
@@ -175,7 +177,7 @@ def attribution_scores(
     Returns
     -------
     dict of str to float
-        ``{method}_auroc`` and ``{method}_aupr`` of every method.
+        ``{method}_auroc``, ``{method}_aupr`` and ``{method}_average_precision`` of every method.
 
     Raises
     ------
@@ -192,7 +194,7 @@ def attribution_scores(
         if ATTRIBUTIONS[method].complete:
             check_completeness(network, codes[:_CHECKED], result, device=device)
         score = score_attributions(result.scores, truth)
-        found[f"{method}_auroc"], found[f"{method}_aupr"] = score.auroc, score.aupr
+        found.update({f"{method}_{area}": getattr(score, area) for area in AREAS})
     return found
 
 
@@ -223,7 +225,7 @@ def background_scores(
     Returns
     -------
     dict of str to float
-        ``{method}_auroc_r{k}`` and ``{method}_aupr_r{k}``.
+        ``{method}_auroc_r{k}``, ``{method}_aupr_r{k}`` and ``{method}_average_precision_r{k}``.
 
     Raises
     ------
@@ -249,5 +251,5 @@ def background_scores(
             total += one.scores
             if k + 1 in counts:
                 score = score_attributions(total / (k + 1), truth)
-                found[f"{method}_auroc_r{k + 1}"], found[f"{method}_aupr_r{k + 1}"] = score.auroc, score.aupr
+                found.update({f"{method}_{area}_r{k + 1}": getattr(score, area) for area in AREAS})
     return found
