@@ -209,6 +209,30 @@ def test_a_breach_names_the_layer(case: str) -> None:
         check_completeness(network, codes, found)
 
 
+def test_a_subclass_takes_the_rule_of_its_base() -> None:
+    class Shifted(nn.ReLU):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.relu(x - 1)
+
+    network = Convolution(Shifted())
+    codes = sequences(6, 40)
+    assert check_completeness(network, codes, explained(network, codes)).maximum < 1e-4
+
+
+def test_a_subclass_that_its_bases_rule_does_not_fit_is_named() -> None:
+    class Moved(nn.ReLU):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.relu(x).roll(7, dims=2)
+
+    network = Convolution(Moved())
+    codes = sequences(6, 40)
+    mutants = codes.copy()
+    mutants[:, 20] = (codes[:, 20] + 1) % 4  # elsewhere the inputs are equal, and the moved outputs are not
+    found = attribute("deep_shap", network, codes, references=mutants[:, None])
+    with pytest.raises(AttributionError, match=r"layer 'inner' \(Moved\), whose DeepLIFT rule does not hold"):
+        check_completeness(network, codes, found)
+
+
 def test_a_residual_block_with_modules_keeps_the_sum() -> None:
     class Skip(nn.Module):
         def __init__(self) -> None:

@@ -146,7 +146,7 @@ def _describe(target: Target, name: str) -> str:
             f"It is lost in the forward method of {where}, which calls a nonlinear function itself. "
             f"Make that function an nn.Module with a DeepLIFT rule (tuner.models.activations)."
         )
-    if isinstance(module, tuple(tangermeme_rules())):
+    if type(module) in tangermeme_rules(target):
         return f"It is lost in {where}, whose DeepLIFT rule does not hold for what it computes."
     return (
         f"It is lost in {where}, which has no DeepLIFT rule and is taken as linear. "
@@ -214,14 +214,13 @@ def layer_errors(target: Target, codes: Codes, references: Codes) -> dict[str, f
         Name of a module of `target` -> mean |loss| over pairs, relative to the mean |difference| of outputs.
         The losses, signed, add up to the completeness error.
     """
-    from tangermeme._deep_lift_utils import _build_nonlinear_ops
     from tangermeme.deep_lift_shap import _attributing
 
     n, n_references, length = references.shape
     pairs = n * n_references
     x = target.encode(np.concatenate([np.repeat(codes, n_references, axis=0), references.reshape(-1, length)]))
     x.requires_grad_()
-    rules = _build_nonlinear_ops(tangermeme_rules())
+    rules = tangermeme_rules(target)
     with exact_kernels(target.place), _attributing(target, target.place, rules), _recorded(target) as calls:
         y = target(x)[:, 0]
         tensors = [t for call in calls for t in (*call.inputs, *call.outputs)]

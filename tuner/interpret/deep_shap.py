@@ -34,11 +34,20 @@ def nonlinear_types() -> set[type[nn.Module]]:
     return {type(row.module()) for row in ACTIVATIONS.values() if row.deeplift == "rescale"}
 
 
-def tangermeme_rules() -> Rules:
-    """Rules of this package's modules beyond those that tangermeme has."""
-    from tangermeme.deep_lift_shap import _maxpool, _nonlinear  # importing it takes seconds
+def tangermeme_rules(network: nn.Module) -> Rules:
+    """DeepLIFT rule of every module class in a network that has one.
 
-    return {**dict.fromkeys(nonlinear_types(), _nonlinear), layers.MaxPool1d: _maxpool}
+    tangermeme finds a rule by the exact class, and fails on a subclass: that gets the rule of its nearest base.
+    """
+    from tangermeme._deep_lift_utils import _build_nonlinear_ops  # importing it takes seconds
+    from tangermeme.deep_lift_shap import _maxpool, _nonlinear
+
+    rules: Rules = _build_nonlinear_ops({**dict.fromkeys(nonlinear_types(), _nonlinear), layers.MaxPool1d: _maxpool})
+    for kind in {type(module) for module in network.modules()} - set(rules):
+        base = next((base for base in kind.__mro__ if base in rules), None)
+        if base is not None:
+            rules[kind] = rules[base]
+    return rules
 
 
 def deep_shap(target: Target, codes: Codes, references: Codes, batch: int) -> FloatArray:
@@ -74,7 +83,7 @@ def deep_shap(target: Target, codes: Codes, references: Codes, batch: int) -> Fl
             references=origin,
             hypothetical=True,
             batch_size=batch,
-            additional_nonlinear_ops=tangermeme_rules(),
+            additional_nonlinear_ops=tangermeme_rules(target),
             only_warn=True,
             dtype=target.dtype,
             device=target.place,
