@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
 
 from tuner.data.dataset import Dataset
+from tuner.errors import unknown
+from tuner.interpret.attribution import ATTRIBUTIONS
+from tuner.interpret.scoring import attribution_scores, background_scores
 from tuner.models.half_maximum import half_maximum_windows
 from tuner.models.network import Network
 from tuner.motifs.database import MotifDatabase
@@ -34,7 +37,11 @@ class KooSection(Table):
 
 
 class AttributionSection(Table):
-    """Score attributions against the ground truth of simulated validation sequences."""
+    """Score attributions against the ground truth of simulated validation sequences.
+
+    The first method gives ``attribution_auroc`` and ``attribution_aupr``; every method is recorded under its
+    own name. `background_counts` repeats the methods that use references with the first k of them.
+    """
 
     methods: list[str] = Field(default=["deep_shap"], min_length=1)
     sequences: int = Field(default=500, ge=1)
@@ -42,6 +49,16 @@ class AttributionSection(Table):
     references: int = Field(default=10, ge=1)
     shuffle: Literal["dinucleotide", "mononucleotide"] = "dinucleotide"
     background_counts: list[int] = Field(default_factory=list)
+
+    @field_validator("methods")
+    @classmethod
+    def _known_methods(cls, methods: list[str]) -> list[str]:
+        for name in methods:
+            if name not in ATTRIBUTIONS:
+                raise ValueError(unknown("method", name, ATTRIBUTIONS))
+            if methods.count(name) > 1:
+                raise ValueError(f"the method {name!r} is listed twice")
+        return methods
 
 
 def measure_koo(
@@ -85,4 +102,53 @@ def measure_koo(
         ppms = [koo_ppm(c, int(n)) for c, n in zip(windows.counts[i], windows.sites[i], strict=True)]
         found = match_koo(ppms, database, targets)._asdict()
         values |= {f"{name}_koo" + (f"_{threshold:g}" if i else ""): value for name, value in found.items()}
+    return values
+
+
+def measure_attribution(
+    network: Network, dataset: Dataset, section: AttributionSection, *, seed: int, device: str
+) -> dict[str, float]:
+    """Score the study's attribution methods on the first positives of validation.
+
+    Parameters
+    ----------
+    network : Network
+        Trained.
+    dataset : Dataset
+        Its `.valid` carries ground truth.
+    section : AttributionSection
+        Methods and their settings.
+    seed : int
+        Of the references.
+    device : str
+        Torch device.
+
+    Returns
+    -------
+    dict of str to float
+        ``{method}_auroc``, ``{method}_aupr``, ``{method}_average_precision``, the first method's again as
+        ``attribution_auroc`` and ``attribution_aupr``; with background counts, ``{method}_auroc_r{k}`` ...
+
+    Raises
+    ------
+    DataError
+        No ground truth, or no positive.
+    AttributionError
+        Contributions that do not add up, with the layer.
+    """
+    common: dict[str, Any] = {
+        "n_sequences": section.sequences,
+        "output": section.output,
+        "shuffle": section.shuffle,
+        "seed": seed,
+        "device": device,
+    }
+    values = attribution_scores(
+        network, dataset.valid, methods=section.methods, n_references=section.references, **common
+    )
+    for area in ("auroc", "aupr"):
+        values[f"attribution_{area}"] = values[f"{section.methods[0]}_{area}"]
+    if section.background_counts:
+        methods = [name for name in section.methods if ATTRIBUTIONS[name].needs_references]
+        values |= background_scores(network, dataset.valid, counts=section.background_counts, methods=methods, **common)
     return values
