@@ -145,6 +145,17 @@ def test_simulated_set_reads_back_as_the_same_data(terminal: Terminal) -> None:
     assert written.fingerprint == SIMULATORS["hw4_single"].simulate(seed=7).fingerprint
 
 
+def test_simulate_sets_other_parameters(terminal: Terminal) -> None:
+    from tuner.data.simulate import SIMULATORS
+
+    answer = terminal(
+        "simulate", "hw4_single", "--set", "motif_probability=0.8", "--set", "n=200", "--out", "weak.h5", "--json"
+    )
+    assert answer.json["fingerprint"] == SIMULATORS["hw4_single"].simulate(n=200, motif_probability=0.8).fingerprint
+    code, text = terminal.refuses("simulate", "hw4_single", "--set", "probability=1", "--out", "weak.h5")
+    assert (code, "unknown parameter 'probability'" in text) == (2, True)
+
+
 def test_simulate_refuses_unknown_names_and_folders(terminal: Terminal) -> None:
     assert terminal.refuses("simulate", "tsk1", "--out", "x.h5") == (
         2,

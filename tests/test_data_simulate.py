@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,11 +12,12 @@ from sklearn.metrics import roc_auc_score
 from tuner.data.dataset import SPLITS, check
 from tuner.data.hdf5 import koo_hdf5, write_koo_hdf5
 from tuner.data.sequence import cpg, decode, gc_content
-from tuner.data.simulate import SIMULATORS
-from tuner.data.simulate_koo import task1, task3
+from tuner.data.simulate import SIMULATORS, parse_settings
+from tuner.data.simulate import simulate as run_simulator
+from tuner.data.simulate_koo import corrected_background, task1, task3, task3_corrected
 from tuner.data.simulate_synthetic import SYNTHETIC_MOTIFS, synthetic
-from tuner.data.simulate_teaching import foxo1, hw4_interaction, hw4_multi, hw4_single
-from tuner.errors import DataError, MotifError
+from tuner.data.simulate_teaching import foxo1, hw4_interaction, hw4_multi, hw4_noise_60, hw4_noise_80, hw4_single
+from tuner.errors import DataError, MotifError, UsageError
 from tuner.motifs.database import load_database
 
 
@@ -59,6 +61,62 @@ def test_task3_is_the_published_data_set():
     assert (information > 0.01).mean() == pytest.approx(0.21, abs=0.01)
 
 
+def test_the_corrected_background_holds_no_motif_like_the_planted_ones():
+    motifs = load_database("JASPAR2016", screen=False).motifs
+    chosen = np.random.RandomState(22).permutation(len(motifs))[:65].tolist()
+    names = {motifs[i].name for i in corrected_background(chosen)}
+    assert len(names) == 50
+    # E-box, ETS, C/EBP and zinc-finger factors that stay in the published background, found by their names there.
+    assert not names & {"CEBPG", "ETV3", "ETV5", "SPI1", "MLX", "MLXIPL", "Arnt", "BHLHE40", "HEY1", "ZIC3"}
+    # The ten at the published positions of the list.
+    assert not names & {motifs[chosen[i]].name for i in (4, 5, 12, 15, 17, 18, 20, 36, 42, 60)}
+    dataset = task3_corrected()
+    assert dataset.fingerprint != task3().fingerprint
+    # The planted motifs are the same, so are the informative positions of positives (21 % there).
+    p = dataset.test.truth[dataset.test.labels[:, 0] == 1].astype(float)
+    assert ((2 + (p * np.log2(p + 1e-7)).sum(axis=1)) > 0.01).mean() == pytest.approx(0.21, abs=0.01)
+
+
+def test_weaker_homework_sets_hold_the_motif_in_that_share_of_positives():
+    # Share p of positives, and 9.0 % of the others by chance: p + .09 (1 - p).
+    for dataset, expected in ((hw4_noise_80(), 0.818), (hw4_noise_60(), 0.636)):
+        holds = np.array(["ACGTG" in text for text in decode(dataset.train.codes)])
+        assert holds[dataset.train.labels[:, 0] == 1].mean() == pytest.approx(expected, abs=0.03)
+
+
+def test_foxo1_of_hocomoco_is_twelve_bases_from_the_count_file(data_dir):
+    dataset = run_simulator("foxo1_hocomoco", data_dir=data_dir)
+    assert [len(dataset.splits[s]) for s in SPLITS] == [10_000] * 3
+    positive = dataset.train.labels[:, 0] == 1
+    centre = dataset.train.codes[positive][:, 44:56]
+    # Rows of the file as printed there, of 500 sites: positions 5 (mostly T) and 6 (mostly G).
+    assert (centre[:, 4] == 3).mean() == pytest.approx(484 / 500, abs=0.02)
+    assert (centre[:, 5] == 2).mean() == pytest.approx(459 / 500, abs=0.02)
+    outside = np.concatenate([dataset.train.codes[positive][:, :44], dataset.train.codes[positive][:, 56:]], axis=1)
+    assert (outside == 3).mean() == pytest.approx(0.25, abs=0.01)
+
+
+def test_a_simulator_whose_file_is_missing_says_where_to_put_it(tmp_path):
+    with pytest.raises(DataError, match=r"foxo1_hocomoco needs motifs/HOCOMOCOv11_HUMAN.pfm.*TUNER_DATA_DIR is unset"):
+        run_simulator("foxo1_hocomoco")
+    with pytest.raises(DataError, match=f"there is no file {tmp_path}"):
+        run_simulator("foxo1_hocomoco", data_dir=tmp_path)
+    with pytest.raises(DataError, match="unknown simulator 'task4'"):
+        run_simulator("task4")
+
+
+def test_settings_given_as_text_take_the_type_of_their_default():
+    assert parse_settings("hw4_single", ["motif_probability=0.8", "n=100"]) == {"motif_probability": 0.8, "n": 100}
+    assert parse_settings("foxo1", ["motif=MA0480.1"]) == {"motif": "MA0480.1"}
+    for texts, message in (
+        (["n"], "'n': expected PARAMETER=VALUE with one of seed, n, motif_probability"),
+        (["motif_prob=1"], "unknown parameter 'motif_prob'; did you mean 'motif_probability'"),
+        (["n=many"], "n = 'many' must be int, like 8000"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            parse_settings("hw4_single", texts)
+
+
 SMALL = {
     "task1": {"n": 200},
     "task3": {"n": 200},
@@ -66,13 +124,18 @@ SMALL = {
     "hw4_single": {"n": 200},
     "hw4_multi": {"n": 200},
     "hw4_interaction": {"n": 200},
-    "foxo1": {},
+    "foxo1": {"n": 600},
+    "foxo1_hocomoco": {"n": 600},
+    "task3_corrected": {"n": 200},
+    "hw4_noise_80": {"n": 200},
+    "hw4_noise_60": {"n": 200},
 }
 
 
 @pytest.mark.parametrize("name", SIMULATORS)
-def test_every_simulator_keeps_its_contract(name, tmp_path):
-    simulate = SIMULATORS[name].simulate
+def test_every_simulator_keeps_its_contract(name, tmp_path, request):
+    folder = request.getfixturevalue("data_dir") if SIMULATORS[name].file else None
+    simulate = partial(run_simulator, name, data_dir=folder)
     dataset = simulate(**SMALL[name])
     check(dataset)
     assert dataset.name == name
@@ -84,10 +147,9 @@ def test_every_simulator_keeps_its_contract(name, tmp_path):
         # No base was drawn that its matrix makes impossible.
         drawn = np.take_along_axis(split.truth, split.codes[:, None, :].astype(int), axis=1)
         assert drawn.min() > 0
-    if name != "foxo1":  # 20,000 sequences take seconds to compress
-        back = koo_hdf5(write_koo_hdf5(dataset, tmp_path / "made.h5"))
-        assert back.fingerprint == dataset.fingerprint
-        assert np.array_equal(back.train.truth, dataset.train.truth)
+    back = koo_hdf5(write_koo_hdf5(dataset, tmp_path / "made.h5"))
+    assert back.fingerprint == dataset.fingerprint
+    assert np.array_equal(back.train.truth, dataset.train.truth)
 
 
 def test_synthetic_gives_composition_no_chance_and_plants_named_motifs():
@@ -160,13 +222,13 @@ def test_interacting_motifs_stand_10_to_25_apart():
 
 def test_foxo1_stands_in_the_centre_of_positives(data_dir):
     dataset = foxo1()
-    assert [len(dataset.splits[s]) for s in SPLITS] == [9000, 1000, 10_000]
+    assert [len(dataset.splits[s]) for s in SPLITS] == [10_000] * 3
     ppm = load_database("JASPAR2026", screen=False).find("MA0480.3").ppm
     positive = dataset.train.labels[:, 0] == 1
     start = (100 - ppm.shape[1]) // 2
     centre = dataset.train.codes[positive][:, start : start + ppm.shape[1]]
     frequency = np.stack([(centre == base).mean(axis=0) for base in range(4)])
-    assert frequency == pytest.approx(ppm, abs=0.03)  # 4500 draws: SD at most .0075
+    assert frequency == pytest.approx(ppm, abs=0.03)  # 5000 draws: SD at most .0071
     other = foxo1(database=str(data_dir / "motifs" / "H13CORE.meme"), motif="FOXO1.H13CORE.0.PS.A")
     assert other.fingerprint != dataset.fingerprint
 

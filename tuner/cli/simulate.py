@@ -9,25 +9,32 @@ import typer
 
 from tuner.cli import context, options
 
-EXAMPLE = "Example: tuner simulate task1 --out task1.h5"
+EXAMPLE = "Example: tuner simulate hw4_single --set motif_probability=0.8 --out weak.h5"
 
 
 def command(
     name: Annotated[str, typer.Argument(help="Simulator; tuner list datasets shows them.", metavar="NAME")],
     out: Annotated[Path, typer.Option(help="File to write, in Koo's HDF5 layout.", show_default=False)],
     seed: Annotated[int | None, typer.Option(min=0, help="Another seed than the published one.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Set another parameter; may be given again.", metavar="PARAMETER=VALUE"),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Write a simulated data set: one-hot sequences, labels, and the matrix each sequence was drawn from."""
     from tuner.data.hdf5 import write_koo_hdf5
-    from tuner.data.simulate import SIMULATORS
+    from tuner.data.simulate import SIMULATORS, parse_settings, simulate
     from tuner.errors import UsageError, unknown
 
     if name not in SIMULATORS:
         raise UsageError(unknown("simulator", name, SIMULATORS))
     if not out.parent.is_dir():
         raise UsageError(f"--out {out}: there is no folder {out.parent}.")
-    dataset = SIMULATORS[name].simulate(**({} if seed is None else {"seed": seed}))
+    given = parse_settings(name, settings or [])
+    if seed is not None:
+        given["seed"] = seed
+    dataset = simulate(name, data_dir=context.data_dir(), **given)
     write_koo_hdf5(dataset, out)
     described = dataset.describe()
     if as_json:

@@ -18,7 +18,7 @@ import pooch
 from tuner.data.dataset import Dataset, check
 from tuner.data.hdf5 import koo_hdf5
 from tuner.data.readers import read
-from tuner.data.simulate import SIMULATORS
+from tuner.data.simulate import SIMULATORS, simulate
 from tuner.data.spec import DataSpec
 from tuner.errors import DataError, unknown
 
@@ -125,7 +125,7 @@ def load_dataset(
         except KeyError:
             raise DataError(unknown("data set", spec.dataset, DATASETS)) from None
         if row.simulator is not None:
-            dataset = SIMULATORS[row.simulator].simulate()
+            dataset = simulate(row.simulator, data_dir=data_dir)
         else:
             if spec.path is not None:
                 path = (Path() if base is None else base) / spec.path

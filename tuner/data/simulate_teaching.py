@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -12,7 +14,8 @@ from tuner.data.sampling import UNIFORM, Matrix, draw, plant
 from tuner.data.sequence import encode_one
 from tuner.data.splits import stratified
 from tuner.errors import DataError
-from tuner.motifs.database import load_database
+from tuner.motifs.database import Motif, load_database
+from tuner.motifs.hocomoco import find_hocomoco
 
 HW4_LENGTH: Final = 101
 FOXO1_LENGTH: Final = 100
@@ -21,6 +24,7 @@ MOTIF_B: Final = "TGCAT"
 # HOCOMOCO v11, which the exercise draws from, may not be redistributed; JASPAR's motif is the same factor's.
 FOXO1_RELEASE: Final = "JASPAR2026"
 FOXO1_MOTIF: Final = "MA0480.3"
+FOXO1_HOCOMOCO: Final = "FOXO1_HUMAN.H11MO.0.A"
 _MIN_GAP, _MAX_GAP = 10, 25
 
 
@@ -43,7 +47,8 @@ def hw4_single(seed: int = 42, n: int = 8000, motif_probability: float = 1.0) ->
     Notes
     -----
     Negatives are not screened: 1 - exp(-97 / 1024) = 9.0 % hold ACGTG by chance, so the best possible AUROC
-    is about .955. The exercise also adds Gaussian noise to one-hot inputs, which sequences cannot hold.
+    is about .955. The exercise also adds Gaussian noise to one-hot inputs, which sequences cannot hold: that is
+    `tuner.models.recipe.Recipe.input_noise`.
     """
     if not 0 <= motif_probability <= 1:
         raise DataError(f"motif_probability = {motif_probability}; expected a number from 0 to 1.")
@@ -54,6 +59,20 @@ def hw4_single(seed: int = 42, n: int = 8000, motif_probability: float = 1.0) ->
             plant(models[row], [a], [_place(5, rng)])
     source = f"simulate hw4_single seed={seed} n={n} motif_probability={motif_probability}"
     return _finish("hw4_single", labels, models, rng, seed, source)
+
+
+def hw4_noise_80(seed: int = 42, n: int = 8000) -> Dataset:
+    """Simulate `hw4_single` with the motif in 80 % of the positives only."""
+    return _weaker("hw4_noise_80", seed, n, 0.8)
+
+
+def hw4_noise_60(seed: int = 42, n: int = 8000) -> Dataset:
+    """Simulate `hw4_single` with the motif in 60 % of the positives only."""
+    return _weaker("hw4_noise_60", seed, n, 0.6)
+
+
+def _weaker(name: str, seed: int, n: int, motif_probability: float) -> Dataset:
+    return replace(hw4_single(seed, n, motif_probability), name=name, source=f"simulate {name} seed={seed} n={n}")
 
 
 def hw4_multi(seed: int = 7, n: int = 8000) -> Dataset:
@@ -90,12 +109,14 @@ def hw4_interaction(seed: int = 13, n: int = 8000) -> Dataset:
     return _finish("hw4_interaction", labels, models, rng, seed, f"simulate hw4_interaction seed={seed} n={n}")
 
 
-def foxo1(seed: int = 0, database: str = FOXO1_RELEASE, motif: str = FOXO1_MOTIF) -> Dataset:
-    """Simulate the FOXO1 motif in the centre of 100 random bases against random bases.
+def foxo1(seed: int = 0, n: int = 30_000, database: str = FOXO1_RELEASE, motif: str = FOXO1_MOTIF) -> Dataset:
+    """Simulate a motif in the centre of 100 random bases against random bases.
 
     Parameters
     ----------
     seed : int
+    n : int
+        Half of them positives.
     database : str
         A JASPAR release or the path of a MEME file.
     motif : str
@@ -104,16 +125,36 @@ def foxo1(seed: int = 0, database: str = FOXO1_RELEASE, motif: str = FOXO1_MOTIF
     Returns
     -------
     Dataset
-        One task; 9000, 1000 and 10,000 sequences. The exercise uses its test half for validation too.
+        One task; a third of `n` in each split. The exercise has 10,000 for training, and 10,000 that it validates
+        and tests on; here the test split is one of its own.
     """
-    ppm = load_database(database, screen=False).find(motif).ppm
-    if ppm.shape[1] > FOXO1_LENGTH:
-        raise DataError(f"{motif} is {ppm.shape[1]} bases wide; the sequences have {FOXO1_LENGTH}.")
-    labels, models, rng = _background(20_000, seed, FOXO1_LENGTH)
-    start = (FOXO1_LENGTH - ppm.shape[1]) // 2
-    models[labels == 1, :, start : start + ppm.shape[1]] = ppm
-    source = f"simulate foxo1 seed={seed} database={database} motif={motif}"
-    return _finish("foxo1", labels, models, rng, seed, source, fractions=(0.45, 0.05, 0.5))
+    found = load_database(database, screen=False).find(motif)
+    source = f"simulate foxo1 seed={seed} n={n} database={database} motif={motif}"
+    return _centred("foxo1", found, seed, n, source)
+
+
+def foxo1_hocomoco(seed: int = 0, n: int = 30_000, *, file: Path) -> Dataset:
+    """Simulate `foxo1` with the matrix of HOCOMOCO v11, 12 bp, from which the published accuracies come.
+
+    Parameters
+    ----------
+    seed, n : int
+        As in `foxo1`.
+    file : Path
+        Count matrices as `tuner.motifs.hocomoco.read_hocomoco` reads them.
+    """
+    source = f"simulate foxo1_hocomoco seed={seed} n={n}"
+    return _centred("foxo1_hocomoco", find_hocomoco(file, FOXO1_HOCOMOCO), seed, n, source)
+
+
+def _centred(name: str, motif: Motif, seed: int, n: int, source: str) -> Dataset:
+    width = motif.ppm.shape[1]
+    if width > FOXO1_LENGTH:
+        raise DataError(f"{motif.id} is {width} bases wide; the sequences have {FOXO1_LENGTH}.")
+    labels, models, rng = _background(n, seed, FOXO1_LENGTH)
+    start = (FOXO1_LENGTH - width) // 2
+    models[labels == 1, :, start : start + width] = motif.ppm
+    return _finish(name, labels, models, rng, seed, source, fractions=(1 / 3, 1 / 3, 1 / 3))
 
 
 def _background(n: int, seed: int, length: int = HW4_LENGTH) -> tuple[NDArray[np.uint8], Matrix, np.random.Generator]:
