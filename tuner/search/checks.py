@@ -92,11 +92,12 @@ def _seconds(bench: Bench, point: dict[str, Scalar]) -> float:
     plan = bench.plan
     hyperparameters, training = split_point(point)
     recipe = recipe_of(training, "trial parameters", plan.recipe)
-    few = bench.dataset.train.take(np.arange(min(len(bench.dataset.train), 4 * recipe.batch_size)))
+    train = bench.dataset_of(point).train
+    few = train.take(np.arange(min(len(train), 4 * recipe.batch_size)))
     network = build_model(hyperparameters, n_tasks=bench.dataset.n_tasks, length=bench.dataset.length, seed=0)
     # The second epoch: the first one also pays for the allocator and the choice of kernels.
     second = fit(network, few, few, replace(recipe, epochs=2), seed=0, device=bench.device).history[-1].seconds
-    return second * len(bench.dataset.train) / len(few) * recipe.epochs
+    return second * len(train) / len(few) * recipe.epochs
 
 
 def build_points(points: Sequence[dict[str, Scalar]], *, n_tasks: int, length: int) -> BuiltPoints:

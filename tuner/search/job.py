@@ -96,7 +96,7 @@ def run_network(
     dataset : Dataset or None
         Another arrangement of the study's data (a fold, shuffled labels).
     """
-    data = dataset or bench.dataset
+    data = dataset or bench.dataset_of(point)
     network, recipe, trained = train(bench, point, data, seed=seed, checkpoint=checkpoint, on_epoch=on_epoch)
     evaluation = _evaluate(bench, network, recipe, trained, data, seed)
     measured = measure_all(evaluation)

@@ -168,6 +168,11 @@ class SearchSpace:
         return {n: p.model_dump(exclude_none=True) for n, p in self.parameters.items()}
 
     @property
+    def dataset_names(self) -> tuple[str, ...]:
+        """Data sets that the parameter ``dataset`` of a grid chooses from; none without it."""
+        return tuple(str(v) for v in self.parameters["dataset"].values or ()) if "dataset" in self.parameters else ()
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the canonical form."""
         text = json.dumps(self.canonical(), sort_keys=True)

@@ -284,6 +284,8 @@ def make_plan(
         raise StudyError(
             f"{study.name}: --sampler {used_sampler} cannot replace {study.search.sampler}; edit [search]."
         )
+    if "dataset" in space.parameters and used_sampler != "grid":
+        raise StudyError(f"{study.name} [dataset]: only a grid may vary the data set; values of a search must compare.")
     replicates = 1
     if used_sampler == "grid":
         replicates = scaled.get("replicates", study.search.replicates)
@@ -352,7 +354,9 @@ def restore_plan(source: Mapping[str, Any]) -> Plan:
     )
 
 
-def identity(plan: Plan, dataset: Dataset, database: MotifDatabase) -> dict[str, Any]:
+def identity(
+    plan: Plan, dataset: Dataset, database: MotifDatabase, variants: Mapping[str, Dataset] | None = None
+) -> dict[str, Any]:
     """Everything that two workers must agree on before they may share a study."""
     asked = {key: getattr(plan.study, key) for key in ("koo", "attribution")}
     described: dict[str, Any] = {
@@ -369,6 +373,8 @@ def identity(plan: Plan, dataset: Dataset, database: MotifDatabase) -> dict[str,
         "confirmation": plan.confirmation.model_dump(),
         "preset": plan.preset,
     }
+    if variants:
+        described["data sets"] = {name: variant.fingerprint for name, variant in variants.items()}
     return described | {key: section.model_dump() for key, section in asked.items() if section is not None}
 
 
