@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -83,3 +85,17 @@ def test_the_match_is_seeded_and_empty_where_classes_do_not_meet():
     assert one.sum() == other.sum() > 100
     apart = np.repeat(np.array([[0], [1]], np.uint8), 50, axis=1)  # all A against all C
     assert not matched_subset(apart, np.array([0, 1]), seed=0).any()
+
+
+@pytest.mark.parametrize("by", ["gc", "cpg"])
+def test_matching_by_one_axis_levels_that_axis(data_dir: Path, by: str) -> None:
+    split = koo_hdf5(data_dir / "koo" / "ZBED2_400_h3k27ac.h5").train
+    content = {"gc": gc_content, "cpg": cpg}[by](split.codes)
+    kept = matched_subset(split.codes, split.labels, seed=0, by=[by])
+    assert abs(roc_auc_score(split.labels[:, 0], content) - 0.5) > 0.2
+    assert abs(roc_auc_score(split.labels[kept, 0], content[kept]) - 0.5) < 0.02
+
+
+def test_an_unknown_axis_is_named() -> None:
+    with pytest.raises(DataError, match="unknown composition to match 'gcc'; did you mean 'gc'"):
+        matched_subset(np.zeros((2, 9), dtype=np.uint8), np.array([0, 1]), seed=0, by=["gcc"])

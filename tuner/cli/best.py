@@ -61,6 +61,7 @@ def as_document(storage: FencedStorage, name: str, objectives: Sequence[str]) ->
         ],
         "primary": verdict._asdict() if verdict else None,
         "controls": controls,
+        "composition": about_composition(candidates, verdict, controls),
         "label_shuffled_match_fraction": shuffled_matches(storage, name),
         "test_openings": openings(storage, name),
     }  # fmt: skip
@@ -155,10 +156,24 @@ def print_best(storage: FencedStorage, name: str, objectives: Sequence[str], top
     if controls:
         console.print()
         console.print(_controls(controls))
+        if words := about_composition(candidates, verdict, controls):
+            console.print(words)
     if shuffled := shuffled_matches(storage, name):
         mean = sum(shuffled) / len(shuffled)
         listed = ", ".join(f"{v:.3f}" for v in shuffled)
         console.print(f"match_fraction of label-shuffled models: {listed}; mean {mean:.3f}")
+
+
+def about_composition(
+    candidates: Sequence[Confirmed], verdict: Verdict | None, controls: dict[str, list[float]]
+) -> str | None:
+    """What composition alone would give, compared with the primary trial's confirmation models."""
+    from tuner.search.confound import composition_words
+
+    primary = next((c for c in candidates if verdict and c.candidate == verdict.primary), None)
+    if primary is None or "auroc" not in primary.mean:
+        return None
+    return composition_words(controls, primary.mean["auroc"], primary.mean.get("matched_auroc"))
 
 
 def _leaderboard(name: str, rows: Sequence[Row], objectives: Sequence[str], top: int) -> Table:

@@ -73,6 +73,12 @@ def print_examination(name: str, result: Examination) -> None:
         console.print(
             f"  AUROC on the GC x CpG-matched part   {result.matched:.4f} ({result.matched_sequences} sequences)"
         )
+        alone = [
+            f"{axis} alone {value:.4f}"
+            for axis, value in (("GC", result.matched_gc), ("CpG", result.matched_cpg))
+            if value is not None
+        ]
+        console.print(f"  matched by {', by '.join(alone)}")
     if result.baselines:
         table = Table(title="baselines on the same sequences", title_justify="left", title_style="bold")
         for column in ("baseline", "AUROC", "matched part", "models' lead (paired 95 %)", ""):

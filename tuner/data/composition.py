@@ -6,6 +6,7 @@ The baselines read `kmer_counts`; `matched_subset` picks the sequences on which 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -13,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.data.sequence import ALPHABET, N_CODE, Codes, cpg, decode, gc_content, reverse_complement
-from tuner.errors import DataError
+from tuner.errors import DataError, unknown
 
 # Bin widths of the match, chosen on training + validation sequences. ZBED2: of 3921 sequences 1776 stay, AUROC
 # of GC .722 -> .498, of CpG .812 -> .503; of the 490 of validation 180 stay, .497 and .509. IRF1: 2172 of 3113,
 # .341 -> .500 and .431 -> .504. Widths of .05 and .20 keep 5 % more and leave CpG at .512.
 GC_WIDTH: Final = 0.02
 CPG_WIDTH: Final = 0.10
+MATCHED_BY: Final = {"gc": (gc_content, GC_WIDTH), "cpg": (cpg, CPG_WIDTH)}
 # Sequences counted at a time: 1024 x 4096 6-mers of 8 bytes are 32 MB.
 _BLOCK: Final = 1024
 
@@ -99,8 +101,10 @@ def _kmer_columns(k: int, collapse: bool) -> tuple[Codes, NDArray[np.int64]]:
     return codes, np.unique(np.minimum(numbers, other), return_inverse=True)[1].astype(np.int64)
 
 
-def matched_subset(codes: Codes, labels: NDArray[Any], *, seed: int) -> NDArray[np.bool_]:
-    """Choose as many positives as negatives from every bin of GC content x CpG observed/expected.
+def matched_subset(
+    codes: Codes, labels: NDArray[Any], *, seed: int, by: Sequence[str] = ("gc", "cpg")
+) -> NDArray[np.bool_]:
+    """Choose as many positives as negatives from every bin of composition.
 
     Parameters
     ----------
@@ -109,6 +113,8 @@ def matched_subset(codes: Codes, labels: NDArray[Any], *, seed: int) -> NDArray[
         A sequence is positive if any task is.
     seed : int
         Draws which sequences of a bin's larger class are kept.
+    by : sequence of str
+        ``"gc"`` (GC content), ``"cpg"`` (CpG observed/expected), or both.
 
     Returns
     -------
@@ -117,7 +123,10 @@ def matched_subset(codes: Codes, labels: NDArray[Any], *, seed: int) -> NDArray[
     """
     positive = np.asarray(labels).reshape(len(labels), -1).max(axis=1) > 0
     # The small term keeps a value that is a bin's edge (.58 / .02) from falling below it by rounding.
-    bins = np.floor(np.stack([gc_content(codes) / GC_WIDTH, cpg(codes) / CPG_WIDTH], axis=1) + 1e-9)
+    for name in by:
+        if name not in MATCHED_BY:
+            raise DataError(unknown("composition to match", name, MATCHED_BY))
+    bins = np.floor(np.stack([measure(codes) / width for measure, width in (MATCHED_BY[n] for n in by)], axis=1) + 1e-9)
     cell = np.unique(bins, axis=0, return_inverse=True)[1].reshape(-1)
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(codes))

@@ -44,6 +44,8 @@ class Examination(NamedTuple):
         Mean AUROC on the GC x CpG-matched part of the test split.
     matched_sequences : int
         Size of that part.
+    matched_gc, matched_cpg : float or None
+        Mean AUROC on the part matched by GC content alone, by CpG observed/expected alone.
     baselines : dict of str to dict
         Baseline -> its test AUROC (`auroc`), on the matched part (`matched`), and the paired difference of the
         models' mean to it with its 95 % bootstrap interval (`lead`, `low`, `high`).
@@ -59,6 +61,8 @@ class Examination(NamedTuple):
     ensemble: float
     matched: float | None
     matched_sequences: int
+    matched_gc: float | None
+    matched_cpg: float | None
     baselines: dict[str, dict[str, float]]
     openings: int
 
@@ -105,7 +109,11 @@ def examine(
     test = dataset.test
     logits = np.stack([_score(artifacts, run, test.codes, device) for run in runs])  # (models, n, tasks)
     matched = matched_subset(test.codes, test.labels, seed=seed)
-    usable = bool(matched.any()) and len(np.unique(test.labels[matched])) == 2
+    usable = _scorable(test.labels[matched])
+    by_one = {
+        axis: _mean_auroc(test.labels, logits, matched_subset(test.codes, test.labels, seed=seed, by=[axis]))
+        for axis in ("gc", "cpg")
+    }
     baselines: dict[str, dict[str, float]] = {}
     for label, baseline in load_baselines(storage, artifacts, name):
         scores = baseline.score(test.codes)
@@ -123,11 +131,25 @@ def examine(
         average_precision=bootstrap_interval(test.labels, logits, "average_precision", seed=seed),
         per_model=per_model,
         ensemble=metrics.auroc(test.labels, logits.mean(axis=0)),
-        matched=float(np.mean([metrics.auroc(test.labels[matched], o[matched]) for o in logits])) if usable else None,
+        matched=_mean_auroc(test.labels, logits, matched),
         matched_sequences=int(matched.sum()),
+        matched_gc=by_one["gc"],
+        matched_cpg=by_one["cpg"],
         baselines=baselines,
         openings=openings,
     )
+
+
+def _scorable(labels: np.ndarray) -> bool:
+    """Whether some task has both classes."""
+    return bool(len(labels)) and bool((labels.min(axis=0) != labels.max(axis=0)).any())
+
+
+def _mean_auroc(labels: np.ndarray, logits: np.ndarray, part: np.ndarray) -> float | None:
+    """Mean over models of the AUROC on part of the sequences; None where no task has both classes there."""
+    if not _scorable(labels[part]):
+        return None
+    return float(np.mean([metrics.auroc(labels[part], one[part]) for one in logits]))
 
 
 def record_opening(storage: FencedStorage, name: str, entry: Mapping[str, Any]) -> int:

@@ -127,7 +127,7 @@ def _evaluate(bench: Bench, network: Network, recipe: Recipe, trained: Trained, 
             network, trained, data, bench.database, bench.plan.study.motifs.targets,
             average_strands=recipe.average_strands, device=bench.device, seed=mix(seed, "permutations"),
         )  # fmt: skip
-        return evaluation._replace(extras=_extras(bench, network, data))
+        return evaluation._replace(extras={**evaluation.extras, **_extras(bench, network, data)})
     finally:
         torch.set_num_threads(threads)
 

@@ -12,7 +12,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from tuner.data.dataset import Dataset
+from tuner.data.composition import matched_subset
+from tuner.data.dataset import Dataset, Split
 from tuner.errors import DataError
 from tuner.models import metrics
 from tuner.models.architectures import count_parameters
@@ -42,7 +43,8 @@ class Evaluation(NamedTuple):
     parameters : int
         Trainable parameters.
     extras : mapping of str to float
-        What the tables [koo] and [attribution] of the study ask for; empty without them.
+        What is not defined for every study: ``matched_auroc`` where the matched part can be scored, and what
+        the tables [koo] and [attribution] of the study ask for.
     """
 
     logits: np.ndarray
@@ -91,6 +93,7 @@ def _extra(key: str) -> Callable[[Evaluation], float]:
 
 
 INFINITY = float("inf")
+FEWEST_MATCHED = 20
 ABLATED = 200  # validation sequences: enough for a mean that only weights filters, at a third of the cost
 
 OBJECTIVES: Mapping[str, Objective] = {
@@ -289,7 +292,25 @@ def evaluate_network(
     filters = build_filters(codes, scan, width, network.offset)
     effects = ablation_effects(network, dataset.valid.codes[:ABLATED], device=device)
     matches = match_filters(filters, database, targets, n_filters=len(filters), effects=effects, seed=seed)
-    return Evaluation(logits, dataset.valid.labels, filters, matches, trained, count_parameters(network))
+    return Evaluation(
+        logits, dataset.valid.labels, filters, matches, trained, count_parameters(network),
+        extras=matched_auroc(dataset.valid, logits),
+    )  # fmt: skip
+
+
+def matched_auroc(split: Split, logits: np.ndarray) -> dict[str, float]:
+    """AUROC on the part of a split where GC and CpG content cannot tell the classes apart.
+
+    Returns
+    -------
+    dict of str to float
+        ``matched_auroc``; empty where that part is too small to score (under 20 sequences, or one class).
+    """
+    kept = matched_subset(split.codes, split.labels, seed=0)  # the same sequences for every trial
+    labels = split.labels[kept]
+    if len(labels) < FEWEST_MATCHED or not (labels.min(axis=0) != labels.max(axis=0)).any():
+        return {}
+    return {"matched_auroc": metrics.auroc(labels, logits[kept])}
 
 
 def measure_all(evaluation: Evaluation) -> dict[str, float]:
