@@ -37,13 +37,14 @@ HOMES = {
     "h5py": {"data"},
     "pooch": {"data"},
     "shap": {"interpret"},
+    "tangermeme": {"interpret"},
     "matplotlib": {"plots"},
     "plotly": {"plots", "report"},
     "typer": {"cli"},
     "rich": {"cli"},
     "pickle": set(),  # nothing is unpickled
 }
-SLOW = {"torch", "optuna", "matplotlib", "plotly", "sklearn", "scipy", "pandas", "numba", "h5py"}
+SLOW = {"torch", "optuna", "matplotlib", "plotly", "sklearn", "scipy", "pandas", "numba", "h5py", "shap", "tangermeme"}
 
 
 def floor(path: Path) -> str:

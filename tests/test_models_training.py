@@ -12,7 +12,7 @@ from torch import nn
 from training_task import LENGTH, RECIPE, TRAIN, VALID, Net, run, same_weights, scores
 
 from tuner.data.dataset import Split
-from tuner.data.sequence import reverse_complement
+from tuner.data.sequence import one_hot, reverse_complement
 from tuner.errors import DataError, DeviceError, MetricError, TrainingDiverged, UsageError
 from tuner.models.batches import EpochOrder, batch_bounds, epoch_seed
 from tuner.models.metrics import auroc
@@ -398,3 +398,16 @@ def test_training_on_a_gpu_repeats_itself_and_agrees_with_the_cpu() -> None:
     first, trained = run(device="cuda")
     assert same_weights(first, run(device="cuda")[0])
     assert trained.history[0].loss == pytest.approx(run()[1].history[0].loss, rel=0.05)
+
+
+def test_recorded_gradient_is_that_of_the_mean_loss_over_all_training_sequences() -> None:
+    recipe = replace(RECIPE, epochs=2, gradients=True, weights="last")
+    net, trained = run(recipe)
+    x = one_hot(torch.from_numpy(TRAIN.codes))
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(net(x), torch.from_numpy(TRAIN.labels).float())
+    (gradient,) = torch.autograd.grad(loss, net.first_convolution.weight)
+    assert trained.history[-1].gradient_mean == pytest.approx(gradient.mean().item(), rel=1e-3, abs=1e-9)
+    assert trained.history[-1].gradient_sd == pytest.approx(gradient.std(correction=0).item(), rel=1e-3)
+    plain_net, plain = run(replace(recipe, gradients=False))
+    assert same_weights(net, plain_net), "looking at the gradient changes nothing"
+    assert np.isnan(plain.history[-1].gradient_sd)

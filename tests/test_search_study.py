@@ -24,6 +24,7 @@ from tuner.search.study import (
     plan_source,
     read_study,
     restore_plan,
+    study_space,
 )
 
 SPACE = "[architecture]\nchoices = ['cnn']\n[kernel_size]\nlow = 7\nhigh = 19\n"
@@ -151,7 +152,7 @@ def test_training_settings_are_checked(tmp_path: Path) -> None:
 def test_every_shipped_study_makes_a_plan(name: str, preset: str) -> None:
     nowhere = Path("/nonexistent")
     study = read_study(find_resource("studies", name, folder=nowhere))
-    space = read_space(find_resource("search_spaces", study.space, folder=nowhere))
+    space, _ = study_space(study, preset, lambda name: find_resource("search_spaces", name, folder=nowhere))
     assert make_plan(study, space, folder=nowhere, preset=preset).study.name == name
 
 

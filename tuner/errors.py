@@ -34,6 +34,10 @@ class ModelError(TunerError):
     """A network that cannot be built from these hyperparameters."""
 
 
+class AttributionError(TunerError):
+    """An attribution that cannot be computed, or whose contributions do not add up."""
+
+
 class TrainingDiverged(TunerError):
     """The loss or the weights stopped being finite."""
 

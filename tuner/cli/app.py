@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "status": "Show what is running, finished and failed.",
     "best": "Show leaderboard, primary trial and baselines.",
     "show": "Show one trial: parameters, history, matches.",
+    "table": "Write every trial as TSV; medians and box plots.",
     "confirm": "Retrain the best candidates with new seeds.",
     "evaluate": "Open the test split for a trial, on record.",
     "rerun": "Retrain one trial and compare its values.",

@@ -84,17 +84,15 @@ def plan_for(
         What is unknown or wrong, where, and the nearest known name.
     """
     from tuner.resources import find_resource
-    from tuner.search.space import read_space
-    from tuner.search.study import PRESETS, make_plan, read_study
+    from tuner.search.study import make_plan, read_study, study_space
 
     path = find_resource("studies", study, folder=Path.cwd())
     parsed = read_study(path)
-    overridden = parsed.presets.get(preset) if preset in PRESETS else None
-    space_name = overridden.space if overridden and overridden.space else parsed.space
-    space_path = find_resource("search_spaces", space_name, folder=path.parent if "/" in study else Path.cwd())
-    note(f"study {path}, search space {space_path}")
+    folder = path.parent if "/" in study else Path.cwd()
+    space, space_path = study_space(parsed, preset, lambda name: find_resource("search_spaces", name, folder=folder))
+    note(f"study {path}, " + (f"search space {space_path}" if space_path else "with its own search space"))
     return make_plan(
-        parsed, read_space(space_path), folder=path.parent, preset=preset, seed=seed, name=name, trials=trials,
+        parsed, space, folder=path.parent, preset=preset, seed=seed, name=name, trials=trials,
         sampler=sampler,
     )  # fmt: skip
 

@@ -72,7 +72,7 @@ class Progress:
             trials = stage_trials(self.storage, self.plan.name + suffix)
             if not trials and suffix:
                 continue
-            total = self.plan.trials if not suffix else len(trials)
+            total = self.total() if not suffix else len(trials)
             done = [t for t in trials if t.state in TERMINAL]
             self._report(label, suffix, done, total, first)
             running = self.storage.running(self.storage.get_study_id_from_name(self.plan.name + suffix))
@@ -82,6 +82,10 @@ class Progress:
                 shown.append(self._panel(label, done, total, running))
         if self.live:
             self.live.update(Group(*shown))
+
+    def total(self) -> int:
+        """Slots the search is to end with: the stored budget, which a part of a grid may be below the whole of."""
+        return self.storage.budget(self.storage.get_study_id_from_name(self.plan.name)) or self.plan.trials
 
     def _report(self, label: str, suffix: str, done: list[FrozenTrial], total: int, first: bool) -> None:
         for trial in sorted(done, key=lambda t: (t.datetime_complete is None, t.datetime_complete, t.number)):

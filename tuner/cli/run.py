@@ -16,6 +16,8 @@ from tuner.cli import context, options
 
 if TYPE_CHECKING:
     from tuner.search.bench import Bench
+    from tuner.search.grid import Part
+    from tuner.search.study import Plan
 
 EXAMPLE = "Example: tuner run --study zbed2 --preset fast --workers 2"
 
@@ -34,6 +36,10 @@ def command(
     storage: options.Storage = None,
     artifacts: options.Artifacts = None,
     confirm: options.Confirm = True,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Of a grid: PARAMETER=VALUE[,VALUE]; may be given several times.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Of a grid: the first so many replicate seeds.")] = None,
     time_limit: Annotated[
         str | None, typer.Option(help="Stop after this long, e.g. 90s, 30m, 2h; the rest can be resumed.")
     ] = None,
@@ -41,17 +47,21 @@ def command(
     """Run, or resume, a study; by default one worker a CPU core."""
     from tuner.cli.best import print_best
     from tuner.cli.progress import Progress
+    from tuner.cli.table import print_table
     from tuner.motifs.tomtom import prepare_kernel
     from tuner.report.dashboard import write_notes
     from tuner.search.artifacts import Artifacts
     from tuner.search.bench import load_bench
     from tuner.search.checks import expected_seconds
+    from tuner.search.grid import select_points
+    from tuner.search.grid_stage import Grid
     from tuner.search.stages import Search
     from tuner.search.storage import open_storage
     from tuner.search.supervisor import Supervisor
 
     limit = seconds(time_limit) if time_limit else None
     plan = context.plan_for(study, preset=preset, seed=seed, name=name, trials=trials, sampler=check_sampler(sampler))
+    part = grid_part(plan, only, seeds)
     count = workers or min(plan.trials, len(os.sched_getaffinity(0)))
     bench = load_bench(plan, data_dir=context.data_dir(), cache=context.cache_dir(), device=device)
     url = context.storage_url(storage)
@@ -59,13 +69,14 @@ def command(
     folder = context.artifacts_folder(artifacts)
     Artifacts(folder)  # an unwritable folder is known before the first epoch
     check_points(bench)
-    Search(plan, bench.identity).prepare(opened)
+    (Grid(plan, bench.identity, part) if part else Search(plan, bench.identity)).prepare(opened)
     describe(bench, count, url)
     left = opened.open_slots(opened.get_study_id_from_name(plan.name))
     if left:
         confirmation = plan.confirmation.candidates * plan.confirmation.seeds * max(1, plan.confirmation.folds)
-        runs = left + (confirmation + plan.confirmation.shuffled) * confirm
-        minutes = runs * expected_seconds(bench) / count / 60
+        runs = left if part else left + (confirmation + plan.confirmation.shuffled) * confirm
+        points = select_points(plan.space, part.only) if part else None
+        minutes = runs * expected_seconds(bench, points) / count / 60
         context.note(f"expected {runs} trainings, about {max(1, round(minutes))} min on this machine")
     write_notes(opened, bench)
     threading.Thread(target=prepare_kernel, args=(context.cache_dir() / "numba",), daemon=True).start()
@@ -83,8 +94,11 @@ def command(
     with Progress(opened, plan, count) as progress:
         supervisor.run(progress.poll)
     write_notes(opened, bench)
-    print_best(opened, plan.name, plan.study.objectives)
-    suggest_next(plan.name, storage, finished=progress.finished)
+    if part:
+        print_table(opened, plan.name)
+    else:
+        print_best(opened, plan.name, plan.study.objectives)
+    suggest_next(plan.name, storage, finished=progress.finished, grid=part is not None)
 
 
 def check_points(bench: Bench) -> None:
@@ -121,12 +135,39 @@ def describe(bench: Bench, workers: int, url: str) -> None:
     context.note(f"storage  {re.sub(r':[^:@/]+@', ':***@', url)}")
 
 
-def suggest_next(name: str, storage: str | None, *, finished: bool) -> None:
+def grid_part(plan: Plan, only: list[str] | None, seeds: int | None) -> Part | None:
+    """Which part of a grid is wanted; None for a study that is none.
+
+    Raises
+    ------
+    UsageError
+        Not a PARAMETER=VALUE, or a study that is no grid.
+    """
+    from tuner.errors import UsageError
+    from tuner.search.grid import Part
+
+    if plan.sampler != "grid":
+        if only or seeds:
+            raise UsageError(f"--only and --seeds choose a part of a grid; {plan.name} is a search ({plan.sampler}).")
+        return None
+    chosen: dict[str, list[str]] = {}
+    for text in only or []:
+        name, equals, values = text.partition("=")
+        if not (name and equals and values):
+            raise UsageError(f"--only {text!r}: write PARAMETER=VALUE or PARAMETER=VALUE,VALUE.")
+        chosen.setdefault(name.strip(), []).extend(v.strip() for v in values.split(","))
+    return Part(chosen, seeds)
+
+
+def suggest_next(name: str, storage: str | None, *, finished: bool, grid: bool) -> None:
     """Print the commands a user would type next."""
     where = f" --storage {storage}" if storage else ""
     if not finished:
         context.note("\nstopped before the end; the same command goes on from here.")
-    context.note(f"\nnext:  tuner best --name {name}{where}\n       tuner evaluate --name {name}{where}")
+    if grid:
+        context.note(f"\nnext:  tuner table --name {name}{where} --out {name}.tsv --figure {name}.png")
+    else:
+        context.note(f"\nnext:  tuner best --name {name}{where}\n       tuner evaluate --name {name}{where}")
     context.note(f"       tuner dashboard{where}")
 
 

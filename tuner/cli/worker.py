@@ -35,6 +35,7 @@ def command(
     from tuner.cli.run import check_sampler, checkpoints
     from tuner.cli.stored import stored_plan
     from tuner.search.bench import load_bench
+    from tuner.search.grid_stage import Grid
     from tuner.search.stages import Confirmation, Controls, Search, Stage
     from tuner.search.storage import open_storage
     from tuner.search.worker import Stopper, Worker
@@ -51,7 +52,10 @@ def command(
         )
     bench = load_bench(plan, data_dir=context.data_dir(), cache=context.cache_dir(), device=device)
     one_thread()
-    stages: list[Stage] = [Search(plan, bench.identity, sets_budget=False)]
+    search: Stage = Search(plan, bench.identity, sets_budget=False)
+    if plan.sampler == "grid":
+        search = Grid(plan, bench.identity, part=None)
+    stages: list[Stage] = [search]
     if confirm and plan.confirmation.candidates:
         stages.append(Confirmation(plan))
     stages.append(Controls(plan))

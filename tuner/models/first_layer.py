@@ -16,7 +16,7 @@ from tuner.motifs.filters import FilterScan
 
 
 @contextmanager
-def _evaluating(model: Network, device: str | torch.device) -> Iterator[torch.device]:
+def evaluating(model: Network, device: str | torch.device) -> Iterator[torch.device]:
     """Hold the model on `device`, in evaluation mode and without gradients; put its mode back."""
     target = torch.device(device)
     training = model.training
@@ -66,7 +66,7 @@ def scan_filters(model: Network, codes: Codes, device: str | torch.device = "cpu
             f"Use a kernel_size below {length}."
         )
     values, inputs, positions, floors = [], [], [], []
-    with _evaluating(model, device) as target:
+    with evaluating(model, device) as target:
         for start in range(0, len(codes), batch):
             x = one_hot(torch.from_numpy(np.ascontiguousarray(codes[start : start + batch])).to(target))
             before = model.preactivate(x)[:, :, first:stop].contiguous()  # (n, n_filters, positions)
@@ -108,7 +108,7 @@ def ablation_effects(model: Network, codes: Codes, device: str | torch.device = 
     _check_length(model, codes)
     if not len(codes):
         raise ModelError("no sequences to measure ablation on.")
-    with _evaluating(model, device) as target:
+    with evaluating(model, device) as target:
         tensor = torch.from_numpy(np.ascontiguousarray(codes)).to(target)
         maps = [model.head(one_hot(chunk)) for chunk in torch.split(tensor, batch)]
         n_filters = maps[0].shape[1]

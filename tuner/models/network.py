@@ -154,7 +154,7 @@ class Network(nn.Module):
         """
         # exp(x) and x^3 of a half-precision x are off by percents, and overflow in float16.
         with torch.autocast(x.device.type, enabled=False):
-            h: Tensor = self.first_convolution(channels_last(x.float()))
+            h: Tensor = self.first_convolution(channels_last(x.to(self.first_convolution.weight.dtype)))
             return h if self.first_batch_norm is None else self.first_batch_norm(h)
 
     def head(self, x: Tensor) -> Tensor:
@@ -167,7 +167,7 @@ class Network(nn.Module):
     def tail(self, h: Tensor) -> Tensor:
         """Logits, shape=(n, n_tasks), float32, from the first activation map."""
         out: Tensor = self.output(self.body(h))
-        return out.float()
+        return out.to(self.output.weight.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, shape=(n, n_tasks), float32, of one-hot sequences, shape=(n, 4, length)."""

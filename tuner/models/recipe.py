@@ -35,7 +35,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "input_noise": (0, math.inf),
 }
 # Settings that came after studies had been stored: at these values a recipe is the one it was without them.
-_LATER = {"input_noise": 0.0}
+_LATER: Mapping[str, object] = {"input_noise": 0.0, "gradients": False}
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,9 @@ class Recipe:
         anew in each epoch. Predictions see no noise.
     adam_epsilon : float
         Added to the root of Adam's second moment.
+    gradients : bool
+        Also record, after each epoch, mean and standard deviation of the loss gradient of the first layer's
+        weights over all training sequences; an epoch then takes about twice as long.
     precision : str
         ``"float32"``, ``"bfloat16"`` (autocast while training), or ``"auto"``: bfloat16 where the hardware
         computes it natively.
@@ -112,6 +115,7 @@ class Recipe:
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
     input_noise: float = 0.0
+    gradients: bool = False
     adam_epsilon: float = 1e-7  # Keras' default; PyTorch's is 1e-8
     precision: str = "auto"
 
@@ -217,6 +221,9 @@ class EpochRecord(NamedTuple):
     micro_auroc, micro_aupr : float
         Of the validation split, all (sequence, task) pairs as one task; the AUPR by trapezoids. NaN in
         records written before these were kept.
+    gradient_mean, gradient_sd : float
+        Over the weights of the first layer, of the gradient of the mean training loss after the epoch, in
+        evaluation mode; NaN unless the recipe asks for gradients.
     """
 
     epoch: int
@@ -228,6 +235,8 @@ class EpochRecord(NamedTuple):
     seconds: float
     micro_auroc: float = math.nan
     micro_aupr: float = math.nan
+    gradient_mean: float = math.nan
+    gradient_sd: float = math.nan
 
     def monitored(self, monitor: str) -> float:
         """Value of the monitored score, turned so that higher is better."""

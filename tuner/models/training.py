@@ -24,7 +24,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from tuner.data.dataset import Split
 from tuner.data.sequence import one_hot
-from tuner.errors import DataError, TrainingDiverged
+from tuner.errors import DataError, ModelError, TrainingDiverged
 from tuner.models.batches import EpochOrder, batch_bounds, epoch_seed
 from tuner.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from tuner.models.metrics import auroc, average_precision, micro
@@ -33,6 +33,9 @@ from tuner.models.prediction import exact_kernels, flip_strand, predict, resolve
 from tuner.models.recipe import EpochRecord, Progress, Recipe
 
 __all__ = ["EpochRecord", "Recipe", "Trained", "fit", "predict", "resolve_device", "resolve_precision"]
+
+
+_GRADIENT_BATCH = 500  # sequences
 
 
 class Trained(NamedTuple):
@@ -165,12 +168,31 @@ class _Run:
             "micro_aupr": micro("trapezoid_aupr", labels, logits),
         }
 
+    def first_gradient(self) -> dict[str, float]:
+        """Mean and spread of the first layer's gradient over the training sequences, as given."""
+        kernel = getattr(self.model, "first_convolution", None)
+        if kernel is None:
+            raise ModelError("recipe gradients = true needs a network with a first_convolution; use build_model.")
+        self.model.eval()
+        n = len(self.targets)
+        total = torch.zeros_like(kernel.weight)
+        with exact_kernels(self.device):
+            for first in range(0, n, _GRADIENT_BATCH):
+                x = one_hot(self.codes[first : min(first + _GRADIENT_BATCH, n)])
+                y = self.targets[first : first + _GRADIENT_BATCH]
+                loss = binary_cross_entropy_with_logits(self.model(x).float(), y, reduction="sum")
+                total += torch.autograd.grad(loss, kernel.weight)[0]
+        gradient = (total / self.targets.numel()).double()
+        return {"gradient_mean": gradient.mean().item(), "gradient_sd": gradient.std(correction=0).item()}
+
     def epoch(self, seed: int) -> EpochRecord:
         """Train and validate once, and keep the weights if they are the best."""
         started = time.perf_counter()
         learning_rate = self.progress.learning_rate
         loss = self.train_epoch(epoch_seed(seed, self.progress.epoch + 1))
         scores = self.validate()
+        if self.recipe.gradients:
+            scores |= self.first_gradient()
         seconds = time.perf_counter() - started
         record = EpochRecord(
             epoch=self.progress.epoch + 1, loss=loss, learning_rate=learning_rate, seconds=seconds, **scores

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from tuner.data.dataset import Dataset
 from tuner.data.registry import load_dataset
+from tuner.data.spec import DataSpec
+from tuner.errors import StudyError
 from tuner.models.training import resolve_device
 from tuner.motifs.database import MotifDatabase, load_database
 from tuner.motifs.match import check_targets
@@ -28,6 +32,8 @@ class Bench(NamedTuple):
         Torch device.
     cache : Path or None
         Folder where Tomtom's compiled kernel is kept.
+    variants : mapping of str to Dataset
+        Data sets that a grid's parameter ``dataset`` chooses from, test splits closed; usually none.
     """
 
     plan: Plan
@@ -35,11 +41,17 @@ class Bench(NamedTuple):
     database: MotifDatabase
     device: str
     cache: Path | None = None
+    variants: Mapping[str, Dataset] = MappingProxyType({})
 
     @property
     def identity(self) -> dict[str, Any]:
         """Everything two workers must agree on."""
-        return identity(self.plan, self.dataset, self.database)
+        return identity(self.plan, self.dataset, self.database, self.variants)
+
+    def dataset_of(self, point: Mapping[str, object]) -> Dataset:
+        """The data set a point is trained on."""
+        name = point.get("dataset")
+        return self.dataset if name is None else self.variants[str(name)]
 
 
 def load_bench(plan: Plan, *, data_dir: Path | None, cache: Path | None, device: str = "cpu") -> Bench:
@@ -65,7 +77,17 @@ def load_bench(plan: Plan, *, data_dir: Path | None, cache: Path | None, device:
     dataset = load_dataset(plan.data_spec, data_dir=data_dir, cache=cache)
     database = load_motifs(plan, cache)
     check_targets(database, plan.study.motifs.targets)
-    return Bench(plan, dataset.without_test(), database, str(found), cache)
+    variants = {
+        name: load_dataset(DataSpec(dataset=name), data_dir=data_dir, cache=cache).without_test()
+        for name in plan.space.dataset_names
+    }
+    for name, variant in variants.items():
+        if (variant.n_tasks, variant.length) != (dataset.n_tasks, dataset.length):
+            raise StudyError(
+                f"{plan.study.name} [dataset]: {name} has {variant.n_tasks} tasks of {variant.length} bp, the study's "
+                f"own data {dataset.n_tasks} of {dataset.length}. Vary only data sets of one shape."
+            )
+    return Bench(plan, dataset.without_test(), database, str(found), cache, variants)
 
 
 def load_motifs(plan: Plan, cache: Path | None) -> MotifDatabase:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -62,8 +63,8 @@ def sample_points(space: SearchSpace, n: int, seed: int) -> list[dict[str, Scala
     return points
 
 
-def expected_seconds(bench: Bench) -> float:
-    """Measure how long one trial of the first warm start (or of a random point) should take.
+def expected_seconds(bench: Bench, points: Sequence[dict[str, Scalar]] | None = None) -> float:
+    """Measure how long a trial should take, on average over the architectures.
 
     Times one epoch on a few batches here and scales it to the data and to all epochs. Early stopping, other
     points and other machines make it differ by a factor of two or three.
@@ -72,20 +73,31 @@ def expected_seconds(bench: Bench) -> float:
     ----------
     bench : Bench
         The study.
+    points : sequence of dict, optional
+        What will be trained; the first point of each architecture is timed. Without it, the first warm start
+        (or a random point) stands for all.
 
     Returns
     -------
     float
         Seconds of training.
     """
+    chosen = points or sample_points(bench.plan.space, 1, bench.plan.seed)[:1]
+    first = {point["architecture"]: point for point in reversed(chosen)}
+    shares = Counter(point["architecture"] for point in chosen)
+    return sum(_seconds(bench, point) * shares[name] for name, point in first.items()) / len(chosen)
+
+
+def _seconds(bench: Bench, point: dict[str, Scalar]) -> float:
     plan = bench.plan
-    hyperparameters, training = split_point(sample_points(plan.space, 1, plan.seed)[0])
+    hyperparameters, training = split_point(point)
     recipe = recipe_of(training, "trial parameters", plan.recipe)
-    few = bench.dataset.train.take(np.arange(min(len(bench.dataset.train), 4 * recipe.batch_size)))
+    train = bench.dataset_of(point).train
+    few = train.take(np.arange(min(len(train), 4 * recipe.batch_size)))
     network = build_model(hyperparameters, n_tasks=bench.dataset.n_tasks, length=bench.dataset.length, seed=0)
     # The second epoch: the first one also pays for the allocator and the choice of kernels.
     second = fit(network, few, few, replace(recipe, epochs=2), seed=0, device=bench.device).history[-1].seconds
-    return second * len(bench.dataset.train) / len(few) * recipe.epochs
+    return second * len(train) / len(few) * recipe.epochs
 
 
 def build_points(points: Sequence[dict[str, Scalar]], *, n_tasks: int, length: int) -> BuiltPoints:

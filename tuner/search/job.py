@@ -30,6 +30,7 @@ from tuner.motifs.tomtom import prepare_kernel
 from tuner.plots.curves import learning_curve
 from tuner.plots.logos import filter_logos
 from tuner.search.bench import Bench
+from tuner.search.extras import measure_attribution, measure_koo
 from tuner.search.names import recipe_of, split_point
 from tuner.search.objective import Evaluation, evaluate_network, measure_all
 from tuner.search.space import Scalar
@@ -95,7 +96,7 @@ def run_network(
     dataset : Dataset or None
         Another arrangement of the study's data (a fold, shuffled labels).
     """
-    data = dataset or bench.dataset
+    data = dataset or bench.dataset_of(point)
     network, recipe, trained = train(bench, point, data, seed=seed, checkpoint=checkpoint, on_epoch=on_epoch)
     evaluation = _evaluate(bench, network, recipe, trained, data, seed)
     measured = measure_all(evaluation)
@@ -122,12 +123,24 @@ def _evaluate(bench: Bench, network: Network, recipe: Recipe, trained: Trained, 
     try:
         if bench.cache is not None:
             prepare_kernel(bench.cache / "numba")  # compiled once a machine: the others wait here, after training
-        return evaluate_network(
+        evaluation = evaluate_network(
             network, trained, data, bench.database, bench.plan.study.motifs.targets,
             average_strands=recipe.average_strands, device=bench.device, seed=mix(seed, "permutations"),
         )  # fmt: skip
+        return evaluation._replace(extras=_extras(bench, network, data))
     finally:
         torch.set_num_threads(threads)
+
+
+def _extras(bench: Bench, network: Network, data: Dataset) -> dict[str, float]:
+    """What the study's own tables ask for beyond what every trial measures."""
+    study, found = bench.plan.study, dict[str, float]()
+    if study.koo is not None:
+        found |= measure_koo(network, data, bench.database, study.motifs.targets, study.koo, bench.device)
+    if study.attribution is not None:
+        seed = mix(bench.plan.seed, "references")  # the same references for every trial
+        found |= measure_attribution(network, data, study.attribution, seed=seed, device=bench.device)
+    return found
 
 
 def run_label_shuffled(

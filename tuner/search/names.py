@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Mapping
 
+from tuner.data.registry import DATASETS
 from tuner.errors import ModelError, SearchSpaceError, StudyError, UsageError, unknown
 from tuner.models.activations import ACTIVATIONS
 from tuner.models.architectures import ARCHITECTURES
@@ -22,6 +23,7 @@ TABLES: Mapping[str, Collection[str]] = {
     "activation": ACTIVATIONS,
     "initializer": INITIALIZERS,
     "global_pool": GLOBAL_POOLS,
+    "dataset": DATASETS,
 }
 
 
@@ -40,7 +42,7 @@ def check_names(space: SearchSpace, training: Mapping[str, Scalar], where: str) 
             if name in TABLES and value not in TABLES[name]:
                 raise SearchSpaceError(f"{where} [{name}]: {unknown(name, value, TABLES[name])}")
     architectures = [str(a) for a in space.parameters["architecture"].values or ()]
-    known = set(RECIPE_FIELDS) | {"architecture"}  # every architecture given is a row by now
+    known = set(RECIPE_FIELDS) | {"architecture", "dataset"}  # every architecture given is a row by now
     for architecture in architectures:
         known |= set(ARCHITECTURES[architecture].defaults)
     for name in space.parameters:
@@ -55,7 +57,7 @@ def check_names(space: SearchSpace, training: Mapping[str, Scalar], where: str) 
             try:
                 if name in RECIPE_FIELDS:
                     recipe_of({name: value}, where)
-                else:
+                elif name != "dataset":
                     check(name, value)
             except (ModelError, StudyError) as e:
                 raise SearchSpaceError(f"{where} [{name}]: {e}") from e
@@ -101,6 +103,6 @@ def recipe_of(training: Mapping[str, Scalar], where: str, base: Recipe | None = 
 
 
 def split_point(point: Mapping[str, Scalar]) -> tuple[dict[str, Scalar], dict[str, Scalar]]:
-    """Split one suggested point into (model hyperparameters, training settings)."""
+    """Split one suggested point into (model hyperparameters, training settings); its data set is neither."""
     training = {k: v for k, v in point.items() if k in RECIPE_FIELDS}
-    return {k: v for k, v in point.items() if k not in training}, training
+    return {k: v for k, v in point.items() if k not in training and k != "dataset"}, training

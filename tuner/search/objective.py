@@ -7,6 +7,7 @@ can be read along an axis it did not search. All of them use the training and va
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -40,6 +41,8 @@ class Evaluation(NamedTuple):
         The training run.
     parameters : int
         Trainable parameters.
+    extras : mapping of str to float
+        What the tables [koo] and [attribution] of the study ask for; empty without them.
     """
 
     logits: np.ndarray
@@ -48,6 +51,7 @@ class Evaluation(NamedTuple):
     matches: Matches
     trained: Trained
     parameters: int
+    extras: Mapping[str, float] = MappingProxyType({})
 
 
 class Objective(NamedTuple):
@@ -65,6 +69,8 @@ class Objective(NamedTuple):
         One sentence for the study note and `tuner list`.
     measure : callable
         Evaluation -> float.
+    needs : str or None
+        Table of the study file without which it is not measured.
     """
 
     direction: Literal["maximize", "minimize"]
@@ -73,10 +79,15 @@ class Objective(NamedTuple):
     chance: float | None
     note: str
     measure: Callable[[Evaluation], float]
+    needs: Literal["koo", "attribution"] | None = None
 
 
 def _matched(key: str) -> Callable[[Evaluation], float]:
     return lambda e: float(e.matches.metrics[key])
+
+
+def _extra(key: str) -> Callable[[Evaluation], float]:
+    return lambda e: float(e.extras[key])
 
 
 INFINITY = float("inf")
@@ -213,7 +224,27 @@ OBJECTIVES: Mapping[str, Objective] = {
         "Seconds of training; not reproducible, so no study reruns to the same value.",
         lambda e: e.trained.seconds,
     ),
-}
+    "match_fraction_koo": Objective(
+        "maximize", 0, 1, None,
+        "Filters that match anything as Koo & Ploenzke 2021 count it; for comparison with their numbers only.",
+        _extra("match_fraction_koo"), needs="koo",
+    ),
+    "target_fraction_koo": Objective(
+        "maximize", 0, 1, 0,
+        "Filters that match a named target as Koo & Ploenzke 2021 count it; for comparison only.",
+        _extra("target_fraction_koo"), needs="koo",
+    ),
+    "attribution_auroc": Objective(
+        "maximize", 0, 1, 0.5,
+        "Positions of planted motifs found by the study's first attribution method; mean AUROC a sequence.",
+        _extra("attribution_auroc"), needs="attribution",
+    ),
+    "attribution_aupr": Objective(
+        "maximize", 0, 1, None,
+        "The same as trapezoid area under the precision-recall curve; chance is the share of such positions.",
+        _extra("attribution_aupr"), needs="attribution",
+    ),
+}  # fmt: skip
 
 
 def evaluate_network(
@@ -262,14 +293,19 @@ def evaluate_network(
 
 
 def measure_all(evaluation: Evaluation) -> dict[str, float]:
-    """Every row of OBJECTIVES, plus the interval of match_excess.
+    """Every row of OBJECTIVES that the study measures, the interval of match_excess, and all extras.
 
     Raises
     ------
     DataError
         A metric that is not finite, with its name.
     """
-    values = {name: float(row.measure(evaluation)) for name, row in OBJECTIVES.items()}
+    values = {
+        name: float(row.measure(evaluation))
+        for name, row in OBJECTIVES.items()
+        if row.needs is None or name in evaluation.extras
+    }
+    values |= evaluation.extras
     for name in ("match_excess_low", "match_excess_high"):
         values[name] = float(evaluation.matches.metrics[name])
     for name, value in values.items():

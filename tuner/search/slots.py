@@ -134,6 +134,17 @@ def enqueue(
     return True
 
 
+def enqueue_many(
+    connection: Connection,
+    study_id: int,
+    wanted: Sequence[tuple[str, Mapping[str, Any], Mapping[str, Any]]],
+) -> int:
+    """Make all slots of a list that are missing; see `FencedStorage.enqueue_many`."""
+    return sum(
+        enqueue(connection, study_id, params, user_attrs, once, grow=True) for once, params, user_attrs in wanted
+    )
+
+
 def _make(
     connection: Connection, study_id: int, user_attrs: Mapping[str, Any], system_attrs: Mapping[str, Any]
 ) -> None:

@@ -132,7 +132,7 @@ class SearchSpace:
         """Draw one point; parameters whose `when` does not hold are absent."""
         point: dict[str, Scalar] = {}
         for name, parameter in self.parameters.items():
-            if _active(parameter, point):
+            if active(parameter, point):
                 point[name] = parameter.suggest(trial, name)
         return point
 
@@ -149,7 +149,7 @@ class SearchSpace:
                 raise SearchSpaceError(f"{where}: {unknown('parameter', name, self.parameters)}")
         point: dict[str, Scalar] = {}
         for name, parameter in self.parameters.items():
-            if not _active(parameter, point):
+            if not active(parameter, point):
                 if name in given:
                     raise SearchSpaceError(f"{where}: {name} does not exist here; its when is {parameter.when}.")
                 continue
@@ -168,13 +168,19 @@ class SearchSpace:
         return {n: p.model_dump(exclude_none=True) for n, p in self.parameters.items()}
 
     @property
+    def dataset_names(self) -> tuple[str, ...]:
+        """Data sets that the parameter ``dataset`` of a grid chooses from; none without it."""
+        return tuple(str(v) for v in self.parameters["dataset"].values or ()) if "dataset" in self.parameters else ()
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the canonical form."""
         text = json.dumps(self.canonical(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _active(parameter: Parameter, point: Mapping[str, Scalar]) -> bool:
+def active(parameter: Parameter, point: Mapping[str, Scalar]) -> bool:
+    """Whether `parameter` exists where the earlier ones have the values of `point`."""
     return all(point.get(k) in v for k, v in (parameter.when or {}).items())
 
 
@@ -211,6 +217,17 @@ def read_space(path: Path) -> SearchSpace:
         start = parse_table(WarmStart, table, where, SearchSpaceError)
         warm.append(WarmStart(source=start.source, parameters=space.complete(start.parameters, where)))
     return SearchSpace(path.stem, space.parameters, tuple(warm))
+
+
+def listed_space(name: str, parameters: Mapping[str, Parameter], where: str) -> SearchSpace:
+    """Make a space of parameters that a study file lists itself.
+
+    Raises
+    ------
+    SearchSpaceError
+        Conditions that cannot hold.
+    """
+    return SearchSpace(name, _ordered(dict(parameters), where), ())
 
 
 def _ordered(parameters: dict[str, Parameter], file: str) -> dict[str, Parameter]:

@@ -109,12 +109,7 @@ class Search:
         StudyError
             The stored study was made from other files, or holds more slots than the budget asks for.
         """
-        described = {IDENTITY: json.dumps(self.identity), SOURCE: json.dumps(plan_source(self.plan))}
-        study_id = register(storage, self.name, self.objectives, described)
-        stored = storage.get_study_system_attrs(study_id).get(IDENTITY)
-        if stored is None:
-            raise StudyError(f"{self.name}: another program made a study of this name. Choose another with --name.")
-        check_identity(self.name, json.loads(stored), json.loads(described[IDENTITY]))
+        study_id = join(storage, self.plan, self.identity)
         if self.sets_budget or storage.budget(study_id) is None:
             storage.set_budget(study_id, self.plan.trials)
         starts = self.plan.space.warm_starts[: self.plan.trials]
@@ -270,6 +265,23 @@ class Controls:
         return run_label_shuffled(
             bench, candidate.params, replicate=int(trial.user_attrs["replicate"]), on_epoch=on_epoch
         )
+
+
+def join(storage: FencedStorage, plan: Plan, identity: Mapping[str, Any]) -> int:
+    """Create the study of a plan or join the stored one; its id.
+
+    Raises
+    ------
+    StudyError
+        The stored study was made from other files.
+    """
+    described = {IDENTITY: json.dumps(identity), SOURCE: json.dumps(plan_source(plan))}
+    study_id = register(storage, plan.name, plan.study.objectives, described)
+    stored = storage.get_study_system_attrs(study_id).get(IDENTITY)
+    if stored is None:
+        raise StudyError(f"{plan.name}: another program made a study of this name. Choose another with --name.")
+    check_identity(plan.name, json.loads(stored), json.loads(described[IDENTITY]))
+    return study_id
 
 
 def register(

@@ -254,6 +254,23 @@ class FencedStorage(_CachedStorage):
             )
         )
 
+    def enqueue_many(self, study_id: int, wanted: Sequence[tuple[str, Mapping[str, Any], Mapping[str, Any]]]) -> int:
+        """Make many slots in one transaction, each once, raising the budget by those made.
+
+        Parameters
+        ----------
+        study_id : int
+            The study.
+        wanted : sequence of (once, params, user_attrs)
+            As for `enqueue`.
+
+        Returns
+        -------
+        int
+            Slots made.
+        """
+        return self._backend.write(partial(slots.enqueue_many, study_id=study_id, wanted=wanted))
+
     def counts(self, study_id: int) -> dict[TrialState, int]:
         """Trials by state; every state has a number."""
         return self._backend.read(partial(slots.count, study_id=study_id))

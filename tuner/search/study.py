@@ -10,24 +10,26 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from tuner.data.dataset import Dataset
 from tuner.data.spec import DataSpec
 from tuner.errors import StudyError, unknown
 from tuner.models.recipe import Recipe
 from tuner.motifs.database import MotifDatabase
+from tuner.search.extras import AttributionSection, KooSection
+from tuner.search.grid import grid_points
 from tuner.search.names import check_names, recipe_of
 from tuner.search.objective import OBJECTIVES
-from tuner.search.space import Parameter, Scalar, SearchSpace, WarmStart
+from tuner.search.space import Parameter, Scalar, SearchSpace, WarmStart, listed_space, read_space
 from tuner.search.toml import Table, parse_table, read_toml
 
-Sampler = Literal["tpe", "random"]
+Sampler = Literal["tpe", "random", "grid"]
 
 
 class DataSection(Table):
@@ -58,10 +60,15 @@ class MotifSection(Table):
 
 
 class SearchSection(Table):
-    """Size and sampler of the search."""
+    """Size and sampler of the search.
+
+    The sampler ``grid`` runs every point of the space with `replicates` seeds; `trials` and `startup` mean
+    nothing to it.
+    """
 
     sampler: Sampler = "tpe"
     trials: int = Field(default=30, gt=0)
+    replicates: int = Field(default=1, ge=1)
     startup: int = Field(default=10, ge=1)
     max_failures: int = Field(default=2, ge=1)
 
@@ -83,6 +90,7 @@ class Preset(Table):
     """What a preset replaces in a study; a key that is absent leaves the study's own value."""
 
     trials: int | None = Field(default=None, gt=0)
+    replicates: int | None = Field(default=None, gt=0)
     epochs: int | None = Field(default=None, gt=0)
     patience: int | None = Field(default=None, gt=0)
     candidates: int | None = Field(default=None, ge=0)
@@ -93,8 +101,8 @@ class Preset(Table):
 
 
 PRESETS: Mapping[str, Preset] = {
-    "smoke": Preset(trials=4, epochs=8, candidates=1, seeds=2, shuffled=1),
-    "fast": Preset(trials=10, epochs=16, candidates=2, seeds=2, shuffled=1),
+    "smoke": Preset(trials=4, replicates=1, epochs=8, candidates=1, seeds=2, shuffled=1),
+    "fast": Preset(trials=10, replicates=1, epochs=16, candidates=2, seeds=2, shuffled=1),
     "standard": Preset(),
     "best": Preset(trials=100, candidates=5, seeds=1, folds=5, shuffled=5),
 }
@@ -106,12 +114,15 @@ class StudyFile(Table):
     name: str
     title: str = ""
     space: str = "default"
+    parameters: dict[str, Parameter] = Field(default_factory=dict)
     objectives: list[str] = Field(default=["auroc", "match_fraction"], min_length=1)
     data: DataSection
     motifs: MotifSection = Field(default_factory=MotifSection)
     training: dict[str, Scalar] = Field(default_factory=dict)
     search: SearchSection = Field(default_factory=SearchSection)
     confirmation: ConfirmationSection = Field(default_factory=ConfirmationSection)
+    koo: KooSection | None = None
+    attribution: AttributionSection | None = None
     presets: dict[str, Preset] = Field(default_factory=dict)
 
     @field_validator("name")
@@ -131,6 +142,20 @@ class StudyFile(Table):
                 raise ValueError(f"the objective {name!r} is listed twice")
         return objectives
 
+    @model_validator(mode="after")
+    def _one_space(self) -> StudyFile:
+        if self.parameters and "space" in self.model_fields_set:
+            raise ValueError("space names a file and [parameters] lists the space here; give one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _measurable(self) -> StudyFile:
+        for name in self.objectives:
+            needs = OBJECTIVES[name].needs
+            if needs is not None and getattr(self, needs) is None:
+                raise ValueError(f"the objective {name!r} needs the table [{needs}]")
+        return self
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -147,7 +172,9 @@ class Plan:
     seed : int
         Seeds every draw of the study.
     trials : int
-        Budget of the search: slots that end in exactly one terminal result.
+        Budget of the search: slots that end in exactly one terminal result. Of a grid: points x replicates.
+    replicates : int
+        Seeds a point of a grid is run with; 1 for a search.
     recipe : Recipe
         Training settings that the space does not search.
     sampler, startup, max_failures, confirmation
@@ -162,6 +189,7 @@ class Plan:
     name: str
     seed: int
     trials: int
+    replicates: int
     recipe: Recipe
     sampler: Sampler
     startup: int
@@ -196,6 +224,35 @@ def read_study(path: Path) -> StudyFile:
     return parse_table(StudyFile, document, path.name, StudyError)
 
 
+def study_space(study: StudyFile, preset: str, find: Callable[[str], Path]) -> tuple[SearchSpace, Path | None]:
+    """Read the space of a study: its own [parameters], else the file that it or the preset names.
+
+    Parameters
+    ----------
+    study : StudyFile
+        As read.
+    preset : str
+        May name another space.
+    find : callable
+        Name of a space -> its file.
+
+    Returns
+    -------
+    tuple of (SearchSpace, Path or None)
+        The space, and its file if it has one.
+
+    Raises
+    ------
+    SearchSpaceError
+        The space cannot be read.
+    """
+    if study.parameters:
+        return listed_space(study.name, study.parameters, f"{study.name}.toml"), None
+    overridden = study.presets.get(preset)
+    path = find(overridden.space if overridden and overridden.space else study.space)
+    return read_space(path), path
+
+
 def make_plan(
     study: StudyFile,
     space: SearchSpace,
@@ -222,6 +279,20 @@ def make_plan(
     training = dict(study.training) | {k: scaled[k] for k in ("epochs", "patience") if k in scaled}
     recipe = recipe_of(training, f"{study.name} [training]")
     check_names(space, study.training, f"{space.name}.toml")
+    used_sampler = sampler or study.search.sampler
+    if (used_sampler == "grid") != (study.search.sampler == "grid"):
+        raise StudyError(
+            f"{study.name}: --sampler {used_sampler} cannot replace {study.search.sampler}; edit [search]."
+        )
+    if "dataset" in space.parameters and used_sampler != "grid":
+        raise StudyError(f"{study.name} [dataset]: only a grid may vary the data set; values of a search must compare.")
+    replicates = 1
+    if used_sampler == "grid":
+        replicates = scaled.get("replicates", study.search.replicates)
+        whole = len(grid_points(space)) * replicates
+        if trials not in (None, whole):
+            raise StudyError(f"{study.name} is a grid of {whole} trials; choose a part of it with --only and --seeds.")
+        trials = whole
     confirmation = study.confirmation.model_copy(
         update={k: scaled[k] for k in ("candidates", "seeds", "folds", "shuffled") if k in scaled}
     )
@@ -232,8 +303,9 @@ def make_plan(
         name=name or default_name(study.name, preset, seed),
         seed=seed,
         trials=trials or scaled.get("trials", study.search.trials),
+        replicates=replicates,
         recipe=recipe,
-        sampler=sampler or study.search.sampler,
+        sampler=used_sampler,
         startup=study.search.startup,
         max_failures=study.search.max_failures,
         confirmation=confirmation,
@@ -282,9 +354,12 @@ def restore_plan(source: Mapping[str, Any]) -> Plan:
     )
 
 
-def identity(plan: Plan, dataset: Dataset, database: MotifDatabase) -> dict[str, Any]:
+def identity(
+    plan: Plan, dataset: Dataset, database: MotifDatabase, variants: Mapping[str, Dataset] | None = None
+) -> dict[str, Any]:
     """Everything that two workers must agree on before they may share a study."""
-    return {
+    asked = {key: getattr(plan.study, key) for key in ("koo", "attribution")}
+    described: dict[str, Any] = {
         "search space": plan.space.canonical(),
         "data set": {"fingerprint": dataset.fingerprint, "sequences": _sizes(dataset)},
         "objectives": list(plan.study.objectives),
@@ -298,6 +373,9 @@ def identity(plan: Plan, dataset: Dataset, database: MotifDatabase) -> dict[str,
         "confirmation": plan.confirmation.model_dump(),
         "preset": plan.preset,
     }
+    if variants:
+        described["data sets"] = {name: variant.fingerprint for name, variant in variants.items()}
+    return described | {key: section.model_dump() for key, section in asked.items() if section is not None}
 
 
 def differences(stored: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:

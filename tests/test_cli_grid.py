@@ -1,0 +1,65 @@
+"""A grid from the command line: parts, table, figure."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from command_line import SPACE, STUDY, Terminal, prepare_environment, write_tiny_study
+
+
+def grid_study() -> str:
+    """The tiny study with its space listed in the file, as a grid."""
+    text = STUDY.replace('space = "./tiny_space.toml"\n', "").replace("candidates = 1", "candidates = 0")
+    listed = SPACE.replace("[architecture]", "[parameters.architecture]")
+    for name in ("activation", "filters", "kernel_size", "n_blocks", "dense_units"):
+        listed = listed.replace(f"\n[{name}]", f"\n[parameters.{name}]")
+    return text.replace("trials = 2", 'sampler = "grid"\nreplicates = 2') + listed
+
+
+@pytest.fixture
+def terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    (tmp_path / "cache").mkdir()
+    prepare_environment(tmp_path / "cache", monkeypatch)
+    write_tiny_study(tmp_path)
+    (tmp_path / "tiny.toml").write_text(grid_study())
+    return Terminal(tmp_path, capsys, monkeypatch)
+
+
+def test_parts_of_a_grid_are_run_tabulated_and_drawn(terminal: Terminal) -> None:
+    first = terminal("run", "--study", "tiny.toml", "--only", "kernel_size=7", "--seeds", "1", "--workers", "2")
+    assert first.code == 0, first.err
+    assert "expected 2 trainings" in first.err
+    assert "search 2/2" in first.err
+    second = terminal("run", "--study", "tiny.toml", "--only", "kernel_size=7,9", "--only", "activation=relu")
+    assert second.code == 0, second.err
+    assert "resuming: 2 of 5 trials have ended already" in second.err
+
+    answer = terminal("table", "--study", "tiny", "--out", "t.tsv", "--figure", "t.svg", "--json")
+    table = pd.read_csv(io.StringIO((terminal.folder / "t.tsv").read_text()), sep="\t")
+    assert len(table) == 5
+    assert set(table["state"]) == {"COMPLETE"}
+    assert answer.json["by"] == ["activation", "kernel_size"]
+    medians = table.groupby(["activation", "kernel_size"])["auroc"].median()
+    for group in answer.json["groups"]["auroc"]:
+        assert group["median"] == pytest.approx(medians[group["activation"], group["kernel_size"]], abs=1e-12)
+    assert (terminal.folder / "t.svg").read_text().lstrip().startswith("<?xml")
+    shown = terminal("table", "--study", "tiny", "--by", "activation", "--value", "filters_alive").err
+    assert "relu" in shown
+    assert "filters_alive" in shown
+
+
+def test_what_a_grid_does_not_have_is_named(terminal: Terminal) -> None:
+    assert "unknown value '8'" in terminal.refuses("run", "--study", "tiny.toml", "--only", "kernel_size=8")[1]
+    assert "write PARAMETER=VALUE" in terminal.refuses("run", "--study", "tiny.toml", "--only", "kernel_size")[1]
+    _, message = terminal.refuses("run", "--study", "tiny.toml", "--trials", "3")
+    assert "is a grid of 12 trials" in message
+    (terminal.folder / "tiny.toml").write_text(STUDY.replace('"tiny"', '"other"', 1))
+    code, message = terminal.refuses("run", "--study", "tiny.toml", "--seeds", "3")
+    assert code == 2
+    assert "choose a part of a grid; other is a search (tpe)" in message
+    assert terminal("run", "--study", "tiny.toml", "--no-confirm").code == 0
+    assert "unknown column 'auroq'" in terminal.refuses("table", "--name", "other", "--value", "auroq")[1]
+    assert "not 'gif'" in terminal.refuses("table", "--name", "other", "--figure", "t.gif")[1]

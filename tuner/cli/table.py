@@ -1,0 +1,92 @@
+"""`tuner table`: a study as tidy TSV, medians of its groups, box plots."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tuner.cli import context, options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tuner.search.storage import FencedStorage
+
+EXAMPLE = "Example: tuner table --study koo_task1 --value target_fraction_koo --figure task1.png"
+
+
+def command(
+    study: options.SomeStudy = None,
+    preset: options.SomePreset = None,
+    name: options.Name = None,
+    storage: options.Storage = None,
+    by: Annotated[
+        list[str] | None, typer.Option(help="Column to group by, the first as panels [all parameters that vary].")
+    ] = None,
+    value: Annotated[list[str] | None, typer.Option(help="Measured column to summarise [the objectives].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write every trial, tab-separated.")] = None,
+    figure: Annotated[Path | None, typer.Option(help="Draw box plots (PNG, SVG or PDF).")] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Show medians over the trials of each group; write the whole table and box plots."""
+    from tuner.errors import StorageError
+    from tuner.plots.boxes import box_plots
+    from tuner.search.results import objective_names, stage_trials
+    from tuner.search.tidy import grouped, tidy, to_tsv, varied
+
+    opened = context.open_existing(storage)
+    found = context.stored_name(opened, study, preset, name)
+    objectives = objective_names(opened, found)
+    trials = stage_trials(opened, found)
+    rows = tidy(trials, objectives)
+    columns, values = by or varied(trials), value or objectives
+    try:
+        if out is not None:
+            out.write_text(to_tsv(rows), encoding="utf-8")
+        if figure is not None:
+            drawn = {v: [(g.key, g.values) for g in grouped(rows, columns, v)] for v in values}
+            figure.write_bytes(box_plots(drawn, title=found, file_format=figure.suffix.lstrip(".") or "png"))
+    except OSError as e:
+        raise StorageError(f"{e.filename}: cannot be written ({e.strerror}).") from e
+    if as_json:
+        groups = {
+            v: [
+                {**dict(zip(columns, g.key, strict=True)), "n": len(g.values), "unfinished": g.unfinished,
+                 "median": g.median, "mean": g.mean, "sd": g.deviation, "values": g.values}
+                for g in grouped(rows, columns, v)
+            ]
+            for v in values
+        }  # fmt: skip
+        context.emit({"study": found, "by": columns, "groups": groups})
+    else:
+        print_table(opened, found, by=columns, values=values)
+
+
+def print_table(
+    storage: FencedStorage, name: str, *, by: Sequence[str] | None = None, values: Sequence[str] | None = None
+) -> None:
+    """Print one row a group: how many runs, and the median and mean +- standard deviation of each value."""
+    from rich.table import Table
+
+    from tuner.search.results import objective_names, stage_trials
+    from tuner.search.tidy import grouped, tidy, varied
+
+    trials, objectives = stage_trials(storage, name), objective_names(storage, name)
+    rows, chosen = tidy(trials, objectives), values or objectives
+    columns = by if by is not None else varied(trials)
+    table = Table(title=f"{name}: median (mean +- SD) over seeds", title_justify="left", title_style="bold")
+    for column in (*columns, "runs"):
+        table.add_column(column)
+    for column in chosen:
+        table.add_column(column, justify="right")
+    summaries = [grouped(rows, columns, v) for v in chosen] if any(t.values for t in trials) else []
+    for groups in zip(*summaries, strict=True):
+        first = groups[0]
+        runs = str(len(first.values)) + (f" of {len(first.values) + first.unfinished}" if first.unfinished else "")
+        cells = [f"{g.median:.3f} ({g.mean:.3f} +- {g.deviation:.3f})" if g.values else "not run" for g in groups]
+        table.add_row(*(str(k) for k in first.key), runs, *cells)
+    console = context.console()
+    console.print()
+    console.print(table if summaries else f"{name}: no trial has ended yet.")

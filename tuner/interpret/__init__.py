@@ -1,0 +1,1 @@
+"""What a network looks at: attribution of its output to bases, checked for completeness, scored against truth."""

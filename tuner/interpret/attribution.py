@@ -1,0 +1,271 @@
+"""ATTRIBUTIONS, the table of methods, and `attribute`, which runs one of them.
+
+codes are uint8, shape=(n, length); effects, hypothetical contributions and contributions are float32,
+shape=(n, 4, length), channels A, C, G, T.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from tuner.data.sequence import Codes, one_hot
+from tuner.errors import AttributionError, unknown
+from tuner.interpret.deep_shap import Agreement, compare_scores, deep_shap, shap_scores
+from tuner.interpret.gradients import complete_integrated_gradients, integrated_gradients, saliency
+from tuner.interpret.mutagenesis import mutagenesis
+from tuner.interpret.references import make_references
+from tuner.interpret.target import FloatArray, Target, check_codes, precise
+from tuner.models.prediction import exact_kernels, resolve_device
+
+KOO = "Koo & Ploenzke 2021, Nat Mach Intell 3:258-266"
+
+
+def _observed(effects: FloatArray, x: FloatArray) -> FloatArray:
+    """Keep the effect of the base that is there."""
+    return effects * x
+
+
+def _norm(effects: FloatArray, x: FloatArray) -> FloatArray:
+    """Give the base that is there the L2 norm of the effects of the other three."""
+    return np.asarray(np.sqrt(np.square(effects).sum(axis=1, keepdims=True)) * x, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the table of attribution methods.
+
+    Parameters
+    ----------
+    compute : callable
+        (target, codes, references, batch) -> effects, shape=(n, 4, length). A method that needs no
+        references is given none: shape=(n, 0, length).
+    note : str
+        The formula.
+    source : str
+        Whom to cite.
+    complete : bool
+        Whether contributions add up to the output minus the mean output of the references.
+    needs_references : bool
+        Whether it compares with shuffled sequences.
+    contribute : callable
+        (effects, one-hot) -> contributions.
+    double : bool
+        Whether it runs in float64.
+    tolerance : float
+        Median relative completeness error that passes, for methods that are complete.
+    """
+
+    compute: Callable[[Target, Codes, Codes, int], FloatArray]
+    note: str
+    source: str
+    complete: bool
+    needs_references: bool
+    contribute: Callable[[FloatArray, FloatArray], FloatArray] = _observed
+    double: bool = False
+    tolerance: float = 0.01
+
+
+ATTRIBUTIONS: Mapping[str, Method] = MappingProxyType(
+    {
+        "saliency": Method(saliency, "gradient x one-hot", f"Simonyan et al. 2013, as in {KOO}", False, False),
+        "mutagenesis": Method(
+            mutagenesis,
+            "L2 norm of f(mutant) - f(sequence) over the other three bases",
+            f"Alipanahi et al. 2015, as in {KOO}",
+            False,
+            False,
+            _norm,
+        ),
+        "integrated_gradients": Method(
+            integrated_gradients,
+            "mean gradient at 0, .05, ... .95 of the way from references x one-hot",
+            f"Sundararajan et al. 2017, without the factor (x - reference) as in {KOO}",
+            False,
+            True,
+        ),
+        "integrated_gradients_complete": Method(
+            complete_integrated_gradients,
+            "mean gradient at 100 midpoints x (x - reference)",
+            "Sundararajan et al. 2017",
+            True,
+            True,
+            tolerance=0.05,  # of the quadrature: 1 to 3 % at 100 steps
+        ),
+        "deep_shap": Method(
+            deep_shap,
+            "DeepLIFT multipliers (rescale rule) x (x - reference)",
+            "Shrikumar et al. 2017; Lundberg & Lee 2017; by tangermeme",
+            True,
+            True,
+            double=True,
+        ),
+    }
+)
+"""Name -> method."""
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution:
+    """What each base of some sequences contributes.
+
+    Parameters
+    ----------
+    method : str
+        A key of :data:`ATTRIBUTIONS`.
+    output : str
+        "logit" (natural log-odds) or "probability": the units of everything below.
+    task : int
+        Whose output.
+    effects : numpy.ndarray, shape=(n, 4, length), float32
+        For every base at every position: the gradient (saliency, integrated gradients), the change when it
+        replaces the base that is there (mutagenesis), or the hypothetical contribution (methods that are
+        complete).
+    contributions : numpy.ndarray, shape=(n, 4, length), float32
+        Effects of the base that is there; 0 elsewhere, and 0 at N. For mutagenesis the L2 norm of the
+        effects of the other three bases.
+    references : numpy.ndarray, shape=(n, n_references, length), uint8
+        The shuffled sequences; n_references is 0 where the method uses none.
+    """
+
+    method: str
+    output: str
+    task: int
+    effects: FloatArray
+    contributions: FloatArray
+    references: NDArray[np.uint8]
+
+    @property
+    def scores(self) -> FloatArray:
+        """Contribution of each position, shape=(n, length), signed."""
+        return np.asarray(self.contributions.sum(axis=1), dtype=np.float32)
+
+    @property
+    def hypothetical(self) -> FloatArray:
+        """Hypothetical contributions, shape=(n, 4, length), as TF-MoDISco reads them.
+
+        Raises
+        ------
+        AttributionError
+            If the method has none.
+        """
+        if not ATTRIBUTIONS[self.method].complete:
+            have = ", ".join(name for name, row in ATTRIBUTIONS.items() if row.complete)
+            raise AttributionError(f"{self.method} has no hypothetical contributions. Use one of: {have}.")
+        return self.effects
+
+
+def make_target(network: nn.Module, output: str, task: int, device: str, *, double: bool) -> Target:
+    """Copy a network to where it is attributed; in float64, if wanted and the device has it."""
+    place = resolve_device(device)
+    dtype = precise(place) if double else torch.float32
+    return Target(network, output=output, task=task, device=place, dtype=dtype)
+
+
+def attribute(
+    method: str,
+    network: nn.Module,
+    codes: Codes,
+    *,
+    output: str = "logit",
+    task: int = 0,
+    references: int | NDArray[np.uint8] = 10,
+    shuffle: str = "dinucleotide",
+    seed: int = 0,
+    device: str = "cpu",
+    batch: int = 256,
+) -> Attribution:
+    """Attribute one output of a network to the bases of sequences.
+
+    Parameters
+    ----------
+    method : str
+        A key of :data:`ATTRIBUTIONS`.
+    network : torch.nn.Module
+        Maps (n, 4, length) one-hot to (n, n_tasks) logits. It is copied and left as it is.
+    codes : numpy.ndarray, shape=(n, length), uint8
+        A, C, G, T = 0..3, N = 4; one strand, as given.
+    output : str
+        "logit" or "probability".
+    task : int
+        Which of the network's outputs.
+    references : int or numpy.ndarray, shape=(n, n_references, length), uint8
+        How many to make, or those to use. Left alone where the method needs none.
+    shuffle, seed
+        As for :func:`~tuner.interpret.references.make_references`.
+    device : str
+        As :func:`~tuner.models.prediction.resolve_device` takes it.
+    batch : int
+        Sequences of one pass through the network.
+
+    Returns
+    -------
+    Attribution
+
+    Raises
+    ------
+    AttributionError
+        If a name is unknown, or sequences, task or references do not fit.
+    DeviceError
+        If the device does not exist.
+    """
+    if method not in ATTRIBUTIONS:
+        raise AttributionError(unknown("attribution method", method, ATTRIBUTIONS))
+    row = ATTRIBUTIONS[method]
+    check_codes(network, codes, task)
+    origin = _references(codes, references, shuffle, seed) if row.needs_references else codes[:, None][:, :0]
+    target = make_target(network, output, task, device, double=row.double)
+    with exact_kernels(target.place):
+        effects = row.compute(target, codes, origin, batch)
+    if not np.isfinite(effects).all():
+        raise AttributionError(f"{method}: {int((~np.isfinite(effects)).sum())} effects are not finite.")
+    contributions = row.contribute(effects, one_hot(codes).numpy())
+    return Attribution(method, output, task, effects, contributions, origin)
+
+
+def engine_agreement(network: nn.Module, codes: Codes, attribution: Attribution, *, device: str = "cpu") -> Agreement:
+    """Compare DeepSHAP scores with those of shap.DeepExplainer for the same references.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        The one attributed.
+    codes : numpy.ndarray, shape=(n, length), uint8
+        The first sequences attributed; a few are enough.
+    attribution : Attribution
+        Of "deep_shap".
+    device : str
+        As for :func:`attribute`.
+
+    Returns
+    -------
+    Agreement
+
+    Raises
+    ------
+    AttributionError
+        If the network has a layer that shap.DeepExplainer gets wrong; names it.
+    """
+    if attribution.method != "deep_shap":
+        raise AttributionError(f"shap.DeepExplainer computes deep_shap, not {attribution.method}.")
+    target = make_target(network, attribution.output, attribution.task, device, double=True)
+    with exact_kernels(target.place):
+        other = shap_scores(target, codes, attribution.references[: len(codes)])
+    return compare_scores(attribution.scores[: len(codes)], other)
+
+
+def _references(codes: Codes, given: int | NDArray[np.uint8], shuffle: str, seed: int) -> NDArray[np.uint8]:
+    if not isinstance(given, np.ndarray):
+        return make_references(codes, given, shuffle=shuffle, seed=seed)
+    n, length = codes.shape
+    if given.ndim != 3 or given.shape[::2] != (n, length) or not given.shape[1] or given.dtype != np.uint8:
+        raise AttributionError(
+            f"references have shape {given.shape} and type {given.dtype}; expected ({n}, n_references, {length}) uint8."
+        )
+    return given

@@ -1,0 +1,97 @@
+"""The stage of a grid study: every point of the space, each with the same replicate seeds.
+
+Its slots are claimed like those of a search, so a grid shares workers, resumption, storage and dashboard
+with it. A slot is known by its point and its replicate, not by its place: parts of a grid may be run in any
+order and never twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+
+from tuner.errors import StudyError
+from tuner.models.training import EpochRecord
+from tuner.search.bench import Bench
+from tuner.search.grid import WHOLE, Part, select_points, slot_key
+from tuner.search.job import Outcome, run_network
+from tuner.search.space import Scalar
+from tuner.search.stages import join
+from tuner.search.storage import FencedStorage
+from tuner.search.study import Plan, mix
+
+REPLICATE = "replicate"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Every point of the space, with each replicate seed; replicates come one after the other.
+
+    `part` None adds no slot to a grid that has some: what a worker does that joins.
+    """
+
+    plan: Plan
+    identity: Mapping[str, object]
+    part: Part | None = WHOLE
+
+    @property
+    def name(self) -> str:
+        """As in the plan."""
+        return self.plan.name
+
+    @property
+    def objectives(self) -> list[str]:
+        """As in the study file."""
+        return self.plan.study.objectives
+
+    def prepare(self, storage: FencedStorage) -> None:
+        """Create or join the study and enqueue the wanted slots that it does not have yet.
+
+        Raises
+        ------
+        StudyError
+            The stored study was made from other files, or the part names what the grid has not.
+        """
+        study_id = join(storage, self.plan, self.identity)
+        part = self.part
+        if part is None:
+            if storage.budget(study_id) is not None:
+                return
+            part = WHOLE
+        points = select_points(self.plan.space, part.only)
+        if not points:
+            raise StudyError(f"{self.name}: no point of the grid fits --only.")
+        replicates = self.plan.replicates if part.replicates is None else part.replicates
+        if not 1 <= replicates <= self.plan.replicates:
+            raise StudyError(f"{self.name}: --seeds {replicates}; the study has {self.plan.replicates} replicates.")
+        storage.enqueue_many(
+            study_id,
+            [
+                (slot_key(point, replicate), point, {REPLICATE: replicate})
+                for replicate in range(replicates)
+                for point in points
+            ],
+        )
+
+    def sampler(self, number: int) -> optuna.samplers.BaseSampler:
+        """Everything is fixed; the sampler draws nothing."""
+        return optuna.samplers.RandomSampler(seed=number)
+
+    def suggest(self, trial: optuna.Trial) -> dict[str, Scalar]:
+        """Read back the slot's point."""
+        return self.plan.space.suggest(trial)
+
+    def execute(
+        self,
+        bench: Bench,
+        trial: optuna.Trial,
+        point: Mapping[str, Scalar],
+        checkpoint: Path,
+        on_epoch: Callable[[EpochRecord], None],
+    ) -> Outcome:
+        """Train and measure; all points share the seed of a replicate, so that they can be compared in pairs."""
+        seed = mix(self.plan.seed, "replicate", int(trial.user_attrs[REPLICATE]))
+        return run_network(bench, point, seed=seed, checkpoint=checkpoint, on_epoch=on_epoch)

@@ -1,0 +1,110 @@
+"""A study as a tidy table: one row a trial, one column a variable; and medians of its groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tuner.errors import StudyError, unknown
+from tuner.search.results import FrozenTrial, TrialState
+
+Row = dict[str, Any]
+
+
+class Group(NamedTuple):
+    """Trials that agree in some parameters.
+
+    Attributes
+    ----------
+    key : tuple
+        Their values of the grouping columns.
+    values : tuple of float
+        The measured value of each completed trial, in order of trial number.
+    unfinished : int
+        Trials without a value: not run yet, pruned or failed.
+    """
+
+    key: tuple[Any, ...]
+    values: tuple[float, ...]
+    unfinished: int
+
+    @property
+    def median(self) -> float:
+        """NaN without a value."""
+        return float(np.median(self.values)) if self.values else float("nan")
+
+    @property
+    def mean(self) -> float:
+        """NaN without a value."""
+        return float(np.mean(self.values)) if self.values else float("nan")
+
+    @property
+    def deviation(self) -> float:
+        """Sample standard deviation; NaN below two values."""
+        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else float("nan")
+
+
+def tidy(trials: Sequence[FrozenTrial], objectives: Sequence[str]) -> list[Row]:
+    """One row a trial: number, state, parameters, objectives, everything recorded beside them."""
+    rows = []
+    for t in trials:
+        values = dict(zip(objectives, t.values, strict=True)) if t.values else {}
+        # A slot that waits or runs has its parameters already, if they were fixed when it was made.
+        fixed = t.system_attrs.get("fixed_params", {})
+        rows.append({"trial": t.number, "state": t.state.name, **fixed, **t.params, **t.user_attrs, **values})
+    return rows
+
+
+def columns(rows: Sequence[Row]) -> list[str]:
+    """Every column, in order of first appearance."""
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def to_tsv(rows: Sequence[Row]) -> str:
+    """Write rows as tab-separated text; a value a row lacks is empty, floats are exact."""
+    names = columns(rows)
+    lines = ["\t".join(names)]
+    lines += ["\t".join(_cell(row.get(name)) for name in names) for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def varied(trials: Sequence[FrozenTrial]) -> list[str]:
+    """Parameters that differ between trials, in the order of the space."""
+    seen: dict[str, list[Any]] = {}
+    for t in trials:
+        for name, value in {**t.system_attrs.get("fixed_params", {}), **t.params}.items():
+            known = seen.setdefault(name, [])
+            if value not in known:
+                known.append(value)
+    return [name for name, values in seen.items() if len(values) > 1]
+
+
+def grouped(rows: Sequence[Row], by: Sequence[str], value: str) -> list[Group]:
+    """Group rows by columns and collect one measured value, in order of first appearance.
+
+    Raises
+    ------
+    StudyError
+        A column that no row has.
+    """
+    known = columns(rows)
+    for name in (*by, value):
+        if name not in known:
+            raise StudyError(f"the table has no such column: {unknown('column', name, known)}")
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row.get(name) for name in by), []).append(row)
+    found = []
+    for key, members in groups.items():
+        done = [r for r in members if r["state"] == TrialState.COMPLETE.name and r.get(value) is not None]
+        found.append(Group(key, tuple(float(r[value]) for r in done), len(members) - len(done)))
+    return found
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    text = repr(value) if isinstance(value, float) else str(value)
+    return text.replace("\t", " ").replace("\n", " ")
