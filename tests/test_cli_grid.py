@@ -46,6 +46,10 @@ def test_parts_of_a_grid_are_run_tabulated_and_drawn(terminal: Terminal) -> None
     for group in answer.json["groups"]["auroc"]:
         assert group["median"] == pytest.approx(medians[group["activation"], group["kernel_size"]], abs=1e-12)
     assert (terminal.folder / "t.svg").read_text().lstrip().startswith("<?xml")
+    assert terminal("table", "--study", "tiny", "--history", "h.tsv").code == 0
+    epochs = pd.read_csv(terminal.folder / "h.tsv", sep="\t")
+    assert epochs.groupby("trial")["epoch"].apply(list).tolist() == [[1, 2]] * 5
+    assert {"kernel_size", "replicate", "loss", "micro_aupr"} <= set(epochs)
     shown = terminal("table", "--study", "tiny", "--by", "activation", "--value", "filters_alive").err
     assert "relu" in shown
     assert "filters_alive" in shown

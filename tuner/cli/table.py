@@ -27,14 +27,16 @@ def command(
     ] = None,
     value: Annotated[list[str] | None, typer.Option(help="Measured column to summarise [the objectives].")] = None,
     out: Annotated[Path | None, typer.Option(help="Write every trial, tab-separated.")] = None,
+    history: Annotated[Path | None, typer.Option(help="Write every epoch of every trial, tab-separated.")] = None,
     figure: Annotated[Path | None, typer.Option(help="Draw box plots (PNG, SVG or PDF).")] = None,
+    artifacts: options.Artifacts = None,
     as_json: options.Json = False,
 ) -> None:
     """Show medians over the trials of each group; write the whole table and box plots."""
     from tuner.errors import StorageError
     from tuner.plots.boxes import box_plots
     from tuner.search.results import objective_names, stage_trials
-    from tuner.search.tidy import grouped, tidy, to_tsv, varied
+    from tuner.search.tidy import grouped, histories, tidy, to_tsv, varied
 
     opened = context.open_existing(storage)
     found = context.stored_name(opened, study, preset, name)
@@ -45,6 +47,8 @@ def command(
     try:
         if out is not None:
             out.write_text(to_tsv(rows), encoding="utf-8")
+        if history is not None:
+            history.write_text(to_tsv(histories(trials, context.open_artifacts(artifacts))), encoding="utf-8")
         if figure is not None:
             drawn = {v: [(g.key, g.values) for g in grouped(rows, columns, v)] for v in values}
             figure.write_bytes(box_plots(drawn, title=found, file_format=figure.suffix.lstrip(".") or "png"))

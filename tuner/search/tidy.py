@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tuner.errors import StudyError, unknown
+from tuner.search.artifacts import Artifacts
 from tuner.search.results import FrozenTrial, TrialState
 
 Row = dict[str, Any]
@@ -54,6 +55,28 @@ def tidy(trials: Sequence[FrozenTrial], objectives: Sequence[str]) -> list[Row]:
         # A slot that waits or runs has its parameters already, if they were fixed when it was made.
         fixed = t.system_attrs.get("fixed_params", {})
         rows.append({"trial": t.number, "state": t.state.name, **fixed, **t.params, **t.user_attrs, **values})
+    return rows
+
+
+def histories(trials: Sequence[FrozenTrial], artifacts: Artifacts) -> list[Row]:
+    """One row an epoch of every completed trial: trial, parameters, and what each epoch recorded.
+
+    Raises
+    ------
+    StorageError
+        A stored history is gone.
+    """
+    rows = []
+    for t in trials:
+        if t.state != TrialState.COMPLETE:
+            continue
+        replicate = {k: t.user_attrs[k] for k in ("replicate",) if k in t.user_attrs}
+        header, *lines = artifacts.get(t, "history.tsv").decode().splitlines()
+        names = header.split("\t")
+        rows += [
+            {"trial": t.number, **t.params, **replicate, **dict(zip(names, line.split("\t"), strict=True))}
+            for line in lines
+        ]
     return rows
 
 
