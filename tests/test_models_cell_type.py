@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +35,7 @@ STAGE1 = {
     "architecture": "sigtfb", "kernel_size": 10, "filters": 16, "initializer": "glorot_uniform", "deep_sigma": 0.0,
 }  # fmt: skip
 RECIPE = Recipe(
-    epochs=12, learning_rate=1e-2, batch_size=64, reverse_complement=False, average_strands=False, precision="float32"
+    epochs=8, learning_rate=1e-2, batch_size=64, reverse_complement=False, average_strands=False, precision="float32"
 )
 QUICK = CellTypeSettings(epochs=10)
 
@@ -59,7 +60,7 @@ def stage1_of(train: Split, valid: Split, seed: int = 0) -> Network:
 
 @pytest.fixture(scope="module")
 def trained() -> tuple[Network, Split, Split]:
-    train, valid, test = (simulated(n, seed, matters=True) for n, seed in ((1200, 1), (300, 2), (800, 3)))
+    train, valid, test = (simulated(n, seed, matters=True) for n, seed in ((1000, 1), (200, 2), (600, 3)))
     return stage1_of(train, valid), train, test
 
 
@@ -127,7 +128,7 @@ def test_a_cell_type_that_matters_scores_clearly_above_zero(trained: tuple[Netwo
 
 
 def test_a_cell_type_that_does_not_matter_scores_zero() -> None:
-    train, valid, test = (simulated(n, seed, matters=False) for n, seed in ((1200, 1), (300, 2), (800, 3)))
+    train, valid, test = (simulated(n, seed, matters=False) for n, seed in ((1000, 1), (200, 2), (600, 3)))
     stage1, gains = stage1_of(train, valid), []
     for seed in (1, 2, 3):
         network, _ = fit_cell_types(stage1, train, replace(QUICK, epochs=5), seed=seed)
@@ -138,18 +139,20 @@ def test_a_cell_type_that_does_not_matter_scores_zero() -> None:
     assert np.mean([gain.difference.estimate for gain in gains]) == pytest.approx(0, abs=0.005)
 
 
-def test_real_peaks_of_three_cell_lines_are_learned_from(data_dir: Path) -> None:
-    dataset = table(data_dir / "usf1_multicell" / "usf1_multicell.tsv.gz")
+def test_real_peaks_of_three_cell_lines_are_learned_from(data_dir: Path, tmp_path: Path) -> None:
+    with gzip.open(data_dir / "usf1_multicell" / "usf1_multicell.tsv.gz", "rt") as file:
+        lines = file.readlines()
+    few = tmp_path / "few.tsv"
+    few.write_text("".join([lines[0], *lines[1::16]]))  # 2781 of 44,492 peaks, from all over the file
+    dataset = table(few, fractions=(0.5, 0.1, 0.4))
     assert dataset.tasks == ("HepG2", "H1hESC", "K562")
-    train, valid, test = dataset.train.take(np.arange(2000)), dataset.valid.take(np.arange(400)), dataset.test
-    network, losses = fit_cell_types(stage1_of(train, valid), train, QUICK, seed=1)
-    logits = predict_cell_types(network, test.codes)
-    assert logits.told.shape == (len(test), 3)
-    gain = cell_type_gain(test.labels, logits, draws=200)
-    # Peaks of the other cell lines are the negatives, and USF1's motif is in all of them: little can be told
-    # without the cell line. 8898 sequences put an AUROC's standard error at .006.
-    assert 0.5 < gain.untold < 0.6
-    assert gain.told > 0.53
+    network, losses = fit_cell_types(stage1_of(dataset.train, dataset.valid), dataset.train, QUICK, seed=1)
+    logits = predict_cell_types(network, dataset.test.codes)
+    assert logits.told.shape == (len(dataset.test), 3)
+    gain = cell_type_gain(dataset.test.labels, logits, draws=200)
+    # The negatives of a cell line are the peaks of the others, and USF1's motif is in all of them.
+    assert 0.4 < gain.untold < 0.65
+    assert gain.told > gain.untold
     assert losses[-1] < losses[0]
 
 
@@ -181,14 +184,14 @@ def test_the_same_seed_gives_the_same_network_and_stage_1_stays(
     assert np.array_equal(told[0], told[1])
     assert not np.array_equal(told[0], told[2])
     assert all(torch.equal(tensor, before[name]) for name, tensor in stage1.state_dict().items())
-    moved = not torch.equal(networks[0].features.first_convolution.weight, stage1.first_convolution.weight)
+    moved = not torch.equal(networks[0].features.stage1.first_convolution.weight, stage1.first_convolution.weight)
     assert moved is not frozen
 
 
 def test_what_cannot_be_trained_is_refused(trained: tuple[Network, Split, Split]) -> None:
     stage1, train, _ = trained
     silent = Split(train.codes, np.concatenate([train.labels[:, :2], np.zeros_like(train.labels[:, :1])], axis=1))
-    with pytest.raises(DataError, match="cell type 2: all 1200 labels are 0; it needs both"):
+    with pytest.raises(DataError, match="cell type 2: all 1000 labels are 0; it needs both"):
         fit_cell_types(stage1, silent, QUICK, seed=0)
     with pytest.raises(TrainingDiverged, match="stage 2 diverged in epoch 1"):
         fit_cell_types(stage1, train, replace(QUICK, optimizer="nesterov", learning_rate=1e20), seed=0)

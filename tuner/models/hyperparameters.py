@@ -39,7 +39,9 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = MappingProxyType(
         "filters": Hyperparameter(int, "filters of the first layer", 1, 4096),
         "kernel_size": Hyperparameter(int, "width of the first layer's filters in bp", 1, 1000),
         "initializer": Hyperparameter(str, "initial weights of the first layer"),
-        "initializer_sigma": Hyperparameter(float, "their standard deviation, for the initializer normal only", 0, 100),
+        "initializer_sigma": Hyperparameter(
+            float, "their standard deviation, for the initializers normal and truncated_normal only", 0, 100
+        ),
         "batch_norm_first": Hyperparameter(bool, "batch norm in the first layer"),
         "batch_norm": Hyperparameter(bool, "batch norm in all deeper layers"),
         "dropout_first": Hyperparameter(float, "dropout rate of the first layer", 0, 0.95),

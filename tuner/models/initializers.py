@@ -1,7 +1,8 @@
 """Initial weights, as Keras defines them.
 
 The ``*_normal`` rows are truncated normals: values beyond two standard deviations are drawn again, and the
-standard deviation before truncation is divided by .8796 so that afterwards it is the one stated.
+standard deviation before truncation is divided by .8796 so that afterwards it is the one stated. In
+``truncated_normal`` alone it is not: there `sigma` is that before truncation.
 """
 
 from __future__ import annotations
@@ -53,6 +54,11 @@ def lecun_std(fan_in: int, fan_out: int, sigma: float) -> float:
 def stated_std(fan_in: int, fan_out: int, sigma: float) -> float:
     """Sigma itself, whatever the size of the layer."""
     return sigma
+
+
+def cut_std(fan_in: int, fan_out: int, sigma: float) -> float:
+    """Standard deviation of a normal of width sigma truncated at two sigma: .8796 sigma."""
+    return sigma * TRUNCATED_STD
 
 
 def draw_uniform(weight: Tensor, std: float, generator: torch.Generator) -> None:
@@ -109,6 +115,9 @@ INITIALIZERS: Mapping[str, Initializer] = MappingProxyType(
         "lecun_uniform": Initializer(lecun_std, draw_uniform, False, "uniform, std sqrt(1 / fan_in)"),
         "lecun_normal": Initializer(lecun_std, draw_truncated, False, "truncated normal, std sqrt(1 / fan_in)"),
         "normal": Initializer(stated_std, draw_normal, True, "normal, std initializer_sigma"),
+        "truncated_normal": Initializer(
+            cut_std, draw_truncated, True, "normal of std initializer_sigma, truncated at twice that"
+        ),
     }
 )
-"""Name -> initializer. Keras' VarianceScaling and RandomNormal."""
+"""Name -> initializer. Keras' VarianceScaling, RandomNormal and TruncatedNormal."""

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from tuner.data.sequence import one_hot
-from tuner.errors import DeviceError
+from tuner.errors import DeviceError, ModelError, unknown
+from tuner.models.strands import CONJOIN
 
 # A, C, G, T, N -> T, G, C, A, N
 _COMPLEMENT = (3, 2, 1, 0, 4)
@@ -72,6 +73,7 @@ def predict(
     *,
     device: str | torch.device = "cpu",
     average_strands: bool = True,
+    conjoin: str = "logit",
     batch: int | None = None,
 ) -> npt.NDArray[np.float32]:
     """Compute the logits of sequences.
@@ -86,7 +88,9 @@ def predict(
     device : str or torch.device
         As `resolve_device` takes it.
     average_strands : bool
-        Return the mean of the logits of a sequence and of its reverse complement.
+        Join the predictions of a sequence and of its reverse complement.
+    conjoin : str
+        What is averaged then: ``"logit"``, or ``"probability"`` as DeepDifE does.
     batch : int, optional
         Sequences per forward pass.
 
@@ -99,7 +103,11 @@ def predict(
     ------
     DeviceError
         If the device does not exist.
+    ModelError
+        If `conjoin` is unknown.
     """
+    if conjoin not in CONJOIN:
+        raise ModelError(unknown("value of conjoin", conjoin, CONJOIN))
     place = resolve_device(device) if isinstance(device, str) else device
     # 128 activation maps still fit a CPU's cache: half the time of 512 for a deep network.
     step = batch or (128 if place.type == "cpu" else 512)
@@ -113,7 +121,7 @@ def predict(
                 rows = torch.from_numpy(np.ascontiguousarray(codes[start : start + step])).to(place)
                 logits = model(one_hot(rows))
                 if average_strands:
-                    logits = (logits + model(one_hot(flip_strand(rows)))) / 2
+                    logits = CONJOIN[conjoin](logits, model(one_hot(flip_strand(rows))))
                 parts.append(logits.float())
     finally:
         model.train(was_training)
