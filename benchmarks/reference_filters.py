@@ -10,11 +10,7 @@ kernel 19 seven are hit, of kernel 25 thirteen. One thread; about three minutes 
 
     python benchmarks/reference_filters.py --out tuner/motifs/reference_filters.meme
 
-With --null, networks of kernel 19 are trained on true labels, on shuffled ones, and not at all, and the
-table of what their filters match in JASPAR2026 is printed: claim, match_fraction <= .03 without true labels
-(mean over 12 layers; one layer of 32 filters at a rate of .01 has a standard error of .018). About ten minutes of CPU.
-
-    python benchmarks/reference_filters.py --null
+What filters match that can show no motif is measured by `motif_null.py`.
 
 TUNER_DATA_DIR names the folder with the data sets.
 """
@@ -34,16 +30,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from tuner.motifs.database import load_database
 from tuner.motifs.filters import Filter, FilterScan, build_filters
-from tuner.motifs.match import match_filters
 from tuner.motifs.meme import Motif, write_meme
 
 DATASETS = {"ZBED2": "koo/ZBED2_400_h3k27ac.h5", "IRF1": "koo/IRF1_400_h3k27ac.h5"}
 SHAPES = ((25, 25), (25, 10))  # (kernel, first pool): filters of whole motifs, and of parts
 ACTIVATIONS = ("relu", "exponential")
 FILTERS = 32
-NULL_SEEDS = (100, 101, 102)
 EPOCHS = 16
 BATCH = 100
 
@@ -136,8 +129,8 @@ def scan(model: nn.Sequential, x: torch.Tensor, kernel: int) -> FilterScan:
     return FilterScan(activation, preactivation, positions, floor.numpy())
 
 
-def filters_of(name: str, activation: str, shape: tuple[int, int], labels: str, seed: int) -> tuple[Filter, ...]:
-    """Train one network and read its filters; `labels` is "true", "shuffled" or "untrained"."""
+def filters_of(name: str, activation: str, shape: tuple[int, int], seed: int) -> tuple[Filter, ...]:
+    """Train one network and read its filters."""
     kernel, pool = shape
     folder = Path(os.environ["TUNER_DATA_DIR"])
     began = time.process_time()
@@ -145,18 +138,13 @@ def filters_of(name: str, activation: str, shape: tuple[int, int], labels: str, 
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     model = build(kernel, pool, activation)
-    if labels == "shuffled":
-        training = training._replace(y=training.y[torch.randperm(len(training.y), generator=generator)])
-    if labels == "untrained":
-        model(training.x[:1000])  # running statistics of the batch norms
-    else:
-        train(model, training, generator)
+    train(model, training, generator)
     model.eval()
     x = torch.cat([training.x, validation.x])
     codes = np.where(x.sum(1) > 0, x.argmax(1), 4).astype(np.uint8)
     filters = build_filters(codes, scan(model, x, kernel), kernel, kernel // 2)
     print(
-        f"{name} {activation} kernel {kernel} pool {pool}, {labels}: validation AUROC "
+        f"{name} {activation} kernel {kernel} pool {pool}: validation AUROC "
         f"{auroc(model, validation):.3f}, {sum(item.gated for item in filters)} of {FILTERS} filters pass the "
         f"gates, {time.process_time() - began:.0f} s CPU",
         file=sys.stderr,
@@ -167,43 +155,21 @@ def filters_of(name: str, activation: str, shape: tuple[int, int], labels: str, 
 def write_references(out: Path) -> None:
     motifs: list[Motif] = []
     for seed, (name, activation, shape) in enumerate(product(DATASETS, ACTIVATIONS, SHAPES)):
-        filters = filters_of(name, activation, shape, "true", seed)
+        filters = filters_of(name, activation, shape, seed)
         label = f"{name}-{activation}-k{shape[0]}-p{shape[1]}"
         motifs += [Motif(f"{label}-f{f.index}", "", f.ppm, n_sites=f.sites) for f in filters if f.gated]
     write_meme(motifs, out)
     print(f"{len(motifs)} matrices in {out}", file=sys.stderr)
 
 
-def print_null() -> None:
-    database = load_database("JASPAR2026")
-    targets = {
-        "ZBED2": ["MA1971.2"],
-        "IRF1": [m.id for m in database.screened if m.family == "Interferon-regulatory factors"],
-    }
-    columns = ("match_fraction", "match_null", "match_score", "target_fraction", "distinct", "filters_gated")
-    print("\t".join(("labels", "data", "activation", "seed", *columns)))
-    for labels in ("shuffled", "untrained", "true"):
-        found = []
-        for name, activation, seed in product(DATASETS, ACTIVATIONS, NULL_SEEDS):
-            filters = filters_of(name, activation, (19, 25), labels, seed)
-            metrics = match_filters(filters, database, {name: targets[name]}, n_filters=FILTERS).metrics
-            found.append([metrics[column] for column in columns])
-            print("\t".join((labels, name, activation, str(seed), *(f"{v:.3f}" for v in found[-1]))), flush=True)
-        print("\t".join((labels, "mean", "", "", *(f"{v:.3f}" for v in np.mean(found, axis=0)))), flush=True)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    action = parser.add_mutually_exclusive_group(required=True)
-    action.add_argument("--out", type=Path, help="MEME file to write")
-    action.add_argument("--null", action="store_true", help="print the table of controls")
+    parser.add_argument("--out", type=Path, default=Path("build/reference_filters.meme"), help="MEME file to write")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)  # networks of shuffled labels spend their time in denormal numbers
-    if arguments.null:
-        print_null()
-    else:
-        write_references(arguments.out)
+    torch.set_flush_denormal(True)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    write_references(arguments.out)
 
 
 if __name__ == "__main__":

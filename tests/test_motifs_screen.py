@@ -13,7 +13,14 @@ from tuner.motifs import screen as screen_module
 from tuner.motifs.database import load_database, screen_database
 from tuner.motifs.jaspar import JASPAR_RELEASES, jaspar_motifs
 from tuner.motifs.meme import column_information, corrected_information, motifs_digest, read_meme, write_meme
-from tuner.motifs.screen import permuted, promiscuous_targets, reference_filters, screen
+from tuner.motifs.screen import (
+    choose_threshold,
+    permuted,
+    promiscuous_targets,
+    reference_filters,
+    screen_motifs,
+)
+from tuner.motifs.tomtom import tomtom
 
 
 def test_reference_filters_are_gated_filters_of_two_data_sets_and_two_activations() -> None:
@@ -37,6 +44,8 @@ def test_every_release_ships_a_list_made_of_these_motifs_and_references(release:
     assert stored["motifs_sha256"] == motifs_digest(jaspar_motifs(release))
     assert stored["references_sha256"] == motifs_digest(reference_filters())
     assert (stored["n_permuted"], stored["e_value"]) == (1500, 0.1)
+    assert stored["threshold"] == 0.01
+    assert stored["matched"] <= 0.03
     assert stored["command"] == f"tuner screen {release} --out {release}.json"
 
 
@@ -62,12 +71,48 @@ def test_permuting_keeps_the_columns_of_each_matrix() -> None:
         assert sorted(map(tuple, ppm.T)) == sorted(map(tuple, ppms[i % 3].T))
 
 
-def test_rates_are_fractions_above_the_threshold_and_reproducible() -> None:
+def test_rates_are_fractions_highest_first_and_reproducible() -> None:
     motifs, references = jaspar_motifs("JASPAR2014"), reference_filters()
-    all_rates = screen(motifs, references, n=300)
-    assert all(0 < rate <= 1 for rate in all_rates.values())
-    assert list(all_rates.values()) == sorted(all_rates.values(), reverse=True)
-    assert screen(motifs, references, n=300, threshold=0.01) == {k: v for k, v in all_rates.items() if v > 0.01}
+    report = screen_motifs("few", motifs, n=300)
+    rates = report.rates
+    assert all(0 < rate <= 1 for rate in rates.values())
+    assert list(rates.values()) == sorted(rates.values(), reverse=True)
+    assert report.promiscuous() == {name for name, rate in rates.items() if rate > report.threshold}
+    assert screen_motifs("few", motifs, references=references[:40], n=300).rates != rates
+    assert screen_motifs("few", motifs, n=300) == report
+
+
+def test_the_threshold_is_one_percent_where_few_matrices_match_what_is_left() -> None:
+    # 1000 matrices; target 0 is hit by 20 of them (2 %), the 99 others by none.
+    p_values = np.ones((1000, 100))
+    p_values[:20, 0] = 1e-6
+    assert choose_threshold(p_values, (p_values <= 1e-3).mean(axis=0)) == (0.01, 0.0)
+
+
+def test_the_threshold_is_halved_while_more_than_three_percent_match_what_is_left() -> None:
+    # 50 near copies, each hit by another 8 of 1000 matrices (.8 %): together 40 %. Half a per cent leaves none.
+    # 20 targets hit by 1 matrix each (.1 %) stay: 2 % of the matrices match them.
+    p_values = np.ones((1000, 100))
+    for copy in range(50):
+        p_values[8 * copy : 8 * copy + 8, copy] = 1e-6
+    for rare in range(50, 70):
+        p_values[900 + rare, rare] = 1e-6
+    threshold, matched = choose_threshold(p_values, (p_values <= 1e-3).mean(axis=0))
+    assert (threshold, matched) == (0.005, pytest.approx(0.02))
+
+
+def test_a_redundant_database_is_left_with_targets_that_few_permuted_filters_match(data_dir: Path) -> None:
+    motifs = read_meme(data_dir / "motifs" / "H13CORE.meme")
+    report = screen_motifs("H13CORE", motifs, n=500)
+    # Said another way than the screen does: pair by pair.
+    queries = permuted([m.ppm for m in reference_filters()], 500, np.random.default_rng(0))
+    p_values = tomtom(queries, [motif.ppm for motif in motifs]).p_value
+    left = [i for i, motif in enumerate(motifs) if motif.id not in report.promiscuous()]
+    assert all((p_values[:, i] * 1611 <= 0.1).sum() <= 500 * report.threshold for i in left)
+    matched = sum(any(row[i] * len(left) <= 0.01 for i in left) for row in p_values) / 500
+    assert matched == report.matched <= 0.03
+    assert report.threshold < 0.01
+    assert {"SP2.H13CORE.1.P.B", "KLF14.H13CORE.1.P.C", "MAZ.H13CORE.1.P.B"} <= report.promiscuous()
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import numpy as np
 from tuner.motifs.database import MotifDatabase
 from tuner.motifs.filters import passes_gates
 from tuner.motifs.meme import DEFAULT_SITES, Motif, check_ppm, corrected_information
+from tuner.motifs.screen import SIGNIFICANT_E
 from tuner.motifs.tomtom import tomtom
 
-SIGNIFICANT_E = 0.01  # filters of label-shuffled and untrained networks do not reach it; at .1 some do
 REPORTED_E = 10.0
 
 

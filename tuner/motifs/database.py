@@ -108,7 +108,7 @@ def screen_database(name_or_path: str, *, n: int = 1500, e_value: float = 0.1, s
     name_or_path : str
         As in `load_database`.
     n, e_value, seed
-        As in `tuner.motifs.screen.screen`.
+        As in `tuner.motifs.screen.screen_motifs`.
 
     Returns
     -------

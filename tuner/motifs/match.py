@@ -9,11 +9,12 @@ from typing import NamedTuple
 import numpy as np
 
 from tuner.errors import MotifError
-from tuner.motifs.compare import SIGNIFICANT_E, MotifMatch, match_motifs
+from tuner.motifs.compare import MotifMatch, match_motifs
 from tuner.motifs.database import MotifDatabase
 from tuner.motifs.filters import Filter
 from tuner.motifs.meme import Motif, ppm_bytes, reverse_complement
 from tuner.motifs.proportions import difference_interval
+from tuner.motifs.screen import SIGNIFICANT_E
 from tuner.motifs.tomtom import TomtomResult, prepare_kernel, tomtom
 
 __all__ = [

@@ -2,8 +2,10 @@
 
 Permuting a matrix's columns keeps its composition and information and destroys the motif, so a target
 that many permuted filters hit says nothing about the filter. Under Euclidean distance these are targets
-with flat inner columns, e.g. gapped motifs. Each database is screened once with the shipped filters of
-trained networks (`reference_filters`), and what it says is kept with digests of both.
+with flat inner columns, e.g. gapped motifs. A redundant database, with twenty variants of one GC box, is also
+hit too often by each of them a little: there the threshold is halved until the targets left are matched by
+few enough. Each database is screened once with the shipped filters of trained networks
+(`reference_filters`), and what it says is kept with digests of both.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ from tuner.motifs.tomtom import tomtom
 
 PERMUTED_PPMS = 1500  # a rate of 1 % has a standard error of .26 %
 PROMISCUOUS_RATE = 0.01
+PERMUTED_MATCHES = 0.03  # of permuted matrices, at most, by the targets left
+SIGNIFICANT_E = 0.01  # filters of label-shuffled and untrained networks seldom reach it; at .1 some do
 SCREEN_E_VALUE = 0.1
 _CHUNK = 250  # queries at a time: memory of the result stays below 20 MB
 
@@ -47,6 +51,10 @@ class ScreenReport:
         Digests (identifiers and matrices at six decimals) of what was screened with what.
     command : str
         What makes this report again.
+    threshold : float
+        Targets hit at a higher rate are promiscuous: 1 %, halved until `matched` is at most 3 %.
+    matched : float
+        Fraction of permuted matrices that match any of the targets left, at ``p * n_left <= .01``.
     rates : Mapping of str to float
         Fraction of permuted matrices that hit each target; targets never hit are left out.
     """
@@ -60,11 +68,13 @@ class ScreenReport:
     motifs_sha256: str
     references_sha256: str
     command: str
+    threshold: float
+    matched: float
     rates: Mapping[str, float]
 
-    def promiscuous(self, threshold: float = PROMISCUOUS_RATE) -> frozenset[str]:
+    def promiscuous(self) -> frozenset[str]:
         """Identifiers of the targets hit by more than `threshold` of the permuted matrices."""
-        return frozenset(name for name, rate in self.rates.items() if rate > threshold)
+        return frozenset(name for name, rate in self.rates.items() if rate > self.threshold)
 
     def to_json(self) -> str:
         """The report as indented JSON text."""
@@ -109,27 +119,27 @@ def permuted(ppms: Sequence[np.ndarray], n: int, rng: np.random.Generator) -> li
     return [rng.permutation(ppms[i % len(ppms)], axis=1) for i in range(n)]
 
 
-def screen(
+def screen_motifs(
+    name: str,
     motifs: Sequence[Motif],
-    references: Sequence[Motif],
     *,
+    references: Sequence[Motif] | None = None,
     n: int = PERMUTED_PPMS,
-    threshold: float = 0.0,
     e_value: float = SCREEN_E_VALUE,
     seed: int = 0,
-) -> dict[str, float]:
-    """Fraction of column-permuted reference matrices that hit each target.
+) -> ScreenReport:
+    """Find the motifs that column-permuted filters of trained networks hit.
 
     Parameters
     ----------
+    name : str
+        Of the database.
     motifs : sequence of Motif
         The database.
-    references : sequence of Motif
-        Filters of trained networks.
+    references : sequence of Motif, optional
+        Filters of trained networks; without them those shipped with the package.
     n : int
         Number of permuted matrices.
-    threshold : float
-        Only rates above it are returned.
     e_value : float
         Hit at ``p * len(motifs) <= e_value``.
     seed : int
@@ -137,29 +147,17 @@ def screen(
 
     Returns
     -------
-    dict of str to float
-        Identifier to rate, highest rate first.
+    ScreenReport
     """
+    references = reference_filters() if references is None else references
     queries = permuted([motif.ppm for motif in references], n, np.random.default_rng(seed))
     targets = [motif.ppm for motif in motifs]
-    hits = np.zeros(len(motifs), dtype=np.int64)
-    for start in range(0, n, _CHUNK):
-        p_values = tomtom(queries[start : start + _CHUNK], targets).p_value
-        hits += (p_values * len(motifs) <= e_value).sum(axis=0)
-    rates = {motif.id: float(hit) / n for motif, hit in zip(motifs, hits, strict=True) if hit > threshold * n}
-    return dict(sorted(rates.items(), key=lambda item: (-item[1], item[0])))
-
-
-def screen_motifs(
-    name: str,
-    motifs: Sequence[Motif],
-    *,
-    n: int = PERMUTED_PPMS,
-    e_value: float = SCREEN_E_VALUE,
-    seed: int = 0,
-) -> ScreenReport:
-    """Screen motifs with the shipped reference filters; parameters as in `screen`."""
-    references = reference_filters()
+    p_values = np.concatenate(
+        [tomtom(queries[start : start + _CHUNK], targets).p_value for start in range(0, n, _CHUNK)]
+    )  # (n, n_motifs)
+    hits = (p_values * len(motifs) <= e_value).sum(axis=0)
+    threshold, matched = choose_threshold(p_values, hits / n)
+    rates = {motif.id: float(hit) / n for motif, hit in zip(motifs, hits, strict=True) if hit}
     return ScreenReport(
         database=name,
         n_motifs=len(motifs),
@@ -170,8 +168,36 @@ def screen_motifs(
         motifs_sha256=motifs_digest(motifs),
         references_sha256=motifs_digest(references),
         command=f"tuner screen {name} --out {name}.json",
-        rates=screen(motifs, references, n=n, e_value=e_value, seed=seed),
+        threshold=threshold,
+        matched=matched,
+        rates=dict(sorted(rates.items(), key=lambda item: (-item[1], item[0]))),
     )
+
+
+def choose_threshold(p_values: np.ndarray, rates: np.ndarray) -> tuple[float, float]:
+    """Halve the threshold of 1 % until the targets left are matched by at most 3 % of the permuted matrices.
+
+    Parameters
+    ----------
+    p_values : np.ndarray, shape=(n_permuted, n_targets)
+        Of permuted matrices against every target.
+    rates : np.ndarray, shape=(n_targets,)
+        Fraction of them that hit each target.
+
+    Returns
+    -------
+    threshold, matched : float, float
+        The threshold, and the fraction of matrices that match any target of a rate up to it at E <= .01,
+        E being p times the number of those targets.
+    """
+    threshold = PROMISCUOUS_RATE
+    while True:
+        left = p_values[:, rates <= threshold]
+        matched = float((left.min(axis=1, initial=1.0) * left.shape[1] <= SIGNIFICANT_E).mean()) if left.size else 0.0
+        # Below one hit of all there is nothing left to leave out.
+        if matched <= PERMUTED_MATCHES or threshold * len(p_values) < 1:
+            return threshold, matched
+        threshold /= 2
 
 
 def promiscuous_targets(name: str, motifs: Sequence[Motif], *, cache: Path | None = None) -> frozenset[str]:
