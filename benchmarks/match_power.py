@@ -174,7 +174,7 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
         panel.set(title=f"{wrong:.0%} of the sites wrong", xlabel="information planted (bits)", ylim=(-0.02, 1.02))
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("matches its own family, E ≤ .01")
-    panels[0].legend(fontsize=7)
+    panels[-1].legend(fontsize=8)  # the empty one
     return figure
 
 

@@ -69,7 +69,7 @@ def test_sharp_motifs_are_found_and_faint_ones_are_not(benchmark_module) -> None
     rng = np.random.default_rng(0)
     database = power.load_database("JASPAR2026")
     ctcf = database.find("MA0139.2")
-    # At 5 bits of a planted 20 a filter does not pass the gate of 6 bits, whatever its sites.
+    # Four bits do not pass the gate of six, whatever the number of sites.
     planted = [power.Planted("softened", bits, ctcf, power.soften(ctcf.ppm, bits)) for bits in (4.0, 18.0)]
     found = list(power.measure(database, planted, rng))
     assert all(o.own and o.matched for o in found if o.bits == 18 and o.wrong == 0)
