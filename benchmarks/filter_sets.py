@@ -85,20 +85,25 @@ def _nets(
 
 _SHAPE = ("architecture", "activation", "kernel_size", "pool_first")
 
-# Networks that can have learned no motif. The cheap ones come first: stopped halfway, five are there.
-_SHUFFLED = ((("cnn", "exponential", 19, 4), (0, 1)), (("cnn", "relu", 19, 25), (0,)))
-_SHUFFLED_DEAR = ((("residualbind", "exponential", 19, 10), (0,)), (("residualbind", "relu", 19, 10), (0,)))
+# Networks that can have learned no motif. Every seed occurs once: the same initial weights would give the same
+# untrained filters whatever the activation and the layers above. The cheap networks come first.
+_SHUFFLED = (
+    ("cnn", "exponential", 19, 4),
+    ("cnn", "relu", 19, 25),
+    ("cnn", "exponential", 19, 25),
+    ("residualbind", "exponential", 19, 10),
+    ("residualbind", "relu", 19, 10),
+)
 SHUFFLED_NETS = tuple(
     net
-    for rows in (_SHUFFLED, _SHUFFLED_DEAR)
-    for row, seeds in rows
-    for data in ("ZBED2", "IRF1")
-    for net in _nets(data, "shuffled", _SHAPE, (row,), seeds)
+    for place, row in enumerate(_SHUFFLED)
+    for data, seed in (("ZBED2", place + 1), ("IRF1", place + 11))
+    for net in _nets(data, "shuffled", _SHAPE, (row,), (seed,))
 )
 UNTRAINED_NETS = tuple(
     net
-    for data in ("ZBED2", "IRF1")
-    for net in _nets(data, "untrained", _SHAPE, (_SHUFFLED_DEAR[0][0], _SHUFFLED[1][0]), (0, 1, 2), 0)
+    for data, seeds in (("ZBED2", range(100, 112)), ("IRF1", range(112, 124)))
+    for net in _nets(data, "untrained", _SHAPE, (_SHUFFLED[1],), seeds, 0)
 )
 
 # Filters of other data than those that the screen's references come from.

@@ -5,9 +5,9 @@
 prints, for JASPAR2016, JASPAR2026 and HOCOMOCO v13, the targets left out with their hit rates, and what fraction of
 the filters match at E <= .01 (`match_fraction`) and at E <= .1: column permutations of the reference filters (other
 permutations than the screen's), networks trained on shuffled labels, and untrained networks. Mean and largest over
-networks of 32 filters; the interval is Wilson's over all filters. Networks are trained once and kept in the folder of
---out (`filter_sets.py`; ten trainings, about 10 minutes of CPU); with --cached those that are not there are left
-out. TUNER_DATA_DIR names the folder of reference data.
+networks of 32 filters; the interval is Wilson's over all filters; match_null is that of one permutation a filter.
+Networks are trained once and kept in the folder of --out (`filter_sets.py`; ten trainings, about 10 minutes of CPU);
+with --cached those that are not there are left out. TUNER_DATA_DIR names the folder of reference data.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tuner.motifs.tomtom import tomtom
 
 DATABASES = ("JASPAR2016", "JASPAR2026", "motifs/H13CORE.meme")
 LOOSE_E = 0.1
-PERMUTED = 3000
+PERMUTED = 1500
 PERMUTATION_SEED = 1  # the screen's is 0
 MOST_NAMED = 25
 
@@ -54,6 +54,7 @@ class Row(NamedTuple):
     networks: int
     strict: Rate
     loose: Rate
+    null: float  # match_null: of one permutation of each filter
 
 
 def available(nets: Sequence[Net], folder: Path, cached: bool) -> list[FilterSet]:
@@ -74,19 +75,20 @@ def permuted_row(database: MotifDatabase) -> Row:
         hit = best * len(targets) <= e_value
         return Rate([int(hit[network == n].sum()) for n in names], [int((network == n).sum()) for n in names])
 
-    return Row("permuted references", len(names), rate(SIGNIFICANT_E), rate(LOOSE_E))
+    return Row("permuted references", len(names), rate(SIGNIFICANT_E), rate(LOOSE_E), float("nan"))
 
 
 def network_row(kind: str, sets: Sequence[FilterSet], database: MotifDatabase) -> Row:
     """Filters of these networks as `match_filters` counts them."""
-    strict, loose = Rate([], []), Rate([], [])
+    strict, loose, null = Rate([], []), Rate([], []), []
     for item in sets:
         found = match_filters(item.filters, database, {}, n_filters=len(item.filters), permutations=1)
         strict.hits.append(sum(row.significant for row in found.rows))
         loose.hits.append(sum(row.gated and row.e_value <= LOOSE_E for row in found.rows))
+        null.append(found.metrics["match_null"])
         for rate in (strict, loose):
             rate.trials.append(len(item.filters))
-    return Row(kind, len(sets), strict, loose)
+    return Row(kind, len(sets), strict, loose, float(np.mean(null)))
 
 
 def rows(database: MotifDatabase, sets: Sequence[FilterSet]) -> Iterator[Row]:
@@ -126,10 +128,17 @@ def main() -> None:
     for name in options.databases:
         file = Path(os.environ["TUNER_DATA_DIR"]) / name
         database = describe(str(file) if file.is_file() else name)
-        print("\n| filters | networks | n | E <= .01 mean | max | 95 % | E <= .1 mean | max | 95 % |")
-        print("|---|---|---|---|---|---|---|---|---|")
+        print("\n| filters | networks | n | E <= .01 mean | max | 95 % | E <= .1 mean | max | 95 % | match_null |")
+        print("|---|---|---|---|---|---|---|---|---|---|")
         for row in rows(database, sets):
-            cells = (row.kind, row.networks, sum(row.strict.trials), *row.strict.words(), *row.loose.words())
+            cells = (
+                row.kind,
+                row.networks,
+                sum(row.strict.trials),
+                *row.strict.words(),
+                *row.loose.words(),
+                f"{row.null:.3f}",
+            )
             print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,21 +22,18 @@ from filter_sets import OTHER_NETS, add_folder, filters, one_thread
 from tuner.motifs.database import MotifDatabase, load_database
 from tuner.motifs.meme import Motif
 from tuner.motifs.proportions import wilson_interval
-from tuner.motifs.screen import PERMUTED_PPMS, permuted, screen_motifs
+from tuner.motifs.screen import permuted, screen_motifs
 from tuner.motifs.tomtom import tomtom
 
+PERMUTED = 750
 DATABASES = ("JASPAR2016", "JASPAR2026", "motifs/H13CORE.meme")
 
 
-def match_rate(references: list[Motif], database: MotifDatabase, e_value: float) -> tuple[float, float, float]:
-    """Fraction of permuted matrices that match a screened target, with its Wilson interval."""
-    queries = permuted([motif.ppm for motif in references], PERMUTED_PPMS, np.random.default_rng(0))
+def best_e_values(references: Sequence[Motif], database: MotifDatabase) -> np.ndarray:
+    """Lowest E-value of each permuted matrix among the screened targets."""
+    queries = permuted([motif.ppm for motif in references], PERMUTED, np.random.default_rng(1))
     targets = [motif.ppm for motif in database.screened]
-    best = np.concatenate(
-        [tomtom(queries[i : i + 250], targets).p_value.min(axis=1) for i in range(0, len(queries), 250)]
-    )
-    hits = int((best * len(targets) <= e_value).sum())
-    return hits / len(queries), *wilson_interval(hits, len(queries))
+    return np.asarray(tomtom(queries, targets).p_value.min(axis=1) * len(targets))
 
 
 def main() -> None:
@@ -43,23 +41,25 @@ def main() -> None:
     add_folder(parser)
     folder = parser.parse_args().out
     one_thread()
-    groups: dict[tuple[str, int], list[Motif]] = {}
+    groups: dict[str, list[Motif]] = {}
     for net in OTHER_NETS:
-        key = (net.data, int(str(dict(net.settings)["kernel_size"])))
         gated = [item for item in filters(net, folder).filters if item.gated]
-        groups.setdefault(key, []).extend(Motif(f"{net.name}-f{f.index}", "", f.ppm, n_sites=f.sites) for f in gated)
-    print("| database | filters of | kernel | filters | permuted match, E <= .01 | 95 % | E <= .1 | also left out |")
-    print("|---|---|---|---|---|---|---|---|")
+        groups.setdefault(net.data, []).extend(
+            Motif(f"{net.name}-f{f.index}", "", f.ppm, n_sites=f.sites) for f in gated
+        )
+    print("| database | filters of | filters | permuted match, E <= .01 | 95 % | E <= .1 | also left out |")
+    print("|---|---|---|---|---|---|---|")
     for name in DATABASES:
         file = Path(os.environ["TUNER_DATA_DIR"]) / name
         database = load_database(str(file) if file.is_file() else name)
-        for (data, kernel), references in groups.items():
-            rate, low, high = match_rate(references, database, 0.01)
-            loose = match_rate(references, database, 0.1)[0]
-            report = screen_motifs(database.name, database.motifs, references=references)
+        for data, references in groups.items():
+            e_values = best_e_values(references, database)
+            rate, loose = float((e_values <= 0.01).mean()), float((e_values <= 0.1).mean())
+            low, high = wilson_interval(rate * PERMUTED, PERMUTED)
+            report = screen_motifs(database.name, database.motifs, references=references, n=PERMUTED)
             extra = sorted(report.promiscuous() - database.promiscuous, key=lambda motif: -report.rates[motif])
             words = ", ".join(f"{motif} {report.rates[motif]:.3f}" for motif in extra) or "none"
-            cells = (database.name, data, kernel, len(references), f"{rate:.3f}", f"{low:.3f} to {high:.3f}")
+            cells = (database.name, data, len(references), f"{rate:.3f}", f"{low:.3f} to {high:.3f}")
             print("| " + " | ".join(map(str, (*cells, f"{loose:.3f}", words))) + " |", flush=True)
 
 

@@ -275,3 +275,42 @@ def test_families_of_mef2_are_one() -> None:
     motifs = {m.id: m for m in jaspar_motifs("JASPAR2016")}
     assert motifs["MA0660.1"].family == motifs["MA0773.1"].family == motifs["MA0052.3"].family
     assert motifs["MA0660.1"].family != motifs["MA0137.3"].family
+
+
+def test_filters_of_the_mef2_factors_are_one_family_and_no_stat() -> None:
+    database = load_database("JASPAR2016")
+    mef2 = ["MA0052.3", "MA0660.1", "MA0773.1"]  # MEF2A, MEF2B, MEF2D
+    shown = [as_filter(i, database.find(name).ppm) for i, name in enumerate(mef2)]
+    targets = {"MEF2A": mef2, "STAT1": ["MA0137.3"]}
+    metrics = measure(shown, database, targets, n_filters=32, permutations=1)
+    assert (metrics["match_fraction"], metrics["target_fraction"]) == (3 / 32, 3 / 32)
+    assert metrics["distinct"] == 1
+    assert metrics["coverage"] == 0.5  # with MEF2B and MEF2D under STAT1 it would be 1
+    stat = as_filter(3, database.find("MA0137.3").ppm)
+    both = measure([*shown, stat], database, targets, n_filters=32, permutations=1)
+    assert (both["distinct"], both["coverage"]) == (2, 1)
+
+
+def test_half_of_the_published_task_1_motifs_are_in_jaspar_2016() -> None:
+    # Koo & Ploenzke (2021), Task 1: twelve factors; 32 identifiers, MEF2B and MEF2D put under MEF2A.
+    published = {
+        "Arid3a": "MA0151.1 MA0601.1 PB0001.1",
+        "CEBPB": "MA0466.1 MA0466.2",
+        "FOSL1": "MA0477.1",
+        "Gabpa": "MA0062.1 MA0062.2",
+        "MAFK": "MA0496.1 MA0496.2",
+        "MAX": "MA0058.1 MA0058.2 MA0058.3",
+        "MEF2A": "MA0052.1 MA0052.2 MA0052.3 MA0660.1 MA0773.1",
+        "NFYB": "MA0502.1 MA0060.1 MA0060.2",
+        "SP1": "MA0079.1 MA0079.2 MA0079.3",
+        "SRF": "MA0083.1 MA0083.2 MA0083.3",
+        "STAT1": "MA0137.1 MA0137.2 MA0137.3",
+        "YY1": "MA0095.1 MA0095.2",
+    }
+    database = load_database("JASPAR2016")
+    known = {motif.id: motif for motif in database.motifs}
+    groups = {name: [i for i in ids.split() if i in known] for name, ids in published.items()}
+    assert sum(len(ids.split()) for ids in published.values()) == 32
+    assert sum(map(len, groups.values())) == 16
+    assert all(len({known[i].family for i in group}) == 1 for group in groups.values())
+    check_targets(database, groups)  # every group has a motif, none is promiscuous
