@@ -1,9 +1,9 @@
-"""Print the tables of docs/reproduction.md: published values beside ours, from stored studies.
+"""Print docs/reproduction.md: published values beside ours, from stored studies.
 
-    python docs/make_reproduction.py --storage runs/tuner.db > tables.md
+    python docs/make_reproduction.py --storage runs/tuner.db > docs/reproduction.md
 
-A cell without a completed run says "not run"; the command above each table runs it, and the cost is that of the
-study's completed runs of the same architecture. Several storages may be given; the first that holds a study is read.
+A cell without a completed run says "not run"; the command above its table runs it, and its cost is that of completed
+runs of the same architecture in any of the studies. Several storages may be given; the first that holds a study is read.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from tuner.search.storage import FencedStorage, open_storage
 from tuner.search.tidy import Row, tidy
 
 COLLAPSED = 0.6  # validation AUROC below which a run has learned nothing
+Studies = dict[str, list[Row]]
 
 
 def main() -> None:
@@ -28,38 +29,41 @@ def main() -> None:
     options = parser.parse_args()
     storages = [open_storage(s) for s in options.storage]
     published = tomllib.loads((Path(__file__).parent / "published.toml").read_text(encoding="utf-8"))
-    for table in published["tables"]:
-        print("\n".join(lines(table, rows_of(storages, table["study"]))))
+    studies = {t["study"]: completed(storages, t["study"]) for t in published["tables"]}
+    print(published["introduction"].strip())
+    for section in published["sections"]:
+        print(f"\n## {section['title']}\n\n{section['text'].strip()}")
+        for table in published["tables"]:
+            if table["study"] in section["studies"]:
+                print("\n".join(lines(table, studies)))
 
 
-def rows_of(storages: list[FencedStorage], study: str) -> list[Row]:
-    """All trials of a study, from the first storage that holds it."""
+def completed(storages: list[FencedStorage], study: str) -> list[Row]:
+    """Completed trials of a study, from the first storage that holds it."""
     for storage in storages:
         if trials := stage_trials(storage, study):
-            return tidy(trials, objective_names(storage, study))
+            return [r for r in tidy(trials, objective_names(storage, study)) if r["state"] == "COMPLETE"]
     return []
 
 
-def lines(table: dict[str, Any], rows: list[Row]) -> list[str]:
+def lines(table: dict[str, Any], studies: Studies) -> list[str]:
     """One table as markdown."""
-    by, value, beside = table["by"], table["value"], table.get("beside", [])
-    done = [r for r in rows if r["state"] == "COMPLETE"]
-    out = [
-        f"\n### {table['title']}\n",
-        f"Published: {table['source']}. Ours: `tuner run --study {table['study']}`, then",
-        f"`tuner table --study {table['study']} --value {value}`: median (lowest to highest; runs).\n",
-    ]
+    by, value, beside, done = table["by"], table["value"], table.get("beside", []), studies[table["study"]]
+    command = f"`tuner run --study {table['study']}`, `tuner table --study {table['study']} --value {value}`"
+    out = [f"\n### {table['title']}\n", f"Published: {table['source']}. Ours: {command}.\n"]
     collapse = table.get("collapse")
-    heads = [*by, "published", "ours", *(["collapsed"] if collapse else []), *beside]
+    heads = [*by, "published", "ours: median (lowest to highest; runs)", *(["collapsed"] if collapse else []), *beside]
     out += ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for *key, expected in table["cells"]:
-        cell = [r for r in done if all(r.get(name) == k for name, k in zip(by, key, strict=True))]
-        cells = [*map(str, key), f"{expected:.3f}", spread([r[value] for r in cell]) or not_run(done, by, key)]
+        names = dict(zip(by, key, strict=True))
+        cell = [r for r in done if all(r.get(name, k) == k for name, k in names.items())]
+        architecture = names.get("architecture", table.get("architecture"))
+        cells = [*map(str, key), f"{expected:.3f}", spread([r[value] for r in cell]) or not_run(studies, architecture)]
         if collapse:
             cells.append(f"{sum(r[collapse] < COLLAPSED for r in cell)} of {len(cell)}" if cell else "")
         cells += [f"{statistics.median(r[b] for r in cell):.3f}" if cell else "" for b in beside]
         out.append("| " + " | ".join(cells) + " |")
-    return out
+    return [*out, "", table["note"].strip()] if "note" in table else out
 
 
 def spread(values: list[float]) -> str:
@@ -71,11 +75,10 @@ def spread(values: list[float]) -> str:
     return f"{statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f}; {len(values)})"
 
 
-def not_run(done: list[Row], by: list[str], key: list[Any]) -> str:
-    """Say what a run of this cell costs, from runs of the same architecture."""
-    architecture = dict(zip(by, key, strict=True)).get("architecture")
-    seconds = [r["seconds"] for r in done if architecture is None or r.get("architecture") == architecture]
-    return "not run" + (f" (about {statistics.median(seconds) / 60:.0f} min a run)" if seconds else "")
+def not_run(studies: Studies, architecture: str | None) -> str:
+    """Say what a run of this cell costs, from runs of the same architecture in any study."""
+    seconds = [r["seconds"] for rows in studies.values() for r in rows if r.get("architecture") == architecture]
+    return "not run" + (f" (about {max(1, round(statistics.median(seconds) / 60))} min a run)" if seconds else "")
 
 
 if __name__ == "__main__":
