@@ -3,7 +3,7 @@
     python docs/make_reproduction.py --storage runs/tuner.db > docs/reproduction.md
 
 A cell without a completed run says "not run"; the command above its table runs it, and its cost is that of completed
-runs of the same architecture in any of the studies. Several storages may be given; the first that holds a study is read.
+runs of the same architecture in any study. Several storages may be given; the first that holds a study is read.
 """
 
 from __future__ import annotations
