@@ -3,7 +3,7 @@
     python docs/make_reproduction.py --storage runs/tuner.db > docs/reproduction.md
 
 A cell without a completed run says "not run"; the command above its table runs it, and its cost is that of completed
-runs of the same architecture in any study. Several storages may be given; the first that holds a study is read.
+runs of the same architecture in any study. Several storages may be given: parts of a grid add up, one run a slot.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from tuner.search.results import objective_names, stage_trials
+from tuner.search.grid import slot_key
+from tuner.search.results import TrialState, objective_names, stage_trials
 from tuner.search.storage import FencedStorage, open_storage
 from tuner.search.tidy import Row, tidy
 
@@ -39,11 +40,14 @@ def main() -> None:
 
 
 def completed(storages: list[FencedStorage], study: str) -> list[Row]:
-    """Completed trials of a study, from the first storage that holds it."""
+    """Completed trials of a study from all storages; of a slot that two of them hold, the first one's."""
+    found: dict[str, Row] = {}
     for storage in storages:
-        if trials := stage_trials(storage, study):
-            return [r for r in tidy(trials, objective_names(storage, study)) if r["state"] == "COMPLETE"]
-    return []
+        for trial in stage_trials(storage, study):
+            if trial.state == TrialState.COMPLETE:
+                (row,) = tidy([trial], objective_names(storage, study))
+                found.setdefault(slot_key(trial.params, int(trial.user_attrs.get("replicate", trial.number))), row)
+    return list(found.values())
 
 
 def lines(table: dict[str, Any], studies: Studies) -> list[str]:
