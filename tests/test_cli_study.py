@@ -28,7 +28,8 @@ from tuner.search.overview import overview
 from tuner.search.space import read_space
 from tuner.search.stages import Confirmation, Controls, Search
 from tuner.search.storage import FencedStorage, open_storage
-from tuner.search.study import make_plan, read_study
+from tuner.search.study import make_plan
+from tuner.search.study_file import read_study
 from tuner.search.worker import Stopper, Worker
 
 

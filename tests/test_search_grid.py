@@ -17,7 +17,8 @@ from tuner.search.grid_stage import Grid
 from tuner.search.results import stage_trials
 from tuner.search.space import read_space
 from tuner.search.storage import FencedStorage, open_storage
-from tuner.search.study import make_plan, read_study, study_space
+from tuner.search.study import make_plan, study_space
+from tuner.search.study_file import read_study
 from tuner.search.worker import Stopper, Worker
 
 CACHE = Path.home() / ".cache" / "tuner"

@@ -14,18 +14,8 @@ from tuner.models.recipe import RECIPES
 from tuner.motifs.database import Motif, MotifDatabase
 from tuner.resources import find_resource, list_resources
 from tuner.search.space import read_space
-from tuner.search.study import (
-    PRESETS,
-    Plan,
-    check_identity,
-    identity,
-    make_plan,
-    mix,
-    plan_source,
-    read_study,
-    restore_plan,
-    study_space,
-)
+from tuner.search.study import Plan, check_identity, identity, make_plan, mix, plan_source, restore_plan, study_space
+from tuner.search.study_file import PRESETS, read_study
 
 SPACE = "[architecture]\nchoices = ['cnn']\n[kernel_size]\nlow = 7\nhigh = 19\n"
 STUDY = "name = 'mine'\nspace = 'space'\n[data]\npositives = 'a.fa'\nnegatives = 'b.fa'\n"

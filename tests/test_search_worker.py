@@ -26,7 +26,8 @@ from tuner.search.results import confirmed, declare, stage_trials
 from tuner.search.space import read_space
 from tuner.search.stages import Confirmation, Controls, Search
 from tuner.search.storage import FencedStorage, open_storage
-from tuner.search.study import make_plan, read_study
+from tuner.search.study import make_plan
+from tuner.search.study_file import read_study
 from tuner.search.worker import Interrupted, Stopper, Worker
 
 CACHE = Path.home() / ".cache" / "tuner"
@@ -296,7 +297,8 @@ def test_matching_leaves_the_number_of_threads_as_it_was(bench: Bench) -> None:
         "import sys, torch; sys.path.insert(0, sys.argv[1]); torch.set_num_threads(1)\n"
         "from pathlib import Path\n"
         "from tuner.search.bench import load_bench; from tuner.search.job import run_network\n"
-        "from tuner.search.space import read_space; from tuner.search.study import make_plan, read_study\n"
+        "from tuner.search.space import read_space; from tuner.search.study import make_plan\n"
+        "from tuner.search.study_file import read_study\n"
         "folder = Path(sys.argv[2])\n"
         "space = read_space(folder / 'search_spaces/tiny_space.toml')\n"
         "plan = make_plan(read_study(folder / 'tiny.toml'), space, folder=folder)\n"

@@ -17,7 +17,8 @@ from rich.console import Console
 if TYPE_CHECKING:
     from tuner.search.artifacts import Artifacts
     from tuner.search.storage import FencedStorage
-    from tuner.search.study import Plan, Sampler
+    from tuner.search.study import Plan
+    from tuner.search.study_file import Sampler
 
 RUNS = Path("runs")
 
@@ -84,7 +85,8 @@ def plan_for(
         What is unknown or wrong, where, and the nearest known name.
     """
     from tuner.resources import find_resource
-    from tuner.search.study import make_plan, read_study, study_space
+    from tuner.search.study import make_plan, study_space
+    from tuner.search.study_file import read_study
 
     path = find_resource("studies", study, folder=Path.cwd())
     parsed = read_study(path)

@@ -121,7 +121,7 @@ def _datasets() -> Rows:
 
 
 def _presets() -> Rows:
-    from tuner.search.study import PRESETS
+    from tuner.search.study_file import PRESETS
 
     return [{"name": name, **row.model_dump(exclude_none=True)} for name, row in PRESETS.items()]
 

@@ -198,7 +198,7 @@ def check_sampler(sampler: str | None) -> Any:
     from typing import get_args
 
     from tuner.errors import UsageError, unknown
-    from tuner.search.study import Sampler
+    from tuner.search.study_file import Sampler
 
     if sampler is not None and sampler not in get_args(Sampler):
         raise UsageError(unknown("sampler", sampler, get_args(Sampler)))

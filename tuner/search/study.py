@@ -1,160 +1,28 @@
-"""Studies: a TOML file -> StudyFile -> Plan, and what makes two plans the same study.
+"""Plans: a study file with preset, seed and overrides applied, and what makes two plans the same study.
 
-A study names its data, its search space and its objectives. A preset scales it (how many trials, how many
-epochs, how thorough a confirmation). File, preset and seed are the identity of a study and give it its name
-in the storage; budget, workers, device and time limit are not.
+File, preset and seed are the identity of a study and give it its name in the storage; budget, workers, device
+and time limit are not.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import Field, field_validator, model_validator
+from typing import Any
 
 from tuner.data.dataset import Dataset
 from tuner.data.spec import DataSpec
 from tuner.errors import StudyError, unknown
 from tuner.models.recipe import Recipe
 from tuner.motifs.database import MotifDatabase
-from tuner.search.extras import AttributionSection, KooSection
 from tuner.search.grid import grid_points
 from tuner.search.names import check_names, recipe_of
-from tuner.search.objective import OBJECTIVES
-from tuner.search.space import Parameter, Scalar, SearchSpace, WarmStart, listed_space, read_space
-from tuner.search.toml import Table, parse_table, read_toml
-
-Sampler = Literal["tpe", "random", "grid"]
-
-
-class DataSection(Table):
-    """Where the sequences come from; file names are relative to the study file."""
-
-    dataset: str | None = None
-    path: str | None = None
-    reader: str | None = None
-    positives: str | None = None
-    negatives: str | None = None
-    folder: str | None = None
-    layout: Literal["ncl", "nlc"] | None = None
-    sequence_column: str | None = None
-    label_columns: list[str] | None = None
-    split_column: str | None = None
-    group_column: str | None = None
-    tasks: list[str] | None = None
-    length: int | None = Field(default=None, gt=0)
-    fractions: list[float] | None = None
-    seed: int = 0
-
-
-class MotifSection(Table):
-    """Which motif database filters are matched against, and the families that count as the target."""
-
-    database: str = "JASPAR2026"
-    targets: dict[str, list[str]] = Field(default_factory=dict)
-
-
-class SearchSection(Table):
-    """Size and sampler of the search.
-
-    The sampler ``grid`` runs every point of the space with `replicates` seeds; `trials` and `startup` mean
-    nothing to it.
-    """
-
-    sampler: Sampler = "tpe"
-    trials: int = Field(default=30, gt=0)
-    replicates: int = Field(default=1, ge=1)
-    startup: int = Field(default=10, ge=1)
-    max_failures: int = Field(default=2, ge=1)
-
-
-class ConfirmationSection(Table):
-    """How the candidates are retrained before one of them is declared.
-
-    `folds` = 0 retrains on train and stops on validation; k > 1 cross-validates over both.
-    `shuffled` counts the label-shuffled models trained as the null.
-    """
-
-    candidates: int = Field(default=5, ge=0)
-    seeds: int = Field(default=5, ge=1)
-    folds: int = Field(default=0, ge=0)
-    shuffled: int = Field(default=3, ge=0)
-
-
-class Preset(Table):
-    """What a preset replaces in a study; a key that is absent leaves the study's own value."""
-
-    trials: int | None = Field(default=None, gt=0)
-    replicates: int | None = Field(default=None, gt=0)
-    epochs: int | None = Field(default=None, gt=0)
-    patience: int | None = Field(default=None, gt=0)
-    candidates: int | None = Field(default=None, ge=0)
-    seeds: int | None = Field(default=None, ge=1)
-    folds: int | None = Field(default=None, ge=0)
-    shuffled: int | None = Field(default=None, ge=0)
-    space: str | None = None
-
-
-PRESETS: Mapping[str, Preset] = {
-    "smoke": Preset(trials=4, replicates=1, epochs=8, candidates=1, seeds=2, shuffled=1),
-    "fast": Preset(trials=10, replicates=1, epochs=16, candidates=2, seeds=2, shuffled=1),
-    "standard": Preset(),
-    "best": Preset(trials=100, candidates=5, seeds=1, folds=5, shuffled=5),
-}
-
-
-class StudyFile(Table):
-    """The whole of a study's TOML."""
-
-    name: str
-    title: str = ""
-    space: str = "default"
-    parameters: dict[str, Parameter] = Field(default_factory=dict)
-    objectives: list[str] = Field(default=["auroc", "match_fraction"], min_length=1)
-    data: DataSection
-    motifs: MotifSection = Field(default_factory=MotifSection)
-    training: dict[str, Scalar] = Field(default_factory=dict)
-    search: SearchSection = Field(default_factory=SearchSection)
-    confirmation: ConfirmationSection = Field(default_factory=ConfirmationSection)
-    koo: KooSection | None = None
-    attribution: AttributionSection | None = None
-    presets: dict[str, Preset] = Field(default_factory=dict)
-
-    @field_validator("name")
-    @classmethod
-    def _plain_name(cls, name: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", name):
-            raise ValueError("a study name is letters, digits, '_' and '-', at most 100 of them")
-        return name
-
-    @field_validator("objectives")
-    @classmethod
-    def _known_objectives(cls, objectives: list[str]) -> list[str]:
-        for name in objectives:
-            if name not in OBJECTIVES:
-                raise ValueError(unknown("objective", name, OBJECTIVES))
-            if objectives.count(name) > 1:
-                raise ValueError(f"the objective {name!r} is listed twice")
-        return objectives
-
-    @model_validator(mode="after")
-    def _one_space(self) -> StudyFile:
-        if self.parameters and "space" in self.model_fields_set:
-            raise ValueError("space names a file and [parameters] lists the space here; give one of them")
-        return self
-
-    @model_validator(mode="after")
-    def _measurable(self) -> StudyFile:
-        for name in self.objectives:
-            needs = OBJECTIVES[name].needs
-            if needs is not None and getattr(self, needs) is None:
-                raise ValueError(f"the objective {name!r} needs the table [{needs}]")
-        return self
+from tuner.search.space import Parameter, SearchSpace, WarmStart, listed_space, read_space
+from tuner.search.study_file import PRESETS, ConfirmationSection, Sampler, StudyFile
+from tuner.search.toml import parse_table
 
 
 @dataclass(frozen=True)
@@ -208,20 +76,6 @@ class Plan:
             if key in given:
                 given[key] = tuple(given[key])
         return DataSpec(**given)
-
-
-def read_study(path: Path) -> StudyFile:
-    """Read a study file.
-
-    Raises
-    ------
-    StudyError
-        Naming file, table, key and the nearest known name.
-    """
-    document = read_toml(path, StudyError)
-    if "data" not in document:
-        raise StudyError(f"{path.name}: the [data] table is missing; name a dataset, or positives and negatives.")
-    return parse_table(StudyFile, document, path.name, StudyError)
 
 
 def study_space(study: StudyFile, preset: str, find: Callable[[str], Path]) -> tuple[SearchSpace, Path | None]:
