@@ -33,7 +33,8 @@ HOMES = {
     "sqlalchemy": {"search"},
     "memelite": {"motifs"},
     "pyjaspar": {"motifs"},
-    "numba": {"motifs"},
+    "modiscolite": {"interpret"},
+    "numba": {"motifs", "interpret"},
     "h5py": {"data"},
     "pooch": {"data"},
     "shap": {"interpret"},
@@ -44,7 +45,20 @@ HOMES = {
     "rich": {"cli"},
     "pickle": set(),  # nothing is unpickled
 }
-SLOW = {"torch", "optuna", "matplotlib", "plotly", "sklearn", "scipy", "pandas", "numba", "h5py", "shap", "tangermeme"}
+SLOW = {
+    "torch",
+    "optuna",
+    "matplotlib",
+    "plotly",
+    "sklearn",
+    "scipy",
+    "pandas",
+    "numba",
+    "h5py",
+    "shap",
+    "tangermeme",
+    "modiscolite",
+}
 
 
 def floor(path: Path) -> str:

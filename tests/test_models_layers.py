@@ -103,6 +103,16 @@ def test_max_pool_equals_torch(x: Tensor, window: int, ceil_mode: bool) -> None:
     torch.testing.assert_close(found, F.max_pool1d(x, window, ceil_mode=ceil_mode), rtol=0, atol=0)
 
 
+def test_pool_turns_a_flattened_gradient_back_into_channels_last() -> None:
+    h = channels_last(torch.randn(4, 16, 60)).requires_grad_()
+    seen: list[Tensor] = []
+    middle = h * 1.0
+    middle.register_hook(seen.append)
+    nn.Flatten()(MaxPool1d(20)(middle)).square().sum().backward()
+    assert seen[0].transpose(1, 2).is_contiguous()
+    torch.testing.assert_close(h.grad, torch.autograd.grad(F.max_pool1d(h, 20).square().sum(), h)[0], rtol=0, atol=0)
+
+
 def test_the_window_of_leftover_positions_ignores_the_padding() -> None:
     """Padding with zeros would hide a maximum below zero."""
     x = -torch.ones(1, 1, 5)

@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "table": "Write every trial as TSV; medians and box plots.",
     "confirm": "Retrain the best candidates with new seeds.",
     "evaluate": "Open the test split for a trial, on record.",
+    "report": "Report the best trials on a page, test included.",
     "rerun": "Retrain one trial and compare its values.",
     "match": "Match the motifs of a MEME file with a database.",
     "screen": "Find the promiscuous motifs of a database.",

@@ -58,6 +58,7 @@ def as_document(
     from tuner.errors import StorageError
     from tuner.search.overview import STAGES
     from tuner.search.results import objective_names, watched
+    from tuner.search.tidy import read_tsv
 
     objectives = objective_names(storage, name + STAGES[stage])
     numbers = watched(trial)
@@ -68,7 +69,7 @@ def as_document(
         tables[table] = None
         if f"{table}.tsv" in paths:
             try:
-                tables[table] = read_table(artifacts.get(trial, f"{table}.tsv").decode())
+                tables[table] = read_tsv(artifacts.get(trial, f"{table}.tsv").decode())
             except StorageError as e:
                 missing.append(str(e))
     return {
@@ -87,24 +88,6 @@ def as_document(
         "artifacts": [{"name": n, "path": str(p), "present": p.is_file()} for n, p in sorted(paths.items())],
         "warnings": missing,
     }
-
-
-def read_table(text: str) -> list[dict[str, Any]]:
-    """Read a TSV with typed cells: numbers, True, False, and None where a cell is empty or no number."""
-    head, *rows = [line.split("\t") for line in text.splitlines()] or [[]]
-    return [{k: _cell(v) for k, v in zip(head, row, strict=True)} for row in rows]
-
-
-def _cell(text: str) -> Any:
-    named = {"": None, "True": True, "False": False, "nan": None, "inf": None, "-inf": None}
-    if text in named:
-        return named[text]
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
 
 
 def save_files(artifacts: Artifacts, trial: FrozenTrial, folder: Path) -> None:

@@ -131,7 +131,11 @@ class MaxPool1d(nn.MaxPool1d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Take the maximum of each window of x : (n, channels, length)."""
-        return F.max_pool2d(x.unsqueeze(2), self.window, self.window, ceil_mode=self.ceil_mode).squeeze(2)
+        pooled = F.max_pool2d(x.unsqueeze(2), self.window, self.window, ceil_mode=self.ceil_mode).squeeze(2)
+        if self.training and pooled.requires_grad:
+            # Flattening gives the gradient another layout than the input has; all layers below would copy it.
+            pooled.register_hook(channels_last)  # type: ignore[no-untyped-call]
+        return pooled
 
 
 class AvgPool1d(nn.AvgPool1d):

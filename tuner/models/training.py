@@ -27,6 +27,7 @@ from tuner.data.sequence import one_hot
 from tuner.errors import DataError, ModelError, TrainingDiverged
 from tuner.models.batches import EpochOrder, batch_bounds, epoch_seed
 from tuner.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from tuner.models.memory import keep_freed_memory
 from tuner.models.metrics import auroc, average_precision, micro
 from tuner.models.optimizer import KernelAdam
 from tuner.models.prediction import exact_kernels, flip_strand, predict, resolve_device
@@ -297,6 +298,7 @@ def fit(
     if len(train) < 2:
         raise DataError(f"{len(train)} training sequences; batch norm needs at least 2.")
     auroc(valid.labels, np.zeros(valid.labels.shape))  # one-class validation fails before the first epoch
+    keep_freed_memory()
     run = _Run(model, train, valid, recipe, resolve_device(device))
     notes: list[str] = []
     digest = ""

@@ -131,7 +131,7 @@ def build_filters(codes: np.ndarray, scan: FilterScan, kernel_size: int, offset:
         order = np.lexsort((-preactivation, -activation))
         chosen = distinct[order[above[order]][:most]]
         starts = scan.position[chosen, index].astype(np.int64) - offset - 1
-        ppm, start = _trim(_count(padded, chosen, starts + margin, width))
+        ppm, start = trim_ppm(_count(padded, chosen, starts + margin, width))
         sites = len(chosen)
         information = corrected_information(ppm, sites) if sites and ppm.shape[1] else 0.0
         filters.append(Filter(index, ppm, sites, information, bool(above.any()), start))
@@ -163,8 +163,19 @@ def _count(padded: np.ndarray, rows: np.ndarray, starts: np.ndarray, width: int)
     return np.where(totals > 0, counts / np.maximum(totals, 1.0), 0.25)
 
 
-def _trim(ppm: np.ndarray) -> tuple[np.ndarray, int]:
-    """The first..last column above half a bit, and where it begins."""
+def trim_ppm(ppm: np.ndarray) -> tuple[np.ndarray, int]:
+    """Cut a matrix to its first..last column above half a bit.
+
+    Parameters
+    ----------
+    ppm : np.ndarray, shape=(4, width)
+        Probabilities.
+
+    Returns
+    -------
+    np.ndarray, shape=(4, trimmed width); int
+        What is left, of width 0 if no column is above half a bit, and the column where it begins.
+    """
     strong = np.flatnonzero(column_information(ppm) > TRIM_INFORMATION)
     if not len(strong):
         return ppm[:, :0], 0

@@ -33,6 +33,7 @@ class FrontTrial(TypedDict):
     values: Mapping[str, float]
     pareto: bool
     warm_start: NotRequired[bool]
+    params: NotRequired[Mapping[str, object]]
 
 
 class ConfirmedTrial(TypedDict):

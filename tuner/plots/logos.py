@@ -60,18 +60,13 @@ def draw_logo(axes: Axes, heights: np.ndarray, *, left: float = 0.0) -> None:
     left : float
         Position of the left edge of the first column, in columns.
     """
-    order = np.argsort(np.abs(heights), axis=0)  # (4, width), smallest next to zero
-    sizes = np.take_along_axis(heights, order, axis=0)
-    up, down = np.cumsum(np.maximum(sizes, 0.0), axis=0), np.cumsum(np.minimum(sizes, 0.0), axis=0)
-    near = np.where(sizes >= 0, up, down) - sizes  # edge nearest to zero
-    starts = np.empty_like(heights, dtype=np.float64)
-    np.put_along_axis(starts, order, near, axis=0)
+    starts = letter_starts(heights)
     columns = left + (1 - _SIDE) / 2 + np.arange(heights.shape[1])
     for row, (letter, colour) in enumerate(COLOURS.items()):
         shown = np.abs(heights[row]) > 1e-3 * max(float(np.abs(heights).max(initial=0.0)), 1e-12)
         if not shown.any():
             continue
-        vertices, codes = _outline(letter)
+        vertices, codes = letter_outline(letter)
         scale = np.stack([np.full(int(shown.sum()), _SIDE), heights[row, shown]], axis=1)  # (n, 2)
         corner = np.stack([columns[shown], starts[row, shown]], axis=1)  # (n, 2)
         placed = vertices[None] * scale[:, None] + corner[:, None]  # (n, vertices, 2)
@@ -80,8 +75,30 @@ def draw_logo(axes: Axes, heights: np.ndarray, *, left: float = 0.0) -> None:
         axes.add_artist(PathPatch(outline, facecolor=colour, linewidth=0))
 
 
+def letter_starts(heights: np.ndarray) -> np.ndarray:
+    """Stack the letters of each column: the edge of each letter that is nearest to zero.
+
+    Parameters
+    ----------
+    heights : np.ndarray, shape=(4, width)
+        Rows A, C, G, T.
+
+    Returns
+    -------
+    np.ndarray, shape=(4, width), float64
+        A letter reaches from here to here plus its height; the tallest of a column ends farthest from zero.
+    """
+    order = np.argsort(np.abs(heights), axis=0)  # (4, width), smallest next to zero
+    sizes = np.take_along_axis(heights, order, axis=0)
+    up, down = np.cumsum(np.maximum(sizes, 0.0), axis=0), np.cumsum(np.minimum(sizes, 0.0), axis=0)
+    near = np.where(sizes >= 0, up, down) - sizes
+    starts = np.empty_like(heights, dtype=np.float64)
+    np.put_along_axis(starts, order, near, axis=0)
+    return starts
+
+
 @cache
-def _outline(letter: str) -> tuple[np.ndarray, np.ndarray]:
+def letter_outline(letter: str) -> tuple[np.ndarray, np.ndarray]:
     """Outline of a letter stretched to the unit square: vertices (n, 2) and path codes (n,)."""
     path = TextPath((0, 0), letter, size=1, prop=FontProperties(family="DejaVu Sans", weight="bold"))
     vertices = np.asarray(path.vertices)

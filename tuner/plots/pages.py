@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from html import escape
 
 import plotly.graph_objects as go
 
@@ -28,7 +29,7 @@ def interactive_front(
     baselines: Mapping[str, Mapping[str, float]] | None = None,
     title: str = "",
 ) -> go.Figure:
-    """Draw what `draw_pareto_front` draws as a plotly figure; hovering over a trial shows all its values."""
+    """Draw what `draw_pareto_front` draws as a plotly figure; hovering shows a trial's values and settings."""
     names = axis_names(objectives)
     figure = go.Figure()
     if len(objectives) > 1 and (line := front_line(objectives, trials)).size:
@@ -40,7 +41,7 @@ def interactive_front(
             y=[coordinate(t, names[1]) for t in group.trials],
             mode="markers",
             name=group.label,
-            text=[_hover(t["number"], t["values"]) for t in group.trials],
+            text=[hover(t["number"], t["values"], t.get("params", {})) for t in group.trials],
             hoverinfo="text",
             marker={
                 "color": group.colour,
@@ -66,7 +67,7 @@ def interactive_front(
         ]
         figure.add_scatter(
             x=means[:, 0], y=means[:, 1], error_x=bars[0], error_y=bars[1], mode="markers", name=label,
-            text=[_hover(c["number"], c["means"]) for c in chosen], hoverinfo="text",
+            text=[hover(c["number"], c["means"]) for c in chosen], hoverinfo="text",
             marker={"color": VERMILION, "size": 14 if primary else 9, "symbol": symbol},
         )  # fmt: skip
     for vertical, name in zip((True, False), names, strict=True):
@@ -82,10 +83,19 @@ def interactive_front(
         template="plotly_white",
         xaxis_title=axis_title(names[0], objectives),
         yaxis_title=axis_title(names[1], objectives),
-        legend={"orientation": "h", "y": -0.18},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        height=460,
     )
     return figure
 
 
-def _hover(number: int, values: Mapping[str, float]) -> str:
-    return "<br>".join([f"<b>trial {number}</b>", *(f"{name} {value:.4g}" for name, value in values.items())])
+def hover(number: int, values: Mapping[str, float], params: Mapping[str, object] | None = None) -> str:
+    """Word a trial for a hover text, which plotly reads as HTML: what comes from outside is escaped."""
+    lines = [f"<b>trial {number}</b>", *(f"{escape(name)} {value:.4g}" for name, value in values.items())]
+    return "<br>".join([*lines, *(f"<i>{escape(name)}</i> {escape(_short(v))}" for name, v in (params or {}).items())])
+
+
+def _short(value: object) -> str:
+    """Write a setting in at most 40 characters."""
+    text = f"{value:.3g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 40 else f"{text[:39]}…"

@@ -6,6 +6,7 @@ The only module that knows optuna_dashboard.
 from __future__ import annotations
 
 import hashlib
+import json
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ import optuna
 import optuna_dashboard
 
 from tuner.errors import StorageError
-from tuner.search.artifacts import Artifacts
+from tuner.search.artifacts import PREFIX, Artifacts
 from tuner.search.bench import Bench
 from tuner.search.examination import openings
 from tuner.search.objective import OBJECTIVES
@@ -24,6 +25,8 @@ from tuner.search.stages import CONFIRMATION, CONTROLS
 from tuner.search.storage import FencedStorage
 
 WRITTEN = "tuner:note"  # digest of the note as written here: a note that a person has edited is kept
+FIGURES = "tuner:report-figures"  # name -> artifact key and digest of what a report put there
+SUMMARY = "\n\n## Report\n\n"  # begins the section that a report adds to the study's note
 SHOWN = 5
 
 
@@ -97,7 +100,7 @@ def write_notes(storage: FencedStorage, bench: Bench) -> list[str]:
         tested=len(openings(storage, name)),
     )
     notes = {
-        name: question(bench) + "\n\n" + found,
+        name: question(bench) + "\n\n" + found + _summary_there(storage, name),
         name + CONFIRMATION: (
             f"# Confirmation of {name}\n\nThe candidates of the search, each retrained with the same new "
             "seeds. `candidate` is the trial's number in the search. The means over the runs declare the "
@@ -188,18 +191,97 @@ def findings(
     return "\n\n".join(lines)
 
 
+def write_report_notes(
+    storage: FencedStorage,
+    artifacts: Artifacts,
+    name: str,
+    summary: str,
+    notes: Mapping[int, str],
+    figures: Mapping[str, bytes],
+) -> list[str]:
+    """Show a report in the dashboard: a section of the study's note, a note a trial, and figures on the study.
+
+    Optuna takes no artifact for a trial that has ended, so the figures are the study's; a later report replaces
+    those of the same name. A note that somebody edited stays.
+
+    Parameters
+    ----------
+    storage, artifacts : FencedStorage, Artifacts
+        Where the study and its files are.
+    name : str
+        The study.
+    summary : str
+        Section of its note, Markdown.
+    notes : mapping of int to str
+        Trial -> note, Markdown.
+    figures : mapping of str to bytes
+        File name -> content.
+
+    Returns
+    -------
+    list of str
+        What was written, in words.
+    """
+    study = optuna.load_study(study_name=name, storage=storage, sampler=optuna.samplers.RandomSampler(seed=0))
+    head = optuna_dashboard.get_note(study).partition(SUMMARY)[0]
+    done = ["study note"] if _write(storage, name, f"{head}{SUMMARY}{summary}") else []
+    by_number = {t.number: t._trial_id for t in stage_trials(storage, name)}
+    for number, body in notes.items():
+        trial = optuna.Trial(study, by_number[number])
+        if _save(storage, name, trial, f"{WRITTEN}:{number}", body):
+            done.append(f"note of trial {number}")
+    uploaded = _upload(storage, artifacts, name, figures)
+    return [*done, f"{uploaded} figure{'s' * (uploaded > 1)} on the study"] if uploaded else done
+
+
+def _upload(storage: FencedStorage, artifacts: Artifacts, name: str, figures: Mapping[str, bytes]) -> int:
+    """Store figures with the study; one of the same name is replaced by another content."""
+    study_id = storage.get_study_id_from_name(name)
+    attrs = storage.get_study_system_attrs(study_id)
+    known: dict[str, list[str]] = json.loads(attrs.get(FIGURES, "{}"))  # name -> [key, digest]
+    changed = {
+        n: content for n, content in figures.items()
+        if n not in known or known[n][1] != hashlib.sha256(content).hexdigest()
+    }  # fmt: skip
+    for filename, content in changed.items():
+        stored = artifacts.put({filename: content})
+        [(key, entry)] = stored.items()
+        if filename in known:  # an entry cannot be taken back: the old key gets the new content
+            old = known[filename][0]
+            artifacts.replace(old, key)
+            key, entry = old, json.dumps({**json.loads(entry), "artifact_id": old.removeprefix(PREFIX)})
+        storage.set_study_system_attr(study_id, key, entry)
+        known[filename] = [key, hashlib.sha256(content).hexdigest()]
+    if changed:
+        storage.set_study_system_attr(study_id, FIGURES, json.dumps(known))
+    return len(changed)
+
+
+def _summary_there(storage: FencedStorage, name: str) -> str:
+    """The section that the latest report added to a study's note; empty without one."""
+    try:
+        study = optuna.load_study(study_name=name, storage=storage)
+    except KeyError:
+        return ""
+    return "".join(optuna_dashboard.get_note(study).partition(SUMMARY)[1:])
+
+
 def _write(storage: FencedStorage, name: str, body: str) -> bool:
     try:
         study = optuna.load_study(study_name=name, storage=storage)
     except KeyError:
         return False  # a stage that was not reached
-    there = optuna_dashboard.get_note(study)
+    return _save(storage, name, study, WRITTEN, body)
+
+
+def _save(storage: FencedStorage, name: str, owner: optuna.Study | optuna.Trial, key: str, body: str) -> bool:
+    there = optuna_dashboard.get_note(owner)
     study_id = storage.get_study_id_from_name(name)
-    written = storage.get_study_system_attrs(study_id).get(WRITTEN)
+    written = storage.get_study_system_attrs(study_id).get(key)
     if there == body or (there and written != _digest(there)):
         return False
-    optuna_dashboard.save_note(study, body)
-    storage.set_study_system_attr(study_id, WRITTEN, _digest(body))
+    optuna_dashboard.save_note(owner, body)
+    storage.set_study_system_attr(study_id, key, _digest(body))
     return True
 
 

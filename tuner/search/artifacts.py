@@ -92,6 +92,20 @@ class Artifacts:
             if key.startswith(PREFIX):
                 (self.folder / key.removeprefix(PREFIX)).unlink(missing_ok=True)
 
+    def replace(self, key: str, by: str) -> None:
+        """Give the entry `key` the file of the entry `by`, which has none afterwards.
+
+        Raises
+        ------
+        StorageError
+            A file cannot be moved.
+        """
+        old, new = (self.folder / str(uuid.UUID(k.removeprefix(PREFIX))) for k in (key, by))
+        try:
+            new.replace(old)
+        except OSError as e:
+            raise StorageError(f"{old}: cannot be replaced ({e.strerror}).") from e
+
     def paths(self, trial: FrozenTrial) -> dict[str, Path]:
         """Where each file of a trial lies, by the name users see; a file may have been lost since."""
         entries = (json.loads(v) for k, v in trial.system_attrs.items() if k.startswith(PREFIX))

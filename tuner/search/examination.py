@@ -67,6 +67,21 @@ class Examination(NamedTuple):
     openings: int
 
 
+class Scored(NamedTuple):
+    """Test results, and the predictions they were made from.
+
+    Attributes
+    ----------
+    examination : Examination
+        The results.
+    logits : np.ndarray, shape=(models, n, n_tasks), float32
+        Of every model and test sequence, in the data set's order.
+    """
+
+    examination: Examination
+    logits: np.ndarray
+
+
 def examine(
     storage: FencedStorage,
     artifacts: Artifacts,
@@ -78,7 +93,22 @@ def examine(
     when: str,
     seed: int = 0,
 ) -> Examination:
-    """Score a trial's models and every baseline of the study on the test split.
+    """Score a trial's models and every baseline of the study on the test split; as `score_test`."""
+    return score_test(storage, artifacts, dataset, name, trial, device=device, when=when, seed=seed).examination
+
+
+def score_test(
+    storage: FencedStorage,
+    artifacts: Artifacts,
+    dataset: Dataset,
+    name: str,
+    trial: int,
+    *,
+    device: str,
+    when: str,
+    seed: int = 0,
+) -> Scored:
+    """Score a trial's models and every baseline of the study on the test split, and keep the predictions.
 
     Parameters
     ----------
@@ -104,7 +134,7 @@ def examine(
     StorageError
         The weights are gone.
     """
-    runs = _models(storage, name, trial)
+    runs = declared_models(storage, name, trial)
     openings = record_opening(storage, name, {"when": when, "trial": trial, "models": len(runs)})
     test = dataset.test
     logits = np.stack([_score(artifacts, run, test.codes, device) for run in runs])  # (models, n, tasks)
@@ -124,7 +154,7 @@ def examine(
         if usable:
             baselines[label]["matched"] = metrics.auroc(test.labels[matched], scores[matched])
     per_model = [metrics.auroc(test.labels, one) for one in logits]
-    return Examination(
+    result = Examination(
         trial=trial,
         models=len(runs),
         auroc=bootstrap_interval(test.labels, logits, "auroc", seed=seed),
@@ -138,6 +168,7 @@ def examine(
         baselines=baselines,
         openings=openings,
     )
+    return Scored(result, logits)
 
 
 def _scorable(labels: np.ndarray) -> bool:
@@ -177,7 +208,14 @@ def load_baselines(storage: FencedStorage, artifacts: Artifacts, name: str) -> l
     ]
 
 
-def _models(storage: FencedStorage, name: str, trial: int) -> list[FrozenTrial]:
+def declared_models(storage: FencedStorage, name: str, trial: int) -> list[FrozenTrial]:
+    """The runs that stand for a trial: its completed confirmation runs, else the search's own.
+
+    Raises
+    ------
+    StudyError
+        No such completed trial.
+    """
     runs = [
         t
         for t in stage_trials(storage, name + CONFIRMATION)

@@ -150,20 +150,34 @@ def run_label_shuffled(
 
     The network stops on shuffled validation labels, as a network without signal would.
     """
-    data, seed = bench.dataset, mix(bench.plan.seed, "label-shuffled", replicate)
+    data, seed = bench.dataset, shuffled_seed(bench.plan.seed, replicate)
+    network, recipe, trained = train_shuffled(bench, point, replicate=replicate, on_epoch=on_epoch)
+    evaluation = _evaluate(bench, network, recipe, trained, data, seed)
+    measured = measure_all(evaluation)
+    files = {**network_files(network, point, recipe, data), "matches.tsv": matches_tsv(evaluation)}
+    return Outcome(measured, {**measured, "seed": seed}, files)
+
+
+def train_shuffled(
+    bench: Bench, point: Mapping[str, Scalar], *, replicate: int, on_epoch: Callable[[EpochRecord], None]
+) -> tuple[Network, Recipe, Trained]:
+    """Train on permuted training labels, stopping on permuted validation labels; the null of everything found."""
+    data, seed = bench.dataset, shuffled_seed(bench.plan.seed, replicate)
     rng = np.random.default_rng(seed)
     shuffled = {
         name: replace(split, labels=split.labels[rng.permutation(len(split))])
         for name, split in data.splits.items()
         if name != "test"
     }
-    network, recipe, trained = train(
+    return train(
         bench, point, replace(data, splits={**data.splits, **shuffled}),
         seed=seed, checkpoint=None, on_epoch=on_epoch,
     )  # fmt: skip
-    evaluation = _evaluate(bench, network, recipe, trained, data, seed)
-    measured = measure_all(evaluation)
-    return Outcome(measured, {**measured, "seed": seed}, {"matches.tsv": matches_tsv(evaluation)})
+
+
+def shuffled_seed(seed: int, replicate: int) -> int:
+    """Seed of a label-shuffled network of a study."""
+    return mix(seed, "label-shuffled", replicate)
 
 
 def run_baseline(bench: Bench, name: str) -> Outcome:
@@ -226,6 +240,23 @@ def history_tsv(trained: Trained) -> bytes:
 def _files(
     network: Network, point: Mapping[str, Scalar], recipe: Recipe, data: Dataset, evaluation: Evaluation
 ) -> dict[str, bytes]:
+    motifs = [
+        Motif(f"filter{f.index}", f"filter{f.index}", f.ppm, None, float(f.sites))
+        for f in evaluation.filters
+        if f.ppm.shape[1]
+    ]
+    return {
+        **network_files(network, point, recipe, data),
+        "filters.meme": write_meme(motifs).encode(),
+        "matches.tsv": matches_tsv(evaluation),
+        "history.tsv": history_tsv(evaluation.trained),
+        "filters.png": filter_logos(evaluation.filters, evaluation.matches.rows),
+        "learning_curve.png": learning_curve(evaluation.trained.history, best_epoch=evaluation.trained.chosen_epoch),
+    }
+
+
+def network_files(network: Network, point: Mapping[str, Scalar], recipe: Recipe, data: Dataset) -> dict[str, bytes]:
+    """Weights and description: what `load_network` reads."""
     tensors = {k: np.ascontiguousarray(v.detach().cpu().numpy()) for k, v in network.state_dict().items()}
     description = {
         "hyperparameters": split_point(point)[0],
@@ -234,20 +265,7 @@ def _files(
         "length": data.length,
         "tasks": list(data.tasks),
     }
-    motifs = [
-        Motif(f"filter{f.index}", f"filter{f.index}", f.ppm, None, float(f.sites))
-        for f in evaluation.filters
-        if f.ppm.shape[1]
-    ]
-    return {
-        WEIGHTS: save_tensors(tensors),
-        DESCRIPTION: json.dumps(description, indent=1).encode(),
-        "filters.meme": write_meme(motifs).encode(),
-        "matches.tsv": matches_tsv(evaluation),
-        "history.tsv": history_tsv(evaluation.trained),
-        "filters.png": filter_logos(evaluation.filters, evaluation.matches.rows),
-        "learning_curve.png": learning_curve(evaluation.trained.history, best_epoch=evaluation.trained.chosen_epoch),
-    }
+    return {WEIGHTS: save_tensors(tensors), DESCRIPTION: json.dumps(description, indent=1).encode()}
 
 
 def load_network(weights: bytes, description: bytes) -> tuple[Network, bool]:

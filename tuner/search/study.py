@@ -196,8 +196,10 @@ def restore_plan(source: Mapping[str, Any]) -> Plan:
         for name, table in source["parameters"].items()
     }
     starts = tuple(parse_table(WarmStart, w, where, StudyError) for w in source["warm_starts"])
+    # `space` of a study with its own parameters is the default's name, which no one gave.
+    study = {k: v for k, v in source["study"].items() if k != "space" or not source["study"].get("parameters")}
     return make_plan(
-        parse_table(StudyFile, source["study"], where, StudyError),
+        parse_table(StudyFile, study, where, StudyError),
         SearchSpace(source["space"], parameters, starts),
         folder=Path(source["folder"]),
         preset=source["preset"],

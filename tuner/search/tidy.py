@@ -93,6 +93,24 @@ def to_tsv(rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def read_tsv(text: str) -> list[dict[str, Any]]:
+    """Read a TSV with typed cells: numbers, True, False, and None where a cell is empty or no number."""
+    head, *rows = [line.split("\t") for line in text.splitlines()] or [[]]
+    return [{k: _value(v) for k, v in zip(head, row, strict=True)} for row in rows]
+
+
+def _value(text: str) -> Any:
+    named = {"": None, "True": True, "False": False, "nan": None, "inf": None, "-inf": None}
+    if text in named:
+        return named[text]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
 def varied(trials: Sequence[FrozenTrial]) -> list[str]:
     """Parameters that differ between trials, in the order of the space."""
     seen: dict[str, list[Any]] = {}

@@ -1,0 +1,44 @@
+"""Freed memory stays with the process, so that the next step needs no fresh pages."""
+
+import ctypes
+import platform
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from tuner.models.memory import keep_freed_memory
+
+FAULTS = """
+import resource, sys, torch
+from tuner.models.memory import keep_freed_memory
+if sys.argv[1] == "keep":
+    assert keep_freed_memory()
+def touch():
+    blocks = [torch.ones(3_000_000) for _ in range(8)]  # 12 MB each
+for _ in range(3):
+    touch()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    touch()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def page_faults(how: str) -> int:
+    out = subprocess.run([sys.executable, "-c", FAULTS, how], check=True, capture_output=True, text=True).stdout
+    return int(out)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_kept_memory_needs_no_fresh_pages() -> None:
+    pages = 10 * 8 * 12_000_000 // resource.getpagesize()  # were every block mapped anew
+    assert page_faults("keep") < pages / 100 < page_faults("give back")
+
+
+def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
+    keep_freed_memory.cache_clear()
+    assert keep_freed_memory() is False
+    keep_freed_memory.cache_clear()

@@ -1,0 +1,84 @@
+"""Stage files: whole or not there, named by what they were made from; and which stages need which."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tuner.errors import StorageError, UsageError
+from tuner.report.cache import Cache, Result, digest
+from tuner.report.notes import escape
+from tuner.report.stages import STAGES, needed, parse_stages
+
+
+@pytest.mark.parametrize("arrays", [{}, {"cwm.pos.0": np.arange(8.0).reshape(4, 2)}])
+def test_a_result_comes_back_as_it_was_written(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
+    cache = Cache(tmp_path)
+    (tmp_path / "note.txt").write_text("x")
+    cache.write("filters", "ab", Result({"e": 0.1, "none": None, "text": "é\t<b>"}, arrays, ("note.txt",)))
+    found = cache.read("filters", "ab")
+    assert found is not None
+    assert (found.values, found.files) == ({"e": 0.1, "none": None, "text": "é\t<b>"}, ("note.txt",))
+    assert set(found.arrays) == set(arrays)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(found.arrays[name], array)
+    assert [p.name for p in cache.folder.iterdir()] == [f"filters-ab.{'npz' if arrays else 'json'}"]
+
+
+def test_what_is_damaged_or_has_lost_a_file_is_not_there(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    assert cache.read("filters", "ab") is None
+    cache.write("filters", "ab", Result({}, {}, ("gone.h5",)))
+    assert cache.read("filters", "ab") is None
+    cache.write("examine", "ab", Result({"a": 1}, {"x": np.zeros(1000)}))
+    path = cache.folder / "examine-ab.npz"
+    path.write_bytes(path.read_bytes()[:-40])
+    assert cache.read("examine", "ab") is None
+    (cache.folder / "select-ab.json").write_text('{"values": {')
+    assert cache.read("select", "ab") is None
+
+
+def test_a_pickle_in_a_stage_file_is_not_loaded(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    with (cache.folder / "examine-ab.npz").open("wb") as stream:
+        np.savez(stream, **{"values.json": np.array([{"values": {}, "files": []}], dtype=object)})
+    assert cache.read("examine", "ab") is None
+
+
+def test_digests_tell_inputs_apart() -> None:
+    made = {
+        digest("filters", {"a": 1}, [1, 2]),
+        digest("filters", {"a": 1}, [2, 1]),
+        digest("examine", {"a": 1}, [1, 2]),
+    }
+    assert len(made) == 3
+    assert digest("filters", {"a": 1, "b": 2}) == digest("filters", {"b": 2, "a": 1})
+
+
+def test_a_folder_that_cannot_be_made_names_the_option(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="Choose another folder with --out"):
+        Cache(tmp_path / "file" / "below")
+
+
+def test_a_stage_stands_below_what_it_needs() -> None:
+    names = list(STAGES)
+    assert all(names.index(need) < names.index(name) for name, row in STAGES.items() for need in row.needs)
+    assert needed(["null_patterns"]) == {"null_patterns", "null_model", "contributions", "examine"}
+    assert needed(["marginalise", "page"]) == {"marginalise", "filters", "patterns", "contributions", "examine"}
+    assert needed(["filters"]) == {"filters"}
+
+
+def test_lists_of_stages_are_read_or_refused() -> None:
+    assert parse_stages(None) is None
+    assert parse_stages("page, filters") == {"page", "filters"}
+    with pytest.raises(UsageError, match="did you mean 'patterns'"):
+        parse_stages("pattern")
+    with pytest.raises(UsageError, match="names none"):
+        parse_stages(" ,")
+
+
+def test_text_from_elsewhere_is_no_markdown_and_no_html() -> None:
+    assert escape("<img src=x>|`a`\n[b](c)") == "&lt;img src=x&gt;\\|\\`a\\` \\[b\\](c)"

@@ -1,0 +1,149 @@
+"""A report's words come from its numbers: what praises one model doubts another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from report_example import IRF, bare, irf1, model, patterns, shuffled
+
+from tuner.report import words
+from tuner.report.data import BaselineRow, Null
+from tuner.report.families import merge_families, order_filters
+
+
+def row(lead: float, low: float, high: float) -> BaselineRow:
+    return BaselineRow(name="6-mer", valid_auroc=0.8, test_auroc=0.8, lead=lead, low=low, high=high)
+
+
+def test_a_model_with_a_motif_is_said_to_show_it() -> None:
+    brief = words.brief(irf1())
+    assert brief.headline == (
+        "Trial 25 predicts IRF1 better than every baseline (AUROC 0.985), and shows the IRF7 motif, above the null."
+    )
+    asked, prediction, motif = (text for _, text in brief.parts)
+    assert "400 bp" in asked
+    assert "chosen before the test split was opened" in asked
+    assert "95 % interval 0.975 to 0.993" in prediction
+    assert "ahead of the best single motif (PWM) (+0.023, 95 % interval +0.014 to +0.032)" in prediction
+    assert "Composition explains little of this: GC content alone reaches 0.636, 28 % of the way" in prediction
+    assert "MA0772.2, E = 2 × 10⁻⁸) with 412 seqlets in 374 sequences: above the null" in motif
+    assert "has 31 seqlets" in motif
+    assert f"show {IRF} in every one of 5 retrained models" in motif
+
+
+def test_the_same_words_deny_it_to_a_label_shuffled_model() -> None:
+    brief = words.brief(shuffled())
+    assert brief.headline == (
+        "Trial 25 does not predict IRF1 better than chance (AUROC 0.498), and shows no pattern above the null."
+    )
+    _, prediction, motif = (text for _, text in brief.parts)
+    assert "not distinguishable from the best single motif (PWM)" in prediction
+    assert "No pattern is above the null: the largest has 22 seqlets" in motif
+    assert "None of 32 first-layer filters matches a known motif" in motif
+
+
+def test_a_report_without_its_stages_says_what_is_missing() -> None:
+    text = " ".join(part for _, part in words.brief(bare()).parts)
+    assert "The test split was not opened" in text
+    assert "First-layer filters were not examined" in text
+    assert "chosen by the search alone, without retraining" in text
+
+
+def test_a_report_without_models_is_worded() -> None:
+    assert words.brief(replace(irf1(), models=())).headline == "No model is reported."
+
+
+@pytest.mark.parametrize(
+    ("lead", "low", "high", "said"),
+    [
+        (0.03, 0.01, 0.05, "ahead of"),
+        (-0.03, -0.05, -0.01, "behind"),
+        (0.03, -0.01, 0.07, "not distinguishable from"),
+        (0.0, 0.0, 0.0, "not distinguishable from"),
+    ],
+)
+def test_a_lead_whose_interval_holds_zero_is_none(lead: float, low: float, high: float, said: str) -> None:
+    assert words.comparison(row(lead, low, high)).startswith(f"{said} 6-mer logistic regression")
+
+
+def test_composition_that_explains_half_is_said_to_explain_much() -> None:
+    test = model().test
+    assert test is not None
+    known = (replace(test.baselines[2], test_auroc=0.75),)
+    (said,) = words.composition(replace(test, auroc=0.9, baselines=known))
+    assert said.startswith("Composition explains much of this: GC content alone reaches 0.750, 62 %")  # .25 / .4
+
+
+def test_a_pattern_counts_only_above_the_null() -> None:
+    below = tuple(replace(p, above_null=False) for p in patterns())
+    unknown = tuple(replace(p, above_null=None) for p in patterns())
+    lonely = tuple(replace(p, match=None) for p in patterns())
+    kinds = {
+        words.evidence(model(patterns=given)).kind: words.pattern_sentence(model(patterns=given))
+        for given in (patterns(), below, unknown, lonely, ())
+    }
+    assert list(kinds) == ["above null", "below null", "no null", "unmatched", "filter"]
+    assert kinds["no null"].count("is not known") == 1
+    assert "candidate for a novel motif" in kinds["unmatched"]
+    assert "above the null (" in kinds["above null"]
+    assert all(
+        "above the null (" not in text for kind, text in kinds.items() if kind not in ("above null", "unmatched")
+    )
+
+
+def test_a_weak_match_is_no_motif() -> None:
+    only = patterns()[1]
+    found = words.evidence(model(patterns=(replace(only, above_null=True),), filters=()))
+    assert found.kind == "unmatched"  # E = .4
+
+
+def test_a_null_without_patterns_is_a_null() -> None:
+    assert words.null_words(model(null=Null())) == "a network trained on shuffled labels has no pattern"
+    assert words.null_words(model(null=None)) == "no null was made"
+
+
+def test_refused_contributions_show_no_motif() -> None:
+    assert "refused, so no motif was sought" in words.pattern_sentence(model(refused="They miss 4 %.", patterns=()))
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [(None, "–"), (0.0, "< 10⁻³⁰⁰"), (2.1e-8, "2 × 10⁻⁸"), (1e-6, "10⁻⁶"), (0.0066, "0.0066"), (0.4, "0.4"),
+     (12.3, "12"), (321.4, "321"), (4000.0, "4 × 10³")],
+)  # fmt: skip
+def test_e_values_are_written_as_people_do(value: float | None, written: str) -> None:
+    assert words.scientific(value) == written
+
+
+def test_numbers_have_a_true_minus_and_shares_never_vanish() -> None:
+    assert words.interval(-0.01, 0.02, signed=True) == "−0.010 to +0.020"
+    assert words.percent(0.00001, 2) == "< 0.01 %"
+    assert words.percent(0.0) == "0 %"
+    assert words.count(1, "copy", "copies") == "1 copy"
+    assert words.count(3431, "sequence") == "3,431 sequences"
+
+
+# ------------------------------------------------------------------ families, order
+
+
+def test_what_speaks_for_one_family_is_one_row() -> None:
+    first, *rest = merge_families(model())
+    assert first.name == IRF
+    assert [f.index for f in first.filters] == [12, 24, 22, 27, 23]  # by E-value
+    assert [p.name for p in first.patterns] == ["pos.0"]
+    assert first.e_value == 2.1e-8
+    assert first.above_null is True
+    assert first.models == 5
+    assert first.marginal is not None
+    assert first.marginal.effect == 2.31
+    assert [r.above_null for r in rest] == [None]  # matched filters alone, no pattern
+
+
+def test_filters_are_read_matched_candidates_weak_dead() -> None:
+    groups = order_filters(model())
+    assert [kind for kind, _ in groups] == ["matched", "candidate", "dead"]
+    matched = dict(groups)["matched"]
+    assert [f.e_value for f in matched] == sorted(f.e_value for f in matched if f.e_value is not None)
+    assert sorted(f.index for _, rows in groups for f in rows) == list(range(32))
+    assert [f.index for f in dict(groups)["dead"]] == [17, 29]

@@ -1,0 +1,186 @@
+"""`tuner report`: the best trials as a page that people read, with everything behind it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tuner.cli import context, options
+
+if TYPE_CHECKING:
+    from tuner.report.build import Built
+    from tuner.report.stages import Event
+    from tuner.search.study import Plan
+
+EXAMPLE = "Example: tuner report --study zbed2 --trials 3,17"
+
+
+def command(
+    study: options.SomeStudy = None,
+    preset: options.SomePreset = None,
+    name: options.Name = None,
+    trials: Annotated[str | None, typer.Option(help="Trials to report, e.g. 3,17 [chosen by rule].")] = None,
+    most: Annotated[int, typer.Option(min=1, help="Trials that the rule chooses at most.")] = 3,
+    stages: Annotated[str | None, typer.Option(help="Compute only these again, e.g. patterns,page.")] = None,
+    sequences: Annotated[int, typer.Option(min=1, help="Test positives attributed at most.")] = 500,
+    references: Annotated[int, typer.Option(min=1, help="Shuffled references a sequence.")] = 20,
+    modisco: Annotated[str, typer.Option(help="fast, default, thorough or none.")] = "default",
+    task: Annotated[str | None, typer.Option(help="Task of curves, contributions and patterns [the first].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the report [runs/reports/NAME].")] = None,
+    storage: options.Storage = None,
+    artifacts: options.Artifacts = None,
+    device: options.Device = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads [as many as there are].")] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Report the best trials: contributions, motifs, and how sure they are; opens the test split, on record.
+
+    What was computed stays in the folder: an interrupted report goes on, and a finished one is not computed again.
+    """
+    from tuner.cli.stored import stored_plan
+    from tuner.report.source import Options, open_source
+    from tuner.report.stages import parse_stages
+
+    given, wanted = parse_trials(trials), parse_stages(stages)
+    chosen = Options(sequences=sequences, references=references, modisco=modisco, task=task)
+    opened = context.open_existing(storage)
+    found = context.stored_name(opened, study, preset, name)
+    folder = out or default_folder(found)
+    plan, identity = stored_plan(opened, found)
+    source = open_source(
+        opened, context.open_artifacts(artifacts), found, plan, identity, chosen,
+        data_dir=context.data_dir(), cache=context.cache_dir(), device=device,
+    )  # fmt: skip
+
+    import torch
+
+    from tuner.report.build import build_report
+
+    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    typed = shlex.join(["tuner", *sys.argv[1:]])
+    events: list[Event] = []
+
+    def on_event(event: Event) -> None:
+        events.append(event)
+        context.note(line(event))
+
+    built = build_report(
+        source, folder, given=given, most=most, stages=wanted, command=typed, rerun=again(plan, typed),
+        on_event=on_event,
+    )  # fmt: skip
+    if as_json:
+        context.emit(as_document(built, events))
+    else:
+        print_report(built)
+
+
+def parse_trials(text: str | None) -> tuple[int, ...]:
+    """Read ``3,17``.
+
+    Raises
+    ------
+    UsageError
+        Something else than numbers.
+    """
+    from tuner.errors import UsageError
+
+    parts = [part.strip() for part in (text or "").split(",") if part.strip()]
+    if (text is not None and not parts) or not all(part.isascii() and part.isdigit() for part in parts):
+        raise UsageError(f"--trials {text!r}: expected trial numbers separated by commas, e.g. 3,17.")
+    return tuple(int(part) for part in parts)
+
+
+def default_folder(name: str) -> Path:
+    """Where the report of a study goes.
+
+    Raises
+    ------
+    StudyError
+        A stored name that is not plain, which no command of this package makes.
+    """
+    from tuner.errors import StudyError
+
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}", name):
+        raise StudyError(f"the study's name {name!r} cannot name a folder. Say where the report goes with --out.")
+    return context.RUNS / "reports" / name
+
+
+def again(plan: Plan, typed: str) -> list[str]:
+    """Commands that make study and report again."""
+    words = ["tuner", "run", "--study", plan.study.name, "--preset", plan.preset, "--name", plan.name]
+    words += ["--seed", str(plan.seed)] if plan.seed else []
+    words += ["--trials", str(plan.trials)] if plan.sampler != "grid" else []
+    return [shlex.join(words), typed]
+
+
+def line(event: Event) -> str:
+    """One greppable line of progress."""
+    what = event.stage + (f" trial {event.trial}" if event.trial is not None else "")
+    left = ""
+    if event.seconds_left is not None and event.state in ("start", "done"):
+        left = f", about {duration(event.seconds_left)} left"
+    state = {"start": "", "done": "done: ", "cached": "as before: ", "left out": "left out: "}[event.state]
+    return f"report {event.position}/{event.total} {what}: {state}{event.words}{left}"
+
+
+def duration(seconds: float) -> str:
+    """Round to what a person wants to know."""
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def as_document(built: Built, events: list[Event]) -> dict[str, Any]:
+    """What was made, for machines; every number is in report.json."""
+    data = built.data
+    return {
+        "study": data.study.name,
+        "folder": str(built.out),
+        "files": list(built.files),
+        "rule": data.selection.rule,
+        "primary": data.selection.primary,
+        "verdict": data.selection.verdict,
+        "models": [
+            {
+                "trial": m.trial, "role": m.role, "validation": m.valid.get("auroc"),
+                "confirmation": m.confirmation["auroc"].__dict__ if "auroc" in m.confirmation else None,
+                "test": None if m.test is None else
+                {"auroc": m.test.auroc, "low": m.test.low, "high": m.test.high, "matched": m.test.matched},
+                "patterns": len(m.patterns), "pattern_words": m.pattern_words,
+            }
+            for m in data.models
+        ],
+        "stages": [{"stage": e.stage, "trial": e.trial, "state": e.state} for e in events if e.state != "start"],
+        "warnings": list(data.warnings),
+        "notes": list(built.notes),
+        "test_openings": data.openings,
+    }  # fmt: skip
+
+
+def print_report(built: Built) -> None:
+    """Print the three numbers of each model, the warnings, and where the report lies."""
+    from rich.table import Table
+
+    console, data = context.console(), built.data
+    table = Table(title=f"{data.study.name}: AUROC of the reported trials", title_justify="left", title_style="bold")
+    for column in ("trial", "why", "validation, selected run (optimistic)", "confirmation mean", "test", "patterns"):
+        table.add_column(column, justify="left" if column == "why" else "right")
+    for m in data.models:
+        e, t = m.confirmation.get("auroc"), m.test
+        table.add_row(
+            str(m.trial), m.role, f"{m.valid['auroc']:.4f}" if "auroc" in m.valid else "",
+            "" if e is None else f"{e.mean:.4f}" + (f" ({e.low:.3f} to {e.high:.3f})" if e.n > 2 else ""),
+            "" if t is None else f"{t.auroc:.4f} ({t.low:.3f} to {t.high:.3f})",
+            str(len(m.patterns)),
+        )  # fmt: skip
+    console.print()
+    console.print(table)
+    context.note(data.selection.verdict)
+    for warning in data.warnings:
+        context.note(f"warning: {warning}")
+    where = "report.html" if "report.html" in built.files else "report.json"
+    context.note(f"report: {built.out / where}" if built.files else f"report: {built.out} (no page, see --stages)")

@@ -1,0 +1,319 @@
+"""Patterns that contributions repeat: TF-MoDISco (Shrikumar et al. 2018, arXiv:1811.00416) by modisco-lite.
+
+codes are uint8, shape=(n, length); hypothetical contributions are float32, shape=(n, 4, length), channels A, C, G, T;
+matrices of a pattern have shape=(4, width).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.data.sequence import N_CODE, Codes
+from tuner.errors import AttributionError, unknown
+from tuner.interpret.target import FloatArray
+from tuner.motifs.database import MotifDatabase
+from tuner.motifs.filters import Filter, trim_ppm
+from tuner.motifs.match import FilterMatch, match_filters
+from tuner.motifs.meme import Motif, corrected_information, write_meme
+
+MINIMUM_SEQUENCES = 20
+MINIMUM_SEQLETS = 20  # of a pattern, and of a sign for patterns to be sought among them
+MINIMUM_LENGTH = 50  # a seqlet of 41 bp, and room for it to lie in
+H5, EXCHANGE = "modisco.h5", ("input.npz", "patterns.npz")
+WORKER = Path(__file__).with_name("modisco_worker.py")
+WINDOW = 21  # bases over which TF-MoDISco sums contributions
+
+_COMMON: Mapping[str, Any] = {"min_metacluster_size": MINIMUM_SEQLETS, "final_min_cluster_size": MINIMUM_SEQLETS}
+
+PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "fast": {**_COMMON, "n_leiden_runs": 2, "max_seqlets_per_metacluster": 2000},
+        "default": {**_COMMON, "n_leiden_runs": 2, "max_seqlets_per_metacluster": 20_000},
+        "thorough": {**_COMMON, "n_leiden_runs": 50, "max_seqlets_per_metacluster": 20_000},
+    }
+)
+"""Name -> settings of TF-MoDISco that are not its own defaults."""
+
+
+class Pattern(NamedTuple):
+    """What the seqlets of one cluster have in common.
+
+    Attributes
+    ----------
+    name : str
+        ``"pos.0"``, ``"pos.1"``, ... ``"neg.0"``, by number of seqlets within a sign; ``pattern_0`` of the group
+        ``pos_patterns`` in the HDF5 file is ``"pos.0"``.
+    positive : bool
+        Whether it raises the output.
+    seqlets : int
+        How many.
+    cwm, hypothetical_cwm : numpy.ndarray, shape=(4, width), float32
+        Mean contributions and mean hypothetical contributions of the seqlets, in units of the output.
+    ppm : numpy.ndarray, shape=(4, width), float64
+        Base frequencies of the seqlets, untrimmed.
+    contribution : float
+        Mean contribution of a whole seqlet: the sum over `cwm`.
+    """
+
+    name: str
+    positive: bool
+    seqlets: int
+    cwm: FloatArray
+    hypothetical_cwm: FloatArray
+    ppm: NDArray[np.float64]
+    contribution: float
+
+
+class Patterns(NamedTuple):
+    """Result of a search for patterns.
+
+    Attributes
+    ----------
+    patterns : tuple of Pattern
+        Positive ones first, then by number of seqlets. May be empty.
+    h5 : Path or None
+        File in modisco-lite's layout, which ``modisco report`` reads; None if there is no pattern.
+    words : str
+        How many patterns in how many sequences; or that there is none, and why.
+    """
+
+    patterns: tuple[Pattern, ...]
+    h5: Path | None
+    words: str
+
+
+def find_patterns(
+    codes: Codes,
+    hypothetical: FloatArray,
+    *,
+    folder: Path,
+    preset: str = "default",
+    timeout: float | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Patterns:
+    """Run TF-MoDISco in a process of its own, on one thread.
+
+    The result is a function of its input: modisco-lite takes its random numbers from fixed seeds.
+
+    Parameters
+    ----------
+    codes : numpy.ndarray, shape=(n, length), uint8
+        A, C, G, T = 0..3, N = 4.
+    hypothetical : numpy.ndarray, shape=(n, 4, length), float32
+        Hypothetical contributions of the same sequences.
+    folder : Path
+        Where ``modisco.h5`` goes; made if missing. One of an earlier run is replaced, or removed.
+    preset : str
+        A key of :data:`PRESETS`.
+    timeout : float, optional
+        Seconds after which the process is killed.
+    environment : mapping of str to str, optional
+        Of the process, in place of the caller's.
+
+    Returns
+    -------
+    Patterns
+        Too few or too short sequences, contributions that are all alike, no pattern, a crash and a time-out are
+        results: no pattern, and words that say so.
+
+    Raises
+    ------
+    AttributionError
+        If the preset is unknown, shapes do not fit, or a contribution is not finite.
+    """
+    if preset not in PRESETS:
+        raise AttributionError(unknown("TF-MoDISco preset", preset, PRESETS))
+    _check(codes, hypothetical)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / H5).unlink(missing_ok=True)
+    why = _too_little(codes, hypothetical)
+    if why is not None:
+        return _none(why)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".modisco-") as name:
+        place = Path(name)
+        source, arrays = (place / part for part in EXCHANGE)
+        np.savez(source, codes=codes, hypothetical=hypothetical.astype(np.float32))
+        files = (str(path) for path in (source, place / H5, arrays))
+        # -P: no file of the current folder is taken for a library.
+        command = [sys.executable, "-P", str(WORKER), *files, json.dumps(PRESETS[preset])]
+        failure = _run(command, place / "log", timeout, environment)
+        if failure is not None:
+            return _none(failure)
+        with np.load(arrays, allow_pickle=False) as stored:
+            patterns, tried = _read(stored), stored["tried"]
+        if not patterns:
+            return _none(_nothing(len(codes), tried))
+        (place / H5).replace(folder / H5)
+    positive = sum(pattern.positive for pattern in patterns)
+    words = (
+        f"{len(patterns)} pattern{'s' * (len(patterns) > 1)} in {len(codes)} sequences: "
+        f"{positive} positive, {len(patterns) - positive} negative."
+    )
+    return Patterns(patterns, folder / H5, words)
+
+
+def above_null(patterns: Sequence[Pattern], null_patterns: Sequence[Pattern]) -> tuple[bool, ...]:
+    """Whether each pattern has more seqlets than any pattern of the null.
+
+    Parameters
+    ----------
+    patterns : sequence of Pattern
+    null_patterns : sequence of Pattern
+        Of a network trained on shuffled labels, or of several, in as many sequences; of both signs.
+
+    Returns
+    -------
+    tuple of bool
+        In the order of `patterns`. A null without patterns is exceeded by every pattern.
+    """
+    most = max((pattern.seqlets for pattern in null_patterns), default=0)
+    return tuple(pattern.seqlets > most for pattern in patterns)
+
+
+def match_patterns(patterns: Sequence[Pattern], database: MotifDatabase) -> tuple[FilterMatch, ...]:
+    """Compare the trimmed matrix of each pattern with the screened motifs of a database, as filters are.
+
+    Parameters
+    ----------
+    patterns : sequence of Pattern
+    database : MotifDatabase
+
+    Returns
+    -------
+    tuple of FilterMatch
+        The best target of each pattern, in order: ``filter`` is its index, ``sites`` its seqlets, ``e_value`` p times
+        the number of screened motifs, ``significant`` at E <= .01 with at least 20 seqlets and 6 bits.
+
+    Raises
+    ------
+    MotifError
+        An empty database.
+    """
+    filters = []
+    for index, pattern in enumerate(patterns):
+        ppm, start = trim_ppm(pattern.ppm)
+        information = corrected_information(ppm, pattern.seqlets) if ppm.shape[1] else 0.0
+        filters.append(Filter(index, ppm, pattern.seqlets, information, True, start))
+    return match_filters(filters, database, {}, n_filters=len(filters), permutations=1).rows
+
+
+def patterns_meme(patterns: Sequence[Pattern]) -> str:
+    """Word the trimmed matrices of patterns as a MEME file.
+
+    Parameters
+    ----------
+    patterns : sequence of Pattern
+
+    Returns
+    -------
+    str
+        ``nsites`` is the number of seqlets. A pattern without a column above half a bit is left out.
+    """
+    trimmed = [(pattern, trim_ppm(pattern.ppm)[0]) for pattern in patterns]
+    return write_meme(Motif(p.name, "", ppm, n_sites=p.seqlets) for p, ppm in trimmed if ppm.shape[1])
+
+
+def _check(codes: Codes, hypothetical: FloatArray) -> None:
+    if codes.ndim != 2 or codes.dtype != np.uint8 or (codes.size and codes.max() > N_CODE):
+        raise AttributionError(
+            f"sequences have shape {codes.shape} and type {codes.dtype}; expected (n, length) uint8 codes 0..4."
+        )
+    n, length = codes.shape
+    if hypothetical.shape != (n, 4, length):
+        raise AttributionError(
+            f"hypothetical contributions have shape {hypothetical.shape}; expected {(n, 4, length)}, as many as bases."
+        )
+    broken = ~np.isfinite(hypothetical).all(axis=(1, 2))
+    if broken.any():
+        raise AttributionError(
+            f"hypothetical contributions of {int(broken.sum())} of {n} sequences are not finite, "
+            f"sequence {int(np.argmax(broken))} first. Attribute them again; TF-MoDISco needs numbers."
+        )
+
+
+def _too_little(codes: Codes, hypothetical: FloatArray) -> str | None:
+    """Why there is nothing to look for, if so."""
+    n, length = codes.shape
+    if n < MINIMUM_SEQUENCES:
+        return f"{n} sequence{'s' * (n != 1)}, fewer than {MINIMUM_SEQUENCES}"
+    if length < MINIMUM_LENGTH:
+        return f"sequences of {length} bp, shorter than {MINIMUM_LENGTH}"
+    scores = (hypothetical * np.eye(5, 4, dtype=np.float32)[codes].transpose(0, 2, 1)).sum(axis=1)
+    if not scores.any():
+        return "all contributions are 0: the network ignores these sequences"
+    if np.ptp(scores) == 0:
+        return f"all contributions are {scores.flat[0]:.4g}: no base matters more than another"
+    sums = np.cumsum(scores, axis=1, dtype=np.float64)
+    windows = np.hstack([sums[:, WINDOW - 1 : WINDOW], sums[:, WINDOW:] - sums[:, :-WINDOW]])
+    if windows.min() >= 0 or windows.max() <= 0:
+        return f"no window of {WINDOW} bp contributes with the opposite sign, so what chance gives cannot be estimated"
+    return None
+
+
+def _none(why: str) -> Patterns:
+    return Patterns((), None, f"No pattern: {why}.")
+
+
+def _nothing(n: int, tried: NDArray[np.bool_]) -> str:
+    if not tried.any():
+        return f"fewer than {MINIMUM_SEQLETS} seqlets that could be grouped in {n} sequences"
+    return f"no {MINIMUM_SEQLETS} seqlets of {n} sequences are alike"
+
+
+def _run(command: list[str], log: Path, timeout: float | None, environment: Mapping[str, str] | None) -> str | None:
+    """Run to the end; None, or what went wrong in words."""
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+            env=None if environment is None else dict(environment),
+            process_group=0,  # so that its own children end with it
+        )  # fmt: skip
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return f"TF-MoDISco was stopped after {timeout:g} s"
+        finally:
+            _end(process)
+    if code == 0:
+        return None
+    if code < 0:
+        return f"TF-MoDISco was killed by signal {-code} ({signal.Signals(-code).name}), perhaps for want of memory"
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return f"TF-MoDISco failed: {lines[-1].strip().rstrip('.') if lines else f'exit code {code}'}"
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill the process and those that it started, if they still run."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
+
+
+def _read(stored: Mapping[str, NDArray[Any]]) -> tuple[Pattern, ...]:
+    names = [key.removesuffix(".seqlets") for key in stored if key.endswith(".seqlets")]
+    return tuple(_pattern(name, {k: stored[f"{name}.{k}"] for k in ("seqlets", *_MATRICES)}) for name in names)
+
+
+_MATRICES = ("cwm", "hypothetical_cwm", "ppm")
+
+
+def _pattern(name: str, part: Mapping[str, NDArray[Any]]) -> Pattern:
+    ppm = part["ppm"].astype(np.float64)
+    sums = ppm.sum(axis=0)  # below 1 where seqlets hold N
+    cwm, hypothetical = (part[k].astype(np.float32) for k in _MATRICES[:2])
+    ppm = np.where(sums > 0, ppm / np.where(sums > 0, sums, 1.0), 0.25)
+    return Pattern(name, name.startswith("pos"), int(part["seqlets"]), cwm, hypothetical, ppm, float(cwm.sum()))

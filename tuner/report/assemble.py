@@ -1,0 +1,206 @@
+"""One model of a report, assembled from the results of its stages."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tuner.models import metrics
+from tuner.report.cache import Result
+from tuner.report.collect import baseline_rows
+from tuner.report.data import (
+    CalibrationCurve,
+    Completeness,
+    EngineAgreement,
+    Estimate,
+    FilterRow,
+    MarginalRow,
+    ModelReport,
+    MotifMatched,
+    Null,
+    PatternRow,
+    PrecisionRecall,
+    Roc,
+    SequenceLogo,
+    TestScores,
+)
+from tuner.report.selection import Choice
+from tuner.report.source import Source
+from tuner.search.results import Confirmed, watched
+
+LOGOS, LOGO_WIDTH = 5, 60  # strongest sequences shown, and bases of each
+Fitted = Mapping[str, tuple[float, str]]
+
+
+def model_report(
+    source: Source, choice: Choice, trial: int, results: Mapping[str, Result], confirmed: Sequence[Confirmed],
+    fitted: Fitted,
+) -> ModelReport:  # fmt: skip
+    """Assemble what is known of a trial; stages that were left out leave their parts empty."""
+    stored = source.trial(trial)
+    one = next((c for c in confirmed if c.candidate == trial and c.runs), None)
+    parts: dict[str, Any] = {}
+    if "examine" in results:
+        parts |= _tested(source, results["examine"], fitted)
+    if "filters" in results:
+        parts |= _filters(results["filters"])
+    if "contributions" in results:
+        parts |= _contributions(source, results["contributions"])
+    parts |= _patterns(source, results)
+    if "marginalise" in results:
+        parts["marginal"] = tuple(MarginalRow(**row) for row in results["marginalise"].values["rows"])
+    return ModelReport(
+        trial=trial,
+        role=choice.roles[choice.trials.index(trial)],
+        params=dict(stored.params),
+        valid=watched(stored),
+        confirmation={} if one is None else {
+            k: Estimate(mean=one.mean[k], low=one.low[k], high=one.high[k], n=sum(k in r for r in one.runs.values()))
+            for k in one.mean
+        },
+        collapsed=source.collapsed(trial),
+        distinguishable=distinguish(confirmed, choice.primary, trial, source.bench.plan.study.objectives[0]),
+        **parts,
+    )  # fmt: skip
+
+
+def distinguish(confirmed: Sequence[Confirmed], primary: int | None, trial: int, objective: str) -> str:
+    """Compare a trial with the primary over the seeds that both were retrained with."""
+    if primary is None or trial == primary:
+        return ""
+    by_number = {c.candidate: c for c in confirmed if c.runs}
+    if trial not in by_number or primary not in by_number:
+        return f"not retrained, so it cannot be compared with trial {primary}"
+    a, b = by_number[primary].runs, by_number[trial].runs
+    pairs = np.array([a[r][objective] - b[r][objective] for r in sorted(set(a) & set(b))])
+    if len(pairs) < 2:
+        return f"not distinguishable from trial {primary} ({len(pairs)} shared run{'s' * (len(pairs) != 1)})"
+    mean, error = float(pairs.mean()), float(pairs.std(ddof=1) / math.sqrt(len(pairs)))
+    numbers = f"paired difference {mean:+.4f} {objective}, standard error {error:.4f}, over {len(pairs)} runs"
+    if abs(mean) < 2 * error or mean == 0:
+        return f"not distinguishable from trial {primary}: {numbers}"
+    return f"distinguishable from trial {primary}: {numbers}"
+
+
+def _tested(source: Source, result: Result, fitted: Fitted) -> dict[str, Any]:
+    v, task = result.values, source.task
+    labels = source.dataset.test.labels
+    scores = TestScores(
+        auroc=v["auroc"]["estimate"], low=v["auroc"]["low"], high=v["auroc"]["high"],
+        average_precision=v["average_precision"]["estimate"],
+        average_precision_low=v["average_precision"]["low"], average_precision_high=v["average_precision"]["high"],
+        ensemble=v["ensemble"], matched=v["matched"], matched_gc=v["matched_gc"], matched_cpg=v["matched_cpg"],
+        matched_sequences=v["matched_sequences"], per_model=tuple(v["per_model"]), per_task=dict(v["per_task"]),
+        models=v["models"], sequences=len(labels), positives=int(labels[:, task].sum()),
+        baselines=baseline_rows(fitted, v["baselines"]),
+    )  # fmt: skip
+    one, mean = labels[:, task], result.arrays["logits"].mean(axis=0)[:, task].astype(np.float64)
+    found: dict[str, Any] = {"test": scores}
+    probabilities = 1 / (1 + np.exp(-np.clip(mean, -500, 500)))
+    c = metrics.calibration(one, probabilities)
+    found["calibration"] = CalibrationCurve(
+        predicted=c.predicted, observed=c.observed, counts=c.counts, error=c.expected_error, brier=c.brier
+    )
+    if 0 < one.sum() < len(one):
+        true, false = _steps(one, mean)
+        found["roc"] = Roc(fpr=tuple((false / false[-1]).tolist()), tpr=tuple((true / true[-1]).tolist()))
+        precision = np.append(1.0, true[1:] / (true[1:] + false[1:]))
+        found["pr"] = PrecisionRecall(recall=tuple((true / true[-1]).tolist()), precision=tuple(precision.tolist()))
+    return found
+
+
+def _steps(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positives and negatives at or above each distinct score, from none to all."""
+    ranked = metrics.rank(scores)
+    true = np.cumsum(labels[ranked.order].astype(np.float64))[ranked.ends]
+    return np.append(0.0, true), np.append(0.0, ranked.ends + 1 - true)
+
+
+def _filters(result: Result) -> dict[str, Any]:
+    v = result.values
+    rows = [
+        FilterRow(
+            index=r["filter"], ppm=result.arrays.get(f"ppm.{r['filter']}", np.zeros((4, 0))), sites=r["sites"],
+            information=float(r["information"]), alive=r["sites"] > 0, gated=r["gated"], target=_text(r["target"]),
+            target_name=_text(r["target_name"]), family=_text(r["family"]),
+            e_value=None if r["target"] is None else float(r["e_value"]), strand=str(r["strand"]), offset=r["offset"],
+            significant=r["significant"], effect=None if r["effect"] is None else float(r["effect"]),
+        )
+        for r in v["rows"]
+    ]  # fmt: skip
+    rows.sort(key=lambda r: (not r.alive, -(r.effect or 0.0), r.index))
+    return {
+        "filters": tuple(rows),
+        "candidates": tuple(r.index for r in rows if r.gated and not r.significant),
+        "dead": sum(not r.alive for r in rows),
+        "stability": dict(v["stability"]),
+        "stability_of": v["stability_of"],
+        "history": tuple(v["history"]),
+        "network": v["network"],
+    }
+
+
+def _text(value: object) -> str | None:
+    """A cell of a table that is text, even where it looks like a number."""
+    return None if value is None else str(value)
+
+
+def _contributions(source: Source, result: Result) -> dict[str, Any]:
+    v = result.values
+    found: dict[str, Any] = {"sequences_used": len(result.arrays["rows"]), "references": v["references"]}
+    if v["refused"]:
+        return found | {"refused": v["refused"]}
+    return found | {
+        "completeness": Completeness(**v["completeness"]),
+        "agreement": EngineAgreement(**v["agreement"]),
+        "contributions": strongest(source, result),
+    }
+
+
+def strongest(source: Source, result: Result) -> tuple[SequenceLogo, ...]:
+    """The sequences of the highest logits, each where the sum of absolute contributions is largest."""
+    test, codes, logits = source.dataset.test, result.arrays["codes"], result.arrays["logits"]
+    logos = []
+    for i in np.argsort(-logits, kind="stable")[:LOGOS]:
+        row, hypothetical = int(result.arrays["rows"][i]), result.arrays["hypothetical"][i]
+        heights = hypothetical * (codes[i] == np.arange(4)[:, None])
+        width = min(LOGO_WIDTH, heights.shape[1])
+        mass = np.convolve(np.abs(heights).sum(axis=0), np.ones(width), mode="valid")
+        start = int(mass.argmax())
+        logos.append(
+            SequenceLogo(
+                name=test.ids[row] if test.ids is not None else f"test sequence {row}",
+                label=int(test.labels[row, source.task]), logit=float(logits[i]), start=start,
+                heights=heights[:, start : start + width],
+                truth=None if test.truth is None else test.truth[row][:, start : start + width],
+            )
+        )  # fmt: skip
+    return tuple(logos)
+
+
+def _patterns(source: Source, results: Mapping[str, Result]) -> dict[str, Any]:
+    if source.options.modisco == "none":
+        return {"pattern_words": "TF-MoDISco was not run (--modisco none)."}
+    if "patterns" not in results:
+        return {"pattern_words": "TF-MoDISco was not run."}
+    null = results.get("null_patterns")
+    made = null is not None and null.values["made"]
+    seqlets = [p["seqlets"] for p in null.values["patterns"]] if null is not None else []
+    rows = tuple(
+        PatternRow(
+            name=p["name"], positive=p["positive"], seqlets=p["seqlets"], contribution=p["contribution"],
+            cwm=results["patterns"].arrays[f"cwm.{p['name']}"], ppm=results["patterns"].arrays[f"ppm.{p['name']}"],
+            match=MotifMatched(**p["match"]) if p["match"] else None,
+            above_null=p["seqlets"] > max(seqlets, default=0) if made else None,
+        )
+        for p in results["patterns"].values["patterns"]
+    )  # fmt: skip
+    words = "No null was made." if null is None else str(null.values["words"])
+    return {
+        "patterns": rows,
+        "pattern_words": results["patterns"].values["words"],
+        "null": Null(seqlets=tuple(seqlets), words=words),
+    }

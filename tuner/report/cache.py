@@ -1,0 +1,133 @@
+"""Results of stages as files named by a digest of everything they were made from.
+
+A file is written under another name and then renamed, so that what has its name is whole: an interrupted report
+goes on at the first stage that has no file. Nothing in a file is unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import tuner
+from tuner.errors import StorageError
+from tuner.report.data import plain
+
+FOLDER = ".stages"
+FORMAT = 1
+_HEADER = "values.json"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a stage found.
+
+    Parameters
+    ----------
+    values : mapping
+        Plain values.
+    arrays : mapping of str to numpy.ndarray
+        What is too large for text.
+    files : tuple of str
+        Other files it wrote, relative to the report's folder; the result counts only while they exist.
+    """
+
+    values: Mapping[str, Any]
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+
+
+def digest(*parts: object) -> str:
+    """Digest of plain values and of the package's version, 16 hex digits."""
+    text = json.dumps([FORMAT, tuner.__version__, plain(parts)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Cache:
+    """The stage files of one report.
+
+    Parameters
+    ----------
+    out : Path
+        Folder of the report; made if it does not exist.
+
+    Raises
+    ------
+    StorageError
+        The folder cannot be made.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out, self.folder = out, out / FOLDER
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise StorageError(f"{out}: cannot be written ({e.strerror}). Choose another folder with --out.") from e
+
+    def read(self, stage: str, key: str) -> Result | None:
+        """Read a result; None where there is none, or where it or a file of it is gone or damaged."""
+        try:
+            if (text := self.folder / f"{stage}-{key}.json").is_file():
+                stored, arrays = json.loads(text.read_text(encoding="utf-8")), {}
+            elif (packed := self.folder / f"{stage}-{key}.npz").is_file():
+                with packed.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+                    stored = json.loads(file[_HEADER].tobytes())
+                    arrays = {name: file[name] for name in file.files if name != _HEADER}
+            else:
+                return None
+            result = Result(stored["values"], arrays, tuple(stored["files"]))
+        except Exception:  # zipfile, numpy and json each have their own ways to say "damaged": made again
+            return None
+        return result if all((self.out / name).is_file() for name in result.files) else None
+
+    def write(self, stage: str, key: str, result: Result) -> None:
+        """Keep a result.
+
+        Raises
+        ------
+        StorageError
+            The file cannot be written, e.g. the disk is full.
+        """
+        header = json.dumps({"values": plain(result.values), "files": list(result.files)}).encode()
+        path = self.folder / f"{stage}-{key}.{'npz' if result.arrays else 'json'}"
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            if result.arrays:
+                with part.open("wb") as stream:
+                    np.savez_compressed(
+                        stream, allow_pickle=False, **{_HEADER: np.frombuffer(header, np.uint8)}, **result.arrays
+                    )
+            else:
+                part.write_bytes(header)
+            os.replace(part, path)
+        except OSError as e:
+            raise StorageError(f"{path}: cannot be written ({e.strerror}).") from e
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file of the report in one step.
+
+    Raises
+    ------
+    StorageError
+        It cannot be written.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(content)
+        os.replace(part, path)
+    except OSError as e:
+        raise StorageError(f"{path}: cannot be written ({e.strerror}). Choose another folder with --out.") from e
+    finally:
+        part.unlink(missing_ok=True)

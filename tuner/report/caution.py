@@ -1,0 +1,127 @@
+"""What a reader must know before believing a report, worded from its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tuner.report.data import BaselineRow, DataInfo, ModelReport, Selection, Shuffled, StudyInfo
+
+COMPOSITION = {"gc": "GC content", "cpg": "CpG content"}
+ALONE = 0.65  # AUROC of composition alone that is worth a warning
+SMALL_TEST, FEW_POSITIVES, FEW_ATTRIBUTED, FEW_TRIALS = 300, 100, 100, 10
+INCOMPLETE = 0.01
+
+
+def cautions(
+    study: StudyInfo,
+    data: DataInfo,
+    targets: bool,
+    selection: Selection,
+    models: Sequence[ModelReport],
+    baselines: Sequence[BaselineRow],
+    shuffled: Shuffled,
+    composition: str | None,
+    openings: int,
+    left_out: Sequence[str],
+) -> tuple[str, ...]:
+    """List the warnings of a report, the gravest kinds first."""
+    return tuple(
+        [
+            *_baselines(models, baselines, composition),
+            *_models(models, shuffled),
+            *_sample(data, models),
+            *_study(study, targets, selection, openings),
+            *(f"Data: {warning}" for warning in data.warnings),
+            *([f"Not in this report: {', '.join(left_out)}; run it again without --stages."] if left_out else []),
+        ]
+    )
+
+
+def _baselines(
+    models: Sequence[ModelReport], baselines: Sequence[BaselineRow], composition: str | None
+) -> Iterator[str]:
+    for b in baselines:
+        split, value = ("test", b.test_auroc) if b.test_auroc is not None else ("validation", b.valid_auroc)
+        if b.name in COMPOSITION and value is not None and value >= ALONE:
+            yield f"{COMPOSITION[b.name]} alone reaches AUROC {value:.2f} on {split}."
+    if composition is not None and "is confounded" in composition:
+        yield composition
+    for m in models:
+        for b in m.test.baselines if m.test is not None else ():
+            if b.words and b.words != "ahead":
+                said = "behind" if b.words == "behind" else "not distinguishable from"
+                yield (
+                    f"Trial {m.trial} is {said} the {b.name} baseline on test: lead {b.lead:+.3f} AUROC "
+                    f"({b.low:+.3f} to {b.high:+.3f})."
+                )
+    if not baselines:
+        yield "No baseline was fitted, so nothing says what composition or one motif alone would reach."
+
+
+def _models(models: Sequence[ModelReport], shuffled: Shuffled) -> Iterator[str]:
+    for m in models:
+        if m.collapsed:
+            runs = max((e.n for e in m.confirmation.values()), default=0) + m.collapsed
+            yield f"{m.collapsed} of {runs} models of trial {m.trial} diverged or failed and are in no mean."
+        if not m.confirmation:
+            yield f"Trial {m.trial} was not retrained: its validation values are of one seed, chosen among many."
+        elif (n := max(e.n for e in m.confirmation.values())) < 3:
+            yield f"Trial {m.trial} was retrained {n} time{'s' * (n > 1)}, too few for an interval."
+        if m.distinguishable.startswith("not distinguishable"):
+            yield f"Trial {m.trial} is {m.distinguishable}."
+        if m.filters and m.dead * 2 > len(m.filters):
+            yield f"{m.dead} of {len(m.filters)} first-layer filters of trial {m.trial} never respond."
+        if m.refused:
+            yield f"Contributions of trial {m.trial} were refused: {m.refused}"
+        elif m.completeness is not None and m.completeness.max > INCOMPLETE:
+            yield (
+                f"Contributions of trial {m.trial} add up to {m.completeness.median:.2%} in the median, but miss "
+                f"{m.completeness.max:.1%} in the worst of {m.completeness.n} sequences."
+            )
+        if m.agreement is not None and m.agreement.words:
+            yield f"Trial {m.trial}: the second SHAP engine gave no scores. {m.agreement.words}"
+        below = [p.name for p in m.patterns if p.above_null is False]
+        if below:
+            yield (
+                f"{len(below)} of {len(m.patterns)} patterns of trial {m.trial} ({', '.join(below[:5])}) have no more "
+                "seqlets than a network of shuffled labels gives."
+            )
+        fraction = m.valid.get("match_fraction")
+        if shuffled.match_fractions and fraction is not None and max(shuffled.match_fractions) >= fraction:
+            yield (
+                f"Filters of a label-shuffled network match as often ({max(shuffled.match_fractions):.3f}) as those of "
+                f"trial {m.trial} ({fraction:.3f})."
+            )
+
+
+def _sample(data: DataInfo, models: Sequence[ModelReport]) -> Iterator[str]:
+    test = data.splits["test"]
+    if test.sequences < SMALL_TEST:
+        yield f"The test split has {test.sequences} sequences; its intervals are wide."
+    if test.positives is not None and test.positives < FEW_POSITIVES:
+        yield f"The test split has {test.positives} positives of {data.task}."
+    for m in models:
+        if 0 < m.sequences_used < FEW_ATTRIBUTED:
+            yield f"Contributions of trial {m.trial} are of {m.sequences_used} sequences; rare motifs may be missed."
+    if len(data.tasks) > 1:
+        yield (
+            f"{len(data.tasks)} tasks: AUROC and average precision are means over them; curves, contributions and "
+            f"patterns are of {data.task} (--task chooses)."
+        )
+
+
+def _study(study: StudyInfo, targets: bool, selection: Selection, openings: int) -> Iterator[str]:
+    if not targets:
+        yield "The study names no target motif, so target_fraction and coverage are 0."
+    if selection.primary is None or "not distinguishable" in selection.verdict:
+        yield selection.verdict
+    if openings > len(selection.trials):
+        yield (
+            f"The test split of this study has been opened {openings} times; each look makes its numbers more "
+            "optimistic if something was changed in between."
+        )
+    if study.states.get("COMPLETE", 0) < FEW_TRIALS:
+        yield f"The search completed {study.states.get('COMPLETE', 0)} trials; better settings may not have been tried."
+    for state, words in (("FAIL", "failed for good"), ("PRUNED", "diverged or ran out of memory")):
+        if study.states.get(state):
+            yield f"{study.states[state]} of {study.trials_total} trials {words}."

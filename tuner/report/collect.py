@@ -1,0 +1,198 @@
+"""What a report says of the study as a whole: question, data, trials, controls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import optuna
+
+import tuner
+from tuner.data.dataset import Split
+from tuner.data.sequence import cpg, gc_content
+from tuner.report.data import (
+    BaselineRow,
+    DataInfo,
+    HistoryPoint,
+    ModelReport,
+    MotifInfo,
+    MotifName,
+    ObjectiveInfo,
+    Shuffled,
+    SplitInfo,
+    StudyInfo,
+    TrialRow,
+)
+from tuner.report.source import Source
+from tuner.search.confound import composition_words
+from tuner.search.objective import OBJECTIVES
+from tuner.search.results import FrozenTrial, TrialState, leaderboard, stage_trials
+from tuner.search.stages import CONTROLS
+
+FEWEST_FOR_IMPORTANCE = 8
+
+
+def study_info(source: Source, *, command: str, created: str) -> StudyInfo:
+    """What was asked."""
+    plan = source.bench.plan
+    trials = stage_trials(source.storage, source.name)
+    states = [t.state.name for t in trials]
+    return StudyInfo(
+        name=source.name, title=plan.study.title,
+        objectives=tuple(
+            ObjectiveInfo(name=o, direction=OBJECTIVES[o].direction, note=OBJECTIVES[o].note)
+            for o in plan.study.objectives
+        ),
+        preset=plan.preset, sampler=plan.sampler, seed=plan.seed, trials_total=len(trials),
+        states={s: states.count(s) for s in sorted(set(states))},
+        command=command, version=tuner.__version__, created=created,
+    )  # fmt: skip
+
+
+def data_info(source: Source, *, opened: bool) -> DataInfo:
+    """The sequences; of a test split that was not opened only its size."""
+    data = source.dataset
+    closed = {} if opened else {"test": SplitInfo(sequences=len(data.splits["test"]))}
+    splits = {name: closed.get(name) or split_info(split, source.task) for name, split in data.splits.items()}
+    return DataInfo(
+        name=data.name, source=data.source, length=data.length, tasks=data.tasks, task=data.tasks[source.task],
+        fingerprint=data.fingerprint, splits=splits, warnings=tuple(data.describe()["warnings"]),
+    )  # fmt: skip
+
+
+def split_info(split: Split, task: int) -> SplitInfo:
+    """Counts and composition of the classes of one task."""
+    positive = split.labels[:, task] == 1
+
+    def mean(values: np.ndarray, rows: np.ndarray) -> float | None:
+        return float(values[rows].mean()) if rows.any() else None
+
+    gc, islands = gc_content(split.codes), cpg(split.codes)
+    return SplitInfo(
+        sequences=len(split), positives=int(positive.sum()),
+        gc_positive=mean(gc, positive), gc_negative=mean(gc, ~positive),
+        cpg_positive=mean(islands, positive), cpg_negative=mean(islands, ~positive),
+    )  # fmt: skip
+
+
+def motif_info(source: Source, models: Sequence[ModelReport]) -> MotifInfo:
+    """The motif database, the named targets, and the motifs that the models are matched with."""
+    database = source.bench.database
+    named = {f.target for m in models for f in m.filters if f.significant}
+    named |= {p.match.id for m in models for p in m.patterns if p.match is not None}
+    left_out = [m for m in database.motifs if m.id in database.promiscuous]
+    return MotifInfo(
+        database=database.name, screened=len(database.screened),
+        left_out=tuple(MotifName(id=m.id, name=m.name) for m in left_out),
+        targets={family: tuple(ids) for family, ids in source.bench.plan.study.motifs.targets.items()},
+        matrices={m.id: m.ppm for m in database.motifs if m.id in named},
+    )  # fmt: skip
+
+
+def trial_rows(trials: Sequence[FrozenTrial], objectives: Sequence[str]) -> tuple[TrialRow, ...]:
+    """The leaderboard."""
+    warm = {t.number for t in trials if "warm_start" in t.user_attrs}
+    return tuple(
+        TrialRow(
+            number=r.number, state=r.state, values=r.values, params=r.params, pareto=r.pareto,
+            warm_start=r.number in warm, watched=r.watched, reason=r.reason,
+        )
+        for r in leaderboard(trials, objectives)
+    )  # fmt: skip
+
+
+def best_so_far(trials: Sequence[FrozenTrial], objectives: Sequence[str]) -> tuple[HistoryPoint, ...]:
+    """Best value of each objective up to each trial, by number."""
+    best: dict[str, float] = {}
+    points = []
+    for t in sorted(trials, key=lambda t: t.number):
+        for name, value in zip(objectives, t.values or (), strict=False) if t.state == TrialState.COMPLETE else ():
+            better = max if OBJECTIVES[name].direction == "maximize" else min
+            best[name] = better(best.get(name, value), value)
+        points.append(HistoryPoint(number=t.number, best=dict(best)))
+    return tuple(points)
+
+
+def importance(source: Source, trials: Sequence[FrozenTrial]) -> tuple[dict[str, dict[str, float]], str]:
+    """Hyperparameter importance of each objective by fANOVA (Hutter et al. 2014), or why there is none."""
+    objectives = source.bench.plan.study.objectives
+    complete = [t for t in trials if t.state == TrialState.COMPLETE]
+    if len(complete) < FEWEST_FOR_IMPORTANCE:
+        return {}, (
+            f"Not computed: {len(complete)} completed trial{'s' * (len(complete) != 1)}; "
+            f"at least {FEWEST_FOR_IMPORTANCE} are needed."
+        )
+    study = optuna.load_study(study_name=source.name, storage=source.storage)
+    shared = set.intersection(*(set(t.params) for t in complete))
+    varied = sorted(p for p in shared if len({repr(t.params[p]) for t in complete}) > 1)
+    if not varied:
+        return {}, "Not computed: no parameter of every completed trial varies."
+    found: dict[str, dict[str, float]] = {}
+    without = []
+    for axis, name in enumerate(objectives):
+        if len({t.values[axis] for t in complete}) < 2:
+            without.append(f"{name} is the same in all trials")
+            continue
+        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+        try:
+            found[name] = optuna.importance.get_param_importances(
+                study, evaluator=evaluator, params=varied, target=partial(_value, axis)
+            )
+        except (ValueError, RuntimeError) as e:
+            without.append(f"{name}: {e}")
+    words = f"fANOVA over {len(complete)} completed trials; parameters that not every trial has are left out."
+    return found, words + (f" Not computed: {'; '.join(without)}." if without else "")
+
+
+def _value(axis: int, trial: FrozenTrial) -> float:
+    return float(trial.values[axis])
+
+
+def controls(source: Source) -> tuple[dict[str, tuple[float, str]], Shuffled]:
+    """Validation AUROC and detail of each baseline, and the label-shuffled models."""
+    baselines: dict[str, tuple[float, str]] = {}
+    fractions, aurocs = [], []
+    for run in stage_trials(source.storage, source.name + CONTROLS):
+        if run.state != TrialState.COMPLETE:
+            continue
+        if run.params["control"] == "label-shuffled":
+            fractions.append(float(run.user_attrs["match_fraction"]))
+            aurocs.append(float(run.values[0]))
+        else:
+            baselines[str(run.params["control"])] = float(run.values[0]), str(run.user_attrs.get("detail", ""))
+    return baselines, Shuffled(match_fractions=tuple(fractions), aurocs=tuple(aurocs))
+
+
+def baseline_rows(fitted: Mapping[str, tuple[float, str]], tested: Mapping[str, Any]) -> tuple[BaselineRow, ...]:
+    """Baselines on validation, and where test was opened beside a model there; best first."""
+    rows = []
+    for name, (auroc, detail) in fitted.items():
+        b = tested.get(name)
+        if b is None:
+            rows.append(BaselineRow(name=name, valid_auroc=auroc, detail=detail))
+            continue
+        words = "ahead" if b["low"] > 0 else "behind" if b["high"] < 0 else "not distinguishable"
+        rows.append(
+            BaselineRow(
+                name=name, valid_auroc=auroc, test_auroc=b["auroc"], matched=b.get("matched"), lead=b["lead"],
+                low=b["low"], high=b["high"], words=words, detail=detail,
+            )
+        )  # fmt: skip
+    return tuple(sorted(rows, key=lambda r: -(r.test_auroc if r.test_auroc is not None else r.valid_auroc or 0.0)))
+
+
+def about_composition(models: Sequence[ModelReport], baselines: Sequence[BaselineRow]) -> str | None:
+    """How much composition alone would give: on test beside the first model, else on validation."""
+    if not models:
+        return None
+    first = models[0]
+    if first.test is not None:
+        scores = {b.name: [b.test_auroc] for b in baselines if b.test_auroc is not None}
+        words = composition_words(scores, first.test.auroc, first.test.matched)
+        return None if words is None else f"On test: {words}"
+    valid = {b.name: [b.valid_auroc] for b in baselines if b.valid_auroc is not None}
+    means = {k: e.mean for k, e in first.confirmation.items()} or first.valid
+    words = composition_words(valid, means["auroc"], means.get("matched_auroc")) if "auroc" in means else None
+    return None if words is None else f"On validation: {words}"

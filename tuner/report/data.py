@@ -1,0 +1,351 @@
+"""`ReportData`: everything a report says, as plain values; the page, report.json and the tables are made of it.
+
+A value that was not measured is None, never NaN. Numbers of validation are optimistic for trials that a search has
+chosen; those of `test` were made after the choice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tuner.report.parts import (
+    Completeness,
+    EngineAgreement,
+    FilterRow,
+    MarginalRow,
+    Matrix,
+    ModelReport,
+    MotifMatched,
+    Null,
+    PatternRow,
+    SequenceLogo,
+)
+from tuner.report.scores import BaselineRow, CalibrationCurve, Estimate, PrecisionRecall, Roc, TestScores
+
+__all__ = [
+    "BaselineRow",
+    "CalibrationCurve",
+    "Completeness",
+    "DataInfo",
+    "EngineAgreement",
+    "Estimate",
+    "FilterRow",
+    "HistoryPoint",
+    "MarginalRow",
+    "ModelReport",
+    "MotifInfo",
+    "MotifMatched",
+    "MotifName",
+    "Null",
+    "ObjectiveInfo",
+    "PatternRow",
+    "PrecisionRecall",
+    "ReportData",
+    "Roc",
+    "Selection",
+    "SequenceLogo",
+    "Shuffled",
+    "SplitInfo",
+    "StudyInfo",
+    "TestScores",
+    "TrialRow",
+    "plain",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveInfo:
+    """One objective of the study.
+
+    Attributes
+    ----------
+    name, direction, note : str
+        As in OBJECTIVES; direction is ``maximize`` or ``minimize``.
+    """
+
+    name: str
+    direction: str
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyInfo:
+    """What was asked, and of how many trials.
+
+    Attributes
+    ----------
+    name, title : str
+        Name in the storage; title of the study file (may be empty).
+    objectives : tuple of ObjectiveInfo
+        In order; the first one decides.
+    preset, sampler : str
+        How it was scaled and searched.
+    seed : int
+        Of the whole study.
+    trials_total : int
+        Trials of the search, whatever their state.
+    states : dict of str to int
+        State -> trials, e.g. ``COMPLETE``.
+    command : str
+        What made this report.
+    version : str
+        Of the package.
+    created : str
+        ISO 8601, UTC.
+    """
+
+    name: str
+    title: str
+    objectives: tuple[ObjectiveInfo, ...]
+    preset: str
+    sampler: str
+    seed: int
+    trials_total: int
+    states: dict[str, int]
+    command: str
+    version: str
+    created: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitInfo:
+    """One split: counts and composition; the fields but `sequences` are None where they were not measured.
+
+    Attributes
+    ----------
+    sequences, positives : int
+        Positives of the task the report is about.
+    gc_positive, gc_negative : float or None
+        Mean GC content of the classes, in [0, 1].
+    cpg_positive, cpg_negative : float or None
+        Mean CpG observed/expected of the classes.
+    """
+
+    sequences: int
+    positives: int | None = None
+    gc_positive: float | None = None
+    gc_negative: float | None = None
+    cpg_positive: float | None = None
+    cpg_negative: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataInfo:
+    """The sequences.
+
+    Attributes
+    ----------
+    name, source : str
+        What the data set is called, and where it came from.
+    length : int
+        Bases.
+    tasks : tuple of str
+        Label columns.
+    task : str
+        The one that contributions and patterns are about.
+    fingerprint : str
+        SHA-256 of the data set.
+    splits : dict of str to SplitInfo
+        ``train``, ``valid`` and ``test``.
+    warnings : tuple of str
+        What the reader noticed, e.g. duplicates.
+    """
+
+    name: str
+    source: str
+    length: int
+    tasks: tuple[str, ...]
+    task: str
+    fingerprint: str
+    splits: dict[str, SplitInfo]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotifName:
+    """A motif of the database: identifier and name."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotifInfo:
+    """The motif database.
+
+    Attributes
+    ----------
+    database : str
+        The release, or the name of a MEME file.
+    screened : int
+        Motifs that count.
+    left_out : tuple of MotifName
+        Promiscuous motifs, which chance matches hit.
+    targets : dict of str to tuple of str
+        Named family -> identifiers; may be empty.
+    matrices : dict of str to numpy.ndarray, shape=(4, width)
+        Identifier -> PPM of the motifs that the models are matched with, to be drawn beside what was found.
+    """
+
+    database: str
+    screened: int
+    left_out: tuple[MotifName, ...]
+    targets: dict[str, tuple[str, ...]]
+    matrices: dict[str, Matrix] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shuffled:
+    """Label-shuffled models of the study, on true validation labels.
+
+    Attributes
+    ----------
+    match_fractions, aurocs : tuple of float
+        One value a model.
+    """
+
+    match_fractions: tuple[float, ...] = ()
+    aurocs: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRow:
+    """One trial of the leaderboard, best first; validation, one seed.
+
+    Attributes
+    ----------
+    number : int
+        In the search.
+    state : str
+        ``COMPLETE``, ``PRUNED``, ...
+    values, watched : dict of str to float
+        Objectives, and what else was measured.
+    params : dict
+        Hyperparameters.
+    pareto : bool
+        On the front of the search.
+    warm_start : bool
+        Enqueued from published settings.
+    reason : str
+        Why it was pruned or failed.
+    """
+
+    number: int
+    state: str
+    values: dict[str, float]
+    params: dict[str, Any]
+    pareto: bool
+    warm_start: bool
+    watched: dict[str, float]
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistoryPoint:
+    """Best value of each objective among trials 0 .. `number`; empty before the first completed one."""
+
+    number: int
+    best: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which trials are reported, decided before the test split was opened for this report.
+
+    Attributes
+    ----------
+    rule : str
+        In words.
+    trials : tuple of int
+        In order of reporting.
+    roles : tuple of str
+        Why each of them, in words.
+    primary : int or None
+        The declared primary trial; None without a confirmation.
+    verdict : str
+        How sure the primary is, in words.
+    decided : str
+        ISO 8601, UTC.
+    """
+
+    rule: str
+    trials: tuple[int, ...]
+    roles: tuple[str, ...]
+    primary: int | None
+    verdict: str
+    decided: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportData:
+    """The whole report.
+
+    Attributes
+    ----------
+    study, data, motifs, baselines, shuffled
+        What was asked, of what, against what.
+    composition_words : str or None
+        How much composition alone would give.
+    trials : tuple of TrialRow
+        All of them, best first.
+    importance : dict of str to dict
+        Objective -> parameter -> importance, descending, in [0, 1]; empty where there are too few trials.
+    importance_words : str
+        How it was made, or why it was not.
+    history : tuple of HistoryPoint
+        By trial number.
+    selection : Selection
+        What is reported, and why.
+    openings : int
+        How often the test split of this study has been opened so far.
+    models : tuple of ModelReport
+        In the order of the selection.
+    warnings : tuple of str
+        What a reader must know before believing the numbers.
+    rerun : tuple of str
+        Commands that make all of it again.
+    """
+
+    study: StudyInfo
+    data: DataInfo
+    motifs: MotifInfo
+    baselines: tuple[BaselineRow, ...]
+    shuffled: Shuffled
+    composition_words: str | None
+    trials: tuple[TrialRow, ...]
+    importance: dict[str, dict[str, float]]
+    importance_words: str
+    history: tuple[HistoryPoint, ...]
+    selection: Selection
+    openings: int
+    models: tuple[ModelReport, ...]
+    warnings: tuple[str, ...]
+    rerun: tuple[str, ...]
+
+    def to_json(self) -> str:
+        """Write everything as JSON: arrays as lists, what is not finite as null."""
+        return json.dumps(plain(self), indent=1, allow_nan=False, ensure_ascii=False)
+
+
+def plain(value: Any) -> Any:
+    """Turn dataclasses, arrays, tuples and numpy scalars into what JSON can hold."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,194 @@
+"""Every figure of a report, by name: files for a paper, and the pictures of the page."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from tuner.models.recipe import EpochRecord
+from tuner.motifs.filters import Filter
+from tuner.motifs.match import FilterMatch
+from tuner.plots.contribution_logos import Stretch, draw_contribution_logos
+from tuner.plots.curves import draw_learning_curve
+from tuner.plots.discrimination import draw_calibration, draw_precision_recall, draw_roc
+from tuner.plots.figures import png
+from tuner.plots.forest import ForestRow, draw_forest
+from tuner.plots.fronts import ConfirmedTrial, FrontTrial, Objective, draw_pareto_front
+from tuner.plots.logos import draw_filter_logos
+from tuner.plots.searches import Axis, draw_history, draw_importance, draw_parallel, parallel_axes
+from tuner.report.data import FilterRow, ModelReport, ReportData, TrialRow
+from tuner.report.words import baseline_name, number
+
+# Text stays text (small, searchable, in the page's own letters), ids do not change from run to run, and a name
+# with dollar signs is no formula.
+STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "tuner", "text.parse_math": False}
+
+
+def draw_figures(data: ReportData) -> dict[str, Figure]:
+    """Draw what a report shows; what was not measured is left out.
+
+    Parameters
+    ----------
+    data : ReportData
+        The whole report.
+
+    Returns
+    -------
+    dict of str to matplotlib.figure.Figure
+        ``front``, ``history``, ``importance``, ``parallel``, and ``trial-N-...`` for each reported trial.
+    """
+    with mpl.rc_context(STYLE):
+        found = dict(_study(data))
+        for model in data.models:
+            found |= {f"trial-{model.trial}-{name}": figure for name, figure in _model(model)}
+    return found
+
+
+def figure_files(data: ReportData) -> dict[str, bytes]:
+    """Render every figure as SVG and as PNG of 200 dots an inch: file name -> content."""
+    files = {}
+    for name, figure in draw_figures(data).items():
+        files[f"{name}.svg"] = svg(figure).encode()
+        files[f"{name}.png"] = png(figure, dpi=200)
+    return files
+
+
+def svg(figure: Figure) -> str:
+    """Render a figure as SVG; the same figure gives the same text."""
+    buffer = io.StringIO()
+    with mpl.rc_context(STYLE):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def front(data: ReportData) -> tuple[list[Objective], list[FrontTrial], list[ConfirmedTrial]]:
+    """Objectives, complete trials and retrained means, as fronts are drawn of them."""
+    objectives: list[Objective] = [{"name": o.name, "direction": o.direction} for o in data.study.objectives]
+    names = [o["name"] for o in objectives]
+    trials: list[FrontTrial] = [
+        {
+            "number": t.number, "values": t.values, "pareto": t.pareto, "warm_start": t.warm_start,
+            "params": t.params,
+        }
+        for t in complete(data)
+    ]  # fmt: skip
+    confirmed: list[ConfirmedTrial] = [
+        {
+            "number": m.trial,
+            "means": {n: m.confirmation[n].mean for n in names},
+            "low": {n: m.confirmation[n].low for n in names},
+            "high": {n: m.confirmation[n].high for n in names},
+            "primary": m.trial == data.selection.primary,
+        }
+        for m in data.models
+        if all(n in m.confirmation for n in names)
+    ]
+    return objectives, trials, confirmed
+
+
+def complete(data: ReportData) -> list[TrialRow]:
+    """Trials with all values."""
+    names = [o.name for o in data.study.objectives]
+    return [t for t in data.trials if t.values and all(n in t.values for n in names)]
+
+
+def history(data: ReportData) -> tuple[list[int], dict[str, list[float | None]]]:
+    """Trial numbers, and the best value of each objective up to each of them."""
+    points = data.history
+    best = {o.name: [p.best.get(o.name) for p in points] for o in data.study.objectives}
+    return [p.number for p in points], best
+
+
+def parallel(data: ReportData) -> tuple[tuple[Axis, ...], list[float], list[TrialRow]]:
+    """Settings and objectives of the complete trials as axes, and how good each trial is by the first objective."""
+    trials = complete(data)
+    if len(trials) < 2:
+        return (), [], []
+    axes = parallel_axes([{**t.params, **t.values} for t in trials])
+    first = data.study.objectives[0]
+    values = np.array([t.values[first.name] for t in trials])
+    ranks = np.argsort(np.argsort(values if first.direction == "maximize" else -values))
+    return axes, [float(r) / (len(trials) - 1) for r in ranks], trials
+
+
+def _study(data: ReportData) -> Iterator[tuple[str, Figure]]:
+    objectives, trials, confirmed = front(data)
+    if trials:
+        yield "front", draw_pareto_front(objectives, trials, confirmed=confirmed)
+    numbers, best = history(data)
+    if numbers:
+        yield "history", draw_history(numbers, best)
+    if data.importance:
+        yield "importance", draw_importance(data.importance)
+    axes, shades, _ = parallel(data)
+    if axes:
+        yield "parallel", draw_parallel(axes, shades)
+
+
+def _model(model: ModelReport) -> Iterator[tuple[str, Figure]]:
+    test = model.test
+    if test is not None and test.baselines:
+        rows = [ForestRow(f"trial {model.trial}", test.auroc, test.low, test.high, True, test.matched)]
+        rows += [
+            ForestRow(baseline_name(b.name), b.test_auroc, second=b.matched)
+            for b in test.baselines
+            if b.test_auroc is not None
+        ]
+        part = f"matched for GC and CpG ({test.matched_sequences:,})" if test.matched is not None else ""
+        axis = f"AUROC on {test.sequences:,} test sequences"
+        whole = f"all test sequences ({test.sequences:,})"
+        yield "baselines", draw_forest(rows, axis=axis, zero=0.5, zero_label="chance", first=whole, second=part)
+    if model.history:
+        yield "learning", draw_learning_curve([_epoch(row) for row in model.history])
+    if model.roc is not None:
+        label = f"AUROC {number(test.ensemble)}" if test is not None else ""
+        yield "roc", draw_roc(model.roc.fpr, model.roc.tpr, label=label)
+    if model.pr is not None and test is not None:
+        prevalence = test.positives / max(test.sequences, 1)
+        label = f"average precision {number(test.average_precision)}"
+        yield "pr", draw_precision_recall(model.pr.recall, model.pr.precision, prevalence=prevalence, label=label)
+    if model.calibration is not None:
+        c = model.calibration
+        label = f"calibration error {number(c.error)}"
+        yield "calibration", draw_calibration(c.predicted, c.observed, c.counts, label=label)
+    if model.filters:
+        logos = [_filter(f) for f in model.filters]
+        yield "filters", draw_filter_logos(logos, [_match(f) for f in model.filters if f.target is not None])
+    if model.contributions:
+        yield (
+            "contributions",
+            draw_contribution_logos(
+                [Stretch(f"{c.name}, from base {c.start}", c.heights, c.truth) for c in model.contributions]
+            ),
+        )
+    if model.patterns:
+        stretches = [Stretch(f"{p.name}, {p.seqlets} seqlets", p.cwm) for p in model.patterns]
+        yield "patterns", draw_contribution_logos(stretches)
+    if model.marginal:
+        rows = [ForestRow(f"{m.name or m.id} ({m.id})", m.effect, m.low, m.high) for m in model.marginal]
+        yield "marginal", draw_forest(rows, axis="mean change of the logit", zero=0.0, zero_label="no effect")
+
+
+def _epoch(row: Mapping[str, object]) -> EpochRecord:
+    """One epoch as it was recorded; what is missing is NaN."""
+    numbers = {name: float(str(v)) if (v := row.get(name)) is not None else math.nan for name in EpochRecord._fields}
+    return EpochRecord(**{**numbers, "epoch": int(numbers["epoch"])})  # type: ignore[arg-type]
+
+
+def _filter(row: FilterRow) -> Filter:
+    return Filter(row.index, np.asarray(row.ppm), row.sites, row.information, row.alive, 0)
+
+
+def _match(row: FilterRow) -> FilterMatch:
+    e_value = math.nan if row.e_value is None else row.e_value
+    effect = math.nan if row.effect is None else row.effect
+    return FilterMatch(
+        row.index, row.target, row.target_name, row.family, math.nan, e_value, row.offset, 0, row.strand, row.gated,
+        row.significant, row.sites, row.information, effect,
+    )  # fmt: skip

@@ -1,0 +1,87 @@
+"""A report in Markdown, for the notes that the dashboard shows."""
+
+from __future__ import annotations
+
+from tuner.report.data import ModelReport, ReportData
+
+SHOWN = 5
+
+
+def summary(report: ReportData) -> str:
+    """Word the section of the study's note."""
+    lines = [
+        f"{report.selection.rule} Reported: trials {', '.join(map(str, report.selection.trials))}. "
+        f"{report.selection.verdict}",
+        _table(report),
+    ]
+    if report.composition_words:
+        lines.append(report.composition_words)
+    if report.warnings:
+        lines.append("\n".join(f"- {escape(w)}" for w in report.warnings))
+    times = f"{report.openings} time{'s' * (report.openings != 1)}"
+    lines.append(f"The test split had been opened {times} when this was written ({report.study.created}).")
+    return "\n\n".join(lines)
+
+
+def trial_note(report: ReportData, model: ModelReport) -> str:
+    """Word the note of one reported trial."""
+    lines = [f"# Reported: {model.role}", "\n".join(f"- {line}" for line in _numbers(report, model))]
+    if model.distinguishable:
+        lines.append(f"It is {model.distinguishable}.")
+    matched = [f for f in model.filters if f.significant]
+    if model.filters:
+        named = ", ".join(f"{escape(f.target_name)} (filter {f.index}, E {f.e_value:.1e})" for f in matched[:SHOWN])
+        lines.append(
+            f"{len(matched)} of {len(model.filters)} first-layer filters match a known motif"
+            + (f": {named}{', ...' if len(matched) > SHOWN else ''}." if matched else ".")
+            + f" {len(model.candidates)} informative ones match none; {model.dead} never respond."
+        )
+    if model.patterns:
+        shown = [
+            f"`{p.name}` {p.seqlets} seqlets"
+            + (f", {escape(p.match.name)} (E {p.match.e_value:.1e})" if p.match else "")
+            + {True: ", above the null", False: ", not above the null", None: ""}[p.above_null]
+            for p in model.patterns[:SHOWN]
+        ]
+        lines.append("TF-MoDISco patterns:\n\n" + "\n".join(f"- {line}" for line in shown))
+    elif model.pattern_words:
+        lines.append(escape(model.pattern_words))
+    lines.append(f"Written {report.study.created} by tuner {report.study.version}; figures are with the study.")
+    return "\n\n".join(lines)
+
+
+def escape(text: object) -> str:
+    """Text from storage or files as Markdown shows it literally."""
+    shown = "".join(f"\\{c}" if c in "\\`*_[]|#" else c for c in str(text))
+    return shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
+
+
+def _numbers(report: ReportData, model: ModelReport) -> list[str]:
+    found = []
+    for objective in report.study.objectives:
+        name = objective.name
+        if name in model.valid:
+            found.append(f"{name}, validation of the selected run (optimistic): {model.valid[name]:.4f}")
+        if name in model.confirmation:
+            e = model.confirmation[name]
+            interval = f", 95 % {e.low:.3f} to {e.high:.3f}" if e.n > 2 else ""
+            found.append(f"{name}, validation, mean of {e.n} retrained models: {e.mean:.4f}{interval}")
+    if model.test is not None:
+        t = model.test
+        found.append(f"auroc, test: {t.auroc:.4f}, 95 % {t.low:.3f} to {t.high:.3f}")
+    return found
+
+
+def _table(report: ReportData) -> str:
+    head = ["trial", "why", "validation AUROC, selected run", "confirmation", "test"]
+    rows = []
+    for m in report.models:
+        e, t = m.confirmation.get("auroc"), m.test
+        rows.append(
+            [
+                str(m.trial), m.role, f"{m.valid['auroc']:.4f}" if "auroc" in m.valid else "",
+                "" if e is None else f"{e.mean:.4f}" + (f" ({e.low:.3f} to {e.high:.3f})" if e.n > 2 else ""),
+                "" if t is None else f"{t.auroc:.4f} ({t.low:.3f} to {t.high:.3f})",
+            ]
+        )  # fmt: skip
+    return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *rows])

@@ -1,0 +1,270 @@
+"""What a report says of one model: filters, contributions, patterns, and its scores.
+
+Matrices are arrays, shape=(4, width), rows A, C, G, T. What was not measured is None, never NaN.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.report.scores import CalibrationCurve, Estimate, PrecisionRecall, Roc, TestScores
+
+Matrix = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterRow:
+    """One first-layer filter of the network shown, largest ablation effect first, dead ones last.
+
+    Attributes
+    ----------
+    index : int
+        Channel.
+    ppm : numpy.ndarray, shape=(4, width)
+        Trimmed; width 0 where no column is above half a bit.
+    sites, information : int, float
+        Sequences it was read from; corrected bits.
+    alive, gated, significant : bool
+        Responds at all; enough of a motif to count; matched at E <= .01.
+    target, target_name, family : str or None
+        Best screened motif.
+    e_value : float or None
+        Of that match.
+    strand, offset : str, int
+        The alignment.
+    effect : float or None
+        Mean absolute change of the logit when the filter says nothing.
+    """
+
+    index: int
+    ppm: Matrix
+    sites: int
+    information: float
+    alive: bool
+    gated: bool
+    target: str | None
+    target_name: str | None
+    family: str | None
+    e_value: float | None
+    strand: str
+    offset: int
+    significant: bool
+    effect: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completeness:
+    """Relative error of the sum of contributions: median and maximum over n sequences."""
+
+    median: float
+    max: float
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineAgreement:
+    """DeepSHAP against shap.DeepExplainer on n sequences.
+
+    Attributes
+    ----------
+    max_abs, relative, correlation : float or None
+        Largest difference, the same over the largest score, Pearson; None where the second engine refused.
+    n : int
+        Sequences compared.
+    words : str
+        Why it refused, else empty.
+    """
+
+    max_abs: float | None
+    relative: float | None
+    correlation: float | None
+    n: int
+    words: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceLogo:
+    """The strongest stretch of one sequence.
+
+    Attributes
+    ----------
+    name : str
+        Its identifier in the data.
+    label : int
+        Of the report's task.
+    logit : float
+        The network's.
+    start : int
+        First base shown, 0-based; `heights` begin there.
+    heights : numpy.ndarray, shape=(4, width)
+        Contributions to the logit, forward strand; the reverse complement is ``heights[::-1, ::-1]``.
+    truth : numpy.ndarray, shape=(4, width), or None
+        Probabilities the stretch was drawn from, where the data know them.
+    """
+
+    name: str
+    label: int
+    logit: float
+    start: int
+    heights: Matrix
+    truth: Matrix | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotifMatched:
+    """The best motif of the database for a pattern."""
+
+    id: str
+    name: str
+    family: str | None
+    e_value: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatternRow:
+    """One TF-MoDISco pattern.
+
+    Attributes
+    ----------
+    name : str
+        ``pos.0``, ``neg.1``, ...
+    positive : bool
+        Raises the logit.
+    seqlets : int
+        Instances.
+    cwm : numpy.ndarray, shape=(4, width)
+        Contribution weight matrix.
+    ppm : numpy.ndarray, shape=(4, width)
+        Base frequencies.
+    match : MotifMatched or None
+        Best screened motif, whatever its E-value; None where the matrix has no informative column.
+    above_null : bool or None
+        More seqlets than the null's largest pattern of any sign; None without a null.
+    contribution : float
+        Mean contribution of a seqlet.
+    """
+
+    name: str
+    positive: bool
+    seqlets: int
+    cwm: Matrix
+    ppm: Matrix
+    match: MotifMatched | None
+    above_null: bool | None
+    contribution: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Null:
+    """Patterns of a network trained on shuffled labels with the same settings.
+
+    Attributes
+    ----------
+    seqlets : tuple of int
+        Of each pattern; empty where there was none.
+    words : str
+        What was trained, or why there is no null.
+    """
+
+    seqlets: tuple[int, ...] = ()
+    words: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarginalRow:
+    """Mean change of the logit when a matched motif is put into shuffled sequences, with its 95 % interval."""
+
+    id: str
+    name: str
+    family: str | None
+    effect: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelReport:
+    """One reported trial; parts whose stage was left out are None or empty.
+
+    Attributes
+    ----------
+    trial : int
+        Number in the search.
+    role : str
+        Why it is reported, in words.
+    params : dict
+        Hyperparameters.
+    valid : dict of str to float
+        Validation of the selected run: one seed, chosen among many, optimistic.
+    confirmation : dict of str to Estimate
+        Means over its retrained models, validation; empty without confirmation.
+    collapsed : int
+        Retrained models that diverged or failed.
+    distinguishable : str
+        How it compares with the primary, in words.
+    test : TestScores or None
+        Made after the selection.
+    history : tuple of dict
+        One row an epoch of the network shown.
+    network : str
+        Which network is shown, in words.
+    roc, pr, calibration : Roc, PrecisionRecall, CalibrationCurve or None
+        On test.
+    filters : tuple of FilterRow
+        All first-layer filters.
+    candidates : tuple of int
+        Channels that are gated and match nothing at E <= .01: candidates for novel motifs.
+    dead : int
+        Filters that never respond.
+    stability : dict of str to int
+        Family -> in how many of `stability_of` confirmation models a significant filter shows it.
+    completeness, agreement : Completeness, EngineAgreement or None
+        Of the contributions.
+    refused : str
+        Why the contributions were refused (they do not add up), else empty; patterns and logos are empty then.
+    references, sequences_used : int
+        Shuffled references a sequence; sequences attributed.
+    contributions : tuple of SequenceLogo
+        The strongest sequences.
+    patterns : tuple of PatternRow
+        TF-MoDISco's.
+    pattern_words : str
+        What was run, or why there is none.
+    null : Null or None
+        Beside the patterns.
+    marginal : tuple of MarginalRow
+        Of each matched motif.
+    """
+
+    trial: int
+    role: str
+    params: dict[str, Any]
+    valid: dict[str, float]
+    confirmation: dict[str, Estimate] = field(default_factory=dict)
+    collapsed: int = 0
+    distinguishable: str = ""
+    test: TestScores | None = None
+    history: tuple[dict[str, Any], ...] = ()
+    network: str = ""
+    roc: Roc | None = None
+    pr: PrecisionRecall | None = None
+    calibration: CalibrationCurve | None = None
+    filters: tuple[FilterRow, ...] = ()
+    candidates: tuple[int, ...] = ()
+    dead: int = 0
+    stability: dict[str, int] = field(default_factory=dict)
+    stability_of: int = 0
+    completeness: Completeness | None = None
+    agreement: EngineAgreement | None = None
+    refused: str = ""
+    references: int = 0
+    sequences_used: int = 0
+    contributions: tuple[SequenceLogo, ...] = ()
+    patterns: tuple[PatternRow, ...] = ()
+    pattern_words: str = ""
+    null: Null | None = None
+    marginal: tuple[MarginalRow, ...] = ()

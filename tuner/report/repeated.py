@@ -1,0 +1,127 @@
+"""Stages that look for motifs in contributions: TF-MoDISco, its null, and what each matched motif does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tuner.errors import AttributionError, TrainingDiverged
+from tuner.interpret.attribution import attribute
+from tuner.interpret.completeness import check_completeness
+from tuner.interpret.marginal import marginalise as insert_motifs
+from tuner.interpret.modisco import Patterns, find_patterns, match_patterns, patterns_meme
+from tuner.motifs.filters import trim_ppm
+from tuner.report.cache import Result, write_file
+from tuner.report.measure import Inputs
+from tuner.report.source import Source
+from tuner.search.job import DESCRIPTION, WEIGHTS, load_network, network_files, train_shuffled
+from tuner.search.study import mix
+
+NULL_CHECKED = 20
+MARGINAL_MOTIFS, MARGINAL_BACKGROUNDS = 12, 100
+
+
+def patterns(source: Source, trial: int, inputs: Inputs, out: Path) -> Result:
+    """TF-MoDISco on the contributions, the patterns matched with the study's database."""
+    given = inputs["contributions"]
+    if given.values["refused"]:
+        return Result({"patterns": [], "words": f"No pattern: {given.values['refused']}"})
+    folder = f"trial-{trial}"
+    found = find_patterns(
+        given.arrays["codes"], given.arrays["hypothetical"], folder=out / folder, preset=source.options.modisco
+    )
+    meme = f"{folder}/patterns.meme"
+    write_file(out / meme, patterns_meme(found.patterns).encode())
+    return _result(source, found, ((f"{folder}/modisco.h5",) if found.h5 else ()) + (meme,))
+
+
+def _result(source: Source, found: Patterns, files: tuple[str, ...]) -> Result:
+    matches = match_patterns(found.patterns, source.bench.database) if found.patterns else ()
+    rows: list[dict[str, Any]] = []
+    arrays: dict[str, np.ndarray] = {}
+    for p, m in zip(found.patterns, matches, strict=True):
+        rows.append(
+            {
+                "name": p.name, "positive": p.positive, "seqlets": p.seqlets, "contribution": p.contribution,
+                "match": None if m.target is None else
+                {"id": m.target, "name": m.target_name, "family": m.family, "e_value": m.e_value},
+                "significant": m.significant,
+            }
+        )  # fmt: skip
+        arrays |= {f"cwm.{p.name}": p.cwm, f"ppm.{p.name}": p.ppm}
+    return Result({"patterns": rows, "words": found.words}, arrays, files)
+
+
+def null_model(source: Source, trial: int, inputs: Inputs, out: Path) -> Result:
+    """A network of the trial's settings that was trained on shuffled labels: the stored one, else a new one."""
+    run = source.shuffled(trial)
+    if run is not None:
+        files = {name: source.artifacts.get(run, name) for name in (WEIGHTS, DESCRIPTION)}
+        words = (
+            f"label-shuffled network {run.number} of the study's controls, trained with the settings of trial {trial}"
+        )
+    else:
+        point = source.trial(trial).params
+        try:
+            network, recipe, _ = train_shuffled(source.bench, point, replicate=0, on_epoch=lambda _: None)
+        except TrainingDiverged as e:
+            return Result({"words": f"No null: the network trained on shuffled labels diverged ({e})."})
+        files = network_files(network, point, recipe, source.bench.dataset)
+        words = f"a network trained for this report on shuffled labels, with the settings of trial {trial}"
+    return Result({"words": words}, {name: np.frombuffer(content, np.uint8) for name, content in files.items()})
+
+
+def null_patterns(source: Source, trial: int, inputs: Inputs, out: Path) -> Result:
+    """The same sequences, references and settings, with the network that has learned nothing true."""
+    given, null = inputs["contributions"], inputs["null_model"]
+    words = str(null.values["words"])
+    if given.values["refused"] or WEIGHTS not in null.arrays:
+        return Result({"patterns": [], "words": words, "made": False})
+    network, _ = load_network(null.arrays[WEIGHTS].tobytes(), null.arrays[DESCRIPTION].tobytes())
+    codes, device = given.arrays["codes"], source.bench.device
+    try:
+        found = attribute(
+            "deep_shap", network, codes, task=source.task, references=given.arrays["references"], device=device
+        )
+        check_completeness(network, codes[:NULL_CHECKED], found, device=device)
+    except AttributionError as e:
+        return Result({"patterns": [], "words": f"No null: {e}", "made": False})
+    repeated = find_patterns(
+        codes, found.hypothetical, folder=out / f"trial-{trial}" / "null", preset=source.options.modisco
+    )
+    result = _result(source, repeated, (f"trial-{trial}/null/modisco.h5",) if repeated.h5 else ())
+    return Result(
+        {**result.values, "words": f"{repeated.words} Of {words}.", "made": True}, result.arrays, result.files
+    )
+
+
+def marginalise(source: Source, trial: int, inputs: Inputs, out: Path) -> Result:
+    """Insert each matched motif into shuffled validation sequences."""
+    best: dict[str, tuple[float, str, str | None]] = {}
+    for p in inputs["patterns"].values["patterns"] if "patterns" in inputs else ():
+        if p["significant"]:
+            m = p["match"]
+            best[m["id"]] = min(best.get(m["id"], (np.inf, "", None)), (m["e_value"], m["name"], m["family"]))
+    for row in inputs["filters"].values["rows"]:
+        if row["significant"]:
+            key = str(row["target"])
+            best[key] = min(best.get(key, (np.inf, "", None)), (row["e_value"], row["target_name"], row["family"]))
+    chosen = sorted(best, key=lambda i: (best[i][0], i))[:MARGINAL_MOTIFS]
+    if not chosen:
+        return Result({"rows": []})
+    network, _ = source.network(source.shown(trial).run)
+    ppms = [trim_ppm(source.bench.database.find(i).ppm)[0] for i in chosen]
+    effects = insert_motifs(
+        network, ppms, source.dataset.valid.codes, task=source.task, device=source.bench.device,
+        seed=mix(source.bench.plan.seed, "marginal"), n=MARGINAL_BACKGROUNDS,
+    )  # fmt: skip
+    return Result(
+        {
+            "rows": [
+                {"id": i, "name": best[i][1], "family": best[i][2], "effect": e.effect, "low": e.low, "high": e.high}
+                for i, e in zip(chosen, effects, strict=True)
+            ]
+        }
+    )

@@ -1,0 +1,120 @@
+"""How well one reported model does: its scores, intervals and curves, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineRow:
+    """One baseline beside the first reported model.
+
+    Attributes
+    ----------
+    name : str
+        ``gc``, ``cpg``, ``2-mer``, ``6-mer`` or ``best PWM``.
+    valid_auroc : float or None
+        On validation.
+    test_auroc, matched : float or None
+        On test, and on its GC x CpG-matched part.
+    lead, low, high : float or None
+        By how much the first reported model is ahead on test, with its paired 95 % interval.
+    words : str
+        ``ahead``, ``behind`` or ``not distinguishable`` (of the model); empty where test was not opened.
+    detail : str
+        What was fitted.
+    """
+
+    name: str
+    valid_auroc: float | None
+    test_auroc: float | None = None
+    matched: float | None = None
+    lead: float | None = None
+    low: float | None = None
+    high: float | None = None
+    words: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A mean over n retrained models with its 95 % t interval; both ends are the mean where n < 3."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestScores:
+    """Test results of one model (mean over its confirmation models), opened on record.
+
+    Attributes
+    ----------
+    auroc, low, high : float
+        With the 95 % bootstrap interval over sequences.
+    average_precision, average_precision_low, average_precision_high : float
+        Likewise.
+    ensemble : float
+        AUROC of the mean logit.
+    matched, matched_gc, matched_cpg : float or None
+        AUROC on the part matched by both, by GC alone, by CpG alone.
+    matched_sequences : int
+        Size of the first.
+    per_model : tuple of float
+        AUROC of each model.
+    per_task : dict of str to float or None
+        Task -> mean AUROC of the models; None where the task has one class.
+    models, sequences, positives : int
+        How many; positives of the report's task.
+    baselines : tuple of BaselineRow
+        Each beside this model.
+    """
+
+    __test__ = False  # pytest collects no dataclass
+
+    auroc: float
+    low: float
+    high: float
+    average_precision: float
+    average_precision_low: float
+    average_precision_high: float
+    ensemble: float
+    matched: float | None
+    matched_gc: float | None
+    matched_cpg: float | None
+    matched_sequences: int
+    per_model: tuple[float, ...]
+    per_task: dict[str, float | None]
+    models: int
+    sequences: int
+    positives: int
+    baselines: tuple[BaselineRow, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Roc:
+    """ROC curve of the report's task on test, by the models' mean logit."""
+
+    fpr: tuple[float, ...]
+    tpr: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrecisionRecall:
+    """Precision-recall curve of the report's task on test, by the models' mean logit; recall ascends."""
+
+    recall: tuple[float, ...]
+    precision: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationCurve:
+    """Occupied bins of predicted probability on test, their observed frequency, and two errors."""
+
+    predicted: tuple[float, ...]
+    observed: tuple[float, ...]
+    counts: tuple[int, ...]
+    error: float
+    brier: float

@@ -1,0 +1,186 @@
+"""What a report reads: a stored study with its weights, its data with the test split open, its motif database."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tuner.data.dataset import Dataset
+from tuner.data.registry import load_dataset
+from tuner.errors import StudyError, UsageError, unknown
+from tuner.models.network import Network
+from tuner.models.training import resolve_device
+from tuner.search.artifacts import Artifacts
+from tuner.search.bench import Bench, load_motifs
+from tuner.search.examination import declared_models
+from tuner.search.job import DESCRIPTION, WEIGHTS, load_network
+from tuner.search.results import FrozenTrial, TrialState, stage_trials
+from tuner.search.stages import CONFIRMATION, CONTROLS
+from tuner.search.storage import FencedStorage
+from tuner.search.study import Plan, check_identity
+
+MODISCO = ("fast", "default", "thorough", "none")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What can be chosen about a report.
+
+    Parameters
+    ----------
+    sequences : int
+        Test positives attributed at most.
+    references : int
+        Shuffled references a sequence.
+    modisco : str
+        ``fast``, ``default``, ``thorough`` or ``none``.
+    task : str or None
+        Task of contributions, patterns and curves; None is the first.
+    """
+
+    sequences: int = 500
+    references: int = 20
+    modisco: str = "default"
+    task: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.modisco not in MODISCO:
+            raise UsageError(unknown("value of --modisco", self.modisco, MODISCO))
+        for name in ("sequences", "references"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"--{name} is {getattr(self, name)}; it must be at least 1.")
+
+
+class Shown(NamedTuple):
+    """The network of a trial that is looked into."""
+
+    run: FrozenTrial
+    words: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """A study as a report reads it.
+
+    Parameters
+    ----------
+    storage, artifacts : FencedStorage, Artifacts
+        Where the study and its files are.
+    name : str
+        The study.
+    identity : mapping
+        As stored with it.
+    bench : Bench
+        Plan, database, device, and the data with the test split closed.
+    dataset : Dataset
+        The same data with the test split open; only stages that follow the recorded opening touch it.
+    options : Options
+        Of the report.
+    """
+
+    storage: FencedStorage
+    artifacts: Artifacts
+    name: str
+    identity: Mapping[str, Any]
+    bench: Bench
+    dataset: Dataset
+    options: Options
+
+    @property
+    def task(self) -> int:
+        """Column of the report's task."""
+        return 0 if self.options.task is None else self.dataset.tasks.index(self.options.task)
+
+    def models(self, trial: int) -> list[FrozenTrial]:
+        """The runs that stand for a trial, by replicate."""
+        runs = declared_models(self.storage, self.name, trial)
+        return sorted(runs, key=lambda t: (int(t.user_attrs.get("replicate", 0)), t.number))
+
+    def retrained(self, trial: int) -> bool:
+        """Whether a trial has confirmation models."""
+        return "candidate" in self.models(trial)[0].user_attrs
+
+    def shown(self, trial: int) -> Shown:
+        """The network of a trial that filters and contributions are read from: its first retrained one."""
+        run = self.models(trial)[0]
+        if self.retrained(trial):
+            return Shown(run, f"retrained model {int(run.user_attrs['replicate'])} of trial {trial} (confirmation)")
+        return Shown(run, f"the search's own network of trial {trial} (one seed, chosen among many)")
+
+    def network(self, run: FrozenTrial) -> tuple[Network, bool]:
+        """Weights of a run, and whether its predictions average both strands."""
+        return load_network(self.artifacts.get(run, WEIGHTS), self.artifacts.get(run, DESCRIPTION))
+
+    def weights(self, runs: list[FrozenTrial]) -> list[str]:
+        """SHA-256 of the weights of each run."""
+        return [hashlib.sha256(self.artifacts.get(run, WEIGHTS)).hexdigest() for run in runs]
+
+    def shuffled(self, trial: int) -> FrozenTrial | None:
+        """A label-shuffled network that was stored with this trial's settings."""
+        for run in stage_trials(self.storage, self.name + CONTROLS):
+            if run.state == TrialState.COMPLETE and run.params.get("control") == "label-shuffled":
+                paths = self.artifacts.paths(run)
+                if run.user_attrs.get("candidate") == trial and WEIGHTS in paths and paths[WEIGHTS].is_file():
+                    return run
+        return None
+
+    @property
+    def baselines(self) -> list[str]:
+        """Names of the baselines that were fitted."""
+        return [
+            str(run.params["control"])
+            for run in stage_trials(self.storage, self.name + CONTROLS)
+            if run.state == TrialState.COMPLETE and run.params["control"] != "label-shuffled"
+        ]
+
+    def trial(self, number: int) -> FrozenTrial:
+        """A trial of the search."""
+        return next(t for t in stage_trials(self.storage, self.name) if t.number == number)
+
+    def collapsed(self, trial: int) -> int:
+        """Retrained models of a trial that diverged or failed."""
+        return sum(
+            t.state in (TrialState.PRUNED, TrialState.FAIL) and t.user_attrs.get("candidate") == trial
+            for t in stage_trials(self.storage, self.name + CONFIRMATION)
+        )
+
+
+def open_source(
+    storage: FencedStorage,
+    artifacts: Artifacts,
+    name: str,
+    plan: Plan,
+    identity: Mapping[str, Any],
+    options: Options,
+    *,
+    data_dir: Path | None,
+    cache: Path | None,
+    device: str,
+) -> Source:
+    """Load what a report of a stored study needs, and check that it is what the study was made from.
+
+    Raises
+    ------
+    StudyError
+        Data or motif database changed since, an unknown task, or a study whose trials have different data sets.
+    DataError, MotifError, DeviceError
+        What is missing or broken, where, and what to do.
+    """
+    if plan.space.dataset_names:
+        raise StudyError(
+            f"{name} varies its data set ({', '.join(plan.space.dataset_names)}), and a report is about one. "
+            "Compare its trials with tuner table; report a study of one of these data sets."
+        )
+    place = str(resolve_device(device))
+    dataset = load_dataset(plan.data_spec, data_dir=data_dir, cache=cache)
+    if options.task is not None and options.task not in dataset.tasks:
+        raise StudyError(f"{name}: {unknown('task', options.task, dataset.tasks)}")
+    bench = Bench(plan, dataset.without_test(), load_motifs(plan, cache), place, cache)
+    parts = ("data set", "motif database")
+    now = json.loads(json.dumps(bench.identity))
+    check_identity(name, {p: identity.get(p) for p in parts}, {p: now[p] for p in parts})
+    return Source(storage, artifacts, name, identity, bench, dataset, options)

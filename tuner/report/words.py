@@ -1,0 +1,413 @@
+"""What a report says, word by word from its numbers: the same functions praise one model and doubt another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tuner.motifs.screen import SIGNIFICANT_E
+from tuner.report.data import BaselineRow, FilterRow, ModelReport, PatternRow, ReportData, Shuffled, TestScores
+
+BASELINES = {
+    "gc": "GC content",
+    "cpg": "CpG content",
+    "2-mer": "2-mer logistic regression",
+    "6-mer": "6-mer logistic regression",
+    "best PWM": "the best single motif (PWM)",
+}
+COMPOSITION = ("gc", "cpg", "2-mer")
+MUCH = 0.5  # of the way from chance to the model: composition is confounded with the label
+MINUS, DASH = "−", "–"
+SHOWN = ("above null", "no null", "unmatched", "filter")  # kinds of evidence that show a motif
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+class Brief(NamedTuple):
+    """The verdict.
+
+    Attributes
+    ----------
+    headline : str
+        One sentence.
+    parts : tuple of (str, str)
+        Word and sentences: what was asked, how well it was answered and beside what, which motif.
+    """
+
+    headline: str
+    parts: tuple[tuple[str, str], ...]
+
+
+class Evidence(NamedTuple):
+    """The strongest motif of a model.
+
+    Attributes
+    ----------
+    kind : str
+        ``above null`` (a matched pattern), ``unmatched`` (a pattern above the null that no known motif matches),
+        ``no null`` (a matched pattern without a null beside it), ``below null``, ``filter`` (no patterns, but a
+        matched filter) or ``none``.
+    name, family, id : str
+        The known motif; empty where there is none.
+    e_value : float or None
+        Of that match.
+    pattern : PatternRow or None
+        What was found by TF-MoDISco.
+    filter : FilterRow or None
+        The filter that shows it best.
+    """
+
+    kind: str
+    name: str = ""
+    family: str = ""
+    id: str = ""
+    e_value: float | None = None
+    pattern: PatternRow | None = None
+    filter: FilterRow | None = None
+
+
+def number(value: float | None, digits: int = 3, *, signed: bool = False) -> str:
+    """Write a number with a true minus, or a dash for what was not measured."""
+    if value is None:
+        return DASH
+    return f"{value:{'+' if signed else ''}.{digits}f}".replace("-", MINUS)
+
+
+def interval(low: float | None, high: float | None, digits: int = 3, *, signed: bool = False) -> str:
+    """Write both ends of an interval."""
+    if low is None or high is None:
+        return DASH
+    return f"{number(low, digits, signed=signed)} to {number(high, digits, signed=signed)}"
+
+
+def percent(value: float, digits: int = 0) -> str:
+    """Write a share in percent; what would round to zero is written as less than the last digit."""
+    least = 10.0**-digits
+    if 0 < 100 * value < least / 2:
+        return f"< {least:.{digits}f} %"
+    return f"{100 * value:.{digits}f} %"
+
+
+def scientific(value: float | None) -> str:
+    """Write an E-value: two significant digits, powers of ten below .001 and above 1000."""
+    if value is None:
+        return DASH
+    if value == 0:
+        return "< 10⁻³⁰⁰"
+    if 1e-3 <= value < 1000:
+        return f"{value:.2g}" if value < 100 else f"{value:.0f}"
+    mantissa, exponent = f"{value:.0e}".split("e")
+    power = f"10{str(int(exponent)).translate(_RAISED)}"
+    return power if mantissa == "1" else f"{mantissa} × {power}"
+
+
+def e_words(value: float | None) -> str:
+    """Write ``E = 2 × 10⁻⁵``, or ``E < 10⁻³⁰⁰`` where it vanishes."""
+    text = scientific(value)
+    return f"E {text}" if text.startswith("<") else f"E = {text}"
+
+
+def count(n: int, noun: str, plural: str = "") -> str:
+    """Count something: ``1 filter``, ``3,431 sequences``."""
+    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
+
+
+def baseline_name(name: str) -> str:
+    """Name a baseline in words."""
+    return BASELINES.get(name, name)
+
+
+def comparison(row: BaselineRow) -> str:
+    """Word a model's lead over a baseline; an interval that holds 0 is no lead."""
+    name = baseline_name(row.name)
+    if row.lead is None or row.low is None or row.high is None:
+        return f"not compared with {name} on test"
+    numbers = f"{number(row.lead, signed=True)}, 95 % interval {interval(row.low, row.high, signed=True)}"
+    if row.low > 0:
+        return f"ahead of {name} ({numbers})"
+    if row.high < 0:
+        return f"behind {name} ({numbers})"
+    return f"not distinguishable from {name} ({numbers})"
+
+
+def best_baseline(rows: Sequence[BaselineRow]) -> BaselineRow | None:
+    """The baseline of the highest test AUROC, or of the highest validation AUROC where test was not opened."""
+    return max(
+        (r for r in rows if r.test_auroc is not None or r.valid_auroc is not None),
+        key=lambda r: (r.test_auroc is not None, r.test_auroc or r.valid_auroc or 0.0),
+        default=None,
+    )
+
+
+def matched(row: FilterRow | PatternRow) -> bool:
+    """Whether a known motif resembles it more than chance allows: E <= .01 (a filter must also pass the gates)."""
+    if isinstance(row, FilterRow):
+        return row.significant
+    return row.match is not None and row.match.e_value <= SIGNIFICANT_E
+
+
+def evidence(model: ModelReport) -> Evidence:
+    """Choose the strongest motif of a model: patterns before filters, and the null before everything."""
+    patterns = sorted((p for p in model.patterns if p.positive), key=lambda p: -p.seqlets)
+    filters = sorted((f for f in model.filters if f.significant), key=lambda f: f.e_value or 0.0)
+    for kind, wanted in (("above null", True), ("no null", None)):
+        found = next((p for p in patterns if p.above_null is wanted and matched(p)), None)
+        if found is not None and found.match is not None:
+            m = found.match
+            seen = next((f for f in filters if f.family == m.family or f.target == m.id), None)
+            return Evidence(kind, m.name or m.id, m.family or "", m.id, m.e_value, found, seen)
+    above = next((p for p in patterns if p.above_null), None)
+    if above is not None:
+        return Evidence("unmatched", pattern=above)
+    kind = "below null" if any(p.above_null is False for p in patterns) else "filter" if filters else "none"
+    if not filters:
+        return Evidence(kind, pattern=patterns[0] if patterns else None)
+    f = filters[0]
+    name = f.target_name or f.target or ""
+    pattern = patterns[0] if patterns else None
+    return Evidence(kind, name, f.family or "", f.target or "", f.e_value, pattern, f)
+
+
+def headline(data: ReportData) -> str:
+    """Word the report in one sentence: prediction, then motif."""
+    if not data.models:
+        return "No model is reported."
+    model = data.models[0]
+    well, shows = predicts(model), evidence(model).kind in SHOWN
+    return f"{_prediction(data, model)}, {'and' if well is shows else 'but'} {_shows(model)}."
+
+
+def predicts(model: ModelReport) -> bool:
+    """Whether a model's test AUROC is above chance, its whole interval."""
+    return model.test is not None and model.test.low > 0.5
+
+
+def _prediction(data: ReportData, model: ModelReport) -> str:
+    task = data.data.task
+    if model.test is None:
+        return f"Trial {model.trial} has not been tested on unseen {task} sequences"
+    best = best_baseline(model.test.baselines)
+    auroc = f"(AUROC {number(model.test.auroc)})"
+    if not predicts(model):
+        return f"Trial {model.trial} does not predict {task} better than chance {auroc}"
+    if best is None or best.low is None or best.high is None:
+        return f"Trial {model.trial} predicts {task} on unseen sequences {auroc} without a baseline beside it"
+    if best.low > 0:
+        return f"Trial {model.trial} predicts {task} better than every baseline {auroc}"
+    if best.high < 0:
+        return f"Trial {model.trial} predicts {task}, but worse than {baseline_name(best.name)} {auroc}"
+    return f"Trial {model.trial} predicts {task} {auroc}, not distinguishable from {baseline_name(best.name)}"
+
+
+def _shows(model: ModelReport) -> str:
+    found = evidence(model)
+    hits = sum(f.significant for f in model.filters)
+    return {
+        "above null": f"shows the {found.name} motif, above the null",
+        "no null": f"shows the {found.name} motif, with no null beside it",
+        "unmatched": "shows a motif above the null that no known motif matches",
+        "below null": "shows no pattern above the null",
+        "filter": f"has {count(hits, 'filter')} that match{'es' if hits == 1 else ''} a known motif, best {found.name}",
+        "none": "shows no known motif",
+    }[found.kind]
+
+
+def brief(data: ReportData) -> Brief:
+    """Word the verdict of a report.
+
+    Parameters
+    ----------
+    data : ReportData
+        The whole report.
+    """
+    if not data.models:
+        return Brief(headline(data), (("Asked", asked(data)),))
+    model = data.models[0]
+    motif = [pattern_sentence(model), filter_sentence(model, data.shuffled), *stability_sentence(model)]
+    return Brief(
+        headline(data),
+        (
+            ("Asked", f"{asked(data)} {declared(data, model)}"),
+            ("Prediction", " ".join([performance(model), *compared(model)])),
+            ("Motif", " ".join(motif)),
+        ),
+    )
+
+
+def asked(data: ReportData) -> str:
+    """Say what was asked of which sequences."""
+    train = data.data.splits.get("train")
+    of = f" {count(train.sequences, 'training sequence')} of" if train is not None else ""
+    return (
+        f"From {data.data.length:,} bp of DNA alone, is {data.data.task} bound, and by which motif? "
+        f"{count(data.study.trials_total, 'network')} {'was' if data.study.trials_total == 1 else 'were'} tried on{of} "
+        f"{data.data.name}."
+    )
+
+
+def declared(data: ReportData, model: ModelReport) -> str:
+    """Say which trial this is about, and how it came to be."""
+    if model.confirmation:
+        n = max(e.n for e in model.confirmation.values())
+        how = f"chosen before the test split was opened, from {n} retrained {'copy' if n == 1 else 'copies'}"
+    else:
+        how = "chosen by the search alone, without retraining"
+    sure = ""
+    if "not distinguishable" in data.selection.verdict:
+        sure = "; on validation it is not distinguishable from the runner-up"
+    return f"The answer comes from trial {model.trial} ({model.role or 'given by hand'}), {how}{sure}."
+
+
+def performance(model: ModelReport) -> str:
+    """Say how well a model does on unseen sequences."""
+    t = model.test
+    if t is None:
+        return "The test split was not opened, so nothing is known of unseen sequences."
+    mean = f", mean of {t.models} models" if t.models > 1 else ""
+    return (
+        f"On {count(t.sequences, 'test sequence')} ({t.positives:,} positive) it reaches AUROC {number(t.auroc)} "
+        f"(95 % interval {interval(t.low, t.high)}{mean})."
+    )
+
+
+def compared(model: ModelReport) -> list[str]:
+    """Put the best baseline and composition beside a model's test score."""
+    t = model.test
+    if t is None or not t.baselines:
+        return ["No baseline was tested beside it."] if t is not None else []
+    best = best_baseline(t.baselines)
+    found = composition(t)
+    if best is None or best.test_auroc is None:
+        return found
+    return [f"It is {comparison(best)}, which reaches {number(best.test_auroc)}.", *found]
+
+
+def composition(t: TestScores) -> list[str]:
+    """Say how much of a test score base composition alone would give."""
+    known = {b.name: b.test_auroc for b in t.baselines if b.name in COMPOSITION and b.test_auroc is not None}
+    if not known or t.auroc <= 0.5:
+        return []
+    name = max(known, key=lambda n: known[n])
+    share = max(0.0, known[name] - 0.5) / (t.auroc - 0.5)
+    rest = ""
+    if t.matched is not None:
+        rest = (
+            f"; on the {count(t.matched_sequences, 'sequence')} matched for GC and CpG the model reaches "
+            f"{number(t.matched)}"
+        )
+    verdict = "Composition explains much of this" if share >= MUCH else "Composition explains little of this"
+    return [
+        f"{verdict}: {baseline_name(name)} alone reaches {number(known[name])}, {percent(share)} of the way "
+        f"from chance to the model{rest}."
+    ]
+
+
+def pattern_sentence(model: ModelReport) -> str:
+    """Say which motif the contributions repeat, and whether it exceeds the null."""
+    found = evidence(model)
+    pattern, null = found.pattern, null_words(model)
+    if model.refused:
+        return f"The contributions were refused, so no motif was sought in them: {model.refused}"
+    if pattern is None:
+        return f"No pattern above the null: {model.pattern_words or 'TF-MoDISco was not run.'}"
+    size = count(pattern.seqlets, "seqlet")
+    if found.kind == "above null":
+        return (
+            f"TF-MoDISco finds the {found.name} motif ({_motif(found)}) with {size} in "
+            f"{count(model.sequences_used, 'sequence')}: above the null ({null})."
+        )
+    if found.kind == "no null":
+        return (
+            f"TF-MoDISco finds the {found.name} motif ({_motif(found)}) with {size} in "
+            f"{count(model.sequences_used, 'sequence')}; whether that exceeds the null is not known ({null})."
+        )
+    if found.kind == "unmatched":
+        return (
+            f"TF-MoDISco's largest pattern ({size}) is above the null ({null}) and resembles no known motif "
+            f"(E > {SIGNIFICANT_E:g}): a candidate for a novel motif."
+        )
+    if found.kind == "below null":
+        return f"No pattern is above the null: the largest has {size} ({null})."
+    return f"TF-MoDISco's largest pattern has {size} and resembles no known motif; the null is not known ({null})."
+
+
+def _motif(found: Evidence) -> str:
+    family = f"{found.family}; " if found.family and found.family != found.name else ""
+    return f"{family}{found.id}, {e_words(found.e_value)}"
+
+
+def null_words(model: ModelReport) -> str:
+    """Say what a network of shuffled labels gives."""
+    null = model.null
+    if null is None:
+        return "no null was made"
+    if null.seqlets:
+        return f"the largest of a network trained on shuffled labels has {count(max(null.seqlets), 'seqlet')}"
+    if any(p.above_null is not None for p in model.patterns):
+        return "a network trained on shuffled labels has no pattern"
+    return null.words.rstrip(".") or "no null was made"
+
+
+def filter_sentence(model: ModelReport, shuffled: Shuffled) -> str:
+    """Say how many first-layer filters show known motifs, beside label-shuffled networks."""
+    if not model.filters:
+        return "First-layer filters were not examined."
+    hits = sorted((f for f in model.filters if f.significant), key=lambda f: f.e_value or 0.0)
+    of = f"of {count(len(model.filters), 'first-layer filter')}"
+    beside = shuffled_words(shuffled)
+    if not hits:
+        return f"None {of} matches a known motif (E ≤ {SIGNIFICANT_E:g}); {beside}."
+    best = hits[0]
+    return (
+        f"{len(hits)} {of} match{'es' if len(hits) == 1 else ''} a known motif (E ≤ {SIGNIFICANT_E:g}), best "
+        f"{best.target_name or best.target} ({e_words(best.e_value)}); {beside}."
+    )
+
+
+def shuffled_words(shuffled: Shuffled) -> str:
+    """Say how often filters of label-shuffled networks match."""
+    shares = shuffled.match_fractions
+    if not shares:
+        return "no label-shuffled network was trained to compare with"
+    mean = sum(shares) / len(shares)
+    return (
+        f"in {count(len(shares), 'network')} trained on shuffled labels {percent(mean, 1)} of filters do "
+        f"(at most {percent(max(shares), 1)})"
+    )
+
+
+def stability_sentence(model: ModelReport) -> list[str]:
+    """Say in how many retrained models the motif of the verdict appears."""
+    found = evidence(model)
+    key = found.family or found.name
+    if not key or model.stability_of < 2:
+        return []
+    k = model.stability.get(key, 0)
+    every = "every one of " if k == model.stability_of else ""
+    times = f"{every}{model.stability_of}" if every else f"{k} of {model.stability_of}"
+    return [f"First-layer filters show {key} in {times} retrained models."]
+
+
+def importance_sentence(values: dict[str, float]) -> str:
+    """Name the settings that mattered most."""
+    top = sorted(values.items(), key=lambda item: -item[1])[:3]
+    return ", ".join(f"{name} ({percent(value)})" for name, value in top)
+
+
+def completeness_words(model: ModelReport) -> str:
+    """Say how well contributions add up, and how well two engines agree."""
+    parts = []
+    c, a = model.completeness, model.agreement
+    if c is not None:
+        parts.append(
+            f"Contributions add up to the change of the logit within {percent(c.median, 2)} in the median and "
+            f"{percent(c.max, 2)} at worst ({count(c.n, 'sequence')})."
+        )
+    if a is not None and a.relative is not None:
+        r = "" if a.correlation is None else f", correlation {a.correlation:.4f}"
+        parts.append(
+            f"A second implementation (shap.DeepExplainer) differs by at most {scientific(a.relative)} of the largest "
+            f"contribution{r} ({count(a.n, 'sequence')})."
+        )
+    elif a is not None and a.words:
+        parts.append(f"The second implementation gave no scores: {a.words}")
+    return " ".join(parts)
