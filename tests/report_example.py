@@ -7,6 +7,7 @@ contributions are built from the filters' matrices.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,7 @@ SEARCHED = {
 }
 
 
+@cache
 def layer() -> list[np.ndarray]:
     """The 32 matrices of one IRF1 network with an exponential first layer."""
     return [m.ppm for m in reference_filters() if m.id.startswith(LAYER)]
@@ -218,7 +220,8 @@ def trials() -> tuple[d.TrialRow, ...]:
     return tuple(sorted(made, key=lambda t: (not t.values, -t.values.get("auroc", 0))))
 
 
-def irf1(**changes: Any) -> d.ReportData:
+@cache
+def irf1() -> d.ReportData:
     """What `tuner report --study irf1` says, but for patterns and trials, which are made here."""
     database = load_database("JASPAR2026")
     rows = trials()
@@ -288,7 +291,7 @@ def irf1(**changes: Any) -> d.ReportData:
         ),
         "rerun": ("tuner run --study irf1 --seed 0", "tuner report --study irf1"),
     }  # fmt: skip
-    return d.ReportData(**{**found, **changes})
+    return d.ReportData(**found)
 
 
 def shuffled() -> d.ReportData:

@@ -30,11 +30,15 @@ SEQUENCES = 500
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Patterns:
-    """Patterns of positives of `synthetic`, each base credited with its log-odds under the matrix it was drawn from."""
+    """Patterns of positives of `synthetic`, each base credited with its log-odds under the matrix it was drawn from.
+
+    And with a little noise, as by any network: the estimate of what chance gives fails where most bases have exactly 0.
+    """
     split = synthetic(seed=0, sizes=(2 * SEQUENCES, 2, 2)).train
     positives = split.labels[:, 0] == 1
     assert split.truth is not None
     log_odds = np.log2(np.clip(split.truth[positives], 1e-3, None) / 0.25).astype(np.float32)
+    log_odds += np.random.default_rng(0).normal(scale=0.1, size=log_odds.shape).astype(np.float32)
     return find_patterns(split.codes[positives], log_odds, folder=tmp_path_factory.mktemp("planted"))
 
 
@@ -63,7 +67,7 @@ def test_planted_motifs_are_recovered_by_family(planted: Patterns, jaspar: Motif
     families = {jaspar.find(motif).family for motif in SYNTHETIC_MOTIFS}
     assert len(families) == 4
     found = {row.family for row in matches if row.significant and row.e_value <= 1e-3}
-    assert len(found & families) >= 3
+    assert families <= found
     assert stability([matches, matches, ()])[matches[0].family or ""] == 2
 
 

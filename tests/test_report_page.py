@@ -187,7 +187,7 @@ def test_all_trials_and_all_filters_are_on_the_page(pages: dict[str, str]) -> No
 
 
 def test_the_page_is_the_same_twice(pages: dict[str, str]) -> None:
-    assert render(irf1()) == pages["irf1"]
+    assert render(bare()) == pages["bare"]
 
 
 # ------------------------------------------------------------------ pictures
@@ -238,9 +238,14 @@ def test_every_figure_is_a_file_for_a_paper() -> None:
 # ------------------------------------------------------------------ a browser
 
 PROBE = """<script>
-const seen = [];
-setTimeout(function () {
-  for (const frame of document.querySelectorAll("iframe")) {
+const seen = [], frames = Array.from(document.querySelectorAll("iframe"));
+let asked = 0;
+const clock = setInterval(function () {
+  const ended = function (frame) { return frame.contentDocument.documentElement.dataset.charts; };
+  asked += 1;
+  if (!frames.every(ended) && asked < 200000) { return; }
+  clearInterval(clock);
+  for (const frame of frames) {
     const page = frame.contentDocument, root = page.documentElement;
     const logo = page.querySelector("#motif svg.logo");
     const chart = page.querySelector(".chart.drawn .main-svg");
@@ -258,7 +263,7 @@ setTimeout(function () {
   out.id = "seen";
   out.textContent = JSON.stringify(seen);
   document.body.appendChild(out);
-}, 15000);
+}, 50);
 </script>"""
 
 
@@ -272,7 +277,7 @@ def browse(folder: Path, text: str, *widths: int) -> tuple[list[dict[str, Any]],
     options = [
         "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
         "--disable-background-networking", "--disable-component-update", "--disable-sync", "--enable-logging=stderr",
-        "--allow-file-access-from-files", "--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=40000",
+        "--allow-file-access-from-files", "--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=20000000",
         f"--user-data-dir={folder / 'profile'}", "--window-size=1400,1700", "--dump-dom",
     ]  # fmt: skip
     done = subprocess.run(

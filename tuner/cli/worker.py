@@ -52,6 +52,8 @@ def command(
         )
     bench = load_bench(plan, data_dir=context.data_dir(), cache=context.cache_dir(), device=device)
     one_thread()
+    if os.environ.get("TUNER_COMPILED"):
+        compile_kernels()
     search: Stage = Search(plan, bench.identity, sets_budget=False)
     if plan.sampler == "grid":
         search = Grid(plan, bench.identity, part=None)
@@ -71,3 +73,11 @@ def one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+def compile_kernels() -> None:
+    """Train through the compiled kernels if this machine can build them."""
+    from tuner.models.compiled import enable
+
+    if reason := enable(context.cache_dir() / "kernels"):
+        context.note(reason)

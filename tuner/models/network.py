@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tuner.errors import ModelError
+from tuner.models import compiled
 from tuner.models.activations import ACTIVATIONS
 from tuner.models.initializers import INITIALIZERS
 from tuner.models.layers import (
@@ -69,7 +70,7 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, channels, length) to the same shape."""
-        out: Tensor = self.activation(x + self.branch(x))
+        out: Tensor = self.activation(x + compiled.run(self.branch, x))
         return out
 
 
@@ -154,8 +155,10 @@ class Network(nn.Module):
         """
         # exp(x) and x^3 of a half-precision x are off by percents, and overflow in float16.
         with torch.autocast(x.device.type, enabled=False):
-            h: Tensor = self.first_convolution(channels_last(x.to(self.first_convolution.weight.dtype)))
-            return h if self.first_batch_norm is None else self.first_batch_norm(h)
+            x = channels_last(x.to(self.first_convolution.weight.dtype))
+            if self.first_batch_norm is None:
+                return compiled.run((self.first_convolution,), x)
+            return compiled.run((self.first_convolution, self.first_batch_norm), x)
 
     def head(self, x: Tensor) -> Tensor:
         """First activation map, shape=(n, n_filters, positions), float32, before dropout."""
@@ -166,7 +169,7 @@ class Network(nn.Module):
 
     def tail(self, h: Tensor) -> Tensor:
         """Logits, shape=(n, n_tasks), float32, from the first activation map."""
-        out: Tensor = self.output(self.body(h))
+        out: Tensor = self.output(compiled.run(self.body, h))
         return out.to(self.output.weight.dtype)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -181,7 +181,7 @@ def _charts(data: ReportData, drawn: dict[str, str]) -> dict[str, dict[str, Any]
 def _trials(data: ReportData) -> dict[str, Any]:
     names = list(dict.fromkeys(name for t in data.trials for name in t.params))
     confirmed = {m.trial: m.confirmation for m in data.models}
-    reported = set(data.selection.trials)
+    reported = {m.trial for m in data.models}
     top = [t for i, t in enumerate(data.trials) if i < SHOWN_TRIALS or t.number in reported]
     rest = [t for t in data.trials if t not in top]
     return {"params": names, "confirmed": confirmed, "reported": reported, "top": top, "rest": rest}

@@ -28,7 +28,7 @@ class Stage(NamedTuple):
     options : tuple of str
         Fields of Options that change it.
     share : float
-        Its usual share of the time, for the estimate of what is left.
+        Seconds it usually takes, for the estimate of what is left.
     note : str
         What people read while it runs.
     """
@@ -43,15 +43,15 @@ class Stage(NamedTuple):
 # `contributions` are of test sequences, so they follow the recorded opening.
 STAGES: Mapping[str, Stage] = MappingProxyType(
     {
-        "examine": Stage(measure.examine, (), (), 2, "open the test split, on record"),
+        "examine": Stage(measure.examine, (), (), 5, "open the test split, on record"),
         "filters": Stage(measure.filters, (), (), 1, "first-layer filters and their matches"),
         "contributions": Stage(
-            measure.contributions, ("examine",), ("sequences", "references", "task"), 40, "DeepSHAP contributions"
+            measure.contributions, ("examine",), ("sequences", "references", "task"), 60, "DeepSHAP contributions"
         ),
-        "patterns": Stage(repeated.patterns, ("contributions",), ("modisco",), 20, "TF-MoDISco patterns"),
-        "null_model": Stage(repeated.null_model, (), (), 10, "a network of shuffled labels"),
+        "patterns": Stage(repeated.patterns, ("contributions",), ("modisco",), 30, "TF-MoDISco patterns"),
+        "null_model": Stage(repeated.null_model, (), (), 1, "a network of shuffled labels"),
         "null_patterns": Stage(
-            repeated.null_patterns, ("contributions", "null_model"), ("modisco",), 60, "the same of shuffled labels"
+            repeated.null_patterns, ("contributions", "null_model"), ("modisco",), 90, "the same of shuffled labels"
         ),
         "marginalise": Stage(repeated.marginalise, ("filters", "patterns"), ("task",), 2, "insert matched motifs"),
     }
@@ -152,7 +152,7 @@ class Runner:
         self.threads = torch.get_num_threads()
         self.spent = self.worked = 0.0
         self.left = sum(
-            STAGES[n].share for t in self.trials for n in self.used
+            self._share(n, t) for t in self.trials for n in self.used
             if n in self.allowed and (n in self.again or cache.read(n, self.keys[t][n]) is None)
         )  # fmt: skip
 
@@ -169,6 +169,14 @@ class Runner:
             before = [keys[need] for need in row.needs if need in keys]
             keys[name] = digest(name, source.identity, trial, weights, own.get(name), options, before)
         return keys
+
+    def _share(self, name: str, trial: int) -> float:
+        """Seconds that a stage should take: a null that must be trained takes what the trial took."""
+        options, duration = self.source.options, self.source.trial(trial).duration
+        if name == "null_model" and self.source.shuffled(trial) is None and duration is not None:
+            return float(duration.total_seconds())
+        pairs = options.sequences * options.references / 10_000 if name in ("contributions", "null_patterns") else 1.0
+        return STAGES[name].share * pairs
 
     def run(self) -> dict[int, dict[str, Result]]:
         """All results by trial and stage; stages that were left out are missing."""
@@ -203,7 +211,7 @@ class Runner:
         started = time.monotonic()
         result = row.compute(self.source, trial, inputs, self.cache.out)
         self.cache.write(name, key, result)
-        took = time.monotonic() - started
-        self.spent, self.worked, self.left = self.spent + took, self.worked + row.share, self.left - row.share
+        took, share = time.monotonic() - started, self._share(name, trial)
+        self.spent, self.worked, self.left = self.spent + took, self.worked + share, self.left - share
         tell("done", f"{took:.1f} s")
         return result

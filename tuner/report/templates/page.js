@@ -52,7 +52,7 @@
       const place = chart.querySelector(".live");
       place.hidden = false;
       const again = function () {
-        const options = { responsive: true, displaylogo: false, displayModeBar: false };
+        const options = { responsive: true, displaylogo: false, displayModeBar: false, typesetMath: false };
         return window.Plotly.react(place, spec.data, themed(spec.layout), options);
       };
       await again();

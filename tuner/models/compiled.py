@@ -1,0 +1,263 @@
+"""Optional compiled kernels for training on one CPU thread: normalisation, ReLU, dropout, weight gradients.
+
+`enable` builds `kernels.cpp` with the machine's C++ compiler, once, into a cache folder. From then on a network in
+training computes through them where they apply: float32 in channels-last memory on a CPU, with one thread. They draw
+the same random bits as the layers in Python and differ from them by float32 rounding alone. Evaluation never uses them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tuner.models.layers import KERAS_MOMENTUM, BatchNorm1d, Conv1d, Dropout, channels_last, random_bits
+
+_SOURCE = Path(__file__).with_name("kernels.cpp")
+_OPTIONS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+_COMPILERS = ("c++", "g++", "clang++")
+
+
+class _Library:
+    """The loaded kernels, if any."""
+
+    loaded: ctypes.CDLL | None = None
+
+
+def _processor() -> str:
+    """Text that differs where -march=native would."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.platform() + platform.processor()
+    return "".join(line for line in lines if line.startswith(("flags", "Features", "model name")))
+
+
+def enable(folder: Path) -> str:
+    """Build the kernels if `folder` lacks them, and use them in this process from now on.
+
+    Parameters
+    ----------
+    folder : Path
+        Cache; made if it does not exist. Several processes may share it.
+
+    Returns
+    -------
+    str
+        Empty if the kernels are in use, else why not; training then goes on in Python.
+    """
+    compiler = next((path for name in _COMPILERS if (path := shutil.which(name))), None)
+    if compiler is None:
+        return f"compiled kernels are off: no C++ compiler ({', '.join(_COMPILERS)}) on the PATH"
+    identity = "\0".join((_SOURCE.read_text(encoding="utf-8"), *_OPTIONS, compiler, platform.machine(), _processor()))
+    built = folder / f"kernels-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
+    try:
+        if not built.is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder) as scratch:
+                new = Path(scratch) / built.name
+                command = [compiler, *_OPTIONS, str(_SOURCE), "-o", str(new)]
+                subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
+                new.replace(built)
+        _Library.loaded = ctypes.CDLL(str(built))
+    except subprocess.CalledProcessError as error:
+        return f"compiled kernels are off: {compiler} failed: {error.stderr.strip().splitlines()[-1:]}"
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"compiled kernels are off: {error}"
+    return ""
+
+
+def disable() -> None:
+    """Compute in Python again."""
+    _Library.loaded = None
+
+
+def usable(x: Tensor) -> bool:
+    """Whether kernels are loaded and take this (n, channels, length) tensor."""
+    return (
+        _Library.loaded is not None
+        and x.dtype is torch.float32
+        and x.device.type == "cpu"
+        and x.dim() == 3
+        and not torch.is_autocast_enabled("cpu")
+        and torch.get_num_threads() == 1
+        and x.transpose(1, 2).is_contiguous()
+    )
+
+
+def _call(name: str, *arguments: Tensor | int | float | None) -> None:
+    """Call a kernel; tensors go by address, integers as 64 bits, floats as C float."""
+    function = getattr(_Library.loaded, name)
+    values: list[Any] = []
+    for argument in arguments:
+        if isinstance(argument, Tensor):
+            values.append(ctypes.c_void_p(argument.data_ptr()))
+        elif argument is None:
+            values.append(ctypes.c_void_p(None))
+        else:
+            values.append(ctypes.c_float(argument) if isinstance(argument, float) else ctypes.c_int64(argument))
+    function(*values)
+
+
+class _Convolution(torch.autograd.Function):
+    """conv2d of height 1 whose weight gradient is ours."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, layer: Conv1d) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.layer = layer
+        return layer.convolve(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        g, layer = channels_last(gradients[0]), ctx.layer
+        (n, inputs, length), (_, outputs, positions) = x.shape, g.shape
+        taps, stride, dilation, (left, right) = weight.shape[2], layer.stride[0], layer.dilation[0], layer.pad
+        columns = -(-outputs // 8) * 8
+        w = torch.zeros(taps, inputs, columns)
+        _call(
+            "weight_gradient", x, g, w, n, length, inputs, positions, outputs, taps, stride, dilation, left
+        )  # fmt: skip
+        dx = None
+        if ctx.needs_input_grad[0]:
+            image, pad = (F.pad(x, (left, right)), 0) if left != right else (x, left)
+            dx = torch.ops.aten.convolution_backward(
+                g.unsqueeze(2), image.unsqueeze(2), weight.unsqueeze(2), None, [1, stride], [0, pad], [1, dilation],
+                False, [0, 0], 1, [True, False, False],
+            )[0].squeeze(2)  # fmt: skip
+            if left != right:
+                dx = dx[:, :, left : left + length]
+        db = g.sum((0, 2)) if ctx.needs_input_grad[2] else None
+        return dx, w[:, :, :outputs].permute(2, 1, 0).contiguous(), db, None
+
+
+class _Drop(torch.autograd.Function):
+    """Dropout that keeps the random bits instead of a float32 mask."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bits: Tensor, threshold: int, scale: float) -> Tensor:
+        ctx.save_for_backward(bits)
+        ctx.rest = (threshold, scale)
+        y = torch.empty_like(x)
+        _call("dropout", x, bits, y, x.numel(), threshold, scale)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        g = channels_last(gradients[0])
+        dx = torch.empty_like(g)
+        _call("dropout", g, ctx.saved_tensors[0], dx, g.numel(), *ctx.rest)
+        return dx, None, None, None
+
+
+class _Norm(torch.autograd.Function):
+    """[ReLU], batch norm with the statistics of the batch, [ReLU], [dropout]; keeps the input and the bits."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, norm: BatchNorm1d, steps: tuple[int, int, int],
+        bits: Tensor | None, threshold: int, scale: float,
+    ) -> Tensor:  # fmt: skip
+        channels, rows = x.shape[1], x.numel() // x.shape[1]
+        mean, variance = torch.empty(2, channels, dtype=torch.float64)
+        _call("moments", x, rows, channels, steps[0], mean, variance)
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        assert norm.num_batches_tracked is not None
+        norm.num_batches_tracked.add_(1)
+        norm.running_mean.lerp_(mean.float(), KERAS_MOMENTUM)
+        norm.running_var.lerp_((variance * (rows / max(rows - 1, 1))).float(), KERAS_MOMENTUM)
+        inverse = (variance + norm.eps).rsqrt()
+        slope = weight.double() * inverse
+        offset = (bias - mean * slope).float()
+        slope, mean, inverse = slope.float(), mean.float(), inverse.float()
+        y = torch.empty_like(x)
+        ctx.rest = (*steps, threshold, scale)
+        _call("norm_forward", x, bits, y, rows, channels, slope, offset, *ctx.rest)
+        ctx.save_for_backward(x, slope, offset, mean, inverse, bits)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, slope, offset, mean, inverse, bits = ctx.saved_tensors
+        g = channels_last(gradients[0])
+        channels, rows = x.shape[1], x.numel() // x.shape[1]
+        dx, sums = torch.empty_like(x), torch.empty(2, channels, dtype=torch.float64)
+        _call(
+            "norm_backward", x, g, bits, dx, rows, channels, slope, offset, mean, inverse, sums, *ctx.rest
+        )  # fmt: skip
+        return dx, sums[1].float(), sums[0].float(), None, None, None, None, None
+
+
+def _bits(dropout: Dropout | None, x: Tensor) -> tuple[Tensor | None, int, float]:
+    if dropout is None:
+        return None, 0, 1.0
+    return random_bits(x.numel()), dropout.threshold - 32768, dropout.scale
+
+
+def _fused(modules: list[nn.Module], x: Tensor) -> Tensor:
+    """Run layers in training mode, neighbours in one kernel where there is one for them."""
+    i = 0
+    while i < len(modules):
+        if not usable(x):
+            x = modules[i](x)
+            i += 1
+            continue
+        end = i
+        before = isinstance(modules[end], nn.ReLU) and end + 1 < len(modules)
+        end += before
+        norm = modules[end]
+        if isinstance(norm, BatchNorm1d) and norm.training:
+            end += 1
+            after = end < len(modules) and isinstance(modules[end], nn.ReLU)
+            end += after
+            last = modules[end] if end < len(modules) else None
+            drop = last if isinstance(last, Dropout) and last.threshold > 0 else None
+            end += drop is not None
+            steps = (int(before), int(after), int(drop is not None))
+            x = _Norm.apply(x, norm.weight, norm.bias, norm, steps, *_bits(drop, x))  # type: ignore[no-untyped-call]
+            i = end
+        elif isinstance(modules[i], Conv1d):
+            x = _Convolution.apply(x, modules[i].weight, modules[i].bias, modules[i])  # type: ignore[no-untyped-call]
+            i += 1
+        elif isinstance(modules[i], Dropout) and modules[i].training and modules[i].threshold:
+            x = _Drop.apply(x, *_bits(modules[i], x))  # type: ignore[no-untyped-call, arg-type]
+            i += 1
+        else:
+            x = modules[i](x)
+            i += 1
+    return x
+
+
+def run(modules: Iterable[nn.Module], x: Tensor) -> Tensor:
+    """Run layers one after the other, in training through the kernels if they are in use.
+
+    Forward hooks of layers that run in a kernel are not called.
+
+    Parameters
+    ----------
+    modules : iterable of torch.nn.Module
+        What to run.
+    x : torch.Tensor, shape=(n, channels, length)
+        Input of the first.
+    """
+    layers = list(modules)
+    if _Library.loaded is not None and torch.is_grad_enabled() and layers[0].training:
+        return _fused(layers, x)
+    if isinstance(modules, nn.Sequential):
+        out: Tensor = modules(x)
+        return out
+    for layer in layers:
+        x = layer(x)
+    return x
