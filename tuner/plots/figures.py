@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
-from typing import Literal
+from contextlib import AbstractContextManager
+from typing import Any, Literal
 
+import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+__all__ = ["Figure", "new_figure", "png", "reproducible", "svg", "tidy"]
 
 INK = "#222222"
 QUIET = "#767676"  # 4.5:1 on white, the least that still counts as legible (WCAG 2.1, 1.4.3)
@@ -53,4 +57,18 @@ def png(figure: Figure, dpi: int = 120) -> bytes:
     """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def reproducible() -> AbstractContextManager[None]:
+    """Draw as for a page: text stays text, ids do not change from run to run, a name with dollars is no formula."""
+    style: Any = {"svg.fonttype": "none", "svg.hashsalt": "tuner", "text.parse_math": False}
+    return mpl.rc_context(style)
+
+
+def svg(figure: Figure) -> str:
+    """Render a figure as SVG; the same figure gives the same text."""
+    buffer = io.StringIO()
+    with reproducible():
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()

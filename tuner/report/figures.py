@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
 
 from tuner.models.recipe import EpochRecord
 from tuner.motifs.filters import Filter
@@ -17,17 +13,13 @@ from tuner.motifs.match import FilterMatch
 from tuner.plots.contribution_logos import Stretch, draw_contribution_logos
 from tuner.plots.curves import draw_learning_curve
 from tuner.plots.discrimination import draw_calibration, draw_precision_recall, draw_roc
-from tuner.plots.figures import png
+from tuner.plots.figures import Figure, png, reproducible, svg
 from tuner.plots.forest import ForestRow, draw_forest
 from tuner.plots.fronts import ConfirmedTrial, FrontTrial, Objective, draw_pareto_front
 from tuner.plots.logos import draw_filter_logos
 from tuner.plots.searches import Axis, draw_history, draw_importance, draw_parallel, parallel_axes
 from tuner.report.data import FilterRow, ModelReport, ReportData, TrialRow
 from tuner.report.words import baseline_name, number
-
-# Text stays text (small, searchable, in the page's own letters), ids do not change from run to run, and a name
-# with dollar signs is no formula.
-STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "tuner", "text.parse_math": False}
 
 
 def draw_figures(data: ReportData) -> dict[str, Figure]:
@@ -43,7 +35,7 @@ def draw_figures(data: ReportData) -> dict[str, Figure]:
     dict of str to matplotlib.figure.Figure
         ``front``, ``history``, ``importance``, ``parallel``, and ``trial-N-...`` for each reported trial.
     """
-    with mpl.rc_context(STYLE):
+    with reproducible():
         found = dict(_study(data))
         for model in data.models:
             found |= {f"trial-{model.trial}-{name}": figure for name, figure in _model(model)}
@@ -57,14 +49,6 @@ def figure_files(data: ReportData) -> dict[str, bytes]:
         files[f"{name}.svg"] = svg(figure).encode()
         files[f"{name}.png"] = png(figure, dpi=200)
     return files
-
-
-def svg(figure: Figure) -> str:
-    """Render a figure as SVG; the same figure gives the same text."""
-    buffer = io.StringIO()
-    with mpl.rc_context(STYLE):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
 
 
 def front(data: ReportData) -> tuple[list[Objective], list[FrontTrial], list[ConfirmedTrial]]:

@@ -41,7 +41,7 @@ def inline_svg(text: str, name: str, alt: str) -> Markup:
     Parameters
     ----------
     text : str
-        As `tuner.report.figures.svg` makes it; matplotlib has escaped what it writes.
+        As `tuner.plots.figures.svg` makes it; matplotlib has escaped what it writes.
     name : str
         Unique in the page, letters, digits and hyphens: ids begin with it.
     alt : str
