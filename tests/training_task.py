@@ -76,9 +76,10 @@ def same_weights(a: nn.Module, b: nn.Module) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
-def scores(trained: Trained) -> list[tuple[float, ...]]:
-    """The history without its seconds."""
-    return [record._replace(seconds=0.0) for record in trained.history]
+def scores(trained: Trained) -> list[tuple[float | None, ...]]:
+    """The history without its seconds; what was not measured is None, because NaN equals nothing."""
+    records = [record._replace(seconds=0.0) for record in trained.history]
+    return [tuple(None if value != value else value for value in record) for record in records]
 
 
 if __name__ == "__main__":

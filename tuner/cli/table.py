@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tuner.search.storage import FencedStorage
 
-EXAMPLE = "Example: tuner table --study koo_task1 --value target_fraction_koo --figure task1.png"
+EXAMPLE = "Example: tuner table --study koo_task1 --figure task1.png"
 
 
 def command(
