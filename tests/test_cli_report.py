@@ -30,7 +30,8 @@ from tuner.search.results import stage_trials
 from tuner.search.space import listed_space, read_space
 from tuner.search.stages import Confirmation, Controls, Search, Stage
 from tuner.search.storage import open_storage
-from tuner.search.study import make_plan, read_study
+from tuner.search.study import make_plan
+from tuner.search.study_file import read_study
 from tuner.search.worker import Stopper, Worker
 
 GRID = """name = "grid"
