@@ -8,6 +8,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from command_line import SPACE, STUDY, Terminal, prepare_environment, write_tiny_study
+from sklearn.metrics import roc_auc_score
+
+from tuner.data.registry import load_dataset
+from tuner.data.spec import DataSpec
+from tuner.models.training import predict
+from tuner.search.artifacts import Artifacts
+from tuner.search.job import DESCRIPTION, WEIGHTS, load_network
+from tuner.search.results import stage_trials
+from tuner.search.storage import open_storage
 
 
 def grid_study() -> str:
@@ -67,3 +76,39 @@ def test_what_a_grid_does_not_have_is_named(terminal: Terminal) -> None:
     assert terminal("run", "--study", "tiny.toml", "--no-confirm").code == 0
     assert "unknown column 'auroq'" in terminal.refuses("table", "--name", "other", "--value", "auroq")[1]
     assert "not 'gif'" in terminal.refuses("table", "--name", "other", "--figure", "t.gif")[1]
+
+
+NOISE = """name = "noise"
+objectives = ["auroc"]
+[data]
+dataset = "hw4_single"
+[training]
+recipe = "hw4"
+epochs = 2
+[search]
+sampler = "grid"
+[confirmation]
+candidates = 0
+shuffled = 0
+[parameters]
+architecture = { fixed = "hw4" }
+dataset = { choices = ["hw4_single", "hw4_noise_60"] }
+"""
+
+
+def test_a_trial_is_tested_on_the_data_set_it_was_trained_on(terminal: Terminal) -> None:
+    (terminal.folder / "noise.toml").write_text(NOISE)
+    assert terminal("run", "--study", "noise.toml", "--workers", "2").code == 0
+    storage, artifacts = open_storage("runs/tuner.db"), Artifacts(Path("runs/artifacts"))
+    trials = stage_trials(storage, "noise")
+    assert sorted(str(t.params["dataset"]) for t in trials) == ["hw4_noise_60", "hw4_single"]
+    for trial in trials:
+        answer = terminal("evaluate", "--study", "noise", "--trial", str(trial.number), "--json")
+        network, average = load_network(artifacts.get(trial, WEIGHTS), artifacts.get(trial, DESCRIPTION))
+        test = load_dataset(DataSpec(dataset=trial.params["dataset"]), data_dir=None, cache=None).test
+        logits = predict(network, test.codes, device="cpu", average_strands=average)
+        assert answer.json["per_model"] == [pytest.approx(roc_auc_score(test.labels, logits), abs=1e-9)]
+        own = trial.params["dataset"] == "hw4_single"
+        assert bool(answer.json["baselines"]) == own
+        assert ("was trained on hw4_noise_60" in answer.err) != own
+    storage.close()

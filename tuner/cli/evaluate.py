@@ -29,9 +29,10 @@ def command(
     from tuner.cli.best import collect
     from tuner.cli.stored import stored_plan
     from tuner.data.registry import load_dataset
+    from tuner.data.spec import DataSpec
     from tuner.errors import StudyError
     from tuner.models.training import resolve_device
-    from tuner.search.examination import examine
+    from tuner.search.examination import dataset_of, examine
     from tuner.search.results import objective_names
 
     opened = context.open_existing(storage)
@@ -43,13 +44,19 @@ def command(
             raise StudyError(f"{found} has no primary trial yet; run tuner confirm, or name one with --trial.")
         trial = verdict.primary
     plan, stored_identity = stored_plan(opened, found)
-    dataset = load_dataset(plan.data_spec, data_dir=context.data_dir(), cache=context.cache_dir())
-    if dataset.fingerprint != stored_identity["data set"]["fingerprint"]:
+    variant = dataset_of(opened, found, trial) if plan.space.dataset_names else None
+    spec = DataSpec(dataset=variant) if variant else plan.data_spec
+    dataset = load_dataset(spec, data_dir=context.data_dir(), cache=context.cache_dir())
+    stored = stored_identity["data sets"][variant] if variant else stored_identity["data set"]["fingerprint"]
+    if dataset.fingerprint != stored:
         raise StudyError(f"{found}: the data set has changed since the study was made; its test split is another one.")
+    same = dataset.fingerprint == stored_identity["data set"]["fingerprint"]
     result = examine(
         opened, context.open_artifacts(artifacts), dataset, found, trial, device=str(resolve_device(device)),
-        when=datetime.now(UTC).isoformat(timespec="seconds"),
+        when=datetime.now(UTC).isoformat(timespec="seconds"), baselines=same,
     )  # fmt: skip
+    if not same:
+        context.note(f"trial {trial} was trained on {variant}; the baselines were not, and are left out")
     if as_json:
         context.emit({"study": found, **result._asdict()})
     else:

@@ -92,9 +92,12 @@ def examine(
     device: str,
     when: str,
     seed: int = 0,
+    baselines: bool = True,
 ) -> Examination:
     """Score a trial's models and every baseline of the study on the test split; as `score_test`."""
-    return score_test(storage, artifacts, dataset, name, trial, device=device, when=when, seed=seed).examination
+    return score_test(
+        storage, artifacts, dataset, name, trial, device=device, when=when, seed=seed, baselines=baselines
+    ).examination
 
 
 def score_test(
@@ -107,6 +110,7 @@ def score_test(
     device: str,
     when: str,
     seed: int = 0,
+    baselines: bool = True,
 ) -> Scored:
     """Score a trial's models and every baseline of the study on the test split, and keep the predictions.
 
@@ -126,6 +130,8 @@ def score_test(
         Time stamp to record with the opening.
     seed : int
         Seeds the bootstrap and the matching.
+    baselines : bool
+        Whether `dataset` is what the study's baselines were fitted on.
 
     Raises
     ------
@@ -144,15 +150,15 @@ def score_test(
         axis: _mean_auroc(test.labels, logits, matched_subset(test.codes, test.labels, seed=seed, by=[axis]))
         for axis in ("gc", "cpg")
     }
-    baselines: dict[str, dict[str, float]] = {}
-    for label, baseline in load_baselines(storage, artifacts, name):
+    beside: dict[str, dict[str, float]] = {}
+    for label, baseline in load_baselines(storage, artifacts, name) if baselines else ():
         scores = baseline.score(test.codes)
         lead = paired_auroc_difference(test.labels, logits, scores, seed=seed)
-        baselines[label] = {
+        beside[label] = {
             "auroc": metrics.auroc(test.labels, scores), "lead": lead.estimate, "low": lead.low, "high": lead.high,
         }  # fmt: skip
         if usable:
-            baselines[label]["matched"] = metrics.auroc(test.labels[matched], scores[matched])
+            beside[label]["matched"] = metrics.auroc(test.labels[matched], scores[matched])
     per_model = [metrics.auroc(test.labels, one) for one in logits]
     result = Examination(
         trial=trial,
@@ -165,7 +171,7 @@ def score_test(
         matched_sequences=int(matched.sum()),
         matched_gc=by_one["gc"],
         matched_cpg=by_one["cpg"],
-        baselines=baselines,
+        baselines=beside,
         openings=openings,
     )
     return Scored(result, logits)
@@ -206,6 +212,17 @@ def load_baselines(storage: FencedStorage, artifacts: Artifacts, name: str) -> l
         for t in stage_trials(storage, name + CONTROLS)
         if t.state == TrialState.COMPLETE and t.params["control"] != "label-shuffled"
     ]
+
+
+def dataset_of(storage: FencedStorage, name: str, trial: int) -> str:
+    """The data set that a trial of a grid over data sets was trained on.
+
+    Raises
+    ------
+    StudyError
+        No such completed trial.
+    """
+    return str(declared_models(storage, name, trial)[0].params["dataset"])
 
 
 def declared_models(storage: FencedStorage, name: str, trial: int) -> list[FrozenTrial]:
