@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 from report_example import IRF, bare, irf1, model, patterns, shuffled
 
-from tuner.report import words
+from tuner.report import numbers, words
 from tuner.report.data import BaselineRow, Null
+from tuner.report.evidence import evidence
 from tuner.report.families import merge_families, order_filters
 
 
@@ -80,7 +81,7 @@ def test_a_pattern_counts_only_above_the_null() -> None:
     unknown = tuple(replace(p, above_null=None) for p in patterns())
     lonely = tuple(replace(p, match=None) for p in patterns())
     kinds = {
-        words.evidence(model(patterns=given)).kind: words.pattern_sentence(model(patterns=given))
+        evidence(model(patterns=given)).kind: words.pattern_sentence(model(patterns=given))
         for given in (patterns(), below, unknown, lonely, ())
     }
     assert list(kinds) == ["above null", "below null", "no null", "unmatched", "filter"]
@@ -94,7 +95,7 @@ def test_a_pattern_counts_only_above_the_null() -> None:
 
 def test_a_weak_match_is_no_motif() -> None:
     only = patterns()[1]
-    found = words.evidence(model(patterns=(replace(only, above_null=True),), filters=()))
+    found = evidence(model(patterns=(replace(only, above_null=True),), filters=()))
     assert found.kind == "unmatched"  # E = .4
 
 
@@ -113,15 +114,15 @@ def test_refused_contributions_show_no_motif() -> None:
      (12.3, "12"), (321.4, "321"), (4000.0, "4 × 10³")],
 )  # fmt: skip
 def test_e_values_are_written_as_people_do(value: float | None, written: str) -> None:
-    assert words.scientific(value) == written
+    assert numbers.scientific(value) == written
 
 
 def test_numbers_have_a_true_minus_and_shares_never_vanish() -> None:
-    assert words.interval(-0.01, 0.02, signed=True) == "−0.010 to +0.020"
-    assert words.percent(0.00001, 2) == "< 0.01 %"
-    assert words.percent(0.0) == "0 %"
-    assert words.count(1, "copy", "copies") == "1 copy"
-    assert words.count(3431, "sequence") == "3,431 sequences"
+    assert numbers.interval(-0.01, 0.02, signed=True) == "−0.010 to +0.020"
+    assert numbers.percent(0.00001, 2) == "< 0.01 %"
+    assert numbers.percent(0.0) == "0 %"
+    assert numbers.count(1, "copy", "copies") == "1 copy"
+    assert numbers.count(3431, "sequence") == "3,431 sequences"
 
 
 # ------------------------------------------------------------------ families, order

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tuner.report.data import FilterRow, MarginalRow, ModelReport, PatternRow
-from tuner.report.words import matched
+from tuner.report.evidence import matched
 
 
 class Family(NamedTuple):

@@ -19,7 +19,8 @@ from tuner.plots.fronts import ConfirmedTrial, FrontTrial, Objective, draw_paret
 from tuner.plots.logos import draw_filter_logos
 from tuner.plots.searches import Axis, draw_history, draw_importance, draw_parallel, parallel_axes
 from tuner.report.data import FilterRow, ModelReport, ReportData, TrialRow
-from tuner.report.words import baseline_name, number
+from tuner.report.numbers import number
+from tuner.report.words import baseline_name
 
 
 def draw_figures(data: ReportData) -> dict[str, Figure]:

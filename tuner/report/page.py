@@ -19,7 +19,9 @@ from tuner.plots.page_searches import interactive_history, interactive_importanc
 from tuner.plots.pages import interactive_front
 from tuner.report import figures, words
 from tuner.report.data import FilterRow, ModelReport, PatternRow, ReportData
+from tuner.report.evidence import evidence, matched
 from tuner.report.families import merge_families, order_filters
+from tuner.report.numbers import count, e_words, number, scientific
 from tuner.report.pictures import (
     chart_json,
     filter_pictures,
@@ -104,7 +106,7 @@ def _environment() -> Environment:
         "w": words, "groups": GROUPS, "significant": SIGNIFICANT_E, "shown_warnings": SHOWN_WARNINGS,
     }  # fmt: skip
     filters: dict[str, Callable[..., str]] = {
-        "number": words.number, "scientific": words.scientific, "setting": _setting, "day": _day,
+        "number": number, "scientific": scientific, "setting": _setting, "day": _day,
     }  # fmt: skip
     environment.filters |= filters
     return environment
@@ -130,15 +132,15 @@ def _hero(data: ReportData) -> dict[str, Any] | None:
     if not data.models:
         return None
     model = data.models[0]
-    found = words.evidence(model)
+    found = evidence(model)
     matrices = dict(data.motifs.matrices)
     if found.kind in ("above null", "no null", "unmatched") and found.pattern is not None:
         pictures = pattern_pictures(found.pattern, matrices)
-        title = f"Pattern {found.pattern.name}, {words.count(found.pattern.seqlets, 'seqlet')}"
+        title = f"Pattern {found.pattern.name}, {count(found.pattern.seqlets, 'seqlet')}"
     elif found.filter is not None:
         pictures = filter_pictures(found.filter, matrices, 0)
         pictures[0] = ("bits", pictures[0][1]) if pictures else ("", Markup(""))
-        title = f"Filter {found.filter.index}, {words.count(found.filter.sites, 'site')}"
+        title = f"Filter {found.filter.index}, {count(found.filter.sites, 'site')}"
     else:
         return None
     marks = {
@@ -148,7 +150,7 @@ def _hero(data: ReportData) -> dict[str, Any] | None:
         "below null": "a filter, while no pattern is above the null",
         "filter": "a filter; no pattern",
     }
-    match = f"{found.name} ({found.id}), {words.e_words(found.e_value)}" if found.name else "no known motif"
+    match = f"{found.name} ({found.id}), {e_words(found.e_value)}" if found.name else "no known motif"
     return {"pictures": pictures, "title": title, "match": match, "family": found.family, "mark": marks[found.kind]}
 
 
@@ -214,7 +216,7 @@ def _card(row: FilterRow, matrices: dict[str, np.ndarray], width: int) -> dict[s
 
 
 def _pattern(row: PatternRow, matrices: dict[str, np.ndarray]) -> dict[str, Any]:
-    return {"p": row, "pictures": pattern_pictures(row, matrices), "matched": words.matched(row)}
+    return {"p": row, "pictures": pattern_pictures(row, matrices), "matched": matched(row)}
 
 
 def _stretches(model: ModelReport) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from tuner.motifs.meme import column_information, reverse_complement
 from tuner.plots.logos import information_heights
 from tuner.plots.page_logos import Placement, page_logo, place
 from tuner.report.data import FilterRow, PatternRow
-from tuner.report.words import count, e_words
+from tuner.report.numbers import count, e_words
 
 # What the figures are drawn in -> what the page calls it, so that it can be another colour in the dark.
 COLOURS = {

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tuner.motifs.screen import SIGNIFICANT_E
-from tuner.report.data import BaselineRow, FilterRow, ModelReport, PatternRow, ReportData, Shuffled, TestScores
+from tuner.report.data import BaselineRow, ModelReport, ReportData, Shuffled, TestScores
+from tuner.report.evidence import SHOWN, Evidence, evidence
+from tuner.report.numbers import count, e_words, interval, number, percent, scientific
 
 BASELINES = {
     "gc": "GC content",
@@ -17,9 +19,6 @@ BASELINES = {
 }
 COMPOSITION = ("gc", "cpg", "2-mer")
 MUCH = 0.5  # of the way from chance to the model: composition is confounded with the label
-MINUS, DASH = "−", "–"
-SHOWN = ("above null", "no null", "unmatched", "filter")  # kinds of evidence that show a motif
-_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class Brief(NamedTuple):
@@ -35,80 +34,6 @@ class Brief(NamedTuple):
 
     headline: str
     parts: tuple[tuple[str, str], ...]
-
-
-class Evidence(NamedTuple):
-    """The strongest motif of a model.
-
-    Attributes
-    ----------
-    kind : str
-        ``above null`` (a matched pattern), ``unmatched`` (a pattern above the null that no known motif matches),
-        ``no null`` (a matched pattern without a null beside it), ``below null``, ``filter`` (no patterns, but a
-        matched filter) or ``none``.
-    name, family, id : str
-        The known motif; empty where there is none.
-    e_value : float or None
-        Of that match.
-    pattern : PatternRow or None
-        What was found by TF-MoDISco.
-    filter : FilterRow or None
-        The filter that shows it best.
-    """
-
-    kind: str
-    name: str = ""
-    family: str = ""
-    id: str = ""
-    e_value: float | None = None
-    pattern: PatternRow | None = None
-    filter: FilterRow | None = None
-
-
-def number(value: float | None, digits: int = 3, *, signed: bool = False) -> str:
-    """Write a number with a true minus, or a dash for what was not measured."""
-    if value is None:
-        return DASH
-    return f"{value:{'+' if signed else ''}.{digits}f}".replace("-", MINUS)
-
-
-def interval(low: float | None, high: float | None, digits: int = 3, *, signed: bool = False) -> str:
-    """Write both ends of an interval."""
-    if low is None or high is None:
-        return DASH
-    return f"{number(low, digits, signed=signed)} to {number(high, digits, signed=signed)}"
-
-
-def percent(value: float, digits: int = 0) -> str:
-    """Write a share in percent; what would round to zero is written as less than the last digit."""
-    least = 10.0**-digits
-    if 0 < 100 * value < least / 2:
-        return f"< {least:.{digits}f} %"
-    return f"{100 * value:.{digits}f} %"
-
-
-def scientific(value: float | None) -> str:
-    """Write an E-value: two significant digits, powers of ten below .001 and above 1000."""
-    if value is None:
-        return DASH
-    if value == 0:
-        return "< 10⁻³⁰⁰"
-    if 1e-3 <= value < 1000:
-        return f"{value:.2g}" if value < 100 else f"{value:.0f}"
-    mantissa, exponent = f"{value:.0e}".split("e")
-    power = f"10{str(int(exponent)).translate(_RAISED)}"
-    return power if mantissa == "1" else f"{mantissa} × {power}"
-
-
-def e_words(value: float | None) -> str:
-    """Write ``E = 2 × 10⁻⁵``, or ``E < 10⁻³⁰⁰`` where it vanishes."""
-    text = scientific(value)
-    return f"E {text}" if text.startswith("<") else f"E = {text}"
-
-
-def count(n: int, noun: str, plural: str = "") -> str:
-    """Count something: ``1 filter``, ``3,431 sequences``."""
-    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
 
 
 def baseline_name(name: str) -> str:
@@ -136,35 +61,6 @@ def best_baseline(rows: Sequence[BaselineRow]) -> BaselineRow | None:
         key=lambda r: (r.test_auroc is not None, r.test_auroc or r.valid_auroc or 0.0),
         default=None,
     )
-
-
-def matched(row: FilterRow | PatternRow) -> bool:
-    """Whether a known motif resembles it more than chance allows: E <= .01 (a filter must also pass the gates)."""
-    if isinstance(row, FilterRow):
-        return row.significant
-    return row.match is not None and row.match.e_value <= SIGNIFICANT_E
-
-
-def evidence(model: ModelReport) -> Evidence:
-    """Choose the strongest motif of a model: patterns before filters, and the null before everything."""
-    patterns = sorted((p for p in model.patterns if p.positive), key=lambda p: -p.seqlets)
-    filters = sorted((f for f in model.filters if f.significant), key=lambda f: f.e_value or 0.0)
-    for kind, wanted in (("above null", True), ("no null", None)):
-        found = next((p for p in patterns if p.above_null is wanted and matched(p)), None)
-        if found is not None and found.match is not None:
-            m = found.match
-            seen = next((f for f in filters if f.family == m.family or f.target == m.id), None)
-            return Evidence(kind, m.name or m.id, m.family or "", m.id, m.e_value, found, seen)
-    above = next((p for p in patterns if p.above_null), None)
-    if above is not None:
-        return Evidence("unmatched", pattern=above)
-    kind = "below null" if any(p.above_null is False for p in patterns) else "filter" if filters else "none"
-    if not filters:
-        return Evidence(kind, pattern=patterns[0] if patterns else None)
-    f = filters[0]
-    name = f.target_name or f.target or ""
-    pattern = patterns[0] if patterns else None
-    return Evidence(kind, name, f.family or "", f.target or "", f.e_value, pattern, f)
 
 
 def headline(data: ReportData) -> str:
