@@ -12,7 +12,7 @@ STAMP := .venv/installed
 REPORT := build/tests.xml
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench clean
+.PHONY: help run test lint format bench audit clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -35,6 +35,11 @@ format: $(STAMP)  ## rewrite the sources in house style
 
 bench: $(STAMP)  ## every benchmark, one after the other
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+audit:  ## ask the advisory database about every pin of constraints.txt (needs a network)
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip install --quiet pip-audit==2.10.1
+	build/audit/bin/pip-audit --requirement constraints.txt --strict --no-deps --disable-pip --progress-spinner off
 
 clean:  ## remove everything that make made; runs/ stays
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

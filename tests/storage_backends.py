@@ -24,9 +24,9 @@ from tuner.search.storage import open_storage
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
-# Workers come from a server process that has imported this once: no threads are forked, none import again.
+# Workers come from a server process that has imported the most once: no threads are forked, none import it again.
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["storage_backends"])
+CONTEXT.set_forkserver_preload(["tuner.search.worker", "pytest"])
 
 BACKENDS = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
 

@@ -43,6 +43,8 @@ HOMES = {
     "plotly": {"plots", "report"},
     "typer": {"cli"},
     "rich": {"cli"},
+    "prometheus_client": {"report"},
+    "pythonjsonlogger": {"cli"},
     "pickle": set(),  # nothing is unpickled
 }
 SLOW = {

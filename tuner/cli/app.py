@@ -11,10 +11,9 @@ from typing import Annotated
 import typer
 
 import tuner
-from tuner.cli import context
+from tuner.cli import context, logs
+from tuner.cli.redaction import redact
 from tuner.errors import TunerError
-
-INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 # Command -> its one line; the module of that name below tuner.cli holds `command` and `EXAMPLE`.
 COMMANDS: dict[str, str] = {
@@ -25,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "best": "Show leaderboard, primary trial and baselines.",
     "show": "Show one trial: parameters, history, matches.",
     "table": "Write every trial as TSV; medians and box plots.",
+    "stop": "Ask the workers of a study to leave.",
     "confirm": "Retrain the best candidates with new seeds.",
     "evaluate": "Open the test split for a trial, on record.",
     "report": "Report the best trials on a page, test included.",
@@ -34,6 +34,7 @@ COMMANDS: dict[str, str] = {
     "simulate": "Write a simulated data set in Koo's HDF5 layout.",
     "list": "List studies, spaces, architectures, data sets, ...",
     "dashboard": "Serve optuna-dashboard with artifacts.",
+    "tables": "Create the tables of a database, as its owner.",
     "delete": "Delete a study with its files.",
 }
 
@@ -65,10 +66,14 @@ def _root(
 def main() -> None:
     """Run the command line; the process leaves with 0 done, 1 failed, 2 misuse, 130 interrupted."""
     context.prepare_process()
-    as_json = "--json" in sys.argv
+    with logs.restored():
+        _main("--json" in sys.argv)
+
+
+def _main(as_json: bool) -> None:
     try:
         code = app(standalone_mode=False, prog_name="tuner") or 0  # it returns the code of a typer.Exit
-        if code == INTERRUPTED:  # what typer makes of a KeyboardInterrupt
+        if code == context.INTERRUPTED:  # what typer makes of a KeyboardInterrupt
             raise KeyboardInterrupt
         sys.exit(code)
     except TunerError as e:
@@ -76,20 +81,21 @@ def main() -> None:
     except typer.TyperException as e:
         _leave(e.format_message(), 2, as_json)
     except (KeyboardInterrupt, typer.Abort):
-        _leave("interrupted; the same command goes on from here.", INTERRUPTED, as_json)
+        _leave("interrupted; the same command goes on from here.", context.INTERRUPTED, as_json)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as e:
         if os.environ.get("TUNER_DEBUG"):
+            sys.excepthook = logs.print_exception
             raise
         line = " ".join(str(e).split())
         what = f"{type(e).__name__}: {line}" if line else type(e).__name__
-        _leave(f"{what} (this is a bug; TUNER_DEBUG=1 shows where).", 1, as_json)
+        _leave(f"{what} (this is a bug; TUNER_DEBUG=1 shows where).", 1, as_json, e)
 
 
-def _leave(message: str, code: int, as_json: bool) -> None:
+def _leave(message: str, code: int, as_json: bool, unexpected: Exception | None = None) -> None:
     if as_json:
-        print(json.dumps({"error": message, "exit_code": code}))
-    print(f"error: {message}", file=sys.stderr)
+        print(json.dumps({"error": redact(message), "exit_code": code}))
+    logs.failed(message, unexpected)
     sys.exit(code)

@@ -61,7 +61,8 @@ def command(
         "--worker-name", "worker-{i}",
     ]  # fmt: skip
     # The URL may hold a password, and a command line is for everyone on the machine to read.
-    environment = {**os.environ, "TUNER_STORAGE": context.storage_url(storage)}
+    since = opened.roster(opened.get_study_id_from_name(found)).clock()
+    environment = {**os.environ, "TUNER_STORAGE": context.storage_url(storage), "TUNER_SINCE": repr(since)}
     supervisor = Supervisor(command_line, count, environment, folder.parent / "logs" / found)
     with Progress(opened, plan, count) as progress:
         supervisor.run(progress.poll)

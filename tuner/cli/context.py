@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
 import sys
@@ -14,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from tuner.cli import logs
+
 if TYPE_CHECKING:
     from tuner.search.artifacts import Artifacts
     from tuner.search.storage import FencedStorage
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from tuner.search.study_file import Sampler
 
 RUNS = Path("runs")
+INTERRUPTED = 130  # exit code: 128 + SIGINT, as shells count
 
 
 def prepare_process() -> None:
@@ -108,7 +110,6 @@ def stored_name(storage: FencedStorage, study: str | None, preset: str | None, n
         None or several fit.
     """
     from tuner.errors import StudyError, unknown
-    from tuner.search.study import default_name
 
     stored = [s for s in study_names(storage) if "." not in s]
     if name is not None:
@@ -121,6 +122,8 @@ def stored_name(storage: FencedStorage, study: str | None, preset: str | None, n
         raise StudyError(f"which study? Give --study or --name; this storage holds: {', '.join(stored) or 'none'}.")
     stem = Path(study).stem if study.endswith(".toml") else study
     if preset is not None:
+        from tuner.search.study import default_name  # slow: it knows data and networks
+
         wanted = default_name(stem, preset, 0)
         if wanted not in stored:
             raise StudyError(unknown("study in this storage", wanted, stored))
@@ -170,9 +173,9 @@ def console() -> Console:
     return Console(stderr=True, highlight=False, width=wide)
 
 
-def note(text: str) -> None:
-    """Print one line for people."""
-    print(text, file=sys.stderr, flush=True)
+def note(text: str, **fields: object) -> None:
+    """Print one line for people, without secrets; `fields` are for JSON logs."""
+    logs.say(text, **fields)
 
 
 def emit(value: Any) -> None:
@@ -186,15 +189,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _finite(v) for k, v in value.items()}
     return [_finite(v) for v in value] if isinstance(value, list | tuple) else value
-
-
-def log_to_stderr(level: int = logging.INFO) -> None:
-    """Workers log one greppable line an event."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=level,
-        format="%(asctime)s %(message)s",
-        datefmt="%Y-%m-%d %H:%M:%S",
-        force=True,
-    )
-    logging.getLogger("optuna").setLevel(logging.WARNING)

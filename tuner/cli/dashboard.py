@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import signal
 from typing import Annotated
 
 import typer
@@ -32,10 +33,13 @@ def command(
     def ready(at: int) -> None:
         context.note(f"{opened.address}: http://{shown}:{at}/dashboard/ (Ctrl-C ends)")
 
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # an ordinary end, also as process 1
     try:
         serve(opened, store, host=host, port=port, ready=ready)
     except KeyboardInterrupt:
         context.note("dashboard stopped")
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def is_loopback(host: str) -> bool:

@@ -20,3 +20,6 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Sampler = Annotated[str | None, typer.Option(help="tpe or random, instead of the study's own.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout.")]
 Confirm = Annotated[bool, typer.Option("--confirm/--no-confirm", help="Retrain the best candidates at the end.")]
+LogFormat = Annotated[
+    str | None, typer.Option(help="text, or json: one object a line on stderr [TUNER_LOG_FORMAT, else text].")
+]

@@ -96,7 +96,11 @@ class Progress:
                 continue
             self.ended_here += 1
             if not self.live:
-                context.note(self._line(label, trial, len([1 for s, _ in self.seen if s == suffix]), total))
+                position = len([1 for s, _ in self.seen if s == suffix])
+                context.note(
+                    self._line(label, trial, position, total), event="trial ended", study=self.plan.name + suffix,
+                    trial=trial.number, state=trial.state.name, values=trial.values,
+                )  # fmt: skip
         if first and done and not suffix:
             context.note(f"resuming: {len(done)} of {total} trials have ended already")
 

@@ -7,12 +7,13 @@ import re
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tuner.cli import context, options
+from tuner.cli import context, logs, options
 
 if TYPE_CHECKING:
     from tuner.search.bench import Bench
@@ -43,8 +44,10 @@ def command(
     time_limit: Annotated[
         str | None, typer.Option(help="Stop after this long, e.g. 90s, 30m, 2h; the rest can be resumed.")
     ] = None,
+    log_format: options.LogFormat = None,
 ) -> None:
     """Run, or resume, a study; by default one worker a CPU core."""
+    logs.start(log_format)
     from tuner.cli.best import print_best
     from tuner.cli.progress import Progress
     from tuner.cli.table import print_table
@@ -55,12 +58,14 @@ def command(
     from tuner.search.checks import expected_seconds
     from tuner.search.grid import select_points
     from tuner.search.grid_stage import Grid
+    from tuner.search.log_fields import add_log_fields
     from tuner.search.stages import Search
     from tuner.search.storage import open_storage
     from tuner.search.supervisor import Supervisor
 
     limit = seconds(time_limit) if time_limit else None
     plan = context.plan_for(study, preset=preset, seed=seed, name=name, trials=trials, sampler=check_sampler(sampler))
+    add_log_fields(study=plan.name)
     part = grid_part(plan, only, seeds)
     count = workers or min(plan.trials, len(os.sched_getaffinity(0)))
     bench = load_bench(plan, data_dir=context.data_dir(), cache=context.cache_dir(), device=device)
@@ -70,8 +75,9 @@ def command(
     Artifacts(folder)  # an unwritable folder is known before the first epoch
     check_points(bench)
     (Grid(plan, bench.identity, part) if part else Search(plan, bench.identity)).prepare(opened)
-    describe(bench, count, url)
-    left = opened.open_slots(opened.get_study_id_from_name(plan.name))
+    describe(bench, count, opened.address)
+    study_id = opened.get_study_id_from_name(plan.name)
+    left = opened.open_slots(study_id)
     if left:
         confirmation = plan.confirmation.candidates * plan.confirmation.seeds * max(1, plan.confirmation.folds)
         runs = left if part else left + (confirmation + plan.confirmation.shuffled) * confirm
@@ -89,11 +95,22 @@ def command(
     ]  # fmt: skip
     if limit:
         command_line += ["--deadline", str(time.time() + limit)]
-    environment = {**os.environ, "TUNER_STORAGE": url}  # not as an argument: ps would show a password
-    supervisor = Supervisor(command_line, count, environment, folder.parent / "logs" / plan.name)
+    # The URL not as an argument: ps would show a password. A worker that replaces a dead one heeds what the dead one
+    # was asked.
+    roster = opened.roster(study_id)
+    since = roster.clock()
+    environment = {
+        **os.environ, "TUNER_STORAGE": url, "TUNER_SINCE": repr(since), "TUNER_LOG_FORMAT": logs.log_format(log_format),
+    }  # fmt: skip
+    supervisor = Supervisor(
+        command_line, count, environment, folder.parent / "logs" / plan.name,
+        count_crash=partial(opened.count_crash, max_failures=plan.max_failures),
+    )  # fmt: skip
     with Progress(opened, plan, count) as progress:
         supervisor.run(progress.poll)
     write_notes(opened, bench)
+    if not progress.finished and roster.asked(since):
+        context.note(f"the workers were asked to leave (tuner stop) and have left; {plan.name} goes on when run again")
     if part:
         print_table(opened, plan.name)
     else:
@@ -118,7 +135,7 @@ def check_points(bench: Bench) -> None:
         raise SearchSpaceError(f"{bench.plan.space.name}: {built.problems[0]}")
 
 
-def describe(bench: Bench, workers: int, url: str) -> None:
+def describe(bench: Bench, workers: int, address: str) -> None:
     """Say what will be searched, on what, before it costs anything."""
     plan, data = bench.plan, bench.dataset.describe()
     sizes = ", ".join(
@@ -132,7 +149,7 @@ def describe(bench: Bench, workers: int, url: str) -> None:
         f"{' and '.join(plan.study.objectives)} on validation; {workers} worker{'s' * (workers > 1)} on {bench.device}"
     )
     context.note(f"motifs   {bench.database.name}, {len(bench.database.screened)} screened targets")
-    context.note(f"storage  {re.sub(r':[^:@/]+@', ':***@', url)}")
+    context.note(f"storage  {address}")
 
 
 def grid_part(plan: Plan, only: list[str] | None, seeds: int | None) -> Part | None:

@@ -1,9 +1,10 @@
-"""`tuner status`: what a study is doing now."""
+"""`tuner status`: what a study is doing now, for people, for Prometheus, for scripts."""
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Annotated, Any
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
 EXAMPLE = "Example: tuner status --study zbed2 --watch"
 
-WATCH_SECONDS = 2.0
 LISTED = 5  # reasons shown of each sort; --json has all
 
 
@@ -23,50 +23,41 @@ def command(
     preset: options.SomePreset = None,
     name: options.Name = None,
     storage: options.Storage = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on until every trial has ended.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on until every trial has ended; without a terminal, a line a change.")
+    ] = False,
+    prometheus: Annotated[
+        Path | None, typer.Option(help="Write metrics to this file, for node_exporter; all studies without --study.")
+    ] = None,
+    serve: Annotated[
+        str | None, typer.Option(metavar="[HOST:]PORT", help="Serve metrics until Ctrl-C; on loopback without HOST.")
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Show the trials by state, the running ones, throughput, failures and test openings."""
+    from tuner.cli.metrics import serve_metrics, write_metrics
+    from tuner.cli.watch import watch_study
     from tuner.errors import UsageError
     from tuner.search.overview import overview
 
-    if watch and as_json:
-        raise UsageError("--watch and --json exclude each other; call tuner status --json again instead.")
-    opened = context.open_existing(storage)
-    found = context.stored_name(opened, study, preset, name)
-    if as_json:
-        context.emit(overview(opened, found).as_dict())
-    elif not watch:
-        context.note("\n".join(lines(overview(opened, found))))
-    else:
-        _watch(lambda: overview(opened, found))
-
-
-def _watch(look: Any) -> None:
-    """Redraw on a terminal; elsewhere print what changed."""
-    from rich.live import Live
-    from rich.text import Text
-
-    console = context.console()
-    live = Live(console=console, auto_refresh=False) if console.is_terminal else None
-    before = ""
-    if live:
-        live.start()
-    try:
-        while True:
-            seen = look()
-            text = "\n".join(lines(seen))
-            if live:
-                live.update(Text(text), refresh=True)
-            elif text != before:
-                context.note(text)
-            before = text
-            if seen.finished:
-                return
-            time.sleep(WATCH_SECONDS)
-    finally:
-        if live:
-            live.stop()
+    wanted = {"--json": as_json, "--watch": watch, "--prometheus": prometheus is not None, "--serve": serve is not None}
+    if len(asked := [option for option, given in wanted.items() if given]) > 1:
+        raise UsageError(f"{' and '.join(asked)} exclude each other; call tuner status once for each.")
+    every = (prometheus or serve) and study is None and name is None
+    with closing(context.open_existing(storage)) as opened:
+        found = None if every else context.stored_name(opened, study, preset, name)
+        if prometheus:
+            write_metrics(opened, found, prometheus)
+        elif serve:
+            serve_metrics(opened, found, serve)
+        elif found is not None:
+            if watch:
+                watch_study(opened, found)
+            seen = overview(opened, found)
+            if as_json:
+                context.emit(seen.as_dict())
+            else:
+                context.note("\n".join(lines(seen)))
 
 
 def lines(seen: Overview) -> list[str]:

@@ -26,6 +26,7 @@ REMEDIES = (
     ("readonly", " Choose a file in a folder that you can write."),
     ("unable to open", " Choose a file in a folder that you can write."),
     ("not a database", " Name a SQLite file."),
+    ("permission denied", " Let its owner run tuner tables and grant this role what it needs."),
     ("password authentication", " Check user and password in the URL."),
     ("Connection refused", " Is the server running, and do host and port fit?"),
 )
@@ -79,15 +80,17 @@ def address(url: URL) -> str:
     """The URL as it may be shown: without the password."""
     if url.get_backend_name() == "sqlite" and url.database:
         return url.database
-    return url.render_as_string(hide_password=True)
+    secret = {key: "***" for key in url.query if "password" in key.lower()}
+    return url.update_query_dict(secret).render_as_string(hide_password=True)
 
 
 def explain(error: BaseException, url: URL) -> str:
     """One line about a database error, without the password."""
     original = getattr(error, "orig", None) or error
     line = " ".join(str(original).split()) or type(original).__name__
-    if url.password:
-        line = line.replace(str(url.password), "***")
+    secrets = [url.password, *(value for key, value in url.query.items() if "password" in key.lower())]
+    for secret in filter(None, secrets):
+        line = line.replace(str(secret), "***")
     remedy = next((text for part, text in REMEDIES if part in line), "")
     return f"{address(url)}: {line[:300].rstrip('.')}.{remedy}"
 

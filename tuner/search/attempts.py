@@ -278,3 +278,14 @@ def history(connection: Connection, trial_id: int) -> list[Record]:
     columns = [ATTEMPTS.c[name] for name in Record._fields]
     query = sa.select(*columns).where(ATTEMPTS.c.trial_id == trial_id).order_by(ATTEMPTS.c.attempt)
     return [Record(*row) for row in connection.execute(query)]
+
+
+def outcomes(connection: Connection, study_id: int) -> dict[str, int]:
+    """How many attempts of a study ended in which way."""
+    query = (
+        sa.select(ATTEMPTS.c.outcome, sa.func.count())
+        .join(TRIALS, TRIALS.c.trial_id == ATTEMPTS.c.trial_id)
+        .where(TRIALS.c.study_id == study_id, ~LIVE)
+        .group_by(ATTEMPTS.c.outcome)
+    )
+    return {str(outcome): int(n) for outcome, n in connection.execute(query)}

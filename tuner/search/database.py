@@ -92,6 +92,7 @@ class Backend(RDBStorage):
             if sqlite
             else {
                 "connect_timeout": 10,
+                "fallback_application_name": f"tuner {os.getpid()}",  # shown in pg_stat_activity
                 "keepalives_idle": 20,
                 "tcp_user_timeout": 30_000,
                 # A worker stopped inside a transaction must not hold the study's lock for ever.

@@ -11,8 +11,8 @@ from tuner.errors import StorageError, StudyError
 from tuner.search.artifacts import PREFIX, Artifacts
 from tuner.search.overview import STAGES
 from tuner.search.results import stage_trials
+from tuner.search.roster import GRACE_SECONDS
 from tuner.search.storage import FencedStorage
-from tuner.search.worker import GRACE_SECONDS
 
 
 class Doomed(NamedTuple):

@@ -51,6 +51,13 @@ class StageOverview(NamedTuple):
     without_files: list[dict[str, Any]]
     trials_per_hour: float | None
 
+    @property
+    def seconds_left(self) -> float | None:
+        """Until the last slot ends at the present pace; None before there is a pace."""
+        if not self.trials_per_hour:
+            return None
+        return 3600 * (self.total - self.ended) / self.trials_per_hour
+
 
 class Overview(NamedTuple):
     """A whole study.

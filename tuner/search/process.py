@@ -6,8 +6,10 @@ namespace too, so that a container never judges the process ids of another.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import time
 import uuid
 from pathlib import Path
 from typing import NamedTuple
@@ -71,3 +73,33 @@ def start_of(pid: int) -> float | None:
         return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
     except psutil.NoSuchProcess:
         return None
+
+
+def age_of(process: Process) -> float:
+    """Seconds since a living process of this host started."""
+    if Path("/proc/self/stat").exists():
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - process.start / os.sysconf("SC_CLK_TCK")
+    return time.time() - process.start
+
+
+def memory_kills() -> int:
+    """How many processes the kernel has killed for want of memory: in this control group, else on this machine.
+
+    Only differences mean something; 0 where the kernel does not count.
+    """
+    groups = []
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            number, controllers, path = line.split(":", 2)
+            if number == "0":  # version 2
+                groups += [Path(f"/sys/fs/cgroup{path}/memory.events"), Path("/sys/fs/cgroup/memory.events")]
+            elif "memory" in controllers.split(","):
+                groups += [Path(f"/sys/fs/cgroup/memory{path}/memory.oom_control")]
+                groups += [Path("/sys/fs/cgroup/memory/memory.oom_control")]
+    for file in (*groups, Path("/proc/vmstat")):
+        with contextlib.suppress(OSError):
+            for line in file.read_text().splitlines():
+                name, _, value = line.partition(" ")
+                if name == "oom_kill":
+                    return int(value)
+    return 0

@@ -28,12 +28,13 @@ from optuna.storages._cached_storage import _CachedStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.errors import StorageError
-from tuner.search import attempts, slots
+from tuner.search import attempts, crashes, slots, tables
 from tuner.search.address import parse_url
 from tuner.search.attempts import Attempt, Record
 from tuner.search.database import Backend, connect
 from tuner.search.heartbeat import Heartbeat
 from tuner.search.process import Process, this_process
+from tuner.search.roster import Roster
 from tuner.search.watch import Watch
 
 __all__ = [
@@ -123,6 +124,11 @@ class FencedStorage(_CachedStorage):
     def address(self) -> str:
         """The URL or path as it may be shown."""
         return self._backend.address
+
+    @property
+    def trouble(self) -> float:
+        """When a call of this process last found the database away: monotonic seconds; 0 if none did."""
+        return self._backend.trouble
 
     def close(self) -> None:
         """Close the connections; the next call opens them again."""
@@ -408,7 +414,9 @@ class FencedStorage(_CachedStorage):
             raise StorageError(f"{what}: the values {numbers} are not finite; finish it as PRUNED with a reason.")
         return numbers
 
-    def fail_attempt(self, attempt: Attempt, reason: str, *, max_failures: int) -> Literal["waiting", "failed"]:
+    def fail_attempt(
+        self, attempt: Attempt, reason: str, *, max_failures: int, patience: float | None = None
+    ) -> Literal["waiting", "failed"]:
         """Count an error of the trial's own code: the slot waits again, or fails for good.
 
         A slot that fails for good keeps the last reason in ``user_attrs["reason"]`` and all of them in
@@ -419,9 +427,36 @@ class FencedStorage(_CachedStorage):
         AttemptSuperseded
             The attempt lost its slot.
         """
-        state = self._backend.write(partial(attempts.fail, attempt=attempt, reason=reason, max_failures=max_failures))
+        work = partial(attempts.fail, attempt=attempt, reason=reason, max_failures=max_failures)
+        state = self._backend.write(work, patience)
         self._backend.held.pop(attempt.trial_id, None)
         return state
+
+    def count_crash(self, process: Process, reason: str, *, memory: bool, max_failures: int) -> bool:
+        """Count the crash of a process as an error of the slot it ran, if it ran one; for who started the process.
+
+        It counts also where the slot was reaped before. After `max_failures` errors the slot ends: FAIL, or
+        PRUNED as infeasible if the last one was the kernel's kill for want of memory.
+
+        Parameters
+        ----------
+        process : Process
+            Who crashed.
+        reason : str
+            How.
+        memory : bool
+            Whether memory ran out.
+        max_failures : int
+            As for `fail_attempt`.
+
+        Returns
+        -------
+        bool
+            Whether this process had ended any slot before.
+        """
+        return self._backend.write(
+            partial(crashes.crash, process=process, reason=reason, max_failures=max_failures, memory=memory)
+        )
 
     def hand_back(self, attempt: Attempt, reason: str, *, patience: float | None = None) -> None:
         """Let another worker go on: the slot waits again with number, parameters and history.
@@ -475,6 +510,18 @@ class FencedStorage(_CachedStorage):
     def attempts(self, trial_id: int) -> list[Record]:
         """History of a slot: each execution, its worker, and how it ended."""
         return self._backend.read(partial(attempts.history, trial_id=trial_id))
+
+    def outcomes(self, study_id: int) -> dict[str, int]:
+        """Attempts that have ended, by outcome."""
+        return self._backend.read(partial(attempts.outcomes, study_id=study_id))
+
+    def versions(self) -> dict[str, str]:
+        """Versions of the tables: ``optuna`` (its schema), ``tuner``."""
+        return self._backend.read(tables.versions)
+
+    def roster(self, study_id: int) -> Roster:
+        """The study's workers, and requests to leave."""
+        return Roster(self._backend, study_id)
 
     # What would go past the slots
 

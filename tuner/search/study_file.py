@@ -53,7 +53,7 @@ class SearchSection(Table):
     """Size and sampler of the search.
 
     The sampler ``grid`` runs every point of the space with `replicates` seeds; `trials` and `startup` mean
-    nothing to it.
+    nothing to it. A trial that finishes no epoch for `stall_minutes` counts as hung.
     """
 
     sampler: Sampler = "tpe"
@@ -61,6 +61,7 @@ class SearchSection(Table):
     replicates: int = Field(default=1, ge=1)
     startup: int = Field(default=10, ge=1)
     max_failures: int = Field(default=2, ge=1)
+    stall_minutes: float = Field(default=30.0, gt=0)
 
 
 class ConfirmationSection(Table):

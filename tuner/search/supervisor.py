@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -9,15 +11,33 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
 from tuner.errors import StorageError
+from tuner.search.process import Process, host_name, memory_kills, start_of
 
-RESTARTS = 5  # a worker that dies more often than this has a fault that a restart does not mend
+CRASHES = 5  # crashes in a row without a finished trial: a fault that a restart does not mend
+MEMORY_SECONDS = 5.0  # a process that the kernel kills for want of memory may take so long to end
 STOP_SECONDS = 30.0
+HUNG = 75  # how a worker leaves whose training hung; EX_TEMPFAIL of sysexits.h
+# What operators, schedulers and the death of a terminal send. A SIGKILL may be the kernel's own, for want of memory.
+ASKED = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+
+
+class CountCrash(Protocol):
+    """Counts a crash against the slot that the process ran; whether it had finished a slot before."""
+
+    def __call__(self, process: Process, reason: str, *, memory: bool) -> bool:
+        """As `FencedStorage.count_crash`."""
+        ...
 
 
 class Supervisor:
     """Runs K copies of one command until all of them end by themselves.
+
+    A worker that was killed is started again, as often as that happens. A worker that crashed (a fault signal,
+    the kernel's kill for want of memory, an exit status that is no error of ours, a hang) is started again too,
+    until it has crashed `CRASHES` times in a row without finishing a trial.
 
     Parameters
     ----------
@@ -29,12 +49,28 @@ class Supervisor:
         Of the workers.
     logs : Path
         Folder; worker i writes to ``worker-i.log`` there.
+    count_crash : callable, optional
+        Told of each crash.
+    kills : callable
+        The kernel's count of processes killed for want of memory.
     """
 
-    def __init__(self, command: Sequence[str], count: int, environment: Mapping[str, str], logs: Path) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        count: int,
+        environment: Mapping[str, str],
+        logs: Path,
+        *,
+        count_crash: CountCrash | None = None,
+        kills: Callable[[], int] = memory_kills,
+    ) -> None:
         self.command, self.environment, self.logs = list(command), dict(environment), logs
         self.processes: list[subprocess.Popen[bytes] | None] = [None] * count
-        self.restarts = [0] * count
+        self.started: list[Process] = [Process("", 0, 0.0)] * count
+        self.crashes = [0] * count
+        self.count_crash, self.kills = count_crash, kills
+        self._kills, self._unclaimed = kills(), list[float]()  # count, and times of kills that fit no death yet
         logs.mkdir(parents=True, exist_ok=True)
 
     def run(self, poll: Callable[[], None], *, interval: float = 0.5) -> None:
@@ -43,7 +79,7 @@ class Supervisor:
         Raises
         ------
         StorageError
-            A worker kept dying; its last log line is quoted.
+            A worker failed or kept crashing; its last log line is quoted.
         KeyboardInterrupt
             After all workers have handed their slots back (or, on a second one, were killed).
         """
@@ -87,27 +123,67 @@ class Supervisor:
     def _start(self, i: int) -> None:
         command = [part.replace("{i}", str(i)) for part in self.command]
         with (self.logs / f"worker-{i}.log").open("ab") as log:
-            self.processes[i] = subprocess.Popen(
+            started = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env={**self.environment, "TUNER_PARENT": str(os.getpid())},
                 process_group=0,  # Ctrl-C reaches the parent alone, which then asks the workers
             )  # fmt: skip
+        self.processes[i] = started
+        self.started[i] = Process(host_name(), started.pid, start_of(started.pid) or 0.0)
 
     def _collect(self) -> None:
-        for i, process in enumerate(self.processes):
-            if process is None or process.poll() is None:
-                continue
-            if process.returncode == 0:
+        ended = [(i, p) for i, p in enumerate(self.processes) if p is not None and p.poll() is not None]
+        self._count_memory()  # after the look at the processes: the kernel counts before it kills
+        for i, process in ended:
+            code = process.returncode
+            if code == 0:
                 self.processes[i] = None
-            elif process.returncode in (1, 2) or self.restarts[i] >= RESTARTS:
+                continue
+            if code in (1, 2):
                 raise StorageError(f"worker {i} failed: {self._last_line(i)}")
-            else:  # killed: another takes its place, and its slot
-                self.restarts[i] += 1
-                self._start(i)
+            number = -code if code < 0 else code - 128  # a shell's, or our own, word for an end by a signal
+            memory = number == signal.SIGKILL and bool(self._unclaimed)
+            if memory:
+                self._unclaimed.pop(0)
+            if memory or number not in ASKED:
+                self._crashed(i, code, memory=memory)
+            self._start(i)
+
+    def _count_memory(self) -> None:
+        before, self._kills, now = self._kills, self.kills(), time.monotonic()
+        recent = [at for at in self._unclaimed if now - at < MEMORY_SECONDS]
+        self._unclaimed = recent + [now] * (self._kills - before)
+
+    def _crashed(self, i: int, code: int, *, memory: bool) -> None:
+        how = _describe(code, memory)
+        finished = False
+        if self.count_crash is not None:
+            finished = self.count_crash(self.started[i], f"the process {how}", memory=memory)
+        self.crashes[i] = 1 if finished else self.crashes[i] + 1
+        if self.crashes[i] >= CRASHES:
+            raise StorageError(
+                f"worker {i} {how}, {CRASHES} times in a row without a finished trial; "
+                f"its log ends with: {self._last_line(i)}"
+            )
 
     def _last_line(self, i: int) -> str:
         lines = (self.logs / f"worker-{i}.log").read_text(errors="replace").strip().splitlines()
-        return lines[-1].removeprefix("error: ") if lines else "it printed nothing"
+        if not lines:
+            return "it printed nothing"
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # a JSON log
+            return str(json.loads(lines[-1])["message"])
+        return lines[-1].removeprefix("error: ")
+
+
+def _describe(code: int, memory: bool) -> str:
+    if memory:
+        return "was killed by the kernel: the memory ran out"
+    if code == HUNG:
+        return "hung"
+    try:
+        return f"crashed with {signal.Signals(-code).name}"
+    except ValueError:
+        return f"ended with status {code}"
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -1,7 +1,8 @@
 """Tables of slots and attempts beside Optuna's, in the same database.
 
 ``tuner_attempts`` has one row an execution of a trial; ``tuner_studies`` holds the budgets, ``tuner_once``
-what was enqueued, ``tuner_meta`` the version of these tables. Optuna's own tables keep their shape; rows here
+what was enqueued, ``tuner_workers`` who works now, ``tuner_stops`` who was asked to leave, ``tuner_meta`` the
+version of these tables. Optuna's own tables keep their shape; rows here
 vanish with their study, whoever deletes it. Times are Unix seconds of the database's clock.
 """
 
@@ -65,6 +66,23 @@ ATTEMPTS = sa.Table(
     sa.Column("outcome", sa.String(16)),
     sa.Column("reason", sa.Text),
 )  # fmt: skip
+WORKERS = sa.Table(
+    "tuner_workers", METADATA,
+    sa.Column("token", sa.String(36), primary_key=True),
+    sa.Column("study_id", sa.Integer, _of(STUDIES.c.study_id), nullable=False),
+    sa.Column("worker", sa.String(512), nullable=False),
+    sa.Column("host", sa.String(512), nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("process_start", sa.Float(53), nullable=False),
+    sa.Column("started", sa.Float(53), nullable=False),
+    sa.Column("beat", sa.Float(53), nullable=False),
+)  # fmt: skip
+STOPS = sa.Table(
+    "tuner_stops", METADATA,
+    sa.Column("study_id", sa.Integer, _of(STUDIES.c.study_id), primary_key=True, autoincrement=False),
+    sa.Column("after_trial", sa.Float(53)),
+    sa.Column("at_once", sa.Float(53)),
+)  # fmt: skip
 LIVE = ATTEMPTS.c.outcome.is_(None)
 sa.Index("tuner_live_attempts", ATTEMPTS.c.trial_id, unique=True, sqlite_where=LIVE, postgresql_where=LIVE)
 
@@ -73,6 +91,8 @@ TRIGGERS = (
     ("trials", "trial_id", "tuner_attempts"),
     ("studies", "study_id", "tuner_studies"),
     ("studies", "study_id", "tuner_once"),
+    ("studies", "study_id", "tuner_workers"),
+    ("studies", "study_id", "tuner_stops"),
 )
 
 
@@ -99,6 +119,13 @@ def create_tables(connection: Connection) -> None:
                 f"CREATE TRIGGER IF NOT EXISTS {child}_go_with_{parent} AFTER DELETE ON {parent} "
                 f"BEGIN DELETE FROM {child} WHERE {key} = OLD.{key}; END"
             )
+
+
+def versions(connection: Connection) -> dict[str, str]:
+    """Versions of Optuna's tables and ours."""
+    optuna = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one()
+    ours = connection.scalar(sa.select(META.c.value).where(META.c.key == "version"))
+    return {"optuna": str(optuna), "tuner": str(ours)}
 
 
 def now(connection: Connection) -> float:

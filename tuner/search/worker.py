@@ -6,16 +6,15 @@ told to stop, and reaped by the others when it is not.
 
 from __future__ import annotations
 
-import contextlib
+import faulthandler
 import logging
 import os
-import signal
-import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from types import FrameType
+from typing import NamedTuple
 
 import optuna
 import torch
@@ -23,82 +22,44 @@ from optuna.trial import TrialState
 
 from tuner.errors import AttemptSuperseded, StorageError, TrainingDiverged
 from tuner.models.training import EpochRecord
+from tuner.search import checkpoints
 from tuner.search.artifacts import Artifacts
 from tuner.search.bench import Bench
 from tuner.search.job import Outcome
+from tuner.search.log_fields import log_fields
+from tuner.search.roster import GRACE_SECONDS
 from tuner.search.space import Scalar
 from tuner.search.stages import Stage
+from tuner.search.stopper import Interrupted, Stopper
 from tuner.search.storage import Attempt, FencedStorage, Heartbeat
+from tuner.search.supervisor import HUNG
+
+__all__ = ["Interrupted", "Pace", "Stopper", "Worker"]
 
 log = logging.getLogger("tuner.worker")
 
-POLL_SECONDS = 1.0
-BEAT_SECONDS = 5.0
-GRACE_SECONDS = 60.0  # a worker on another machine that has not beaten for this long is gone
-HAND_BACK_SECONDS = 5.0  # a stop must not wait for a database that is away
-STALL_SECONDS = 1800.0  # no finished epoch for this long: the heartbeat stops and the slot is reaped
+HAND_BACK_SECONDS = 3.0  # a stop must not wait for a database that is away
 
 
-class Interrupted(BaseException):
-    """The worker was told to stop; no Exception, so that no retry swallows it."""
+class Pace(NamedTuple):
+    """How often a worker looks, and how long it waits.
 
-
-class Stopper:
-    """Turns SIGTERM, SIGINT, a deadline and the parent's death into one clean stop.
-
-    While `interruptible` the signal interrupts the training at once; elsewhere (a result is being stored) it
-    waits for the next check.
-
-    Parameters
+    Attributes
     ----------
-    deadline : float or None
-        Unix time after which no slot is claimed and running ones are handed back.
-    parent : int or None
-        Process whose end is an order to stop.
+    poll : float
+        Seconds between looks for a slot.
+    beat : float
+        Seconds between heartbeats.
+    grace : float
+        Seconds without a heartbeat after which a worker elsewhere is gone.
+    stall_after : float or None
+        Seconds without a finished epoch after which a training is hung; None: as the study says.
     """
 
-    def __init__(self, deadline: float | None = None, parent: int | None = None) -> None:
-        self.deadline = deadline
-        self.requested = False
-        self._interruptible = False
-        if parent is not None:
-            threading.Thread(target=self._watch, args=(parent,), daemon=True).start()
-
-    def install(self) -> None:
-        """Take over SIGTERM and SIGINT of this process."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
-        if self._interruptible:
-            self._interruptible = False
-            raise Interrupted
-
-    def _watch(self, parent: int) -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    @contextlib.contextmanager
-    def interruptible(self) -> Iterator[None]:
-        """Code in this block may be interrupted at any instruction."""
-        self._interruptible = True
-        try:
-            self.check()
-            yield
-        finally:
-            self._interruptible = False
-
-    @property
-    def late(self) -> bool:
-        """Whether the deadline has passed."""
-        return self.deadline is not None and time.time() >= self.deadline
-
-    def check(self) -> None:
-        """Raise Interrupted if a stop was requested or the time is over."""
-        if self.requested or self.late:
-            raise Interrupted
+    poll: float = 1.0
+    beat: float = 5.0
+    grace: float = GRACE_SECONDS
+    stall_after: float | None = None
 
 
 class Worker:
@@ -120,6 +81,8 @@ class Worker:
         Shown in `tuner status` and in the log.
     ahead : int
         Slots to keep waiting: the number of workers on this storage, about.
+    pace : Pace
+        Intervals and limits.
     """
 
     def __init__(
@@ -132,9 +95,11 @@ class Worker:
         *,
         name: str,
         ahead: int = 1,
+        pace: Pace = Pace(),  # noqa: B008  it cannot be changed
     ) -> None:
         self.bench, self.storage, self.artifacts = bench, storage, artifacts
         self.checkpoints, self.stopper, self.name, self.ahead = checkpoints, stopper, name, ahead
+        self.pace = pace
 
     def work(self, stages: Sequence[Stage]) -> bool:
         """Run every stage to its end.
@@ -161,33 +126,58 @@ class Worker:
             return  # nothing to do: e.g. no candidate to confirm
         while True:
             self.stopper.check()
-            for number in self.storage.reap(study_id, grace=GRACE_SECONDS):
+            if self.stopper.leaving:
+                raise Interrupted
+            for number in self.storage.reap(study_id, grace=self.pace.grace):
                 log.warning("%s trial %d: its worker is gone; the trial waits for another", stage.name, number)
             self.storage.ensure_slots(study_id, ahead=self.ahead)
             attempt = self.storage.claim(study_id, self.name)
             if attempt is not None:
-                self._run_attempt(stage, attempt)
+                with log_fields(study=stage.name, trial=attempt.number, attempt=attempt.attempt):
+                    self._run_attempt(stage, attempt)
             elif self.storage.open_slots(study_id) == 0:
                 return
             else:
-                time.sleep(POLL_SECONDS)
+                time.sleep(self.pace.poll)
 
     def _run_attempt(self, stage: Stage, attempt: Attempt) -> None:
-        checkpoint = self.checkpoints / stage.name / f"{attempt.number}.safetensors"
+        folder = self.checkpoints / stage.name
         label = f"{stage.name} trial {attempt.number}"
+        self.stopper.release = partial(self._hand_back, attempt, label)
         # A fresh Study each time: samplers read its list of trials, which only study.ask would renew.
         sampler = stage.sampler(attempt.number)
         study = optuna.load_study(study_name=stage.name, storage=self.storage, sampler=sampler)
+        checkpoint = checkpoints.take_over(folder, attempt)
         try:
-            with Heartbeat(self.storage, attempt, interval=BEAT_SECONDS, stall_after=STALL_SECONDS) as heartbeat:
+            with self._heartbeat(attempt, label) as heartbeat:
                 ended = self._attempt(stage, study, attempt, heartbeat, checkpoint, label)
             if ended:
-                checkpoint.unlink(missing_ok=True)
+                checkpoints.clear(folder, attempt.number)
         except AttemptSuperseded:
             log.warning("%s: attempt %d was superseded; its result is discarded", label, attempt.attempt)
+            checkpoints.discard(checkpoint)
         except Interrupted:
             self._hand_back(attempt, label)
             raise
+        finally:
+            self.stopper.release = None
+
+    def _heartbeat(self, attempt: Attempt, label: str) -> Heartbeat:
+        limit = self.pace.stall_after
+        return Heartbeat(
+            self.storage, attempt, interval=self.pace.beat, on_hang=partial(self._hung, attempt, label),
+            stall_after=60 * self.bench.plan.study.search.stall_minutes if limit is None else limit,
+        )  # fmt: skip
+
+    def _hung(self, attempt: Attempt, label: str, reason: str) -> None:
+        """Count the failure and end this process: nothing in Python ends a hung call. Runs in the heartbeat."""
+        try:
+            self.storage.fail_attempt(attempt, reason, max_failures=self.bench.plan.max_failures, patience=0)
+        except AttemptSuperseded:
+            reason += "; another worker has the slot already"
+        log.error("%s: %s. This process ends; where it hung:", label, reason)
+        faulthandler.dump_traceback()
+        os._exit(HUNG)
 
     def _hand_back(self, attempt: Attempt, label: str) -> None:
         try:
@@ -218,6 +208,7 @@ class Worker:
                 record.epoch,
                 record.loss,
                 record.auroc,
+                extra={"event": "epoch", "epoch": record.epoch, "loss": record.loss, "auroc": record.auroc},
             )
             heartbeat.tick({"epoch": record.epoch, "epochs": total, "auroc": round(record.auroc, 5)})
             if heartbeat.superseded.is_set():
@@ -239,6 +230,7 @@ class Worker:
             raise
         except Exception as e:
             return self._fail(attempt, label, e)
+        heartbeat.tick()
         self._store(stage, attempt, outcome, label)
         return True
 
@@ -246,7 +238,8 @@ class Worker:
         attributes: dict[str, Scalar] = dict(outcome.attributes)
         entries: dict[str, str] = {}
         try:
-            entries = self.artifacts.put(outcome.files)
+            with self.stopper.interruptible():  # an upload may take long; what it left is no trial's
+                entries = self.artifacts.put(outcome.files)
         except StorageError as e:  # the values took minutes, the files are secondary: keep what can be kept
             attributes["artifacts_error"] = str(e)
             log.error("%s: %s The values are stored without files.", label, e)

@@ -1,0 +1,236 @@
+"""Workers that are asked to leave, on every database; a real run that ends because of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from command_line import Terminal, prepare_environment
+from optuna.trial import TrialState
+from storage_backends import postgres, postgres_tables, sqlite_template, where  # noqa: F401
+from tiny import STUDY, write_study
+
+from tuner.search.process import Process, age_of, this_process
+from tuner.search.results import stage_trials
+from tuner.search.roster import Membership, Roster
+from tuner.search.storage import FencedStorage, open_storage
+
+ELSEWHERE = Process("elsewhere boot namespace", 7, 1.0)
+
+
+def wait_for(found: Callable[[], Any], seconds: float = 90) -> Any:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if value := found():
+            return value
+        time.sleep(0.05)
+    raise AssertionError("waited in vain")
+
+
+@pytest.fixture
+def storage(where: str) -> Iterator[FencedStorage]:  # noqa: F811
+    opened = open_storage(where)
+    opened.create_or_load("s", ["maximize"])
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def roster(storage: FencedStorage) -> Roster:
+    return storage.roster(storage.get_study_id_from_name("s"))
+
+
+@pytest.fixture
+def terminal(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> Terminal:
+    prepare_environment(tmp_path_factory.mktemp("cache"), monkeypatch)
+    return Terminal(tmp_path, capsys, monkeypatch)
+
+
+# ------------------------------------------------------------------ the roster
+
+
+def test_a_request_reaches_who_had_started_and_nobody_else(roster: Roster) -> None:
+    before = roster.join("a", "early", ELSEWHERE, age=0)
+    asked = roster.ask(at_once=False)
+    after = roster.join("b", "late", ELSEWHERE, age=0)
+    assert before <= asked < after
+    assert roster.asked(before) == "after the trial"
+    assert roster.asked(after) is None
+
+
+def test_a_process_that_was_still_loading_when_it_was_asked_counts_as_started(roster: Roster) -> None:
+    roster.ask(at_once=False)
+    assert roster.asked(roster.join("a", "w", ELSEWHERE, age=30)) == "after the trial"
+
+
+def test_a_worker_that_replaces_a_dead_one_heeds_what_was_asked_of_it(roster: Roster) -> None:
+    began = roster.clock()
+    roster.ask(at_once=True)
+    assert roster.asked(roster.join("a", "w", ELSEWHERE, age=0, since=began)) == "at once"
+
+
+def test_a_gentle_request_does_not_take_back_an_urgent_one(roster: Roster) -> None:
+    began = roster.clock()
+    roster.ask(at_once=True)
+    roster.ask(at_once=False)
+    assert roster.asked(began) == "at once"
+
+
+def test_a_member_is_told_and_leaves_no_trace(roster: Roster) -> None:
+    told: list[bool] = []
+    with Membership(roster, "w", told.append, interval=0.02):
+        (member,) = roster.members()
+        assert (member.worker, member.process) == ("w", this_process())
+        assert told == []
+        roster.ask(at_once=False)
+        wait_for(lambda: told == [False])
+        roster.ask(at_once=True)
+        wait_for(lambda: told == [False, True])
+    assert roster.members() == []
+
+
+def test_a_silent_or_dead_worker_is_gone_and_a_training_one_is_not(storage: FencedStorage, roster: Roster) -> None:
+    study_id = storage.get_study_id_from_name("s")
+    me = this_process()
+    roster.join("a", "here", me, age=0)
+    roster.join("b", "dead", me._replace(pid=2**22 + 1), age=0)
+    roster.join("c", "there", ELSEWHERE, age=0)
+    assert {m.worker: m.is_gone(grace=60) for m in roster.members()} == {"here": False, "dead": True, "there": False}
+    time.sleep(0.5)
+    storage.set_budget(study_id, 1)
+    storage.ensure_slots(study_id, ahead=1)
+    attempt = storage.claim(study_id, "there", process=ELSEWHERE)  # its first beat is a sign of life
+    assert attempt is not None
+    ages = {m.worker: m.beat_age for m in roster.members()}
+    assert ages["here"] - ages["there"] >= 0.4
+
+
+def test_rows_go_with_their_study(storage: FencedStorage, roster: Roster) -> None:
+    roster.join("a", "w", ELSEWHERE, age=0)
+    roster.ask(at_once=True)
+    stranger = optuna.storages.RDBStorage(storage.url)  # Optuna's own command does the same
+    optuna.delete_study(study_name="s", storage=stranger)
+    stranger.engine.dispose()
+    again = storage.roster(storage.create_or_load("s", ["maximize"]))
+    assert again.members() == []
+    assert again.asked(0.0) is None
+
+
+def test_age_of_this_process_agrees_with_the_clock_of_the_kernel() -> None:
+    import psutil
+
+    assert abs(age_of(this_process()) - (time.time() - psutil.Process().create_time())) < 5
+
+
+# ------------------------------------------------------------------ the command
+
+
+def test_stop_waits_for_those_it_asked(
+    storage: FencedStorage,
+    where: str,  # noqa: F811
+    roster: Roster,
+    terminal: Terminal,
+) -> None:
+    roster.join("a", "w-0", this_process(), age=0)
+    roster.join("b", "dead", this_process()._replace(pid=2**22 + 1), age=0)
+
+    def leave() -> None:
+        wait_for(lambda: roster.asked(0.0))
+        time.sleep(2)  # so that it is seen to be waited for
+        roster.leave("a")
+
+    leaves = threading.Thread(target=leave)
+    leaves.start()
+    answer = terminal("stop", "--name", "s", "--storage", where, "--json")
+    leaves.join()
+    assert answer.code == 0
+    assert answer.json == {"study": "s", "asked": 1, "left": 1, "lost": 0, "at_once": False, "waited": True}
+    assert "s: 1 worker asked to finish their trials and leave" in answer.err
+    assert "waiting for 1 of 1: w-0 on " in answer.err
+
+
+def test_stop_that_does_not_wait_says_how_many_it_asked(
+    storage: FencedStorage,
+    where: str,  # noqa: F811
+    roster: Roster,
+    terminal: Terminal,
+) -> None:
+    for token in "abc":
+        roster.join(token, token, this_process(), age=0)
+    answer = terminal("stop", "--name", "s", "--storage", where, "--no-wait", "--now")
+    assert answer.code == 0
+    assert answer.err.splitlines() == ["s: 3 workers asked to hand their trials back and leave"]
+    assert roster.asked(0.0) == "at once"
+
+
+def test_stop_needs_a_study_that_exists(terminal: Terminal) -> None:
+    assert terminal.refuses("stop", "--study", "zbed2")[0] == 1  # no storage
+    open_storage(terminal.folder / "runs" / "tuner.db").close()
+    code, text = terminal.refuses("stop", "--study", "zbed2", "--json")
+    assert code == 2
+    assert "unknown study in this storage 'zbed2'" in text
+
+
+# ------------------------------------------------------------------ a real run
+
+LONG = STUDY.replace("epochs = 4", "epochs = 30").replace("trials = 6", "trials = 40")
+
+
+@pytest.mark.parametrize("now", [False, True])
+def test_a_run_whose_workers_were_asked_to_leave_ends_cleanly(tmp_path: Path, now: bool) -> None:
+    write_study(tmp_path, study=LONG)
+    command = [sys.executable, "-m", "tuner"]
+    with (tmp_path / "run.log").open("ab") as log:
+        run = subprocess.Popen(
+            [*command, "run", "--study", "tiny.toml", "--workers", "2", "--no-confirm", "--log-format", "json"],
+            cwd=tmp_path, stdout=log, stderr=log,
+        )  # fmt: skip
+
+    def epochs() -> int:
+        logs = [p.read_text() for p in tmp_path.glob("runs/logs/tiny/worker-*.log")]
+        return min([len(re.findall('"event": "epoch"', text)) for text in logs], default=0) if len(logs) == 2 else 0
+
+    try:
+        wait_for(lambda: epochs() >= 2 or run.poll() is not None, 300)
+        stop = [*command, "stop", "--study", "tiny", "--json", *(["--now"] if now else [])]
+        done = subprocess.run(stop, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+        assert run.wait(timeout=60) == 0, (tmp_path / "run.log").read_text()
+    finally:
+        run.terminate()
+        run.wait()
+    assert done.returncode == 0, done.stderr
+    assert (json.loads(done.stdout)["asked"], json.loads(done.stdout)["left"]) == (2, 2)
+    lines = [json.loads(line) for line in (tmp_path / "run.log").read_text().splitlines()]
+    assert any("were asked to leave (tuner stop)" in line["message"] for line in lines)
+    states = [t.state for t in stage_trials(open_storage(tmp_path / "runs" / "tuner.db"), "tiny")]
+    assert TrialState.RUNNING not in states
+    assert len([s for s in states if s == TrialState.COMPLETE]) < 40
+    handed_back = [p for p in tmp_path.glob("runs/logs/tiny/*.log") if "handed back" in p.read_text()]
+    assert len(handed_back) == (2 if now else 0)
+    check_fields(tmp_path)
+
+
+def check_fields(folder: Path) -> None:
+    """Each line of a worker's log is an object that says where it belongs."""
+    for log in folder.glob("runs/logs/tiny/worker-*.log"):
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        epochs = [line for line in lines if line.get("event") == "epoch"]
+        assert epochs
+        for line in epochs:
+            assert line["worker"] == log.stem
+            assert (line["study"], line["level"], line["logger"]) == ("tiny", "INFO", "tuner.worker")
+            assert isinstance(line["trial"], int)
+            assert line["attempt"] == 1
+            assert 1 <= line["epoch"] <= 30
+            assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+\+00:00", line["time"])

@@ -1,0 +1,117 @@
+"""The supervisor restarts what was killed, bounds what crashes, and says why it gives up."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState
+
+from tuner.errors import StorageError
+from tuner.search.process import Process
+from tuner.search.storage import open_storage
+from tuner.search.supervisor import CRASHES, CountCrash, Supervisor
+
+# Does one thing in each of its first lives, and ends well in the next.
+LIVES = (
+    'n=$(cat lives 2>/dev/null || echo 0); echo $((n + 1)) > lives; echo "life $n"; [ "$n" -lt {n} ] && {act}; exit 0'
+)
+
+
+class Crashes:
+    """Notes what it is told."""
+
+    def __init__(self, *, finished: bool) -> None:
+        self.finished, self.seen = finished, list[tuple[Process, str, bool]]()
+
+    def __call__(self, process: Process, reason: str, *, memory: bool) -> bool:
+        self.seen.append((process, reason, memory))
+        return self.finished
+
+
+def supervise(
+    folder: Path, act: str, n: int, count_crash: CountCrash | None = None, **more: Any
+) -> tuple[int, BaseException | None]:
+    """Lives that were started, and what ended it."""
+    script = f"cd {folder}; " + LIVES.replace("{n}", str(n)).replace("{act}", act)
+    supervisor = Supervisor(["sh", "-c", script], 1, dict(os.environ), folder / "logs", count_crash=count_crash, **more)
+    error = None
+    try:
+        supervisor.run(lambda: None, interval=0.02)
+    except StorageError as e:
+        error = e
+    return int((folder / "lives").read_text()), error
+
+
+@pytest.mark.parametrize("act", ["kill -KILL $$", "kill -TERM $$", "exit 143"])
+def test_a_worker_that_others_kill_is_started_as_often_as_that_happens(tmp_path: Path, act: str) -> None:
+    crashes = Crashes(finished=False)
+    assert supervise(tmp_path, act, 3 * CRASHES, crashes) == (3 * CRASHES + 1, None)
+    assert crashes.seen == []
+
+
+def test_a_worker_that_crashes_again_and_again_ends_the_run_with_its_last_line(tmp_path: Path) -> None:
+    crashes = Crashes(finished=False)
+    lives, error = supervise(tmp_path, "kill -SEGV $$", 99, crashes)
+    assert lives == len(crashes.seen) == CRASHES
+    assert f"crashed with SIGSEGV, {CRASHES} times in a row without a finished trial" in str(error)
+    assert str(error).endswith(f"life {CRASHES - 1}")
+    process, reason, memory = crashes.seen[0]
+    assert (process.is_dead, reason, memory) == (True, "the process crashed with SIGSEGV", False)
+
+
+def test_crashes_between_finished_trials_do_not_end_the_run(tmp_path: Path) -> None:
+    crashes = Crashes(finished=True)
+    assert supervise(tmp_path, "exit 75", 2 * CRASHES, crashes) == (2 * CRASHES + 1, None)
+    assert {reason for _, reason, _ in crashes.seen} == {"the process hung"}
+
+
+def test_the_kernels_kill_for_want_of_memory_is_a_crash_and_no_other_kill_is(tmp_path: Path) -> None:
+    """The kernel's count is a file here, which the worker raises before the second of three kills."""
+    counter, crashes = tmp_path / "count", Crashes(finished=False)
+    counter.write_text("7")
+    act = f"{{ [ $n = 1 ] && echo 8 > {counter}.new && mv {counter}.new {counter}; kill -KILL $$; }}"
+    assert supervise(tmp_path, act, 3, crashes, kills=lambda: int(counter.read_text())) == (4, None)
+    ((process, reason, memory),) = crashes.seen
+    assert (process.is_dead, memory) == (True, True)
+    assert reason == "the process was killed by the kernel: the memory ran out"
+
+
+def test_an_error_that_the_worker_explains_ends_the_run_at_once(tmp_path: Path) -> None:
+    lives, error = supervise(tmp_path, "echo 'error: the data set is gone'; exit 1", 9)
+    assert (lives, str(error)) == (1, "worker 0 failed: the data set is gone")
+
+
+CRASHING_WORKER = """
+import os, signal, sys
+from optuna.trial import TrialState
+from tuner.search.storage import open_storage
+storage = open_storage(sys.argv[1])
+study_id = storage.get_study_id_from_name("s")
+while storage.open_slots(study_id):
+    storage.reap(study_id, grace=60)
+    storage.ensure_slots(study_id, ahead=1)
+    attempt = storage.claim(study_id, "w")
+    if attempt.number == 0:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    storage.finish(attempt, TrialState.COMPLETE, [1.0])
+"""
+
+
+def test_a_slot_that_crashes_every_process_fails_and_the_others_complete(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path / "tuner.db")
+    study_id = storage.create_or_load("s", ["maximize"])
+    storage.set_budget(study_id, 3)
+
+    def count_crash(process: Process, reason: str, *, memory: bool) -> bool:
+        return storage.count_crash(process, reason, memory=memory, max_failures=2)
+
+    command = [sys.executable, "-c", CRASHING_WORKER, str(tmp_path / "tuner.db")]
+    Supervisor(command, 1, dict(os.environ), tmp_path / "logs", count_crash=count_crash).run(lambda: None)
+    trials = storage.get_all_trials(study_id)
+    assert [t.state for t in trials] == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
+    assert trials[0].user_attrs["failures"] == ["the process crashed with SIGSEGV"] * 2
+    storage.close()

@@ -1,0 +1,178 @@
+"""Log lines on stderr: as text, or one JSON object a line; secrets in neither."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+from pythonjsonlogger.core import LogData
+from pythonjsonlogger.json import JsonFormatter
+
+from tuner.cli.redaction import redact, secrets_of
+from tuner.errors import UsageError, unknown
+from tuner.search.log_fields import AddFields, add_log_fields, log_fields
+
+FORMATS = ("text", "json")
+OUTPUT = logging.getLogger("tuner.output")
+LEVELS = {"error: ": logging.ERROR, "warning: ": logging.WARNING, "warning  ": logging.WARNING}
+
+
+class TextFormatter(logging.Formatter):
+    """Time and message, as a person greps it."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S")
+        self.secrets = secrets_of(os.environ, sys.argv)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Word a record, its exception included."""
+        return redact(super().format(record), self.secrets)
+
+
+class JsonLines(JsonFormatter):
+    """One object: time (UTC), level, logger, message, the fields of `log_fields`, exc_info."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            ["levelname", "name", "message"],
+            rename_fields={"levelname": "level", "name": "logger"},
+            timestamp="time",
+        )
+        self.secrets = secrets_of(os.environ, sys.argv)
+
+    def process_log_record(self, log_data: LogData) -> LogData:
+        """Mask secrets before they are escaped; put the time first."""
+        clean = {key: self._clean(value) for key, value in log_data.items()}
+        return {"time": clean.pop("time"), **clean}
+
+    def _clean(self, value: Any) -> Any:
+        if isinstance(value, BaseException):
+            value = f"{type(value).__name__}: {value}"
+        if isinstance(value, dict):
+            return {key: self._clean(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._clean(item) for item in value]
+        return redact(value, self.secrets) if isinstance(value, str) else value
+
+
+class LogStream(io.TextIOBase):
+    """What is printed for people becomes log records, a line each; blank lines are left out."""
+
+    def __init__(self) -> None:
+        self._rest = ""
+
+    def writable(self) -> bool:
+        """It is for writing."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Log every complete line."""
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            self._log(line)
+        return len(text)
+
+    def flush(self) -> None:
+        """Log a line without its end."""
+        rest, self._rest = self._rest, ""
+        self._log(rest)
+
+    def _log(self, line: str) -> None:
+        line = line.strip()
+        for start, level in LEVELS.items():
+            if line.startswith(start):
+                OUTPUT.log(level, line.removeprefix(start).strip())
+                return
+        if line:
+            OUTPUT.info(line)
+
+
+def log_format(given: str | None) -> str:
+    """--log-format, else TUNER_LOG_FORMAT, else text.
+
+    Raises
+    ------
+    UsageError
+        Another format.
+    """
+    chosen = given or os.environ.get("TUNER_LOG_FORMAT") or "text"
+    if chosen not in FORMATS:
+        raise UsageError(unknown("log format", chosen, FORMATS))
+    return chosen
+
+
+def start(given: str | None, **fields: object) -> None:
+    """Log to stderr from here on; in JSON, everything else that is printed there too.
+
+    Parameters
+    ----------
+    given : str or None
+        As for `log_format`.
+    fields
+        Of every line.
+    """
+    chosen = log_format(given)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines() if chosen == "json" else TextFormatter())
+    handler.addFilter(AddFields())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    logging.getLogger("optuna").setLevel(logging.WARNING)
+    logging.captureWarnings(True)
+    threading.excepthook = _log_thread
+    add_log_fields(**fields)
+    if chosen == "json":
+        sys.stderr = LogStream()
+
+
+@contextmanager
+def restored() -> Iterator[None]:
+    """Whatever `start` changes in this block is as before after it."""
+    root, stderr, hook = logging.getLogger(), sys.stderr, threading.excepthook
+    handlers, level, optuna = root.handlers[:], root.level, logging.getLogger("optuna").level
+    try:
+        with log_fields():
+            yield
+    finally:
+        sys.stderr.flush()
+        sys.stderr, threading.excepthook = stderr, hook
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        logging.getLogger("optuna").setLevel(optuna)
+        logging.captureWarnings(False)
+
+
+def say(text: str, **fields: object) -> None:
+    """Print for people, or log with more fields where everything is logged."""
+    if isinstance(sys.stderr, LogStream):
+        for line in filter(None, map(str.strip, text.splitlines())):
+            OUTPUT.info(line, extra=fields)
+    else:
+        print(redact(text), file=sys.stderr, flush=True)
+
+
+def failed(message: str, e: BaseException | None = None) -> None:
+    """Say why the process ends; in JSON with the traceback of what was not expected."""
+    if isinstance(sys.stderr, LogStream):
+        OUTPUT.error(message, exc_info=e)
+    else:
+        print(f"error: {redact(message)}", file=sys.stderr)
+
+
+def print_exception(kind: type[BaseException], e: BaseException, trace: TracebackType | None) -> None:
+    """Print a traceback without secrets: what `sys.excepthook` is with TUNER_DEBUG."""
+    print(redact("".join(traceback.format_exception(kind, e, trace))), file=sys.stderr, end="")
+
+
+def _log_thread(failure: threading.ExceptHookArgs) -> None:
+    if failure.exc_value is not None:
+        OUTPUT.error("a thread ended by an exception", exc_info=failure.exc_value)

@@ -1,0 +1,81 @@
+"""`tuner status --prometheus` and `--serve`: where the metrics go."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuner.cli import context
+
+if TYPE_CHECKING:
+    from tuner.search.storage import FencedStorage
+
+
+def write_metrics(storage: FencedStorage, study: str | None, file: Path) -> None:
+    """Replace `file` by the present metrics in one step.
+
+    Raises
+    ------
+    StorageError
+        The file cannot be written.
+    """
+    from tuner.errors import StorageError
+    from tuner.report.metrics import write
+
+    try:
+        write(storage, study, file)
+    except OSError as e:
+        raise StorageError(f"--prometheus {file}: cannot be written ({e.strerror}).") from e
+    context.note(f"wrote {file}")
+
+
+def serve_metrics(storage: FencedStorage, study: str | None, address: str) -> None:
+    """Answer Prometheus at /metrics until Ctrl-C or SIGTERM.
+
+    Raises
+    ------
+    UsageError
+        Not an address.
+    StorageError
+        It cannot be listened on.
+    """
+    from tuner.cli.dashboard import is_loopback
+    from tuner.errors import StorageError
+    from tuner.report.metrics import serve
+
+    host, port = parse_address(address)
+    if not is_loopback(host):
+        context.note(f"warning: whoever reaches {host} can read the metrics; there is no authentication.")
+    try:
+        server = serve(storage, study, host, port)
+    except OSError as e:
+        raise StorageError(f"--serve {address}: cannot listen there ({e.strerror}). Choose another port.") from e
+    shown = f"[{host}]" if ":" in host else host
+    context.note(f"{storage.address}: http://{shown}:{server.server_port}/metrics (Ctrl-C ends)")
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # an ordinary end, also as process 1
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        context.note("metrics stopped")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        server.shutdown()
+        server.server_close()
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Read ``PORT``, ``HOST:PORT`` or ``[IPV6]:PORT``; without a host it is loopback.
+
+    Raises
+    ------
+    UsageError
+        Anything else.
+    """
+    from tuner.errors import UsageError
+
+    host, _, port = text.rpartition(":")
+    if not port.isdecimal() or int(port) > 65535 or (":" in host and not host.startswith("[")):
+        raise UsageError(f"--serve {text!r} is no address; write 9464, 127.0.0.1:9464 or [::1]:9464.")
+    return host.strip("[]") or "127.0.0.1", int(port)

@@ -1,0 +1,66 @@
+"""Checkpoint files of slots: one path an attempt, so that no two attempts ever write the same file.
+
+An attempt that was given up (its process was stopped, or its machine cut off) may come back at any instruction,
+also between a look at the database and the write that follows. So no check protects a shared path; a path of its
+own needs none. A new attempt takes its predecessor's file over by renaming it, which happens once and whole, on
+network disks too. Whatever the predecessor writes later has a name that nobody reads.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from tuner.search.attempts import Attempt
+
+log = logging.getLogger("tuner.worker")
+
+
+def take_over(folder: Path, attempt: Attempt) -> Path:
+    """The file of an attempt, holding what its predecessor had reached, if that can be had.
+
+    Parameters
+    ----------
+    folder : Path
+        Checkpoints of the study.
+    attempt : Attempt
+        Live.
+
+    Returns
+    -------
+    Path
+        ``NUMBER.ATTEMPT.TOKEN.safetensors``; it exists only if an earlier attempt left one.
+    """
+    path = folder / f"{attempt.number}.{attempt.attempt}.{attempt.token}.safetensors"
+    while (before := max(_earlier(folder, attempt), default=None)) is not None:
+        try:
+            before[1].replace(path)
+        except FileNotFoundError:
+            continue  # an attempt that is no longer live took it at this moment: look again
+        except OSError as e:
+            log.warning("%s: cannot be taken over (%s); training starts at epoch 1.", before[1], e.strerror)
+        break
+    return path
+
+
+def _earlier(folder: Path, attempt: Attempt) -> Iterator[tuple[int, Path]]:
+    for path in folder.glob(f"{attempt.number}.*.safetensors"):
+        number = path.name.split(".")[1]
+        if number.isdecimal() and int(number) < attempt.attempt:
+            yield int(number), path
+
+
+def clear(folder: Path, number: int) -> None:
+    """Remove every attempt's file of a slot that has ended, and what kills left of half-written ones."""
+    for pattern in (f"{number}.*.safetensors", f".{number}.*.safetensors.*.part"):
+        for path in folder.glob(pattern):
+            discard(path)
+
+
+def discard(path: Path) -> None:
+    """Remove one file, if it exists and can be removed."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as e:
+        log.warning("%s: cannot be removed (%s).", path, e.strerror)

@@ -1,0 +1,124 @@
+"""Being told to stop: signals, a deadline, the parent's end.
+
+Light on imports, so that a process hears its parent's end while it still loads the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+RELEASE_SECONDS = 4.0  # after a signal: the slot is handed back from another thread
+LEAVE_SECONDS = 8.0  # after a signal: the process ends, whatever it does; schedulers often kill at 10 s
+PARENT_SECONDS = 0.5
+STOPS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Interrupted(BaseException):
+    """The worker was told to stop; no Exception, so that no retry swallows it."""
+
+
+class Stopper:
+    """Turns SIGTERM, SIGINT, a deadline and the parent's death into one clean stop.
+
+    While `interruptible` the signal interrupts the work at once; elsewhere (a result is being stored) it waits
+    for the next check. What hears neither (a call into native code, a database that does not answer) is left
+    behind: `release` is called from another thread, and the process ends.
+
+    Parameters
+    ----------
+    deadline : float or None
+        Unix time after which no slot is claimed and running ones are handed back.
+    parent : int or None
+        Process whose end is an order to stop.
+
+    Attributes
+    ----------
+    requested : bool
+        Whether a signal has come.
+    leaving : bool
+        Whether to claim no further slot.
+    release : callable or None
+        Gives back what this process holds; safe in any thread, and safe to repeat.
+    """
+
+    def __init__(self, deadline: float | None = None, parent: int | None = None) -> None:
+        self.deadline = deadline
+        self.requested = False
+        self.leaving = False
+        self.release: Callable[[], None] | None = None
+        self._number = 0
+        self._interruptible = False
+        if parent is not None:
+            threading.Thread(target=self._watch, args=(parent,), name="parent", daemon=True).start()
+
+    def install(self) -> None:
+        """Take over SIGTERM and SIGINT of this process. Before this they end it at once, as it holds nothing."""
+        ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        for number in STOPS:
+            signal.signal(number, self._on_signal)
+        # Python's own handlers wait until the main thread leaves native code; this byte is sent at once.
+        signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+        threading.Thread(target=self._end_late, args=(ours, theirs), name="stopper", daemon=True).start()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.requested, self._number = True, number
+        if self._interruptible:
+            self._interruptible = False
+            raise Interrupted
+
+    def leave(self, at_once: bool) -> None:
+        """Leave after the running trial, or at once; for another thread to call."""
+        self.leaving = True
+        if at_once:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def _end_late(self, ours: socket.socket, theirs: socket.socket) -> None:
+        while not (number := next((n for n in ours.recv(64) if n in STOPS), 0)):
+            pass
+        self.requested = True
+        time.sleep(RELEASE_SECONDS)
+        if self.release is not None:
+            thread = threading.Thread(target=self.release, name="release", daemon=True)
+            thread.start()
+            thread.join(LEAVE_SECONDS - RELEASE_SECONDS)
+        theirs.close()
+        os._exit(128 + number)  # as a shell reports an end by that signal
+
+    def _watch(self, parent: int) -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_SECONDS)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Code in this block may be interrupted at any instruction."""
+        self._interruptible = True
+        try:
+            self.check()
+            yield
+        finally:
+            self._interruptible = False
+
+    @property
+    def late(self) -> bool:
+        """Whether the deadline has passed."""
+        return self.deadline is not None and time.time() >= self.deadline
+
+    def check(self) -> None:
+        """Raise Interrupted if a stop was requested or the time is over."""
+        if self.requested or self.late:
+            raise Interrupted
+
+    def resign(self) -> None:
+        """End this process by the signal that stopped it, if one did: its sender then knows the work is not done."""
+        if self._number:
+            signal.signal(self._number, signal.SIG_DFL)
+            signal.raise_signal(self._number)
