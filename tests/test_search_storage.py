@@ -552,6 +552,11 @@ def test_an_address_that_is_no_database_is_refused(tmp_path: Path) -> None:
         ("sqlite:///:memory:", "cannot share a database in memory"),
         ("sqlite:///file:x.db?uri=true", "not a file: URI"),
         ("mysql://u:secret@h/db", r"mysql://u:\*\*\*@h/db: mysql is not supported"),
+        (
+            "mysql+pymysql://u:secret@h/db",
+            "mysql is not supported; use SQLite or PostgreSQL. MySQL",
+        ),
+        ("mariadb+pymysql://u:secret@h/db", "mariadb is not supported.*one live attempt"),
         ("oracle+nonsense://u:secret@h/db", "oracle is not supported"),
         ("http:://", "no database URL"),
         ("sqlite:////proc/tuner.db", "unable to open database file.*folder that you can write"),
@@ -559,6 +564,7 @@ def test_an_address_that_is_no_database_is_refused(tmp_path: Path) -> None:
         with pytest.raises(StorageError, match=message) as error:
             open_storage(url)
         assert "secret" not in str(error.value)
+        assert "\n" not in str(error.value)
 
 
 def test_an_unreachable_server_is_one_line_without_the_password() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,7 +25,7 @@ def command(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Worker processes, one CPU thread each [one a core].")
     ] = None,
-    device: options.Device = "auto",
+    device: options.Devices = "auto",
     storage: options.Storage = None,
     artifacts: options.Artifacts = None,
     as_json: options.Json = False,
@@ -40,6 +41,8 @@ def command(
     from tuner.report.dashboard import write_notes
     from tuner.search.bench import load_bench
     from tuner.search.examination import openings
+    from tuner.search.placement import device_names, place
+    from tuner.search.probe import Cuda
     from tuner.search.study import check_identity
     from tuner.search.supervisor import Supervisor
 
@@ -47,23 +50,31 @@ def command(
     found = context.stored_name(opened, study, preset, name)
     plan, identity = stored_plan(opened, found)
     check_finished(opened, plan)
-    bench = load_bench(plan, data_dir=context.data_dir(), cache=context.cache_dir(), device=device)
+    names = device_names(device)
+    bench = load_bench(plan, data_dir=context.data_dir(), cache=context.cache_dir(), device=names[0])
     check_identity(found, identity, bench.identity)
     folder = context.artifacts_folder(artifacts)
     context.open_artifacts(artifacts)  # an unwritable folder is known before the first epoch
     if openings(opened, found):
         context.note("warning: the test split was opened before this confirmation; tuner status lists when.")
     prepare_kernel(context.cache_dir() / "numba")
-    count = workers or len(os.sched_getaffinity(0))
+    trials = plan.confirmation.candidates * plan.confirmation.seeds * max(1, plan.confirmation.folds)
+    cores = len(os.sched_getaffinity(0))
+    placement = place(names, workers, cores=cores, trials=trials, memory=Cuda(bench))
+    count = len(placement.devices)
     command_line = [
         sys.executable, "-m", "tuner.cli", "worker", "--study", plan.study.name, "--name", found, "--stored",
-        "--device", device, "--artifacts", str(folder), "--ahead", str(count),
+        "--device", "{device}", "--artifacts", str(folder), "--ahead", str(count),
         "--worker-name", "worker-{i}",
     ]  # fmt: skip
     # The URL may hold a password, and a command line is for everyone on the machine to read.
     since = opened.roster(opened.get_study_id_from_name(found)).clock()
     environment = {**os.environ, "TUNER_STORAGE": context.storage_url(storage), "TUNER_SINCE": repr(since)}
-    supervisor = Supervisor(command_line, count, environment, folder.parent / "logs" / found)
+    logs = folder.parent / "logs" / found
+    supervisor = Supervisor(
+        command_line, count, environment, logs,
+        devices=placement.devices, count_crash=partial(opened.count_crash, max_failures=plan.max_failures),
+    )  # fmt: skip
     with Progress(opened, plan, count) as progress:
         supervisor.run(progress.poll)
     write_notes(opened, bench)

@@ -17,6 +17,9 @@ Trials = Annotated[int | None, typer.Option(min=1, help="Total budget; raise it 
 Storage = Annotated[str | None, typer.Option(help="SQLite file or database URL [TUNER_STORAGE, else runs/tuner.db].")]
 Artifacts = Annotated[Path | None, typer.Option(help="Artifact folder [TUNER_ARTIFACTS, else runs/artifacts].")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Devices = Annotated[
+    str, typer.Option("--device", help="auto (every GPU, else the CPU), cpu, mps, or GPUs: cuda:0,cuda:1.")
+]
 Sampler = Annotated[str | None, typer.Option(help="tpe or random, instead of the study's own.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout.")]
 Confirm = Annotated[bool, typer.Option("--confirm/--no-confirm", help="Retrain the best candidates at the end.")]

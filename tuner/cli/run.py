@@ -18,6 +18,7 @@ from tuner.cli import context, logs, options
 if TYPE_CHECKING:
     from tuner.search.bench import Bench
     from tuner.search.grid import Part
+    from tuner.search.placement import Placement
     from tuner.search.study import Plan
 
 EXAMPLE = "Example: tuner run --study zbed2 --preset fast --workers 2"
@@ -28,12 +29,13 @@ def command(
     preset: options.Preset = "standard",
     trials: options.Trials = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes, one CPU thread each [one a core].")
+        int | None,
+        typer.Option(min=1, help="Worker processes, one CPU thread each [one a core, on GPUs as memory allows]."),
     ] = None,
     seed: options.Seed = 0,
     name: options.Name = None,
     sampler: options.Sampler = None,
-    device: options.Device = "auto",
+    device: options.Devices = "auto",
     storage: options.Storage = None,
     artifacts: options.Artifacts = None,
     confirm: options.Confirm = True,
@@ -46,7 +48,7 @@ def command(
     ] = None,
     log_format: options.LogFormat = None,
 ) -> None:
-    """Run, or resume, a study; by default one worker a CPU core."""
+    """Run, or resume, a study; by default one worker a CPU core, or as many as the GPUs take."""
     logs.start(log_format)
     from tuner.cli.best import print_best
     from tuner.cli.progress import Progress
@@ -59,6 +61,8 @@ def command(
     from tuner.search.grid import select_points
     from tuner.search.grid_stage import Grid
     from tuner.search.log_fields import add_log_fields
+    from tuner.search.placement import device_names, place
+    from tuner.search.probe import Cuda, release
     from tuner.search.stages import Search
     from tuner.search.storage import open_storage
     from tuner.search.supervisor import Supervisor
@@ -67,15 +71,18 @@ def command(
     plan = context.plan_for(study, preset=preset, seed=seed, name=name, trials=trials, sampler=check_sampler(sampler))
     add_log_fields(study=plan.name)
     part = grid_part(plan, only, seeds)
-    count = workers or min(plan.trials, len(os.sched_getaffinity(0)))
-    bench = load_bench(plan, data_dir=context.data_dir(), cache=context.cache_dir(), device=device)
+    names = device_names(device)
+    bench = load_bench(plan, data_dir=context.data_dir(), cache=context.cache_dir(), device=names[0])
     url = context.storage_url(storage)
     opened = open_storage(url)
     folder = context.artifacts_folder(artifacts)
     Artifacts(folder)  # an unwritable folder is known before the first epoch
     check_points(bench)
+    cores = len(os.sched_getaffinity(0))
+    placement = place(names, workers, cores=cores, trials=plan.trials, memory=Cuda(bench))
+    count = len(placement.devices)
     (Grid(plan, bench.identity, part) if part else Search(plan, bench.identity)).prepare(opened)
-    describe(bench, count, opened.address)
+    describe(bench, placement, opened.address)
     study_id = opened.get_study_id_from_name(plan.name)
     left = opened.open_slots(study_id)
     if left:
@@ -83,13 +90,14 @@ def command(
         runs = left if part else left + (confirmation + plan.confirmation.shuffled) * confirm
         points = select_points(plan.space, part.only) if part else None
         minutes = runs * expected_seconds(bench, points) / count / 60
+        release(bench.device)
         context.note(f"expected {runs} trainings, about {max(1, round(minutes))} min on this machine")
     write_notes(opened, bench)
     threading.Thread(target=prepare_kernel, args=(context.cache_dir() / "numba",), daemon=True).start()
 
     command_line = [
         sys.executable, "-m", "tuner.cli", "worker", "--study", study, "--preset", preset, "--seed", str(seed),
-        "--name", plan.name, "--trials", str(plan.trials), "--sampler", plan.sampler, "--device", device,
+        "--name", plan.name, "--trials", str(plan.trials), "--sampler", plan.sampler, "--device", "{device}",
         "--artifacts", str(folder), "--ahead", str(count), "--worker-name", "worker-{i}",
         "--confirm" if confirm else "--no-confirm",
     ]  # fmt: skip
@@ -104,7 +112,7 @@ def command(
     }  # fmt: skip
     supervisor = Supervisor(
         command_line, count, environment, folder.parent / "logs" / plan.name,
-        count_crash=partial(opened.count_crash, max_failures=plan.max_failures),
+        devices=placement.devices, count_crash=partial(opened.count_crash, max_failures=plan.max_failures),
     )  # fmt: skip
     with Progress(opened, plan, count) as progress:
         supervisor.run(progress.poll)
@@ -135,8 +143,11 @@ def check_points(bench: Bench) -> None:
         raise SearchSpaceError(f"{bench.plan.space.name}: {built.problems[0]}")
 
 
-def describe(bench: Bench, workers: int, address: str) -> None:
+def describe(bench: Bench, placement: Placement, address: str) -> None:
     """Say what will be searched, on what, before it costs anything."""
+    from tuner.search.placement import gib
+
+    workers = len(placement.devices)
     plan, data = bench.plan, bench.dataset.describe()
     sizes = ", ".join(
         f"{name} {s['sequences']} ({sum(s['positives'].values())} positive)" for name, s in data["splits"].items()
@@ -146,8 +157,11 @@ def describe(bench: Bench, workers: int, address: str) -> None:
         context.note(f"warning  {warning}")
     context.note(
         f"search   {plan.name}: {plan.trials} trials, {plan.sampler}, maximum {plan.recipe.epochs} epochs, "
-        f"{' and '.join(plan.study.objectives)} on validation; {workers} worker{'s' * (workers > 1)} on {bench.device}"
+        f"{' and '.join(plan.study.objectives)} on validation; {workers} worker{'s' * (workers > 1)} on {placement}"
     )
+    if placement.free:
+        free = ", ".join(f"{name} {gib(n)} free" for name, n in placement.free.items())
+        context.note(f"memory   one training takes {gib(placement.need)}; {free}")
     context.note(f"motifs   {bench.database.name}, {len(bench.database.screened)} screened targets")
     context.note(f"storage  {address}")
 

@@ -22,6 +22,9 @@ NETWORK_DISKS = frozenset(
 # operator intervention (restart), system error, idle transaction ended.
 PASSING = ("08", "40", "53", "55", "57", "58", "25P03")
 
+# Tried with MariaDB 10.11 and pymysql: the index covers ended attempts too, and refuses a slot its second one.
+NO_PARTIAL_INDEX = " MySQL and MariaDB have no partial indexes, which keep a trial to one live attempt."
+
 REMEDIES = (
     ("readonly", " Choose a file in a folder that you can write."),
     ("unable to open", " Choose a file in a folder that you can write."),
@@ -63,7 +66,8 @@ def parse_url(text: str | Path) -> URL:
     if backend == "postgresql":
         return url.set(drivername="postgresql+psycopg")
     if backend != "sqlite":
-        raise StorageError(f"{address(url)}: {backend} is not supported; use SQLite or PostgreSQL.")
+        reason = NO_PARTIAL_INDEX if backend in ("mysql", "mariadb") else ""
+        raise StorageError(f"{address(url)}: {backend} is not supported; use SQLite or PostgreSQL.{reason}")
     if url.database in (None, "", ":memory:"):
         raise StorageError(f"{address(url)}: workers cannot share a database in memory; name a file.")
     if str(url.database).startswith("file:"):

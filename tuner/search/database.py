@@ -5,7 +5,8 @@ network disks, where the shared memory of write-ahead mode does not exist. Every
 BEGIN IMMEDIATE: one that reads first and asks for the write lock later fails at once instead of waiting, if another
 has written in between.
 
-Only this module, `tables`, `slots`, `attempts` and `storage` use what Optuna does not publish.
+Only this module, `tables`, `slots`, `attempts`, `reading`, `draw`, `groups` and `storage` use what Optuna does not
+publish.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ import functools
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, event, exc
 from sqlalchemy.engine import URL
 from sqlalchemy.pool import NullPool
@@ -30,6 +33,7 @@ from sqlalchemy.pool import NullPool
 from tuner.errors import AttemptSuperseded, StorageError
 from tuner.search import attempts, tables
 from tuner.search.address import address, database_error, explain, is_network_disk, is_passing
+from tuner.search.reading import read_trials
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -195,6 +199,19 @@ class Backend(RDBStorage):
         self._fence(session, trial_id)
         super()._set_trial_intermediate_value_without_commit(session, trial_id, step, intermediate_value)
 
+    def _get_trials(
+        self,
+        study_id: int,
+        states: Container[TrialState] | None,
+        included_trial_ids: set[int],
+        trial_id_greater_than: int,
+    ) -> list[FrozenTrial]:
+        return self.read(
+            partial(
+                read_trials, study_id=study_id, states=states, included=included_trial_ids, after=trial_id_greater_than
+            )
+        )
+
     create_new_study = _retried(RDBStorage.create_new_study, write=True)
     delete_study = _retried(RDBStorage.delete_study, write=True)
     set_study_user_attr = _retried(RDBStorage.set_study_user_attr, write=True)
@@ -210,7 +227,6 @@ class Backend(RDBStorage):
     get_study_system_attrs = _retried(RDBStorage.get_study_system_attrs, write=False)
     get_all_studies = _retried(RDBStorage.get_all_studies, write=False)
     get_trial = _retried(RDBStorage.get_trial, write=False)
-    _get_trials = _retried(RDBStorage._get_trials, write=False)
     _get_best_trial_id = _retried(RDBStorage._get_best_trial_id, write=False)
     get_trial_id_from_study_id_trial_number = _retried(RDBStorage.get_trial_id_from_study_id_trial_number, write=False)
 

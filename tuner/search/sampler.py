@@ -10,6 +10,8 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
+from tuner.search.groups import DistinctGroups
+
 
 class RepeatableTPESampler(TPESampler):
     """Multivariate TPE, grouped for conditional parameters, with constant liar, that repeats itself.
@@ -30,6 +32,7 @@ class RepeatableTPESampler(TPESampler):
             # group and multivariate are experimental in name; Optuna is pinned and their effect is tested.
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             super().__init__(n_startup_trials=startup, multivariate=True, group=True, constant_liar=True, seed=seed)
+        self._group_decomposed_search_space = DistinctGroups(True)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """As the base class, in the order of the parameters' names."""

@@ -24,7 +24,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from optuna.storages._cached_storage import _CachedStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.errors import StorageError
@@ -32,6 +31,7 @@ from tuner.search import attempts, crashes, slots, tables
 from tuner.search.address import parse_url
 from tuner.search.attempts import Attempt, Record
 from tuner.search.database import Backend, connect
+from tuner.search.draw import DrawingStorage
 from tuner.search.heartbeat import Heartbeat
 from tuner.search.process import Process, this_process
 from tuner.search.roster import Roster
@@ -95,7 +95,7 @@ def open_storage(where: str | Path, *, patience: float = PATIENCE_SECONDS) -> Fe
     return FencedStorage(connect(parse_url(where), patience=patience))
 
 
-class FencedStorage(_CachedStorage):
+class FencedStorage(DrawingStorage):
     """Storage for `optuna.load_study` whose trials are slots; open it with `open_storage`.
 
     Whatever creates trials or changes their state past the slots (`study.ask`, `tell`, `optimize`,

@@ -42,13 +42,15 @@ class Supervisor:
     Parameters
     ----------
     command : sequence of str
-        The worker's command; ``{i}`` in any part becomes the worker's index.
+        The worker's command; in any part ``{i}`` becomes the worker's index and ``{device}`` its device.
     count : int
         How many.
     environment : mapping of str to str
         Of the workers.
     logs : Path
         Folder; worker i writes to ``worker-i.log`` there.
+    devices : sequence of str
+        The device of each worker; may be left out where the command names none.
     count_crash : callable, optional
         Told of each crash.
     kills : callable
@@ -62,10 +64,12 @@ class Supervisor:
         environment: Mapping[str, str],
         logs: Path,
         *,
+        devices: Sequence[str] = (),
         count_crash: CountCrash | None = None,
         kills: Callable[[], int] = memory_kills,
     ) -> None:
         self.command, self.environment, self.logs = list(command), dict(environment), logs
+        self.devices = list(devices) or [""] * count
         self.processes: list[subprocess.Popen[bytes] | None] = [None] * count
         self.started: list[Process] = [Process("", 0, 0.0)] * count
         self.crashes = [0] * count
@@ -121,7 +125,7 @@ class Supervisor:
         return [p for p in self.processes if p is not None and p.poll() is None]
 
     def _start(self, i: int) -> None:
-        command = [part.replace("{i}", str(i)) for part in self.command]
+        command = [part.replace("{i}", str(i)).replace("{device}", self.devices[i]) for part in self.command]
         with (self.logs / f"worker-{i}.log").open("ab") as log:
             started = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,

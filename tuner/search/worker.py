@@ -217,9 +217,9 @@ class Worker:
 
         try:
             with self.stopper.interruptible():
-                trial = optuna.trial.Trial(study, attempt.trial_id)
-                point = stage.suggest(trial)
-                self.storage.mark_suggested(attempt)
+                with self.storage.drawing(attempt):
+                    trial = optuna.trial.Trial(study, attempt.trial_id)
+                    point = stage.suggest(trial)
                 log.info("%s: attempt %d, %s", label, attempt.attempt, _shown(point))
                 outcome = stage.execute(self.bench, trial, point, checkpoint, on_epoch)
         except TrainingDiverged as e:
