@@ -31,6 +31,8 @@ HOMES = {
     "optuna": {"search", "report"},
     "optuna_dashboard": {"report"},
     "sqlalchemy": {"search"},
+    "boto3": {"search"},
+    "botocore": {"search"},
     "memelite": {"motifs"},
     "pyjaspar": {"motifs"},
     "modiscolite": {"interpret"},
@@ -60,6 +62,7 @@ SLOW = {
     "shap",
     "tangermeme",
     "modiscolite",
+    "boto3",
 }
 
 

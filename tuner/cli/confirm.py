@@ -64,7 +64,7 @@ def command(
     count = len(placement.devices)
     command_line = [
         sys.executable, "-m", "tuner.cli", "worker", "--study", plan.study.name, "--name", found, "--stored",
-        "--device", "{device}", "--artifacts", str(folder), "--ahead", str(count),
+        "--device", "{device}", "--artifacts", context.artifacts_address(artifacts), "--ahead", str(count),
         "--worker-name", "worker-{i}",
     ]  # fmt: skip
     # The URL may hold a password, and a command line is for everyone on the machine to read.

@@ -8,6 +8,7 @@ import os
 import sys
 import tempfile
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,9 +61,17 @@ def storage_url(given: str | None) -> str:
     return given or os.environ.get("TUNER_STORAGE") or str(RUNS / "tuner.db")
 
 
-def artifacts_folder(given: Path | None) -> Path:
-    """--artifacts, else TUNER_ARTIFACTS, else runs/artifacts."""
-    return given or Path(os.environ.get("TUNER_ARTIFACTS") or RUNS / "artifacts")
+def artifacts_address(given: str | None) -> str:
+    """--artifacts, else TUNER_ARTIFACTS, else runs/artifacts: a folder, or s3://BUCKET/PREFIX."""
+    return given or os.environ.get("TUNER_ARTIFACTS") or str(RUNS / "artifacts")
+
+
+def artifacts_folder(given: str | None) -> Path:
+    """The folder of the artifacts; of a store that is none, the default one, beside which logs and checkpoints lie."""
+    from tuner.search.store import is_remote
+
+    address = artifacts_address(given)
+    return RUNS / "artifacts" if is_remote(address) else Path(address)
 
 
 def checkpoints_folder(artifacts: Path) -> Path:
@@ -95,10 +104,12 @@ def plan_for(
     folder = path.parent if "/" in study else Path.cwd()
     space, space_path = study_space(parsed, preset, lambda name: find_resource("search_spaces", name, folder=folder))
     note(f"study {path}, " + (f"search space {space_path}" if space_path else "with its own search space"))
-    return make_plan(
+    plan = make_plan(
         parsed, space, folder=path.parent, preset=preset, seed=seed, name=name, trials=trials,
         sampler=sampler,
     )  # fmt: skip
+    files = {"study": path} | ({"space": space_path} if space_path else {})
+    return replace(plan, texts={kind: file.read_bytes() for kind, file in files.items()})
 
 
 def stored_name(storage: FencedStorage, study: str | None, preset: str | None, name: str | None) -> str:
@@ -160,11 +171,11 @@ def open_existing(url: str | None) -> FencedStorage:
     return open_storage(where)
 
 
-def open_artifacts(given: Path | None) -> Artifacts:
+def open_artifacts(given: str | None) -> Artifacts:
     """Open the artifact store."""
     from tuner.search.artifacts import Artifacts
 
-    return Artifacts(artifacts_folder(given))
+    return Artifacts(artifacts_address(given))
 
 
 def console() -> Console:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,7 +14,9 @@ Name = Annotated[str | None, typer.Option(help="Name in the storage, instead of 
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the whole study.")]
 Trials = Annotated[int | None, typer.Option(min=1, help="Total budget; raise it to continue a study.")]
 Storage = Annotated[str | None, typer.Option(help="SQLite file or database URL [TUNER_STORAGE, else runs/tuner.db].")]
-Artifacts = Annotated[Path | None, typer.Option(help="Artifact folder [TUNER_ARTIFACTS, else runs/artifacts].")]
+Artifacts = Annotated[
+    str | None, typer.Option(help="Artifacts: a folder, or s3://BUCKET/PREFIX [TUNER_ARTIFACTS, else runs/artifacts].")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Devices = Annotated[
     str, typer.Option("--device", help="auto (every GPU, else the CPU), cpu, mps, or GPUs: cuda:0,cuda:1.")

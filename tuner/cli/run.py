@@ -16,9 +16,11 @@ import typer
 from tuner.cli import context, logs, options
 
 if TYPE_CHECKING:
+    from tuner.search.artifacts import Artifacts
     from tuner.search.bench import Bench
     from tuner.search.grid import Part
     from tuner.search.placement import Placement
+    from tuner.search.storage import FencedStorage
     from tuner.search.study import Plan
 
 EXAMPLE = "Example: tuner run --study zbed2 --preset fast --workers 2"
@@ -38,6 +40,10 @@ def command(
     device: options.Devices = "auto",
     storage: options.Storage = None,
     artifacts: options.Artifacts = None,
+    artifact_quota: Annotated[
+        str | None,
+        typer.Option(help="What the study's files may take, e.g. 2 GB, or none [as it was, first the study file's]."),
+    ] = None,
     confirm: options.Confirm = True,
     only: Annotated[
         list[str] | None, typer.Option(help="Of a grid: PARAMETER=VALUE[,VALUE]; may be given several times.")
@@ -55,7 +61,6 @@ def command(
     from tuner.cli.table import print_table
     from tuner.motifs.tomtom import prepare_kernel
     from tuner.report.dashboard import write_notes
-    from tuner.search.artifacts import Artifacts
     from tuner.search.bench import load_bench
     from tuner.search.checks import expected_seconds
     from tuner.search.grid import select_points
@@ -63,11 +68,15 @@ def command(
     from tuner.search.log_fields import add_log_fields
     from tuner.search.placement import device_names, place
     from tuner.search.probe import Cuda, release
+    from tuner.search.quota import read_quota, set_quota
     from tuner.search.stages import Search
     from tuner.search.storage import open_storage
     from tuner.search.supervisor import Supervisor
+    from tuner.search.texts import published
 
     limit = seconds(time_limit) if time_limit else None
+    if artifact_quota is not None:
+        read_quota(artifact_quota)  # not a size: known before anything is made
     plan = context.plan_for(study, preset=preset, seed=seed, name=name, trials=trials, sampler=check_sampler(sampler))
     add_log_fields(study=plan.name)
     part = grid_part(plan, only, seeds)
@@ -76,12 +85,14 @@ def command(
     url = context.storage_url(storage)
     opened = open_storage(url)
     folder = context.artifacts_folder(artifacts)
-    Artifacts(folder)  # an unwritable folder is known before the first epoch
+    store = context.open_artifacts(artifacts)  # an unwritable folder is known before the first epoch
     check_points(bench)
     cores = len(os.sched_getaffinity(0))
     placement = place(names, workers, cores=cores, trials=plan.trials, memory=Cuda(bench))
     count = len(placement.devices)
-    (Grid(plan, bench.identity, part) if part else Search(plan, bench.identity)).prepare(opened)
+    with published(opened, store, plan) as described:
+        (Grid(described, bench.identity, part) if part else Search(described, bench.identity)).prepare(opened)
+    set_quota(opened, plan.name, artifact_quota, default=plan.study.storage.quota)
     describe(bench, placement, opened.address)
     study_id = opened.get_study_id_from_name(plan.name)
     left = opened.open_slots(study_id)
@@ -98,8 +109,8 @@ def command(
     command_line = [
         sys.executable, "-m", "tuner.cli", "worker", "--study", study, "--preset", preset, "--seed", str(seed),
         "--name", plan.name, "--trials", str(plan.trials), "--sampler", plan.sampler, "--device", "{device}",
-        "--artifacts", str(folder), "--ahead", str(count), "--worker-name", "worker-{i}",
-        "--confirm" if confirm else "--no-confirm",
+        "--artifacts", context.artifacts_address(artifacts), "--ahead", str(count), "--worker-name", "worker-{i}",
+        "--files", "--confirm" if confirm else "--no-confirm",
     ]  # fmt: skip
     if limit:
         command_line += ["--deadline", str(time.time() + limit)]
@@ -117,6 +128,7 @@ def command(
     with Progress(opened, plan, count) as progress:
         supervisor.run(progress.poll)
     write_notes(opened, bench)
+    collect(opened, store, plan.name)
     if not progress.finished and roster.asked(since):
         context.note(f"the workers were asked to leave (tuner stop) and have left; {plan.name} goes on when run again")
     if part:
@@ -236,6 +248,21 @@ def check_sampler(sampler: str | None) -> Any:
     return sampler
 
 
-def checkpoints(artifacts: Path | None) -> Path:
+def collect(storage: FencedStorage, store: Artifacts, name: str) -> None:
+    """Remove what attempts that died have left in the artifact store; that it cannot be is no failure of the study."""
+    from tuner.errors import StorageError
+    from tuner.search.leftovers import collect_leftovers
+
+    try:
+        found = collect_leftovers(storage, store, name)
+    except StorageError as e:
+        context.note(f"warning: leftovers were not collected: {e}")
+    else:
+        if found:
+            size = sum(one.size for one in found)
+            context.note(f"{len(found)} files of attempts that died were removed from {store.address} ({size} bytes)")
+
+
+def checkpoints(artifacts: str | None) -> Path:
     """Folder of the checkpoints that belong to these artifacts."""
     return context.checkpoints_folder(context.artifacts_folder(artifacts))

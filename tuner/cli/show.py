@@ -64,10 +64,10 @@ def as_document(
     numbers = watched(trial)
     tables: dict[str, list[dict[str, Any]] | None] = {}
     missing = []
-    paths = artifacts.paths(trial)
+    held = artifacts.held(trial)
     for table in TABLES:
         tables[table] = None
-        if f"{table}.tsv" in paths:
+        if f"{table}.tsv" in held:
             try:
                 tables[table] = read_tsv(artifacts.get(trial, f"{table}.tsv").decode())
             except StorageError as e:
@@ -85,7 +85,7 @@ def as_document(
         "seconds": trial.duration.total_seconds() if trial.duration else None,
         "attempts": [a._asdict() for a in storage.attempts(trial._trial_id)],
         **tables,
-        "artifacts": [{"name": n, "path": str(p), "present": p.is_file()} for n, p in sorted(paths.items())],
+        "artifacts": [{"name": n, "path": h.place, "present": h.present} for n, h in sorted(held.items())],
         "warnings": missing,
     }
 
@@ -100,7 +100,7 @@ def save_files(artifacts: Artifacts, trial: FrozenTrial, folder: Path) -> None:
     """
     from tuner.errors import StorageError
 
-    names = list(artifacts.paths(trial))
+    names = artifacts.names(trial)
     if not names:
         raise StorageError(f"trial {trial.number} has no files to save; it is {trial.state.name.lower()}.")
     contents = {n: artifacts.get(trial, n) for n in names}

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tuner.cli import context, logs, options
+
+if TYPE_CHECKING:
+    from tuner.search.storage import FencedStorage
+    from tuner.search.worker import Stopper
 
 EXAMPLE = "Example: tuner worker --study zbed2 --storage postgresql://user@host/tuner"
 
@@ -23,6 +29,10 @@ def command(
     storage: options.Storage = None,
     artifacts: options.Artifacts = None,
     confirm: options.Confirm = True,
+    data: Annotated[
+        Path | None, typer.Option(help="Where the study's data is here: a file, or a folder of files.")
+    ] = None,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for a study that nobody has made yet.")] = 300,
     ahead: Annotated[int, typer.Option(min=1, help="Slots to keep ready: about the number of workers.")] = 2,
     deadline: Annotated[float | None, typer.Option(help="Unix time at which to stop.", hidden=True)] = None,
     log_format: options.LogFormat = None,
@@ -30,8 +40,13 @@ def command(
     stored: Annotated[
         bool, typer.Option("--stored", help="Take the plan of --name from the storage.", hidden=True)
     ] = False,
+    files: Annotated[bool, typer.Option("--files", help="Read the study's files here.", hidden=True)] = False,
 ) -> None:
-    """Join a study; the budget is the study's own, --trials only counts for the first to come."""
+    """Join a study, from any machine: its files come from the artifact store.
+
+    A study that is not stored yet is made, if its file is here, as --preset, --trials, --seed and --sampler say; they
+    mean nothing to one that is.
+    """
     logs.start(log_format, worker=worker_name)
     from tuner.search.stopper import Stopper
 
@@ -41,37 +56,45 @@ def command(
     from tuner.cli.stored import stored_plan
     from tuner.search.bench import load_bench
     from tuner.search.grid_stage import Grid
+    from tuner.search.joining import join_study
     from tuner.search.log_fields import add_log_fields
+    from tuner.search.quota import set_quota
     from tuner.search.roster import Membership
     from tuner.search.stages import Confirmation, Controls, Search, Stage
     from tuner.search.storage import open_storage
+    from tuner.search.texts import published
     from tuner.search.worker import Worker
 
     url = context.storage_url(storage)
+    opened, store = open_storage(url), context.open_artifacts(artifacts)
+    folder = context.data_dir()
     if stored and name is not None:
-        plan, _ = stored_plan(open_storage(url), name)
+        plan, _ = stored_plan(opened, name)
+    elif not files and (found := stored_study(opened, study, preset, seed, name, wait, stopper)):
+        plan, folder = join_study(opened, store, found, data=data, data_dir=folder, folders=[Path.cwd()])
+        context.note(f"study {found} of {opened.address}, its files from {store.address}")
     else:
         plan = context.plan_for(
             study, preset=preset, seed=seed, name=name, trials=trials, sampler=check_sampler(sampler)
         )
-    bench = load_bench(plan, data_dir=context.data_dir(), cache=context.cache_dir(), device=device)
+    bench = load_bench(plan, data_dir=folder, cache=context.cache_dir(), device=device)
     one_thread()
     if os.environ.get("TUNER_COMPILED"):
         compile_kernels()
-    search: Stage = Search(plan, bench.identity, sets_budget=False)
+    search: Search | Grid = Search(plan, bench.identity, sets_budget=False)
     if plan.sampler == "grid":
         search = Grid(plan, bench.identity, part=None)
     stages: list[Stage] = [search]
     if confirm and plan.confirmation.candidates:
         stages.append(Confirmation(plan))
     stages.append(Controls(plan))
-    opened = open_storage(url)
+    with published(opened, store, plan) as described:  # by the first to come, if nobody has made the study
+        replace(search, plan=described).prepare(opened)
+    set_quota(opened, plan.name, None, default=plan.study.storage.quota)
     worker = Worker(
-        bench, opened, context.open_artifacts(artifacts), checkpoints(artifacts),
-        stopper, name=worker_name, ahead=ahead,
+        bench, opened, store, checkpoints(artifacts), stopper, name=worker_name, ahead=ahead,
     )  # fmt: skip
     add_log_fields(study=plan.name)
-    search.prepare(opened)
     roster = opened.roster(opened.get_study_id_from_name(plan.name))
     since = os.environ.get("TUNER_SINCE")  # of the run that this worker belongs to
     stopper.install()
@@ -79,6 +102,41 @@ def command(
         ended = worker.work(stages)
     if not ended and not stopper.leaving:
         stopper.resign()
+
+
+def stored_study(
+    storage: FencedStorage, study: str, preset: str, seed: int, name: str | None, wait: float, stopper: Stopper
+) -> str | None:
+    """Name of the stored study that is meant; None if none with texts is, but a file here describes one.
+
+    Raises
+    ------
+    StudyError
+        Neither, and nobody made the study within `wait` seconds.
+    KeyboardInterrupt
+        The worker was told to stop while it waited.
+    """
+    from tuner.errors import StudyError
+    from tuner.resources import find_resource
+    from tuner.search.joining import wait_for_study
+    from tuner.search.study import default_name
+    from tuner.search.texts import TEXTS, attributes_of
+
+    def check() -> None:
+        if stopper.requested or stopper.late:
+            raise KeyboardInterrupt
+
+    if "/" in study or study.endswith(".toml"):
+        return None
+    wanted = name or default_name(study, preset, seed)
+    if TEXTS in attributes_of(storage, wanted):
+        return wanted
+    try:
+        find_resource("studies", study, folder=Path.cwd())
+    except StudyError:
+        wait_for_study(storage, wanted, wait, context.note, check)
+        return wanted
+    return None
 
 
 def one_thread() -> None:

@@ -123,8 +123,7 @@ class Source:
         """A label-shuffled network that was stored with this trial's settings."""
         for run in stage_trials(self.storage, self.name + CONTROLS):
             if run.state == TrialState.COMPLETE and run.params.get("control") == "label-shuffled":
-                paths = self.artifacts.paths(run)
-                if run.user_attrs.get("candidate") == trial and WEIGHTS in paths and paths[WEIGHTS].is_file():
+                if run.user_attrs.get("candidate") == trial and self.artifacts.holds(run, WEIGHTS):
                     return run
         return None
 

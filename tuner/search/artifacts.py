@@ -2,25 +2,31 @@
 
 Optuna's own upload writes to the storage at once, whoever runs the trial by then. Here the bytes go to the
 store first and their entries are returned, to be stored in the same transaction as the trial's result, so a
-superseded attempt leaves no entry behind. The entries are Optuna's: its dashboard shows them.
+superseded attempt leaves no entry behind. The entries are Optuna's: its dashboard shows them. The id of a file
+begins as the token of the attempt that wrote it, so that a file without an entry still says whose it was.
 """
 
 from __future__ import annotations
 
-import io
+import contextlib
 import json
 import mimetypes
+import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
-from optuna.artifacts import FileSystemArtifactStore
 from optuna.trial import FrozenTrial
 
 from tuner.errors import StorageError
+from tuner.search.store import ArtifactNotFound, Store, StoreAway, open_store, patiently, read, write
 
 # Key prefix and fields as optuna.artifacts writes them (Optuna 5.0).
 PREFIX = "artifacts:"
+SIZES = "tuner:sizes"  # id of each file of a trial -> bytes
+OWNER = 24  # letters that the ids of an attempt's files share with its token: 74 random bits
+PATIENCE_SECONDS = 120.0
 
 TYPES: Mapping[str, str] = {
     ".tsv": "text/tab-separated-values",
@@ -30,37 +36,52 @@ TYPES: Mapping[str, str] = {
 }
 
 
+class Held(NamedTuple):
+    """A file of a trial: where it lies, as people may be told, and whether it is still there."""
+
+    place: str
+    present: bool
+
+
 class Artifacts:
     """An artifact store and what the trials keep there.
 
     Parameters
     ----------
-    folder : Path
-        Folder of the store; made if it does not exist.
+    where : str or Path
+        A folder, which is made, or ``s3://BUCKET/PREFIX``.
+    patience : float
+        Seconds that one call waits for a store that is away. Opening does not wait.
 
     Raises
     ------
     StorageError
-        The folder cannot be made or written.
+        The folder cannot be made; the bucket does not answer.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as e:
-            raise StorageError(
-                f"{folder}: cannot keep artifacts here ({e.strerror}). Choose another folder with --artifacts."
-            ) from e
-        self.store = FileSystemArtifactStore(base_path=str(folder))
+    def __init__(self, where: str | Path, *, patience: float = PATIENCE_SECONDS) -> None:
+        self.store: Store = open_store(where)
+        self.patience = patience
 
-    def put(self, files: Mapping[str, bytes]) -> dict[str, str]:
+    @property
+    def address(self) -> str:
+        """Where the store is, without secrets."""
+        return self.store.address
+
+    @property
+    def remote(self) -> bool:
+        """Whether no path reaches the store."""
+        return self.store.folder is None
+
+    def put(self, files: Mapping[str, bytes], token: str | None = None) -> dict[str, str]:
         """Write files to the store.
 
         Parameters
         ----------
         files : mapping of str to bytes
             File name (as users see it) -> content.
+        token : str, optional
+            Of the attempt that writes them; without one they are a study's.
 
         Returns
         -------
@@ -70,27 +91,48 @@ class Artifacts:
         Raises
         ------
         StorageError
-            The store cannot be written, e.g. the disk is full; files already written are removed again.
+            The store cannot be written, e.g. the disk is full or the bucket stayed away; files already written
+            are removed again, or are leftovers.
         """
+        until = time.monotonic() + self.patience
         entries: dict[str, str] = {}
-        for name, content in files.items():
-            identifier = str(uuid.uuid4())
-            suffix = Path(name).suffix
-            kind = TYPES.get(suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
+        sizes: dict[str, int] = {}
+        for i, (name, content) in enumerate(files.items()):
+            identifier = str(uuid.uuid4()) if token is None else f"{token[:OWNER]}{i:012x}"
+            kind = TYPES.get(Path(name).suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
             meta = {"artifact_id": identifier, "filename": name, "mimetype": kind, "encoding": None}
             entries[PREFIX + identifier] = json.dumps(meta)
+            sizes[identifier] = len(content)
             try:
-                self.store.write(identifier, io.BytesIO(content))
-            except OSError as e:
+                self._write(identifier, content, until)
+            except StoreAway as e:  # nothing can be removed there now
+                raise StorageError(f"{str(e).rstrip('.')}; waited {self.patience:.0f} s to write {name}.") from e
+            except StorageError as e:
                 self.discard(entries)
-                raise StorageError(f"{self.folder}: cannot write the artifact {name} ({e.strerror}).") from e
-        return entries
+                raise StorageError(f"{name}: {e}") from e
+        return entries if token is None else {**entries, SIZES: json.dumps(sizes)}
 
-    def discard(self, entries: Mapping[str, object]) -> None:
-        """Remove the files of `entries` from the store, as far as they exist."""
+    def _write(self, key: str, content: bytes, until: float) -> None:
+        patiently(lambda: write(self.store, key, content), until=until)
+
+    def discard(self, entries: Iterable[str]) -> None:
+        """Remove the files of `entries` as far as that is possible now; the rest are leftovers."""
+        with contextlib.suppress(StorageError):
+            self.remove(entries)
+
+    def remove(self, entries: Iterable[str]) -> None:
+        """Remove the files of `entries`, as far as they exist.
+
+        Raises
+        ------
+        StorageError
+            A file cannot be removed.
+        """
+        until = time.monotonic() + self.patience
         for key in entries:
-            if key.startswith(PREFIX):
-                (self.folder / key.removeprefix(PREFIX)).unlink(missing_ok=True)
+            identifier = key.removeprefix(PREFIX)
+            if key.startswith(PREFIX) and is_identifier(identifier):  # what another program stored is no file of ours
+                patiently(lambda one=identifier: self.store.remove(one), until=until)  # type: ignore[misc]
 
     def replace(self, key: str, by: str) -> None:
         """Give the entry `key` the file of the entry `by`, which has none afterwards.
@@ -100,17 +142,37 @@ class Artifacts:
         StorageError
             A file cannot be moved.
         """
-        old, new = (self.folder / str(uuid.UUID(k.removeprefix(PREFIX))) for k in (key, by))
+        old, new = (str(uuid.UUID(k.removeprefix(PREFIX))) for k in (key, by))
+        until = time.monotonic() + self.patience
         try:
-            new.replace(old)
-        except OSError as e:
-            raise StorageError(f"{old}: cannot be replaced ({e.strerror}).") from e
+            self._write(old, patiently(lambda: read(self.store, new), until=until), until)
+        except ArtifactNotFound as e:
+            raise StorageError(f"{self.address}: {new} is gone; {old} is not replaced.") from e
+        self.remove([by])
+
+    def held(self, trial: FrozenTrial) -> dict[str, Held]:
+        """What a trial has, by the name users see; a file may have been lost since."""
+        return {name: Held(self._place(i), self._exists(i)) for name, i in _entries(trial)}
+
+    def holds(self, trial: FrozenTrial, name: str) -> bool:
+        """Whether a trial has a file, and the store has not lost it."""
+        return any(self._exists(i) for n, i in _entries(trial) if n == name)
 
     def paths(self, trial: FrozenTrial) -> dict[str, Path]:
-        """Where each file of a trial lies, by the name users see; a file may have been lost since."""
-        entries = (json.loads(v) for k, v in trial.system_attrs.items() if k.startswith(PREFIX))
-        # a name from storage is no path
-        return {str(e["filename"]): self.folder / str(uuid.UUID(e["artifact_id"])) for e in entries}
+        """Where each file of a trial lies in a folder; nothing of a store that no path reaches."""
+        folder = self.store.folder
+        return {} if folder is None else {name: folder / i for name, i in _entries(trial)}
+
+    def names(self, trial: FrozenTrial) -> list[str]:
+        """Names of the files of a trial."""
+        return [name for name, _ in _entries(trial)]
+
+    def _place(self, identifier: str) -> str:
+        return f"{self.address}/{identifier}"
+
+    def _exists(self, identifier: str) -> bool:
+        until = time.monotonic() + self.patience
+        return patiently(lambda: any(s.key == identifier for s in self.store.find(identifier)), until=until)
 
     def get(self, trial: FrozenTrial, name: str) -> bytes:
         """Read one file of a trial.
@@ -118,17 +180,46 @@ class Artifacts:
         Raises
         ------
         StorageError
-            The trial has no such file, or the store has lost it.
+            The trial has no such file, or the store has lost it or stayed away.
         """
-        for key, value in trial.system_attrs.items():
-            if key.startswith(PREFIX) and json.loads(value)["filename"] == name:
-                identifier = str(uuid.UUID(json.loads(value)["artifact_id"]))  # a name from storage is no path
-                try:
-                    with self.store.open_reader(identifier) as stream:
-                        return stream.read()
-                except Exception as e:
-                    raise StorageError(
-                        f"trial {trial.number}: {name} is missing from {self.folder}; was the study made with "
-                        "another --artifacts folder?"
-                    ) from e
+        for known, identifier in _entries(trial):
+            if known == name:
+                return self.read(identifier, f"trial {trial.number}: {name}")
         raise StorageError(f"trial {trial.number} has no artifact {name}.")
+
+    def read(self, identifier: str, what: str, limit: int | None = None) -> bytes:
+        """Read a file by its id, at most `limit` bytes of it; `what` names it in an error.
+
+        Raises
+        ------
+        StorageError
+            The store has lost it or stayed away.
+        """
+        until = time.monotonic() + self.patience
+        try:
+            return patiently(lambda: read(self.store, identifier, limit), until=until)
+        except ArtifactNotFound as e:
+            raise StorageError(
+                f"{what} is missing from {self.address}; was the study made with another --artifacts folder?"
+            ) from e
+
+
+def is_identifier(text: str) -> bool:
+    """Whether `text` is an id as files have it: a UUID, and so no path."""
+    try:
+        return str(uuid.UUID(text)) == text
+    except ValueError:
+        return False
+
+
+def _entries(trial: FrozenTrial) -> Iterator[tuple[str, str]]:
+    """Name and id of each file; entries of another form, which other programs may have made, are passed over."""
+    for key, value in trial.system_attrs.items():
+        if key.startswith(PREFIX):
+            try:
+                meta = json.loads(value)
+                name, identifier = str(meta["filename"]), str(meta["artifact_id"])
+            except (TypeError, ValueError, KeyError):
+                continue
+            if is_identifier(identifier):
+                yield name, identifier

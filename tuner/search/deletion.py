@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import shutil
-import uuid
 from pathlib import Path
 from typing import NamedTuple
 
 from tuner.errors import StorageError, StudyError
-from tuner.search.artifacts import PREFIX, Artifacts
+from tuner.search.artifacts import PREFIX, Artifacts, is_identifier
+from tuner.search.leftovers import collect_leftovers
 from tuner.search.overview import STAGES
 from tuner.search.results import stage_trials
 from tuner.search.roster import GRACE_SECONDS
@@ -65,12 +66,13 @@ def doomed(storage: FencedStorage, name: str, *, force: bool = False) -> Doomed:
     trials = [t for stage in stages for t in stage_trials(storage, stage)]
     attributes = [t.system_attrs for t in trials]
     attributes += [storage.get_study_system_attrs(storage.get_study_id_from_name(s)) for s in stages]
-    keys = [key for attrs in attributes for key in attrs if key.startswith(PREFIX) and _is_uuid(key)]
+    keys = [key for attrs in attributes for key in attrs if key.startswith(PREFIX)]
+    keys = [key for key in keys if is_identifier(key.removeprefix(PREFIX))]  # what another program stored is not ours
     return Doomed(stages, len(trials), keys)
 
 
 def delete(storage: FencedStorage, what: Doomed, artifacts: Artifacts, beside: list[Path]) -> None:
-    """Delete artifacts, then folders, then the studies: a deletion that was interrupted can be repeated.
+    """Delete leftovers and artifacts, then folders, then the studies: a deletion that was interrupted can be repeated.
 
     Parameters
     ----------
@@ -89,7 +91,9 @@ def delete(storage: FencedStorage, what: Doomed, artifacts: Artifacts, beside: l
         A file cannot be removed; the studies are still there.
     """
     try:
-        artifacts.discard({key: None for key in what.artifacts})
+        for stage in what.stages:  # nobody works on it any more
+            collect_leftovers(storage, artifacts, stage, older_than=-math.inf, condemned=True)
+        artifacts.remove(what.artifacts)
         for folder in beside:
             for stage in what.stages:
                 if Path(stage).name == stage and (folder / stage).is_dir():  # a stored name is no path
@@ -98,10 +102,3 @@ def delete(storage: FencedStorage, what: Doomed, artifacts: Artifacts, beside: l
         raise StorageError(f"{e.filename}: cannot be removed ({e.strerror}); the study is still there.") from e
     for stage in reversed(what.stages):
         storage.delete_study(storage.get_study_id_from_name(stage))
-
-
-def _is_uuid(key: str) -> bool:
-    try:
-        return str(uuid.UUID(key.removeprefix(PREFIX))) == key.removeprefix(PREFIX)
-    except ValueError:
-        return False  # what another program stored is no file of ours

@@ -198,25 +198,35 @@ def read_space(path: Path) -> SearchSpace:
     SearchSpaceError
         Naming file, table, key and the nearest known name.
     """
-    document = read_toml(path, SearchSpaceError)
+    return check_space(read_toml(path, SearchSpaceError), path.stem, path.name)
+
+
+def check_space(document: dict[str, object], name: str, file: str) -> SearchSpace:
+    """Check a parsed space file; `file` names it in an error.
+
+    Raises
+    ------
+    SearchSpaceError
+        Naming file, table, key and the nearest known name.
+    """
     document.pop("title", None)
     starts = document.pop("warm_starts", [])
     if not isinstance(starts, list):
-        raise SearchSpaceError(f"{path.name} [warm_starts]: write each as its own [[warm_starts]] table.")
+        raise SearchSpaceError(f"{file} [warm_starts]: write each as its own [[warm_starts]] table.")
     if not document:
-        raise SearchSpaceError(f"{path.name}: no parameter; add a table such as [kernel_size].")
+        raise SearchSpaceError(f"{file}: no parameter; add a table such as [kernel_size].")
     parameters: dict[str, Parameter] = {}
-    for name, table in document.items():
+    for key, table in document.items():
         if not isinstance(table, dict):
-            raise SearchSpaceError(f"{path.name}: {name} must be a table: write [{name}] and fixed = {table!r}.")
-        parameters[name] = parse_table(Parameter, table, f"{path.name} [{name}]", SearchSpaceError)
-    space = SearchSpace(path.stem, _ordered(parameters, path.name), ())
+            raise SearchSpaceError(f"{file}: {key} must be a table: write [{key}] and fixed = {table!r}.")
+        parameters[key] = parse_table(Parameter, table, f"{file} [{key}]", SearchSpaceError)
+    space = SearchSpace(name, _ordered(parameters, file), ())
     warm = []
     for i, table in enumerate(starts):
-        where = f"{path.name} [[warm_starts]] {i + 1}"
+        where = f"{file} [[warm_starts]] {i + 1}"
         start = parse_table(WarmStart, table, where, SearchSpaceError)
         warm.append(WarmStart(source=start.source, parameters=space.complete(start.parameters, where)))
-    return SearchSpace(path.stem, space.parameters, tuple(warm))
+    return SearchSpace(name, space.parameters, tuple(warm))
 
 
 def listed_space(name: str, parameters: Mapping[str, Parameter], where: str) -> SearchSpace:

@@ -27,6 +27,7 @@ from tuner.search.job import (
     run_network,
 )
 from tuner.search.objective import OBJECTIVES
+from tuner.search.packages import PACKAGES, check_packages, packages
 from tuner.search.results import choose_candidates, confirmed, declare
 from tuner.search.sampler import slot_sampler
 from tuner.search.space import Scalar
@@ -273,13 +274,18 @@ def join(storage: FencedStorage, plan: Plan, identity: Mapping[str, Any]) -> int
     Raises
     ------
     StudyError
-        The stored study was made from other files.
+        The stored study was made from other files, or by packages that do not compare.
     """
-    described = {IDENTITY: json.dumps(identity), SOURCE: json.dumps(plan_source(plan))}
+    described = {
+        IDENTITY: json.dumps(identity), SOURCE: json.dumps(plan_source(plan)), PACKAGES: json.dumps(packages()),
+        **plan.attributes,
+    }  # fmt: skip
     study_id = register(storage, plan.name, plan.study.objectives, described)
-    stored = storage.get_study_system_attrs(study_id).get(IDENTITY)
+    attrs = storage.get_study_system_attrs(study_id)
+    stored = attrs.get(IDENTITY)
     if stored is None:
         raise StudyError(f"{plan.name}: another program made a study of this name. Choose another with --name.")
+    check_packages(plan.name, attrs.get(PACKAGES))
     check_identity(plan.name, json.loads(stored), json.loads(described[IDENTITY]))
     return study_id
 

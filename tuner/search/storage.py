@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 import math
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -27,7 +27,7 @@ from typing import Any, Literal, NamedTuple
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.errors import StorageError
-from tuner.search import attempts, crashes, slots, tables
+from tuner.search import attempts, crashes, ledger, slots, tables
 from tuner.search.address import parse_url
 from tuner.search.attempts import Attempt, Record
 from tuner.search.database import Backend, connect
@@ -522,6 +522,28 @@ class FencedStorage(DrawingStorage):
     def roster(self, study_id: int) -> Roster:
         """The study's workers, and requests to leave."""
         return Roster(self._backend, study_id)
+
+    # Files of trials
+
+    def owners(self, study_id: int) -> list[ledger.Owner]:
+        """Every attempt of a study, as the owner of files."""
+        return self._backend.read(partial(ledger.owners, study_id=study_id))
+
+    def slot_tokens(self, trial_id: int) -> dict[str, int]:
+        """Token of every attempt of a slot -> which execution it was."""
+        return self._backend.read(partial(ledger.slot_tokens, trial_id=trial_id))
+
+    def files(self, study_id: int) -> dict[int, dict[str, str]]:
+        """Number of each trial that has files -> their entries, as they are stored now."""
+        return self._backend.read(partial(ledger.files, study_id=study_id))
+
+    def sizes(self, study_id: int) -> dict[int, dict[str, int]]:
+        """Number of each trial that has files -> bytes of each by id, as they are stored now."""
+        return self._backend.read(partial(ledger.sizes, study_id=study_id))
+
+    def drop_files(self, study_id: int, number: int, identifiers: Collection[str]) -> None:
+        """Take files from a finished trial; their bytes are the caller's to remove."""
+        self._backend.write(partial(ledger.drop_files, study_id=study_id, number=number, identifiers=identifiers))
 
     # What would go past the slots
 

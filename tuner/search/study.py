@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,10 @@ class Plan:
         As in the file, after the preset.
     folder : Path
         Folder of the study file; its data paths are relative to it.
+    texts : mapping of str to bytes
+        ``study`` and, if it has a file of its own, ``space``: as read.
+    attributes : mapping of str to str
+        What a new study is stored with besides its description.
     """
 
     study: StudyFile
@@ -64,6 +68,8 @@ class Plan:
     max_failures: int
     confirmation: ConfirmationSection
     folder: Path
+    texts: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
+    attributes: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def data_spec(self) -> DataSpec:

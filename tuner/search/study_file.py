@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ByteSize, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from tuner.errors import StudyError, unknown
 from tuner.search.extras import AttributionSection, KooSection
@@ -77,6 +77,22 @@ class ConfirmationSection(Table):
     shuffled: int = Field(default=3, ge=0)
 
 
+class StorageSection(Table):
+    """What the study's files may take in the artifact store; no part of its identity."""
+
+    quota: str | None = None
+
+    @field_validator("quota")
+    @classmethod
+    def _size(cls, quota: str | None) -> str | None:
+        if quota is not None:
+            try:
+                read_bytes(quota)
+            except StudyError as e:
+                raise ValueError(str(e)) from e
+        return quota
+
+
 class Preset(Table):
     """What a preset replaces in a study; a key that is absent leaves the study's own value."""
 
@@ -114,6 +130,7 @@ class StudyFile(Table):
     confirmation: ConfirmationSection = Field(default_factory=ConfirmationSection)
     koo: KooSection | None = None
     attribution: AttributionSection | None = None
+    storage: StorageSection = Field(default_factory=StorageSection)
     presets: dict[str, Preset] = Field(default_factory=dict)
 
     @field_validator("name")
@@ -156,7 +173,34 @@ def read_study(path: Path) -> StudyFile:
     StudyError
         Naming file, table, key and the nearest known name.
     """
-    document = read_toml(path, StudyError)
+    return check_study(read_toml(path, StudyError), path.name)
+
+
+def check_study(document: dict[str, object], where: str) -> StudyFile:
+    """Check a parsed study file; `where` names it in an error.
+
+    Raises
+    ------
+    StudyError
+        Naming file, table, key and the nearest known name.
+    """
     if "data" not in document:
-        raise StudyError(f"{path.name}: the [data] table is missing; name a dataset, or positives and negatives.")
-    return parse_table(StudyFile, document, path.name, StudyError)
+        raise StudyError(f"{where}: the [data] table is missing; name a dataset, or positives and negatives.")
+    return parse_table(StudyFile, document, where, StudyError)
+
+
+def read_bytes(text: str) -> int:
+    """Read a size, e.g. ``2 GB`` or ``500 MiB``: bytes.
+
+    Raises
+    ------
+    StudyError
+        Not a size above 0.
+    """
+    try:
+        size = int(TypeAdapter(ByteSize).validate_python(text))
+    except ValidationError:
+        size = 0
+    if size <= 0:
+        raise StudyError(f"{text!r} is no size; write a number and a unit, e.g. 500 MB, 2 GB, 1.5 GiB.")
+    return size

@@ -48,10 +48,21 @@ def read_toml(path: Path, error: type[TunerError]) -> dict[str, object]:
         raise error(f"{path}: not UTF-8 text ({e.reason} at byte {e.start}). Save the file as UTF-8.") from e
     except OSError as e:
         raise error(f"{path}: cannot be read: {e.strerror}.") from e
+    return parse_toml(text, str(path), error)
+
+
+def parse_toml(text: str, where: str, error: type[TunerError]) -> dict[str, object]:
+    """Parse the text of a TOML file; `where` names it in an error.
+
+    Raises
+    ------
+    TunerError
+        Of the given type: no TOML.
+    """
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as e:
-        raise error(f"{path}: TOML syntax error: {e}.") from e
+        raise error(f"{where}: TOML syntax error: {e}.") from e
 
 
 def parse_table(model: type[T], table: object, where: str, error: type[TunerError]) -> T:

@@ -25,8 +25,10 @@ from tuner.models.training import EpochRecord
 from tuner.search import checkpoints
 from tuner.search.artifacts import Artifacts
 from tuner.search.bench import Bench
+from tuner.search.checkpoint_copies import Checkpoints
 from tuner.search.job import Outcome
 from tuner.search.log_fields import log_fields
+from tuner.search.quota import enforce_quota
 from tuner.search.roster import GRACE_SECONDS
 from tuner.search.space import Scalar
 from tuner.search.stages import Stage
@@ -100,6 +102,7 @@ class Worker:
         self.bench, self.storage, self.artifacts = bench, storage, artifacts
         self.checkpoints, self.stopper, self.name, self.ahead = checkpoints, stopper, name, ahead
         self.pace = pace
+        self.copies = Checkpoints(storage, artifacts)
 
     def work(self, stages: Sequence[Stage]) -> bool:
         """Run every stage to its end.
@@ -153,10 +156,12 @@ class Worker:
                 ended = self._attempt(stage, study, attempt, heartbeat, checkpoint, label)
             if ended:
                 checkpoints.clear(folder, attempt.number)
+                self.copies.delete()
         except AttemptSuperseded:
             log.warning("%s: attempt %d was superseded; its result is discarded", label, attempt.attempt)
             checkpoints.discard(checkpoint)
         except Interrupted:
+            self.copies.hand_over()
             self._hand_back(attempt, label)
             raise
         finally:
@@ -214,6 +219,7 @@ class Worker:
             if heartbeat.superseded.is_set():
                 raise AttemptSuperseded(label)
             self.stopper.check()
+            self.copies.save()
 
         try:
             with self.stopper.interruptible():
@@ -221,6 +227,7 @@ class Worker:
                     trial = optuna.trial.Trial(study, attempt.trial_id)
                     point = stage.suggest(trial)
                 log.info("%s: attempt %d, %s", label, attempt.attempt, _shown(point))
+                self.copies.open(attempt, checkpoint)
                 outcome = stage.execute(self.bench, trial, point, checkpoint, on_epoch)
         except TrainingDiverged as e:
             return self._prune(attempt, label, str(e), {})
@@ -239,7 +246,7 @@ class Worker:
         entries: dict[str, str] = {}
         try:
             with self.stopper.interruptible():  # an upload may take long; what it left is no trial's
-                entries = self.artifacts.put(outcome.files)
+                entries = self.artifacts.put(outcome.files, attempt.token)
         except StorageError as e:  # the values took minutes, the files are secondary: keep what can be kept
             attributes["artifacts_error"] = str(e)
             log.error("%s: %s The values are stored without files.", label, e)
@@ -252,6 +259,14 @@ class Worker:
             self.artifacts.discard(entries)
             raise
         log.info("%s: complete, %s", label, ", ".join(f"{o} {outcome.measured[o]:.4f}" for o in stage.objectives))
+        self._keep_quota()
+
+    def _keep_quota(self) -> None:
+        plan = self.bench.plan
+        try:
+            enforce_quota(self.storage, self.artifacts, plan.name, plan.confirmation.candidates)
+        except StorageError as e:
+            log.error("%s: its quota could not be kept (%s)", plan.name, e)
 
     def _prune(self, attempt: Attempt, label: str, reason: str, system_attrs: dict[str, float]) -> bool:
         self.storage.finish(attempt, TrialState.PRUNED, None, user_attrs={"reason": reason}, system_attrs=system_attrs)

@@ -1,0 +1,138 @@
+"""Checkpoints for workers of several machines: copies of the local file in a store that no path reaches.
+
+Each attempt has an object of its own, named by its token, and reads those of the earlier attempts of its slot.
+So an attempt that lost its slot can come back at any instruction and still write nothing that anybody reads.
+Where the store is a folder the checkpoints lie beside it, and nothing is copied.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import threading
+import time
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from tuner.errors import StorageError
+from tuner.search.artifacts import Artifacts
+from tuner.search.attempts import Attempt
+from tuner.search.storage import FencedStorage
+from tuner.search.store import ArtifactNotFound, read, write
+
+log = logging.getLogger("tuner.worker")
+
+PLACE = "checkpoints/"
+EVERY_SECONDS = 30.0
+HAND_OVER_SECONDS = 3.0  # a stop must not wait for a store that is away
+SHARE = 20  # an upload that takes t seconds is followed by 20 t without one: at most a twentieth of the time
+
+
+class Checkpoints:
+    """Copies of the checkpoints of the slots that one process runs.
+
+    Parameters
+    ----------
+    storage : FencedStorage
+        Knows the attempts of a slot.
+    artifacts : Artifacts
+        Its store keeps the copies, if it is remote.
+    every : float
+        Seconds between two uploads of a slot, at least.
+    """
+
+    def __init__(self, storage: FencedStorage, artifacts: Artifacts, *, every: float = EVERY_SECONDS) -> None:
+        self.storage, self.artifacts, self.every = storage, artifacts, every
+        self._attempt: Attempt | None = None
+        self._path = Path()
+        self._due = 0.0
+        self._older: list[str] = []
+        self._failed = False
+
+    def open(self, attempt: Attempt, path: Path) -> None:
+        """Bring what an earlier attempt has reached to `path`, unless `path` has reached as far.
+
+        Parameters
+        ----------
+        attempt : Attempt
+            Live; `save`, `hand_over` and `delete` mean it until the next one is opened.
+        path : Path
+            Its local file, which may exist.
+        """
+        self._attempt = None  # an interrupt from here on must not replace a copy that was not read
+        self._due, self._older, self._failed = time.monotonic() + self.every, [], False
+        if self.artifacts.remote and attempt.attempt > 1:
+            self._fetch(attempt, path)
+        self._attempt, self._path = attempt, path
+
+    def _fetch(self, attempt: Attempt, path: Path) -> None:
+        arrived = path.with_name(f".{path.name}.arrived")
+        try:
+            self._older = self._copies(attempt)
+            for key in self._older[:1]:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                arrived.write_bytes(read(self.artifacts.store, key))
+                if reached(arrived) > reached(path):
+                    os.replace(arrived, path)
+                    log.info("trial %d: goes on from epoch %d of the store", attempt.number, reached(path))
+        except (StorageError, ArtifactNotFound, OSError) as e:
+            log.warning("trial %d: no checkpoint from the store (%s)", attempt.number, e)
+        finally:
+            with contextlib.suppress(OSError):
+                arrived.unlink(missing_ok=True)
+
+    def save(self) -> None:
+        """Copy the checkpoint to the store if it is time; a store that is away costs nothing but the copy."""
+        if self.artifacts.remote and time.monotonic() >= self._due:
+            self._upload()
+
+    def hand_over(self) -> None:
+        """Copy the checkpoint before the slot is handed back, if that is done within seconds."""
+        if self.artifacts.remote:
+            thread = threading.Thread(target=self._upload, daemon=True)
+            thread.start()
+            thread.join(HAND_OVER_SECONDS)
+
+    def _upload(self) -> None:
+        started = time.monotonic()
+        if self._attempt is None or not self._path.is_file():
+            return
+        try:
+            write(self.artifacts.store, PLACE + self._attempt.token, self._path.read_bytes())
+            while self._older:
+                self.artifacts.store.remove(self._older.pop())
+        except (StorageError, OSError) as e:
+            if not self._failed:
+                log.warning("trial %d: the checkpoint stays on this machine (%s)", self._attempt.number, e)
+            self._failed = True
+        ended = time.monotonic()
+        self._due = ended + max(self.every, SHARE * (ended - started))
+
+    def delete(self) -> None:
+        """Remove every copy of the slot, which has ended; what cannot be removed now is a leftover."""
+        if self._attempt is None or not self.artifacts.remote:
+            return
+        try:
+            for key in self._copies(self._attempt):
+                self.artifacts.store.remove(key)
+        except StorageError as e:
+            log.warning("trial %d: copies of its checkpoint are left (%s)", self._attempt.number, e)
+
+    def _copies(self, attempt: Attempt) -> list[str]:
+        """Keys of the slot's copies, the latest attempt's first."""
+        there = {s.key for s in self.artifacts.store.find(PLACE)}
+        tokens = self.storage.slot_tokens(attempt.trial_id)
+        return [PLACE + t for t in sorted(tokens, key=lambda t: -tokens[t]) if PLACE + t in there]
+
+
+def reached(path: Path) -> int:
+    """Epochs that a checkpoint holds; -1 where there is none that can be read."""
+    try:
+        with safe_open(path, framework="np") as file:
+            header = json.loads((file.metadata() or {})["tuner"])
+        return len(header["progress"]["history"])
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        return -1

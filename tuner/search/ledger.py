@@ -1,0 +1,93 @@
+"""Whose a stored file is: statements about attempts and the entries of their files, inside the caller's transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from typing import NamedTuple
+
+import sqlalchemy as sa
+from optuna.trial import TrialState
+from sqlalchemy import Connection
+
+from tuner.search.artifacts import PREFIX, SIZES
+from tuner.search.tables import ATTEMPTS, SYSTEM_ATTRS, TRIALS, to_json
+
+
+class Owner(NamedTuple):
+    """An attempt, as the owner of files.
+
+    Attributes
+    ----------
+    token : str
+        The ids of its files begin like it.
+    trial_id, attempt : int
+        Which execution of which slot.
+    ended : bool
+        Whether the attempt has ended: none of its files can become a trial's any more.
+    finished : bool
+        Whether its slot has a terminal result.
+    """
+
+    token: str
+    trial_id: int
+    attempt: int
+    ended: bool
+    finished: bool
+
+
+def owners(connection: Connection, study_id: int) -> list[Owner]:
+    """Every attempt of a study, in order."""
+    query = (
+        sa.select(ATTEMPTS.c.token, ATTEMPTS.c.trial_id, ATTEMPTS.c.attempt, ATTEMPTS.c.outcome, TRIALS.c.state)
+        .join(TRIALS, TRIALS.c.trial_id == ATTEMPTS.c.trial_id)
+        .where(TRIALS.c.study_id == study_id)
+        .order_by(ATTEMPTS.c.trial_id, ATTEMPTS.c.attempt)
+    )
+    return [
+        Owner(r.token, r.trial_id, r.attempt, r.outcome is not None, TrialState(r.state).is_finished())
+        for r in connection.execute(query)
+    ]
+
+
+def slot_tokens(connection: Connection, trial_id: int) -> dict[str, int]:
+    """Token of every attempt of one slot -> which execution it was."""
+    query = sa.select(ATTEMPTS.c.token, ATTEMPTS.c.attempt).where(ATTEMPTS.c.trial_id == trial_id)
+    return {r.token: r.attempt for r in connection.execute(query)}
+
+
+def files(connection: Connection, study_id: int) -> dict[int, dict[str, str]]:
+    """Number of each trial that has files -> the entries of its files."""
+    query = (
+        sa.select(TRIALS.c.number, SYSTEM_ATTRS.c.key, SYSTEM_ATTRS.c.value_json)
+        .join(TRIALS, TRIALS.c.trial_id == SYSTEM_ATTRS.c.trial_id)
+        .where(TRIALS.c.study_id == study_id, SYSTEM_ATTRS.c.key.startswith(PREFIX, autoescape=True))
+    )
+    found: dict[int, dict[str, str]] = {}
+    for number, key, value in connection.execute(query):
+        found.setdefault(number, {})[key] = json.loads(value)
+    return found
+
+
+def sizes(connection: Connection, study_id: int) -> dict[int, dict[str, int]]:
+    """Number of each trial -> bytes of its files by id."""
+    query = (
+        sa.select(TRIALS.c.number, SYSTEM_ATTRS.c.value_json)
+        .join(TRIALS, TRIALS.c.trial_id == SYSTEM_ATTRS.c.trial_id)
+        .where(TRIALS.c.study_id == study_id, SYSTEM_ATTRS.c.key == SIZES)
+    )
+    return {number: json.loads(json.loads(value)) for number, value in connection.execute(query)}
+
+
+def drop_files(connection: Connection, study_id: int, number: int, identifiers: Collection[str]) -> None:
+    """Take files from a trial: their entries and sizes are gone, whatever becomes of the bytes."""
+    where = sa.select(TRIALS.c.trial_id).where(TRIALS.c.study_id == study_id, TRIALS.c.number == number)
+    trial_id = connection.scalar(where)
+    of_trial = SYSTEM_ATTRS.c.trial_id == trial_id
+    keys = [PREFIX + i for i in identifiers]
+    connection.execute(SYSTEM_ATTRS.delete().where(of_trial, SYSTEM_ATTRS.c.key.in_(keys)))
+    is_sizes = of_trial & (SYSTEM_ATTRS.c.key == SIZES)
+    stored = connection.scalar(sa.select(SYSTEM_ATTRS.c.value_json).where(is_sizes).with_for_update())
+    if stored is not None:
+        left = {i: n for i, n in json.loads(json.loads(stored)).items() if i not in identifiers}
+        connection.execute(SYSTEM_ATTRS.update().where(is_sizes).values(value_json=to_json(SIZES, json.dumps(left))))

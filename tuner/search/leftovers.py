@@ -1,0 +1,97 @@
+"""Leftovers: files in the artifact store that no trial has, because their attempt died, and how they are found.
+
+The id of a file begins like the token of the attempt that wrote it. A file is a leftover if that attempt belongs to
+the study and has ended, no trial has the file, and it is older than a grace. An attempt that has ended can store no
+entry any more, and the entries of one that completed were stored in the transaction that ended it: so a file of a
+live attempt or of a finished trial is never one. Files of other studies, of other databases that share the store,
+and whatever else lies there have no such owner.
+"""
+
+from __future__ import annotations
+
+import time
+
+from tuner.search.artifacts import OWNER, PREFIX, Artifacts, is_identifier
+from tuner.search.checkpoint_copies import PLACE
+from tuner.search.ledger import Owner
+from tuner.search.overview import STAGES
+from tuner.search.storage import FencedStorage
+from tuner.search.store import HALF, Stored, patiently
+
+YOUNG_SECONDS = 60.0
+
+
+def find_leftovers(
+    storage: FencedStorage,
+    artifacts: Artifacts,
+    name: str,
+    *,
+    older_than: float = YOUNG_SECONDS,
+    condemned: bool = False,
+) -> list[Stored]:
+    """Leftovers of a study: files without a trial, and copies of checkpoints whose slot has ended.
+
+    Parameters
+    ----------
+    storage : FencedStorage
+        Where the study is.
+    artifacts : Artifacts
+        Where its files are.
+    name : str
+        The study; its stages are meant too.
+    older_than : float
+        Seconds; what was written later is left alone.
+    condemned : bool
+        The study is about to be deleted: every attempt and every slot counts as ended.
+
+    Raises
+    ------
+    StorageError
+        The store cannot be listed.
+    """
+    until = time.monotonic() + artifacts.patience
+    # Listed before the database is asked: what is uploaded meanwhile is not looked at.
+    listed = patiently(lambda: [s for s in artifacts.store.find() if s.age >= older_than], until=until)
+    there = {s.study_name: s._study_id for s in storage.get_all_studies()}
+    stages = [there[name + suffix] for suffix in STAGES.values() if name + suffix in there]
+    # Attempts before entries: an attempt seen to have ended has stored its entries, or never will.
+    owners = [o for study_id in stages for o in storage.owners(study_id)]
+    kept = {
+        key.removeprefix(PREFIX) for study_id in stages for files in storage.files(study_id).values() for key in files
+    }
+    if condemned:
+        owners = [o._replace(ended=True, finished=True) for o in owners]
+    by_file = {o.token[:OWNER]: o for o in owners}
+    by_copy = {PLACE + o.token: o for o in owners}
+    return [s for s in listed if _is_leftover(s.key, kept, by_file, by_copy)]
+
+
+def _is_leftover(key: str, kept: set[str], by_file: dict[str, Owner], by_copy: dict[str, Owner]) -> bool:
+    whose = key.partition(".")[0] if key.endswith(HALF) else key
+    if is_identifier(whose):
+        owner = by_file.get(whose[:OWNER])
+        return owner is not None and owner.ended and key not in kept
+    copy = by_copy.get(key)
+    return copy is not None and copy.finished
+
+
+def collect_leftovers(
+    storage: FencedStorage,
+    artifacts: Artifacts,
+    name: str,
+    *,
+    older_than: float = YOUNG_SECONDS,
+    condemned: bool = False,
+) -> list[Stored]:
+    """Remove what `find_leftovers` finds; what was removed.
+
+    Raises
+    ------
+    StorageError
+        The store cannot be listed, or a file cannot be removed.
+    """
+    found = find_leftovers(storage, artifacts, name, older_than=older_than, condemned=condemned)
+    until = time.monotonic() + artifacts.patience
+    for one in found:
+        patiently(lambda key=one.key: artifacts.store.remove(key), until=until)  # type: ignore[misc]
+    return found

@@ -1,0 +1,47 @@
+"""Versions of packages that decide what a trial's values are: those of a study's workers must compare."""
+
+from __future__ import annotations
+
+import json
+
+import torch
+
+import tuner
+from tuner.errors import StudyError
+
+PACKAGES = "tuner:packages"
+PARTS = {"tuner": 2, "torch": 1}  # how many parts of a version must be equal: major and minor, major
+
+
+def packages() -> dict[str, str]:
+    """Versions here."""
+    return {"tuner": tuner.__version__, "torch": str(torch.__version__).partition("+")[0]}
+
+
+def check_packages(name: str, stored: str | None) -> None:
+    """Refuse to join a study that was made by another version of what computes its values.
+
+    Parameters
+    ----------
+    name : str
+        The study.
+    stored : str or None
+        Its attribute `PACKAGES`; None in a study that was made before there was one.
+
+    Raises
+    ------
+    StudyError
+        Naming package, stored version and version here.
+    """
+    made, here = json.loads(stored or "{}"), packages()
+    for package, parts in PARTS.items():
+        if package in made and _head(made[package], parts) != _head(here[package], parts):
+            wanted = ".".join([*_head(made[package], parts), "*"])
+            raise StudyError(
+                f"{name} was made with {package} {made[package]}; here is {here[package]}. Install "
+                f"'{package}=={wanted}' on this machine, or use a new study name (--name)."
+            )
+
+
+def _head(version: object, parts: int) -> list[str]:
+    return str(version).split(".")[:parts]

@@ -1,0 +1,156 @@
+"""A study's disk quota: whose files go when it is exceeded.
+
+Values are never touched, nor the study's own files, nor those of confirmation and controls. Of the search keep all
+their files: the Pareto front, the candidates, and the latest trials. The others lose their weights first, the oldest
+trial before the younger, and then the rest but for the history of their epochs. What is protected may exceed the
+quota: that is said.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from optuna.trial import FrozenTrial, TrialState
+
+from tuner.search.artifacts import PREFIX, Artifacts
+from tuner.search.job import WEIGHTS
+from tuner.search.overview import STAGES
+from tuner.search.results import choose_candidates, objective_names, pareto_numbers, stage_trials
+from tuner.search.storage import FencedStorage
+from tuner.search.study_file import read_bytes
+
+log = logging.getLogger("tuner.worker")
+
+QUOTA = "tuner:quota"  # bytes; an attribute of the study, so that all its workers heed the same
+RECENT = 10
+KEPT = "history.tsv"  # small, and a table of all epochs needs it
+
+
+class Use(NamedTuple):
+    """What a study's files take, and what of it may go.
+
+    Attributes
+    ----------
+    bytes : int
+        Of all files of all its trials.
+    protected : set of int
+        Trials of the search that keep their files.
+    """
+
+    bytes: int
+    protected: set[int]
+
+
+def set_quota(storage: FencedStorage, name: str, given: str | None, *, default: str | None = None) -> None:
+    """Give a study its quota.
+
+    Parameters
+    ----------
+    storage : FencedStorage
+        Where the study is.
+    name : str
+        The study.
+    given : str or None
+        A size such as ``2 GB``, or ``none`` to take the quota away; None changes nothing.
+    default : str, optional
+        The quota of a study that was never given one.
+
+    Raises
+    ------
+    StudyError
+        Not a size.
+    """
+    study_id = storage.get_study_id_from_name(name)
+    wanted = read_quota(given if QUOTA in storage.get_study_system_attrs(study_id) else given or default)
+    if given is not None or wanted is not None:
+        storage.set_study_system_attr(study_id, QUOTA, wanted)
+
+
+def read_quota(text: str | None) -> int | None:
+    """Bytes of a size such as ``2 GB``; None for ``none`` or nothing.
+
+    Raises
+    ------
+    StudyError
+        Not a size.
+    """
+    return None if text in (None, "none") else read_bytes(str(text))
+
+
+def measure_use(storage: FencedStorage, name: str, candidates: int) -> Use:
+    """Add up a study's files, and find the trials that keep theirs."""
+    there = {s.study_name: s._study_id for s in storage.get_all_studies()}
+    stages = [there[name + suffix] for suffix in STAGES.values() if name + suffix in there]
+    total = sum(n for study_id in stages for of_trial in storage.sizes(study_id).values() for n in of_trial.values())
+    trials, objectives = stage_trials(storage, name), objective_names(storage, name)
+    return Use(total, pareto_numbers(trials, objectives) | set(choose_candidates(trials, objectives, candidates))
+               | _recent(trials) | _confirmed(storage, name))  # fmt: skip
+
+
+def _recent(trials: list[FrozenTrial]) -> set[int]:
+    ended = [t for t in trials if t.state == TrialState.COMPLETE and t.datetime_complete is not None]
+    ended.sort(key=lambda t: (t.datetime_complete, t.number))
+    return {t.number for t in ended[-RECENT:]}
+
+
+def _confirmed(storage: FencedStorage, name: str) -> set[int]:
+    runs = stage_trials(storage, name + STAGES["confirmation"])
+    return {int(t.user_attrs["candidate"]) for t in runs if "candidate" in t.user_attrs}
+
+
+def enforce_quota(storage: FencedStorage, artifacts: Artifacts, name: str, candidates: int) -> int:
+    """Remove files until the study is within its quota, or only protected ones are left.
+
+    The entries go first and the bytes after them: files whose removal was interrupted are leftovers.
+
+    Parameters
+    ----------
+    storage, artifacts : FencedStorage, Artifacts
+        Where the study and its files are.
+    name : str
+        The study.
+    candidates : int
+        How many trials its confirmation retrains.
+
+    Returns
+    -------
+    int
+        Bytes that were removed.
+
+    Raises
+    ------
+    StorageError
+        A file cannot be removed.
+    """
+    study_id = storage.get_study_id_from_name(name)
+    quota = storage.get_study_system_attrs(study_id).get(QUOTA)
+    if quota is None:
+        return 0
+    use = measure_use(storage, name, candidates)
+    removed = 0
+    for number, identifiers, size in _removable(storage.files(study_id), storage.sizes(study_id), use.protected):
+        if use.bytes - removed <= quota:
+            break
+        storage.drop_files(study_id, number, identifiers)
+        artifacts.remove(PREFIX + i for i in identifiers)
+        removed += size
+    if removed:
+        log.info("%s: %d bytes of files removed to keep its quota of %d", name, removed, quota)
+    if use.bytes - removed > quota:
+        log.warning("%s: %d bytes above its quota; what is left is protected", name, use.bytes - removed - quota)
+    return removed
+
+
+def _removable(
+    files: Mapping[int, Mapping[str, str]], sizes: Mapping[int, Mapping[str, int]], protected: set[int]
+) -> Iterator[tuple[int, list[str], int]]:
+    """Trial, ids and bytes, in the order in which they go."""
+    for weights in (True, False):
+        for number in sorted(files.keys() & sizes.keys() - protected):
+            names = {key.removeprefix(PREFIX): json.loads(value)["filename"] for key, value in files[number].items()}
+            chosen = [i for i, n in names.items() if n != KEPT and (n == WEIGHTS) is weights and i in sizes[number]]
+            if chosen:
+                yield number, chosen, sum(sizes[number][i] for i in chosen)
