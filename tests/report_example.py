@@ -286,7 +286,7 @@ def irf1() -> d.ReportData:
         "openings": 1, "models": (first, second),
         "warnings": (
             "Trial 24 is not distinguishable from trial 25: paired difference +0.0021 auroc.",
-            "1 of 30 trials diverged or ran out of memory.",
+            "1 of 30 trials diverged, ran out of memory or were stopped early.",
             "Data: 3 sequences occur twice in train.",
         ),
         "rerun": ("tuner run --study irf1 --seed 0", "tuner report --study irf1"),

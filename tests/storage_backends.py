@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import random
 import shutil
 import signal
 import tempfile
@@ -20,6 +21,7 @@ import pytest
 from optuna.trial import TrialState
 
 from tuner.errors import AttemptSuperseded
+from tuner.search.stopping import StoppingSection
 from tuner.search.storage import open_storage
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -176,3 +178,19 @@ def beat_until_superseded(url: str, connection: Any) -> None:
             except AttemptSuperseded:
                 refused.append("finish")
     connection.send(refused)
+
+
+def enter_as_many(url: str, barrier: Any, seed: int) -> None:
+    """Claim slots until none waits and take each through two rungs, as fast as possible."""
+    rng, storage = random.Random(seed), open_storage(url)
+    study = optuna.load_study(study_name="s", storage=storage)
+    study_id = storage.get_study_id_from_name("s")
+    rule = StoppingSection(rungs=[1, 2], eta=2, minimum=2)
+    barrier.wait()
+    while (attempt := storage.claim(study_id, f"w{seed}")) is not None:
+        trial = optuna.trial.Trial(study, attempt.trial_id)
+        for rung in rule.rungs:
+            values = {"a": rng.random(), "b": rng.randrange(3) / 2}
+            if not storage.enter_rung(trial, rung, values, signs={"a": 1.0, "b": 1.0}, rule=rule).goes_on:
+                break
+    storage.close()

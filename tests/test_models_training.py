@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from tuner.models.metrics import auroc
 from tuner.models.optimizer import KernelAdam, penalty_factors
 from tuner.models.prediction import flip_strand, predict, resolve_device
 from tuner.models.recipe import RECIPES, EpochRecord, Progress, Recipe
-from tuner.models.training import fit, resolve_precision
+from tuner.models.training import Trained, fit, resolve_precision
 
 
 def test_training_finds_a_planted_motif() -> None:
@@ -411,3 +412,49 @@ def test_recorded_gradient_is_that_of_the_mean_loss_over_all_training_sequences(
     plain_net, plain = run(replace(recipe, gradients=False))
     assert same_weights(net, plain_net), "looking at the gradient changes nothing"
     assert np.isnan(plain.history[-1].gradient_sd)
+
+
+@pytest.mark.parametrize("weights", ["best", "last"])
+def test_at_a_rung_the_network_is_what_training_would_return_and_training_is_not_changed(weights: str) -> None:
+    # A rate so high that epochs 5 and 6 are worse than epoch 4.
+    recipe = replace(RECIPE, weights=weights, learning_rate=0.2, schedule="constant")
+    seen: dict[int, tuple[dict[str, torch.Tensor], Trained]] = {}
+    net = Net()
+
+    def look(trained: Trained) -> bool:
+        assert not net.training
+        predict(net, VALID.codes)  # what a caller would do with it
+        seen[len(trained.history)] = {k: v.clone() for k, v in net.state_dict().items()}, trained
+        return True
+
+    trained = fit(net, TRAIN, VALID, recipe, seed=3, rungs=dict.fromkeys(range(1, 7), look))
+    plain, undisturbed = run(recipe)
+    assert sorted(seen) == [1, 2, 3, 4, 5]  # behind the last epoch there is nothing to ask
+    assert same_weights(net, plain)
+    assert scores(trained) == scores(undisturbed)
+    assert (undisturbed.best_epoch, seen[5][1].best_epoch) == (4, 4)
+    for epoch, (tensors, then) in seen.items():
+        ended = Net()
+        outcome = fit(ended, TRAIN, VALID, recipe, seed=3, rungs={epoch: lambda _: False})
+        assert (outcome.stopped, then.stopped) == ("rung", "rung")
+        assert scores(outcome) == scores(then)
+        assert (outcome.best_epoch, outcome.chosen_epoch) == (then.best_epoch, then.chosen_epoch)
+        assert all(torch.equal(tensors[k], v) for k, v in ended.state_dict().items())
+
+
+def test_a_run_resumed_at_a_rung_is_asked_again(tmp_path: Path) -> None:
+    file, asked = tmp_path / "c", []
+
+    def ask(trained: Trained) -> bool:
+        asked.append(len(trained.history))
+        if len(asked) == 1:
+            raise KeyboardInterrupt
+        return len(asked) < 4
+
+    for _ in range(2):
+        try:
+            _, trained = run(checkpoint=file, rungs={2: ask, 4: ask, 5: ask})
+        except KeyboardInterrupt:
+            continue
+    assert asked == [2, 2, 4, 5]
+    assert (trained.stopped, len(trained.history), trained.resumed_from) == ("rung", 5, 2)

@@ -41,17 +41,20 @@ def command(
     found = context.stored_name(opened, study, preset, name)
     one = find_trial(opened, found, trial)
     reason = str(one.user_attrs.get("reason", ""))
-    diverged = one.state.name == "PRUNED" and not reason.startswith("out of memory")
-    if one.state.name != "COMPLETE" and not diverged:
+    stopped = "stopped_at" in one.user_attrs
+    diverged = one.state.name == "PRUNED" and not stopped and not reason.startswith("out of memory")
+    if one.state.name != "COMPLETE" and not diverged and not stopped:
         raise StudyError(
-            f"{found}: trial {trial} is {one.state.name.lower()}; only a completed or diverged trial can be rerun."
+            f"{found}: trial {trial} is {one.state.name.lower()}; "
+            "only a completed, stopped or diverged trial can be rerun."
         )
     plan, identity = stored_plan(opened, found)
     bench = load_bench(plan, data_dir=context.data_dir(), cache=context.cache_dir(), device=device)
     check_identity(found, identity, bench.identity)
     one_thread()
     now = retrain(bench, one)
-    rows = compare({"reason": reason} if diverged else one.user_attrs, now)
+    measured = {k: v for k, v in one.user_attrs.items() if k != "reason"}
+    rows = compare({"reason": reason} if diverged else measured, now)
     equal = all(r["equal"] for r in rows)
     document = {
         "study": found, "trial": trial, "equal": equal, "device": bench.device, "values": rows,
@@ -66,18 +69,21 @@ def command(
 
 
 def retrain(bench: Bench, trial: FrozenTrial) -> dict[str, Any]:
-    """Train as the trial's worker did; what it would store, or the reason it diverged for."""
+    """Train as the trial's worker did, as far as it did; what it would store, or the reason it diverged for."""
     from tuner.errors import TrainingDiverged
+    from tuner.search.gate import EndsAt
     from tuner.search.job import run_network
     from tuner.search.study import mix
 
     seed = int(trial.user_attrs.get("seed", mix(bench.plan.seed, trial.number)))
+    rung = trial.user_attrs.get("stopped_at")
+    gate = None if rung is None else EndsAt(int(rung))
 
     def on_epoch(r: EpochRecord) -> None:
         context.note(f"epoch {r.epoch}: loss {r.loss:.4f}, validation AUROC {r.auroc:.4f}")
 
     try:
-        outcome = run_network(bench, trial.params, seed=seed, on_epoch=on_epoch)
+        outcome = run_network(bench, trial.params, seed=seed, on_epoch=on_epoch, gate=gate)
     except TrainingDiverged as e:
         return {"reason": str(e)}
     return dict(outcome.attributes)

@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -51,7 +51,7 @@ class Trained(NamedTuple):
     chosen_epoch : int
         Epoch whose weights the network now holds: the best or the last, as the recipe says.
     stopped : str
-        ``"epochs"``, ``"patience"`` or ``"time"``.
+        ``"epochs"``, ``"patience"``, ``"time"`` or ``"rung"``.
     seconds : float
         Wall time of all epochs.
     resumed_from : int
@@ -202,6 +202,33 @@ class _Run:
             self.best = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
         return record
 
+    @contextmanager
+    def as_returned(self) -> Iterator[None]:
+        """The network as `fit` would return it now; behind the block the training can go on, bit for bit."""
+        latest: dict[str, torch.Tensor] = {}
+        if self.recipe.weights == "best" and self.progress.best_epoch != self.progress.epoch:
+            latest = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+            self.model.load_state_dict(self.best)
+        self.model.eval()
+        try:
+            yield
+        finally:
+            if latest:
+                self.model.load_state_dict(latest)
+
+    def summary(self, stopped: str, resumed_from: int, notes: list[str]) -> Trained:
+        """What `fit` returns if it ends here."""
+        progress = self.progress
+        return Trained(
+            history=tuple(progress.history),
+            best_epoch=progress.best_epoch,
+            chosen_epoch=progress.best_epoch if self.recipe.weights == "best" else progress.epoch,
+            stopped=stopped,
+            seconds=progress.seconds,
+            resumed_from=resumed_from,
+            notes=tuple(notes),
+        )
+
     def save(self, path: Path, digest: str) -> None:
         """Write the checkpoint of the epoch just finished."""
         tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
@@ -255,6 +282,7 @@ def fit(
     checkpoint: Path | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     time_limit: float | None = None,
+    rungs: Mapping[int, Callable[[Trained], bool]] | None = None,
 ) -> Trained:
     """Train a network with Adam on binary cross-entropy until its validation score stops rising.
 
@@ -278,6 +306,10 @@ def fit(
         Called after every epoch's checkpoint; what it raises ends the run and is passed on.
     time_limit : float, seconds, optional
         Start no further epoch after this much training time. Such a run is not reproducible.
+    rungs : mapping of int to callable, optional
+        Epoch -> whether to go on behind it. While it is called, `model` is what this function would return if
+        it ended there, and the argument is that too; going on, the training is not changed by it. It is called
+        again where a run is resumed at that epoch, and not behind the last epoch.
 
     Returns
     -------
@@ -310,7 +342,16 @@ def fit(
         if reason is not None:
             notes.append(reason)
     resumed_from = run.progress.epoch
-    while (stopped := run.progress.stopped(recipe, time_limit)) is None:
+
+    def ended() -> str | None:
+        ask = (rungs or {}).get(run.progress.epoch)
+        stopped = run.progress.stopped(recipe, time_limit)
+        if stopped is not None or ask is None:
+            return stopped
+        with run.as_returned():
+            return None if ask(run.summary("rung", resumed_from, notes)) else "rung"
+
+    while (stopped := ended()) is None:
         record = run.epoch(seed)
         if checkpoint is not None:
             try:
@@ -323,13 +364,4 @@ def fit(
     if recipe.weights == "best":
         model.load_state_dict(run.best)
     model.eval()
-    progress = run.progress
-    return Trained(
-        history=tuple(progress.history),
-        best_epoch=progress.best_epoch,
-        chosen_epoch=progress.best_epoch if recipe.weights == "best" else progress.epoch,
-        stopped=stopped,
-        seconds=progress.seconds,
-        resumed_from=resumed_from,
-        notes=tuple(notes),
-    )
+    return run.summary(stopped, resumed_from, notes)

@@ -122,6 +122,6 @@ def _study(study: StudyInfo, targets: bool, selection: Selection, openings: int)
         )
     if study.states.get("COMPLETE", 0) < FEW_TRIALS:
         yield f"The search completed {study.states.get('COMPLETE', 0)} trials; better settings may not have been tried."
-    for state, words in (("FAIL", "failed for good"), ("PRUNED", "diverged or ran out of memory")):
+    for state, words in (("FAIL", "failed for good"), ("PRUNED", "diverged, ran out of memory or were stopped early")):
         if study.states.get(state):
             yield f"{study.states[state]} of {study.trials_total} trials {words}."

@@ -9,6 +9,7 @@ import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -31,9 +32,11 @@ from tuner.plots.curves import learning_curve
 from tuner.plots.logos import filter_logos
 from tuner.search.bench import Bench
 from tuner.search.extras import measure_attribution, measure_koo
+from tuner.search.gate import Gate
 from tuner.search.names import recipe_of, split_point
-from tuner.search.objective import Evaluation, evaluate_network, measure_all
+from tuner.search.objective import OBJECTIVES, Evaluation, evaluate_network, measure_all
 from tuner.search.space import Scalar
+from tuner.search.stopping import Decision
 from tuner.search.study import mix
 
 WEIGHTS = "model.safetensors"
@@ -43,11 +46,15 @@ BASELINES = ("gc", "cpg", "2-mer", "6-mer", "best PWM")
 
 
 class Outcome(NamedTuple):
-    """What a finished job leaves: objective values by name, attributes, files."""
+    """What a finished job leaves: objective values by name, attributes, files, and why it was stopped if it was."""
 
     measured: dict[str, float]
     attributes: dict[str, Scalar]
     files: dict[str, bytes]
+    stopped: str | None = None
+
+
+Ask = Callable[[Network, Recipe, Trained], bool]
 
 
 def train(
@@ -58,14 +65,16 @@ def train(
     seed: int,
     checkpoint: Path | None,
     on_epoch: Callable[[EpochRecord], None],
+    asks: Mapping[int, Ask] | None = None,
 ) -> tuple[Network, Recipe, Trained]:
-    """Build and fit one network at `point`."""
+    """Build and fit one network at `point`; `asks` (epoch -> whether to go on) see it as it would be returned."""
     hyperparameters, training = split_point(point)
     recipe = recipe_of(training, "trial parameters", bench.plan.recipe)
     network = build_model(hyperparameters, n_tasks=dataset.n_tasks, length=dataset.length, seed=seed)
     trained = fit(
         network, dataset.train, dataset.valid, recipe,
         seed=seed, device=bench.device, checkpoint=checkpoint, on_epoch=on_epoch,
+        rungs={epoch: partial(ask, network, recipe) for epoch, ask in (asks or {}).items()},
     )  # fmt: skip
     return network, recipe, trained
 
@@ -78,8 +87,11 @@ def run_network(
     checkpoint: Path | None = None,
     on_epoch: Callable[[EpochRecord], None],
     dataset: Dataset | None = None,
+    gate: Gate | None = None,
 ) -> Outcome:
     """Train a network and measure everything on it.
+
+    A network that `gate` ends is measured where it stands, and leaves its learning curve as its only file.
 
     Parameters
     ----------
@@ -95,10 +107,29 @@ def run_network(
         Called after each epoch; may raise to stop.
     dataset : Dataset or None
         Another arrangement of the study's data (a fold, shuffled labels).
+    gate : Gate or None
+        Asked at its rungs whether to go on.
     """
     data = dataset or bench.dataset_of(point)
-    network, recipe, trained = train(bench, point, data, seed=seed, checkpoint=checkpoint, on_epoch=on_epoch)
-    evaluation = _evaluate(bench, network, recipe, trained, data, seed)
+    stopped: tuple[Decision, Evaluation] | None = None
+
+    def ask(gate: Gate, network: Network, recipe: Recipe, trained: Trained) -> bool:
+        nonlocal stopped
+        rung = len(trained.history)
+        decision = gate.known(rung)
+        if decision is not None and decision.goes_on:
+            return True
+        wanted = any(OBJECTIVES[name].needs for name in bench.plan.study.objectives)
+        evaluation = _evaluate(bench, network, recipe, trained, data, seed, extras=wanted)
+        decision = decision or gate.enter(rung, measure_all(evaluation))
+        stopped = None if decision.goes_on else (decision, evaluation)
+        return decision.goes_on
+
+    network, recipe, trained = train(
+        bench, point, data, seed=seed, checkpoint=checkpoint, on_epoch=on_epoch,
+        asks={rung: partial(ask, gate) for rung in gate.rungs} if gate is not None else {},
+    )  # fmt: skip
+    evaluation = stopped[1] if stopped else _evaluate(bench, network, recipe, trained, data, seed)
     measured = measure_all(evaluation)
     attributes: dict[str, Scalar] = {
         **measured,
@@ -113,10 +144,15 @@ def run_network(
         attributes["one_class_tasks"] = "; ".join(undefined)
     if trained.notes:
         attributes["checkpoint_notes"] = "; ".join(trained.notes)
+    if stopped:
+        attributes["stopped_at"] = len(trained.history)
+        return Outcome(measured, attributes, {"history.tsv": history_tsv(trained)}, f"stopped at {stopped[0].reason}")
     return Outcome(measured, attributes, _files(network, point, recipe, data, evaluation))
 
 
-def _evaluate(bench: Bench, network: Network, recipe: Recipe, trained: Trained, data: Dataset, seed: int) -> Evaluation:
+def _evaluate(
+    bench: Bench, network: Network, recipe: Recipe, trained: Trained, data: Dataset, seed: int, extras: bool = True
+) -> Evaluation:
     # When numba starts its threads, its OpenMP layer gives the whole process as many as numba may use: the
     # next network would train on every core, slower, and to other values than before the first match.
     threads = torch.get_num_threads()
@@ -127,7 +163,8 @@ def _evaluate(bench: Bench, network: Network, recipe: Recipe, trained: Trained, 
             network, trained, data, bench.database, bench.plan.study.motifs.targets,
             average_strands=recipe.average_strands, device=bench.device, seed=mix(seed, "permutations"),
         )  # fmt: skip
-        return evaluation._replace(extras={**evaluation.extras, **_extras(bench, network, data)})
+        more = _extras(bench, network, data) if extras else {}
+        return evaluation._replace(extras={**evaluation.extras, **more})
     finally:
         torch.set_num_threads(threads)
 

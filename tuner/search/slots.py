@@ -57,7 +57,7 @@ def create_study(
     return study_id
 
 
-def _lock_study(connection: Connection, study_id: int) -> None:
+def lock_study(connection: Connection, study_id: int) -> None:
     """Wait until no other transaction makes trials of this study; Optuna takes the same lock."""
     query = sa.select(STUDIES.c.study_id).where(STUDIES.c.study_id == study_id).with_for_update()
     if connection.execute(query).first() is None:
@@ -79,7 +79,7 @@ def budget(connection: Connection, study_id: int) -> int | None:
 
 def set_budget(connection: Connection, study_id: int, total: int) -> int:
     """Set the number of slots; see `FencedStorage.set_budget`."""
-    _lock_study(connection, study_id)
+    lock_study(connection, study_id)
     have = sum(count(connection, study_id).values())
     if total < have:
         raise StudyError(f"the budget cannot be {total}: the study has {have} slots already. Ask for at least {have}.")
@@ -104,7 +104,7 @@ def missing(connection: Connection, study_id: int, ahead: int) -> int:
 
 def ensure(connection: Connection, study_id: int, ahead: int) -> int:
     """Make missing slots under the study's lock; their number."""
-    _lock_study(connection, study_id)
+    lock_study(connection, study_id)
     wanted = missing(connection, study_id, ahead)
     for _ in range(wanted):
         _make(connection, study_id, {}, {})
@@ -120,7 +120,7 @@ def enqueue(
     grow: bool,
 ) -> bool:
     """Make one slot with fixed parameters, once; see `FencedStorage.enqueue`."""
-    _lock_study(connection, study_id)
+    lock_study(connection, study_id)
     is_this = (ONCE.c.study_id == study_id) & (ONCE.c.key == once)
     if connection.execute(sa.select(ONCE.c.key).where(is_this)).first() is not None:
         return False

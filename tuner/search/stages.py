@@ -18,6 +18,7 @@ import optuna
 from tuner.errors import StudyError
 from tuner.models.training import EpochRecord
 from tuner.search.bench import Bench
+from tuner.search.gate import SearchGate
 from tuner.search.job import (
     BASELINES,
     Outcome,
@@ -134,9 +135,10 @@ class Search:
         checkpoint: Path,
         on_epoch: OnEpoch,
     ) -> Outcome:
-        """Train and measure; the seed is the slot's, whoever runs it."""
-        seed = mix(self.plan.seed, trial.number)
-        return run_network(bench, point, seed=seed, checkpoint=checkpoint, on_epoch=on_epoch)
+        """Train and measure, if no rung ends it; the seed is the slot's, whoever runs it."""
+        seed, rule = mix(self.plan.seed, trial.number), self.plan.study.search.stopping
+        gate = None if rule is None else SearchGate(trial, self.objectives, rule)
+        return run_network(bench, point, seed=seed, checkpoint=checkpoint, on_epoch=on_epoch, gate=gate)
 
 
 @dataclass(frozen=True)

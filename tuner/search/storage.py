@@ -24,10 +24,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tuner.errors import StorageError
-from tuner.search import attempts, crashes, ledger, slots, tables
+from tuner.search import attempts, crashes, ledger, rungs, slots, tables
 from tuner.search.address import parse_url
 from tuner.search.attempts import Attempt, Record
 from tuner.search.database import Backend, connect
@@ -35,6 +35,7 @@ from tuner.search.draw import DrawingStorage
 from tuner.search.heartbeat import Heartbeat
 from tuner.search.process import Process, this_process
 from tuner.search.roster import Roster
+from tuner.search.stopping import Decision, Entry, StoppingSection
 from tuner.search.watch import Watch
 
 __all__ = [
@@ -544,6 +545,50 @@ class FencedStorage(DrawingStorage):
     def drop_files(self, study_id: int, number: int, identifiers: Collection[str]) -> None:
         """Take files from a finished trial; their bytes are the caller's to remove."""
         self._backend.write(partial(ledger.drop_files, study_id=study_id, number=number, identifiers=identifiers))
+
+    # Rungs
+
+    def known_rung(self, trial: Trial, rung: int) -> Decision | None:
+        """What was decided for a trial at a rung; None before that."""
+        return self._backend.read(partial(rungs.known, trial_id=trial._trial_id, rung=rung))
+
+    def enter_rung(
+        self, trial: Trial, rung: int, values: Mapping[str, float], *, signs: Mapping[str, float], rule: StoppingSection
+    ) -> Decision:
+        """Compare a trial that this process runs with those that reached the rung before, and store the decision.
+
+        One transaction under the study's lock. A trial that has been there is told the same again, whatever its
+        values are now.
+
+        Parameters
+        ----------
+        trial : optuna.trial.Trial
+            Claimed here; with the attribute ``warm_start`` it is never stopped.
+        rung : int
+            Epoch.
+        values : mapping of str to float
+            Objective -> value.
+        signs : mapping of str to float
+            Objective -> 1 or -1; larger is better after multiplication.
+        rule : StoppingSection
+            How many go on.
+
+        Raises
+        ------
+        AttemptSuperseded
+            The trial was given to another worker; nothing was stored.
+        """
+        return self._backend.write(
+            partial(
+                rungs.enter, study_id=trial.study._study_id, trial_id=trial._trial_id,
+                token=self._backend.held.get(trial._trial_id, ""), rung=rung, values=values, signs=signs,
+                exempt="warm_start" in trial.user_attrs, rule=rule,
+            )
+        )  # fmt: skip
+
+    def rung_log(self, study_id: int) -> list[Entry]:
+        """Every trial at every rung of a study, by epoch and the order in which they got there."""
+        return self._backend.read(partial(rungs.log, study_id=study_id))
 
     # What would go past the slots
 

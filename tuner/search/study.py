@@ -220,7 +220,7 @@ def identity(
     plan: Plan, dataset: Dataset, database: MotifDatabase, variants: Mapping[str, Dataset] | None = None
 ) -> dict[str, Any]:
     """Everything that two workers must agree on before they may share a study."""
-    asked = {key: getattr(plan.study, key) for key in ("koo", "attribution")}
+    asked = {"koo": plan.study.koo, "attribution": plan.study.attribution, "stopping": plan.study.search.stopping}
     described: dict[str, Any] = {
         "search space": plan.space.canonical(),
         "data set": {"fingerprint": dataset.fingerprint, "sequences": _sizes(dataset)},

@@ -17,6 +17,7 @@ from tuner.errors import StudyError, unknown
 from tuner.search.extras import AttributionSection, KooSection
 from tuner.search.objective import OBJECTIVES
 from tuner.search.space import Parameter, Scalar
+from tuner.search.stopping import StoppingSection
 from tuner.search.toml import Table, parse_table, read_toml
 
 Sampler = Literal["tpe", "random", "grid"]
@@ -53,7 +54,8 @@ class SearchSection(Table):
     """Size and sampler of the search.
 
     The sampler ``grid`` runs every point of the space with `replicates` seeds; `trials` and `startup` mean
-    nothing to it. A trial that finishes no epoch for `stall_minutes` counts as hung.
+    nothing to it. A trial that finishes no epoch for `stall_minutes` counts as hung. Without `stopping` every trial
+    is trained to its end.
     """
 
     sampler: Sampler = "tpe"
@@ -62,6 +64,13 @@ class SearchSection(Table):
     startup: int = Field(default=10, ge=1)
     max_failures: int = Field(default=2, ge=1)
     stall_minutes: float = Field(default=30.0, gt=0)
+    stopping: StoppingSection | None = None
+
+    @model_validator(mode="after")
+    def _grids_are_whole(self) -> SearchSection:
+        if self.sampler == "grid" and self.stopping is not None:
+            raise ValueError("a grid runs every point to its end; leave stopping out")
+        return self
 
 
 class ConfirmationSection(Table):

@@ -1,9 +1,9 @@
 """Tables of slots and attempts beside Optuna's, in the same database.
 
-``tuner_attempts`` has one row an execution of a trial; ``tuner_studies`` holds the budgets, ``tuner_once``
-what was enqueued, ``tuner_workers`` who works now, ``tuner_stops`` who was asked to leave, ``tuner_meta`` the
-version of these tables. Optuna's own tables keep their shape; rows here
-vanish with their study, whoever deletes it. Times are Unix seconds of the database's clock.
+``tuner_attempts`` has one row an execution of a trial, ``tuner_rungs`` one row a trial and rung; ``tuner_studies``
+holds the budgets, ``tuner_once`` what was enqueued, ``tuner_workers`` who works now, ``tuner_stops`` who was asked to
+leave, ``tuner_meta`` the version of these tables. Optuna's own tables keep their shape; rows here vanish with their
+study, whoever deletes it. Times are Unix seconds of the database's clock.
 """
 
 from __future__ import annotations
@@ -85,10 +85,22 @@ STOPS = sa.Table(
 )  # fmt: skip
 LIVE = ATTEMPTS.c.outcome.is_(None)
 sa.Index("tuner_live_attempts", ATTEMPTS.c.trial_id, unique=True, sqlite_where=LIVE, postgresql_where=LIVE)
+RUNGS = sa.Table(
+    "tuner_rungs", METADATA,
+    sa.Column("trial_id", sa.Integer, _of(TRIALS.c.trial_id), primary_key=True, autoincrement=False),
+    sa.Column("rung", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("place", sa.Integer, nullable=False),
+    sa.Column("objectives", sa.Text, nullable=False),
+    sa.Column("exempt", sa.Boolean, nullable=False),
+    sa.Column("goes_on", sa.Boolean, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("time", sa.Float(53), nullable=False),
+)  # fmt: skip
 
 # SQLite enforces foreign keys only where a connection asks for it, and other programs' connections do not.
 TRIGGERS = (
     ("trials", "trial_id", "tuner_attempts"),
+    ("trials", "trial_id", "tuner_rungs"),
     ("studies", "study_id", "tuner_studies"),
     ("studies", "study_id", "tuner_once"),
     ("studies", "study_id", "tuner_workers"),

@@ -250,14 +250,19 @@ class Worker:
         except StorageError as e:  # the values took minutes, the files are secondary: keep what can be kept
             attributes["artifacts_error"] = str(e)
             log.error("%s: %s The values are stored without files.", label, e)
+        state, values = TrialState.COMPLETE, None
+        if outcome.stopped is None:
+            values = [outcome.measured[o] for o in stage.objectives]
+        else:  # PRUNED: to TPE a trial worse than every completed one, to everything else no result
+            state, attributes["reason"] = TrialState.PRUNED, outcome.stopped
         try:
-            self.storage.finish(
-                attempt, TrialState.COMPLETE, [outcome.measured[o] for o in stage.objectives],
-                user_attrs=attributes, system_attrs=entries,
-            )  # fmt: skip
+            self.storage.finish(attempt, state, values, user_attrs=attributes, system_attrs=entries)
         except AttemptSuperseded:
             self.artifacts.discard(entries)
             raise
+        if outcome.stopped is not None:
+            log.info("%s: %s", label, outcome.stopped)
+            return
         log.info("%s: complete, %s", label, ", ".join(f"{o} {outcome.measured[o]:.4f}" for o in stage.objectives))
         self._keep_quota()
 

@@ -1,0 +1,193 @@
+"""Which trials of a search go on behind a rung: the rule, and a log of decisions made over again.
+
+A rung is an epoch at which a trial is compared with those that reached it before. The rule is the stopping
+variant of asynchronous successive halving (Li et al. 2020) with the order of MO-ASHA (Schmucker et al. 2021):
+non-dominated fronts, and within a front the crowding distance of NSGA-II (Deb et al. 2002, section III B). It
+looks only at what exists at that moment, and waits for nobody.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from tuner.search.toml import Table
+
+
+class StoppingSection(Table):
+    """When hopeless trials of a search are stopped.
+
+    At each epoch in `rungs` a trial goes on if it is among the best 1 / `eta` of those that got there; the
+    first `minimum` go on whatever they are worth.
+    """
+
+    rungs: list[int] = Field(default=[3, 6, 12], min_length=1)
+    eta: float = Field(default=2.0, gt=1, allow_inf_nan=False)
+    minimum: int = Field(default=4, ge=1)
+
+    @field_validator("rungs")
+    @classmethod
+    def _ascending(cls, rungs: list[int]) -> list[int]:
+        if rungs[0] < 1 or any(b <= a for a, b in itertools.pairwise(rungs)):
+            raise ValueError(f"rungs = {rungs} are no epochs in ascending order, the first of them at least 1")
+        return rungs
+
+
+class Decision(NamedTuple):
+    """Whether a trial goes on, and why."""
+
+    goes_on: bool
+    reason: str
+
+
+class Entry(NamedTuple):
+    """A trial at a rung, as it is stored.
+
+    Attributes
+    ----------
+    trial : int
+        Number of the trial in its study.
+    rung : int
+        Epoch.
+    place : int
+        1 for the first trial that reached the rung.
+    values : dict of str to float
+        Objective -> validation value of the network that training would have returned there.
+    exempt : bool
+        A warm start: compared with, never stopped.
+    decision : Decision
+        What was decided then.
+    time : float, seconds
+        Unix time by the database's clock.
+    """
+
+    trial: int
+    rung: int
+    place: int
+    values: dict[str, float]
+    exempt: bool
+    decision: Decision
+    time: float
+
+
+def decide(
+    rung: int, before: Sequence[Sequence[float]], mine: Sequence[float], exempt: bool, rule: StoppingSection
+) -> Decision:
+    """Decide whether a trial goes on.
+
+    Parameters
+    ----------
+    rung : int
+        Epoch.
+    before : sequence of sequence of float
+        Objective values of the trials that reached the rung before, in that order; larger is better.
+    mine : sequence of float
+        Those of the trial.
+    exempt : bool
+        Whether the trial goes on in any case.
+    rule : StoppingSection
+        How many go on.
+    """
+    there = len(before) + 1
+    if exempt:
+        return Decision(True, f"epoch {rung}: warm starts are not stopped")
+    if there <= rule.minimum:
+        return Decision(True, f"epoch {rung}: the first {rule.minimum} trials of a rung go on")
+    place = order([*before, mine]).index(there - 1) + 1
+    best = math.ceil(there / rule.eta)
+    return Decision(place <= best, f"epoch {rung}: place {place} of {there} by Pareto rank; the best {best} go on")
+
+
+def order(points: Sequence[Sequence[float]]) -> list[int]:
+    """Sort points by Pareto rank, then by crowding distance, then as they came.
+
+    Parameters
+    ----------
+    points : sequence of sequence of float
+        Larger is better.
+
+    Returns
+    -------
+    list of int
+        Indices, the best first.
+    """
+    values = np.array(points, dtype=np.float64)  # (n, n_objectives)
+    ranks = pareto_ranks(values)
+    crowding = np.zeros(len(values))
+    for rank in np.unique(ranks):
+        crowding[ranks == rank] = crowding_distances(values[ranks == rank])
+    return [int(i) for i in np.lexsort((np.arange(len(values)), -crowding, ranks))]
+
+
+def pareto_ranks(values: np.ndarray) -> np.ndarray:
+    """Front of each point: 0 where none dominates it, 1 where only points of front 0 do, and so on.
+
+    Parameters
+    ----------
+    values : np.ndarray, shape=(n, n_objectives)
+        Larger is better.
+    """
+    at_least = (values[:, None] >= values[None]).all(axis=2)  # (n, n): row is nowhere worse than column
+    dominates = at_least & ~at_least.T
+    ranks = np.full(len(values), -1)
+    rank = 0
+    while (left := ranks < 0).any():
+        ranks[left & ~(dominates & left[:, None]).any(axis=0)] = rank
+        rank += 1
+    return ranks
+
+
+def crowding_distances(front: np.ndarray) -> np.ndarray:
+    """Crowding distance of each point of one front: per objective the gap between its neighbours, over the range.
+
+    The ends of an objective are infinitely far, but for copies of them: a copy adds nothing to the front.
+
+    Parameters
+    ----------
+    front : np.ndarray, shape=(n, n_objectives)
+        Values of points that do not dominate each other.
+    """
+    distances = np.zeros(len(front))
+    _, first = np.unique(front, axis=0, return_index=True)  # copies after the first stay at 0
+    different = front[first]
+    for axis in range(front.shape[1]):
+        column = different[:, axis]
+        by_value = np.argsort(column, kind="stable")
+        span = column[by_value[-1]] - column[by_value[0]]
+        if span > 0:
+            gaps = (column[by_value[2:]] - column[by_value[:-2]]) / span
+            distances[first[by_value[1:-1]]] += gaps
+        distances[first[by_value[[0, -1]]]] = np.inf
+    return distances
+
+
+def replay(log: Sequence[Entry], rule: StoppingSection, signs: Mapping[str, float]) -> list[Decision]:
+    """Make every decision of a log over again, from the values and the order in it alone.
+
+    Parameters
+    ----------
+    log : sequence of Entry
+        Rungs of a study, those of one rung in the order of their places.
+    rule : StoppingSection
+        Of the study.
+    signs : mapping of str to float
+        Objective -> 1 where larger is better, -1 where smaller is; in the study's order.
+
+    Returns
+    -------
+    list of Decision
+        One for each entry.
+    """
+    seen: dict[int, list[list[float]]] = {}
+    decisions = []
+    for entry in log:
+        before = seen.setdefault(entry.rung, [])
+        mine = [sign * entry.values[name] for name, sign in signs.items()]
+        decisions.append(decide(entry.rung, before, mine, entry.exempt, rule))
+        before.append(mine)
+    return decisions
