@@ -135,3 +135,24 @@ def test_calibrated_probabilities_have_almost_no_error_and_squared_ones_do() -> 
 def test_calibration_refuses_logits() -> None:
     with pytest.raises(MetricError, match="apply the sigmoid"):
         calibration([0, 1], [-3.0, 2.0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    arrays(np.float32, 40, elements=st.sampled_from([-np.inf, -3.5, -1e-45, -0.0, 0.0, 1e-45, 1e-30, 2.5, np.inf])),
+    st.integers(1, 39),
+)
+def test_single_precision_ranks_as_double_precision_does(scores: np.ndarray, positives: int) -> None:
+    """Signed zeros are one score, subnormal and infinite ones have their place."""
+    labels = (np.arange(40) < positives).astype(np.uint8)
+    wide = scores.astype(np.float64)
+    bound, unbound = wide[labels == 1][:, None], wide[labels == 0]
+    expected = ((bound > unbound).sum() + (bound == unbound).sum() / 2) / (positives * (40 - positives))
+    assert auroc(labels, scores) == pytest.approx(expected, abs=1e-12)
+    assert average_precision(labels, scores) == pytest.approx(average_precision(labels, wide), abs=1e-12)
+
+
+def test_a_score_that_is_no_number_is_refused_in_either_precision() -> None:
+    for kind in (np.float32, np.float64):
+        with pytest.raises(MetricError, match="1 of 3 scores are NaN"):
+            auroc(np.array([0, 1, 1]), np.array([0.5, np.nan, 1.0], dtype=kind))

@@ -17,9 +17,9 @@ from torch import nn
 
 from tuner.data.sequence import Codes, one_hot
 from tuner.errors import AttributionError, unknown
-from tuner.interpret.deep_shap import Agreement, compare_scores, deep_shap, shap_scores
+from tuner.interpret.deep_shap import Agreement, compare_scores, deep_shap, deep_shap_engine, shap_scores
 from tuner.interpret.gradients import complete_integrated_gradients, integrated_gradients, saliency
-from tuner.interpret.mutagenesis import mutagenesis
+from tuner.interpret.mutagenesis import mutagenesis, mutagenesis_engine
 from tuner.interpret.references import make_references
 from tuner.interpret.target import FloatArray, Target, check_codes, precise
 from tuner.models.prediction import exact_kernels, resolve_device
@@ -35,6 +35,10 @@ def _observed(effects: FloatArray, x: FloatArray) -> FloatArray:
 def _norm(effects: FloatArray, x: FloatArray) -> FloatArray:
     """Give the base that is there the L2 norm of the effects of the other three."""
     return np.asarray(np.sqrt(np.square(effects).sum(axis=1, keepdims=True)) * x, dtype=np.float32)
+
+
+def _one_engine(target: Target) -> str:
+    return ""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ class Method:
         Whether it runs in float64.
     tolerance : float
         Median relative completeness error that passes, for methods that are complete.
+    engine : callable
+        target -> how its network is computed, in words, for methods that have more than one way.
     """
 
     compute: Callable[[Target, Codes, Codes, int], FloatArray]
@@ -70,6 +76,7 @@ class Method:
     contribute: Callable[[FloatArray, FloatArray], FloatArray] = _observed
     double: bool = False
     tolerance: float = 0.01
+    engine: Callable[[Target], str] = _one_engine
 
 
 ATTRIBUTIONS: Mapping[str, Method] = MappingProxyType(
@@ -82,6 +89,7 @@ ATTRIBUTIONS: Mapping[str, Method] = MappingProxyType(
             False,
             False,
             _norm,
+            engine=mutagenesis_engine,
         ),
         "integrated_gradients": Method(
             integrated_gradients,
@@ -101,10 +109,11 @@ ATTRIBUTIONS: Mapping[str, Method] = MappingProxyType(
         "deep_shap": Method(
             deep_shap,
             "DeepLIFT multipliers (rescale rule) x (x - reference)",
-            "Shrikumar et al. 2017; Lundberg & Lee 2017; by tangermeme",
+            "Shrikumar et al. 2017; Lundberg & Lee 2017",
             True,
             True,
             double=True,
+            engine=deep_shap_engine,
         ),
     }
 )
@@ -132,6 +141,8 @@ class Attribution:
         effects of the other three bases.
     references : numpy.ndarray, shape=(n, n_references, length), uint8
         The shuffled sequences; n_references is 0 where the method uses none.
+    engine : str
+        How it was computed, where the method has more than one way, and why the fast one was left aside.
     """
 
     method: str
@@ -140,6 +151,7 @@ class Attribution:
     effects: FloatArray
     contributions: FloatArray
     references: NDArray[np.uint8]
+    engine: str = ""
 
     @property
     def scores(self) -> FloatArray:
@@ -226,7 +238,7 @@ def attribute(
     if not np.isfinite(effects).all():
         raise AttributionError(f"{method}: {int((~np.isfinite(effects)).sum())} effects are not finite.")
     contributions = row.contribute(effects, one_hot(codes).numpy())
-    return Attribution(method, output, task, effects, contributions, origin)
+    return Attribution(method, output, task, effects, contributions, origin, row.engine(target))
 
 
 def engine_agreement(network: nn.Module, codes: Codes, attribution: Attribution, *, device: str = "cpu") -> Agreement:

@@ -1,10 +1,10 @@
-"""DeepSHAP: DeepLIFT's rescale rule, averaged over references, by two independent libraries.
+"""DeepSHAP: DeepLIFT's rescale rule, averaged over references, by three engines.
 
-tangermeme computes the hypothetical contributions; shap's DeepExplainer computes position scores as the second
-opinion. Both replace the derivative of every nonlinearity they know by a difference quotient, and take those
-they do not know as linear, so the rules of this package's modules are registered here. Both run in float64: an
-activation that is nearly saturated (tanh(x - 6) before training) leaves differences of 1e-6 between numbers
-near 1, of which float32 keeps one or two digits.
+Networks of this package's layers go through `tuner.interpret.folded`, all others through tangermeme; shap's
+DeepExplainer computes position scores as the second opinion. The libraries replace the derivative of every
+nonlinearity they know by a difference quotient, and take those they do not know as linear, so the rules of this
+package's modules are registered here. Both run in float64: an activation that is nearly saturated (tanh(x - 6) before
+training) leaves differences of 1e-6 between numbers near 1, of which float32 keeps one or two digits.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from torch import nn
 
 from tuner.data.sequence import Codes, one_hot
 from tuner.errors import AttributionError
+from tuner.interpret.folded import folded_deep_shap, missing_rule
 from tuner.interpret.target import FloatArray, Target
 from tuner.models import layers
 from tuner.models.activations import ACTIVATIONS
@@ -50,8 +51,14 @@ def tangermeme_rules(network: nn.Module) -> Rules:
     return rules
 
 
+def deep_shap_engine(target: Target) -> str:
+    """Say which engine a network goes through, and why not the folded one where it does not."""
+    layer = missing_rule(target.network)
+    return f"tangermeme, as no folded rule is known for {layer}" if layer else "folded"
+
+
 def deep_shap(target: Target, codes: Codes, references: Codes, batch: int) -> FloatArray:
-    """Hypothetical contributions by tangermeme (Shrikumar et al. 2017; Lundberg & Lee 2017).
+    """Hypothetical contributions (Shrikumar et al. 2017; Lundberg & Lee 2017), by the engine that fits the network.
 
     Parameters
     ----------
@@ -68,6 +75,12 @@ def deep_shap(target: Target, codes: Codes, references: Codes, batch: int) -> Fl
         Mean over references. Times the one-hot they add up to the output minus the mean output of the
         references.
     """
+    compute = tangermeme_deep_shap if missing_rule(target.network) else folded_deep_shap
+    return compute(target, codes, references, batch)
+
+
+def tangermeme_deep_shap(target: Target, codes: Codes, references: Codes, batch: int) -> FloatArray:
+    """Hypothetical contributions of any network by tangermeme; arguments and result as for :func:`deep_shap`."""
     from tangermeme.deep_lift_shap import deep_lift_shap
 
     n, n_references, length = references.shape

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from tuner.data.sequence import N_CODE, Codes
 from tuner.interpret.target import FloatArray, Target
+from tuner.interpret.windows import missing_rule, mutant_outputs
+
+WINDOWS = 4
+"""Mutants at a time, over those of `batch`, where windows are computed: they are short."""
+
+
+def mutagenesis_engine(target: Target) -> str:
+    """Say how the mutants of a network are computed, and why not by windows where they are not."""
+    layer = missing_rule(target.network)
+    return f"whole sequences, as no window is known for {layer}" if layer else "windows"
 
 
 def mutagenesis(target: Target, codes: Codes, references: Codes, batch: int) -> FloatArray:
     """Output of every single-base mutant minus the output of the sequence (Alipanahi et al. 2015).
+
+    Of networks whose layers :mod:`tuner.interpret.windows` knows, only what a mutation reaches is computed; others
+    read every mutant as a whole.
 
     Parameters
     ----------
@@ -19,24 +34,46 @@ def mutagenesis(target: Target, codes: Codes, references: Codes, batch: int) -> 
     references : numpy.ndarray
         Not used.
     batch : int
-        Mutants at a time.
+        Mutants at a time that are read as a whole.
 
     Returns
     -------
     numpy.ndarray, shape=(n, 4, length), float32
         0 at the base that is there, and at all four where that is N.
     """
-    n, length = codes.shape
-    known = codes != N_CODE
-    mutable = codes[:, None, :] != np.arange(4, dtype=np.uint8)[:, None]  # (n, 4, length)
-    sequence, base, position = np.nonzero(mutable & known[:, None, :])
-    effects = torch.zeros((n, 4, length), dtype=target.dtype)
+    outputs = _whole if missing_rule(target.network) else _windows
     with torch.inference_mode():
         before = torch.from_numpy(target.values(codes, batch)).to(target.dtype)
-        for start in range(0, len(sequence), batch):
-            part = slice(start, start + batch)
-            mutants = codes[sequence[part]]
-            mutants[np.arange(len(mutants)), position[part]] = base[part]
-            after = target(target.encode(mutants))[:, 0].cpu()
-            effects[sequence[part], base[part], position[part]] = after - before[sequence[part]]
-    return effects.float().numpy()
+        effects = [outputs(target, row, batch) for row in codes]
+    known = torch.from_numpy(codes[:, None, :] != np.arange(N_CODE, dtype=np.uint8)[:, None])
+    known &= torch.from_numpy(codes != N_CODE)[:, None, :]
+    found = torch.zeros(len(codes), N_CODE, codes.shape[1], dtype=target.dtype)
+    found[known] = torch.cat(effects).cpu() - before.repeat_interleave(known.sum(dim=(1, 2)))
+    return found.float().numpy()
+
+
+def _mutations(codes: Codes) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """New base and position of every mutant of one sequence, by base, then position."""
+    other = (codes != np.arange(N_CODE, dtype=np.uint8)[:, None]) & (codes != N_CODE)  # (4, length)
+    base, position = np.nonzero(other)
+    return base, position
+
+
+def _windows(target: Target, codes: Codes, batch: int) -> Tensor:
+    base, position = _mutations(codes)
+    step = batch * WINDOWS
+    parts = [
+        mutant_outputs(target, codes, base[i : i + step], position[i : i + step]) for i in range(0, len(base), step)
+    ]
+    return torch.cat([torch.empty(0, dtype=target.dtype, device=target.place), *parts])
+
+
+def _whole(target: Target, codes: Codes, batch: int) -> Tensor:
+    base, position = _mutations(codes)
+    parts = [torch.empty(0, dtype=target.dtype, device=target.place)]
+    for i in range(0, len(base), batch):
+        part = slice(i, i + batch)
+        mutants = np.tile(codes, (len(base[part]), 1))
+        mutants[np.arange(len(mutants)), position[part]] = base[part]
+        parts.append(target(target.encode(mutants))[:, 0])
+    return torch.cat(parts)

@@ -50,28 +50,45 @@ def rank(scores: npt.ArrayLike) -> Ranked:
     return Ranked(order, ends)
 
 
-def _counts(labels: npt.NDArray[np.generic], ranked: Ranked) -> tuple[FloatArray, FloatArray]:
+def _curve(labels: npt.NDArray[np.generic], scores: npt.NDArray[np.generic]) -> tuple[FloatArray, FloatArray]:
     """Positives and negatives at or above each distinct score, starting from none."""
-    positive = np.cumsum(labels[ranked.order].astype(np.float64))[ranked.ends]
-    total = (ranked.ends + 1).astype(np.float64)
-    return np.append(0.0, positive), np.append(0.0, total - positive)
+    if scores.dtype != np.float32:
+        ranked = rank(scores)
+        positive, ends = np.cumsum(labels[ranked.order].astype(np.float64)), ranked.ends
+    else:
+        # Score and label in one integer: sorting numbers takes a third of the time of sorting their places.
+        keys = np.sort(_order_bits(scores) << 1 | (labels == 1))[::-1]
+        positive = np.cumsum(keys & 1, dtype=np.float64)
+        ends = np.append(np.flatnonzero((keys[1:] ^ keys[:-1]) > 1), len(keys) - 1)
+    positive = positive[ends]
+    return np.append(0.0, positive), np.append(0.0, ends + 1.0 - positive)
+
+
+def _order_bits(scores: npt.NDArray[np.generic]) -> npt.NDArray[np.uint64]:
+    """Whole numbers in the order of float32 scores, equal where these are equal."""
+    if np.isnan(scores).any():
+        rank(scores)  # says how many
+    bits = (scores.astype(np.float32) + np.float32(0.0)).view(np.int32)  # -0 becomes +0
+    # The bits of negative floats count away from 0.
+    ordered: npt.NDArray[np.int64] = (bits ^ (bits >> 31 & 0x7FFFFFFF)).astype(np.int64)
+    return (ordered + (1 << 31)).astype(np.uint64)
 
 
 def _auroc(labels: npt.NDArray[np.generic], scores: npt.NDArray[np.generic]) -> float:
-    true, false = _counts(labels, rank(scores))
+    true, false = _curve(labels, scores)
     # The trapezoid over tied groups counts each tie as one half, as the Mann-Whitney U does.
     area = np.sum(np.diff(false) * (true[1:] + true[:-1])) / 2.0
     return float(area / (true[-1] * false[-1]))
 
 
 def _average_precision(labels: npt.NDArray[np.generic], scores: npt.NDArray[np.generic]) -> float:
-    true, false = _counts(labels, rank(scores))
+    true, false = _curve(labels, scores)
     precision = true[1:] / (true[1:] + false[1:])
     return float(np.sum(np.diff(true) * precision) / true[-1])
 
 
 def _trapezoid_aupr(labels: npt.NDArray[np.generic], scores: npt.NDArray[np.generic]) -> float:
-    true, false = _counts(labels, rank(scores))
+    true, false = _curve(labels, scores)
     # The curve starts at recall 0 with precision 1, as scikit-learn draws it.
     precision = np.append(1.0, true[1:] / (true[1:] + false[1:]))
     return float(np.sum(np.diff(true) * (precision[1:] + precision[:-1])) / 2.0 / true[-1])
@@ -115,7 +132,7 @@ def as_tasks(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[npt.NDArray[
         raise MetricError(f"labels have shape {y.shape} and scores {s.shape}; expected both (n,) or both (n, n_tasks).")
     if y.size == 0:
         raise MetricError("there are no sequences to score.")
-    if not np.isin(y, (0, 1)).all():
+    if not ((y == 0) | (y == 1)).all():
         raise MetricError("labels must be 0 or 1.")
     return y.reshape(len(y), -1), s.reshape(len(s), -1)
 
@@ -149,10 +166,10 @@ def per_task(name: str, labels: npt.ArrayLike, scores: npt.ArrayLike, tasks: Seq
     y, s = as_tasks(labels, scores)
     values: list[float | None] = []
     notes: list[str] = []
-    for task in range(y.shape[1]):
-        positives = int(y[:, task].sum())
+    for task, (own, predicted) in enumerate(zip(np.ascontiguousarray(y.T), np.ascontiguousarray(s.T), strict=True)):
+        positives = int(own.sum())
         if 0 < positives < len(y):
-            values.append(SCORES[name](y[:, task], s[:, task]))
+            values.append(SCORES[name](own, predicted))
         else:
             values.append(None)
             label = tasks[task] if tasks is not None else str(task)

@@ -115,8 +115,10 @@ def build_filters(codes: np.ndarray, scan: FilterScan, kernel_size: int, offset:
     _check_shapes(codes, scan, kernel_size)
     n_sequences, length = codes.shape
     # A sequence that occurs twice is one site: copies must not make a motif.
-    _, first = np.unique(np.ascontiguousarray(codes), axis=0, return_index=True)
-    distinct = np.sort(first)
+    first: dict[bytes, int] = {}
+    for number, row in enumerate(codes):
+        first.setdefault(row.tobytes(), number)
+    distinct = np.fromiter(first.values(), dtype=np.int64, count=len(first))
     most = min(MAXIMUM_SITES, len(distinct) // MAXIMUM_SHARE)
     width = kernel_size + 1
     margin = width + abs(offset) + 1
@@ -125,16 +127,19 @@ def build_filters(codes: np.ndarray, scan: FilterScan, kernel_size: int, offset:
     filters = []
     for index in range(scan.activation.shape[1]):
         activation = scan.activation[distinct, index]
-        preactivation = scan.preactivation[distinct, index]
-        above = activation > scan.floor[index]  # False for NaN: a broken filter is a dead one
+        above = np.flatnonzero(activation > scan.floor[index])  # not NaN: a broken filter is a dead one
+        alive = len(above) > 0
+        if len(above) > most > 0:
+            least = np.partition(activation[above], len(above) - most)[len(above) - most]
+            above = above[activation[above] >= least]
         # lexsort is stable and sorts by its last key first.
-        order = np.lexsort((-preactivation, -activation))
-        chosen = distinct[order[above[order]][:most]]
+        order = np.lexsort((-scan.preactivation[distinct[above], index], -activation[above]))
+        chosen = distinct[above[order[:most]]]
         starts = scan.position[chosen, index].astype(np.int64) - offset - 1
         ppm, start = trim_ppm(_count(padded, chosen, starts + margin, width))
         sites = len(chosen)
         information = corrected_information(ppm, sites) if sites and ppm.shape[1] else 0.0
-        filters.append(Filter(index, ppm, sites, information, bool(above.any()), start))
+        filters.append(Filter(index, ppm, sites, information, alive, start))
     return tuple(filters)
 
 
