@@ -86,10 +86,11 @@ def main() -> None:
     keep_freed_memory()
     parser, head = begin(str(__doc__), __file__, rounds=5)
     parser.add_argument("--architectures", nargs="+", default=["residualbind", "cnn_deep"])
+    parser.add_argument("--sequences", type=int, default=26)
     options = parser.parse_args()
     rows = []
     for architecture in options.architectures:
-        rows.append(measure_deep_shap(architecture, 26, options.rounds))
+        rows.append(measure_deep_shap(architecture, options.sequences, options.rounds))
         rows.append(measure_mutagenesis(architecture, 2, options.rounds))
     finish(options.json, head, rows=rows)
 

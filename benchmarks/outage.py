@@ -185,7 +185,8 @@ def cut(url: str, folder: Path, seconds: float, pace: Pace) -> dict[str, Any]:
 def terminate_one(connection: Any, chance: random.Random) -> int:
     """End one connection of a worker."""
     query = (
-        "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'tuner %' AND pid <> pg_backend_pid() ORDER BY 1"
+        "SELECT pid FROM pg_stat_activity "
+        "WHERE left(application_name, 6) = 'tuner ' AND pid <> pg_backend_pid() ORDER BY 1"
     )
     pids = [r[0] for r in connection.exec_driver_sql(query)]
     if pids:
@@ -216,9 +217,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=OUTAGE, help="length of each outage")
     parser.add_argument("--grace", type=float, default=GRACE_SECONDS, help="of the workers")
+    parser.add_argument("--moments", nargs="+", choices=(*MOMENTS, "cut"), default=(*MOMENTS, "cut"))
     options = parser.parse_args()
     pace, failed = Pace(grace=options.grace), False
-    for i, moment in enumerate((*MOMENTS, "cut")):
+    for i, moment in enumerate(options.moments):
         with tempfile.TemporaryDirectory(prefix="tuner-outage-") as name, database("postgres", Path(name)) as opened:
             url, server = opened
             folder = Path(name)

@@ -2,7 +2,7 @@
 
     python benchmarks/rungs.py collect --study zbed2 --points 24        trains; goes on where it was interrupted
     python benchmarks/rungs.py import --study zbed2-seed2 --storage runs/tuner.db    AUROC of a finished search
-    python benchmarks/rungs.py replay --rungs 3 6 12 --eta 2 --seeds 200 runs/rungs/zbed2.jsonl runs/rungs/irf1.jsonl
+    python benchmarks/rungs.py replay --rungs 4 8 --eta 2 --seeds 100 runs/rungs/zbed2.jsonl runs/rungs/irf1.jsonl
 
 `collect` draws points of the study's space (its warm starts first), trains each to its last epoch and measures
 everything at several epochs on the way, with the code that measures a finished trial; one line of JSON a point.
@@ -83,6 +83,7 @@ def append(path: Path, row: Mapping[str, Any]) -> None:
 def collect(options: argparse.Namespace) -> None:
     """Train points and measure them at several epochs."""
     torch.set_num_threads(1)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     given = Path(options.study)
     file = given if given.suffix == ".toml" else find_resource("studies", options.study, Path.cwd())
     study = read_study(file)

@@ -1,6 +1,6 @@
 """Claim: with stopping, TPE is no worse than random search with the same rungs; what it is fed decides little.
 
-    python benchmarks/rungs_sampler.py --study zbed2 --rungs 2 6 --seeds 20 runs/rungs/zbed2.jsonl
+    python benchmarks/rungs_sampler.py --study zbed2 --rungs 4 8 --seeds 20 runs/rungs/zbed2.jsonl
 
 The tables are those of `rungs.py collect` (or `import`). No network is trained: a random forest, fitted to the
 tables, says what the objectives of a point would be at each rung and at the end, and a residual of one of its

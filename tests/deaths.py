@@ -164,11 +164,11 @@ class Disturbed(Artifacts):
     during: Hook | None = None
     after: Hook | None = None
 
-    def put(self, files: Mapping[str, bytes]) -> dict[str, str]:
+    def put(self, files: Mapping[str, bytes], token: str | None = None) -> dict[str, str]:
         if self.during is not None:
-            super().put(dict(list(files.items())[:1]))
+            super().put(dict(list(files.items())[:1]), token)
             self.during()
-        entries = super().put(files)
+        entries = super().put(files, token)
         if self.after is not None:
             self.after()
         return entries
@@ -273,7 +273,7 @@ def work_through_an_outage(url: str, folder: str, moment: str) -> None:
     stage = Tiny(bench, {moment: pause, "execute": lambda: note(f"{folder}/log", "execute")})
     worker = Worker(
         bench, storage, Artifacts(root / "artifacts"), root / "checkpoints", Stopper(), name=moment, ahead=3,
-        pace=QUICK._replace(beat=0.2, grace=1.0, stall_after=2.0),
+        pace=QUICK._replace(beat=0.2, grace=1.0),
     )  # fmt: skip
     assert worker.work([stage])
 

@@ -28,7 +28,7 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 # Workers come from a server process that has imported the most once: no threads are forked, none import it again.
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tuner.search.worker", "pytest"])
+CONTEXT.set_forkserver_preload(["tuner.search.worker", "pytest", "torch._dynamo"])
 
 BACKENDS = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
 

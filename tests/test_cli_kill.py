@@ -74,7 +74,7 @@ def test_killed_processes_lose_no_trial_and_double_none(tmp_path: Path, victim: 
     if victim == "everything":
         run.kill()
         run.wait()
-        wait_for(lambda: not any(w.is_running() and w.status() != "zombie" for w in workers.values()), 10)
+        wait_for(lambda: not any(w.is_running() and w.status() != "zombie" for w in workers.values()), 5)
         run = start(tmp_path)
     assert run.wait(timeout=180) == 0, (tmp_path / "run.log").read_text()
     check_ended(tmp_path)

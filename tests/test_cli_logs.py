@@ -48,7 +48,7 @@ def test_every_line_is_an_object_that_says_where_it_belongs(capsys: pytest.Captu
         logs.start("json", worker="w-0")
         with log_fields(study="s", trial=3, attempt=2):
             log.info("epoch %d", 4, extra={"event": "epoch", "epoch": 4, "loss": 0.5})
-        log.warning("after")
+        log.warning("after", extra={"loss": float("nan")})
         print("printed\n\nfor people", file=sys.stderr)
         context.note("noted", trial=7)
     first, after, *printed = lines(capsys)
@@ -60,6 +60,7 @@ def test_every_line_is_an_object_that_says_where_it_belongs(capsys: pytest.Captu
     }  # fmt: skip
     assert first == {"time": first["time"], **expected}
     assert ("trial" in after, after["level"], after["worker"]) == (False, "WARNING", "w-0")
+    assert after["loss"] is None, "JSON has no NaN"
     assert [line["message"] for line in printed] == ["printed", "for people", "noted"]
     assert printed[-1]["trial"] == 7
 
@@ -97,7 +98,7 @@ def test_text_lines_are_as_before_and_everything_is_put_back(capsys: pytest.Capt
 def test_the_environment_chooses_the_format_and_an_unknown_one_is_misuse(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ("worker", "--study", "zbde2")
+    words = ("run", "--study", "zbde2")
     assert terminal.refuses(*words) == (2, "unknown study 'zbde2'; did you mean 'zbed2'?")
     assert terminal.refuses(*words, "--log-format", "jsn") == (2, "unknown log format 'jsn'; did you mean 'json'?")
     monkeypatch.setenv("TUNER_LOG_FORMAT", "json")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import socket
 import sqlite3
+import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,14 +94,16 @@ def test_a_terminal_shows_trials_workers_and_what_is_left(scene: Scene) -> None:
 
 
 def test_without_a_terminal_each_change_is_one_line_until_all_has_ended(
-    scene: Scene, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tuner.cli.watch.WATCH_SECONDS", 0.1)
+    shown = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", shown)
 
     def others() -> None:
-        time.sleep(1)
+        wait_for(lambda: " 3/5 " in shown.getvalue())
         scene.storage.finish(scene.running, TrialState.COMPLETE, [0.5, 0.5])
-        time.sleep(1)
+        wait_for(lambda: " 4/5 " in shown.getvalue())
         scene.storage.ensure_slots(scene.study_id, ahead=1)
         last = scene.storage.claim(scene.study_id, "w-0")
         assert last is not None
@@ -107,21 +111,39 @@ def test_without_a_terminal_each_change_is_one_line_until_all_has_ended(
 
     thread = threading.Thread(target=others)
     thread.start()
-    answer = terminal("status", "--name", "s", "--watch")
+    watch_study(scene.storage, "s")
     thread.join()
-    assert answer.code == 0
-    seen = [line for line in answer.err.splitlines() if line.startswith("s search")]
+    seen = shown.getvalue().splitlines()
     assert seen[0] == "s search 3/5 1 complete, 1 pruned, 1 failed, 1 running; 2 workers on 2 hosts"
     assert seen[1] == "s search 4/5 2 complete, 1 pruned, 1 failed; 2 workers on 2 hosts"
     assert len(seen) == len(set(seen))
+
+
+def wait_for(found: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not found():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def test_a_watch_ends_with_the_whole_state(scene: Scene, terminal: Terminal) -> None:
+    scene.storage.finish(scene.running, TrialState.COMPLETE, [0.5, 0.5])
+    scene.storage.ensure_slots(scene.study_id, ahead=1)
+    last = scene.storage.claim(scene.study_id, "w-0")
+    assert last is not None
+    scene.storage.finish(last, TrialState.COMPLETE, [0.5, 0.5])
+    answer = terminal("status", "--name", "s", "--watch")
+    assert answer.code == 0
     assert "search: 5 of 5 ended (3 complete, 1 pruned, 1 failed)" in answer.err
 
 
 def test_ctrl_c_ends_the_watch_and_nothing_else(scene: Scene) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     timer = threading.Timer(1.0, os.kill, [os.getpid(), signal.SIGINT])
     timer.start()
     watch_study(scene.storage, "s")
     timer.join()
+    signal.signal(signal.SIGINT, before)
     assert scene.storage.counts(scene.study_id)[TrialState.RUNNING] == 1
 
 

@@ -217,7 +217,7 @@ def test_slurm_array_signals_its_workers_before_the_time_is_over() -> None:
     assert options["cpus-per-task"] == "1"
     assert re.fullmatch(r"TERM@\d+", options["signal"])  # to the step, not to the batch shell
     assert int(options["signal"].partition("@")[2]) >= 30
-    words = shlex.split(text[text.index("exec srun") :])
+    words = shlex.split(text[text.index("exec srun") :].replace("\\\n", " "))
     assert not [word for word in words[: words.index("tuner")] if not word.startswith(("exec", "srun", "--"))]
     parses([filled(word, STUDY) for word in words[words.index("tuner") + 1 :]])
     for name in re.findall(r"\bTUNER_\w+", text):

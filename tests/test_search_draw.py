@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+from optuna.samplers import TPESampler
 from optuna.search_space.group_decomposed import _GroupDecomposedSearchSpace
 from optuna.storages import RDBStorage
-from optuna.trial import FixedTrial, FrozenTrial, TrialState
+from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 from sqlalchemy import event
 from storage_backends import postgres, postgres_tables, sqlite_template, where  # noqa: F401
 
@@ -262,6 +263,30 @@ def test_more_trials_than_one_query_takes_are_read(storage: FencedStorage, monke
         assert [t.number for t in storage._backend._get_trials(study_id, None, included, after)] == numbers
 
 
+def test_the_model_sees_the_numbers_that_optuna_makes_of_parameters(tmp_path: Path, space: SearchSpace) -> None:
+    storage = open_storage(tmp_path / "tuner.db")
+    study_id = run(storage, space, "s", drawn_together, 8)
+    storage.set_budget(study_id, 9)
+    storage.ensure_slots(study_id, ahead=1)
+    drawn_together(storage, space, "s", claimed(storage, study_id))  # a running trial shares its parameters
+    study, trials = study_of(storage, "s", 0), stored(storage, "s")
+    sampler = RepeatableTPESampler(seed=0, startup=3)
+    distributions = {name: d for trial in trials for name, d in trial.distributions.items()}
+    mixed = optuna.distributions.CategoricalDistribution([True, 1, "1", None])
+    odd = [create_trial(state=TrialState.PRUNED, params={"x": x}, distributions={"x": mixed}) for x in mixed.choices]
+    conditional = {"n_blocks", "pool_size"}
+    for chosen, part in ((distributions.keys() - conditional, trials), (conditional, trials), ({"x"}, odd)):
+        wanted = {name: {**distributions, "x": mixed}[name] for name in chosen}
+        ours = sampler._get_internal_repr(part, wanted, study)
+        theirs = TPESampler._get_internal_repr(sampler, part, wanted, study)
+        assert ours.keys() == theirs.keys()
+        for name, column in theirs.items():
+            assert len(column)
+            np.testing.assert_array_equal(ours[name], column)
+            assert ours[name].dtype == column.dtype
+    storage.close()
+
+
 def test_groups_are_those_of_optuna(space: SearchSpace) -> None:
     rng = np.random.default_rng(0)
     study = optuna.create_study()
@@ -271,7 +296,7 @@ def test_groups_are_those_of_optuna(space: SearchSpace) -> None:
         point = FixedTrial(dict.fromkeys(names, 0.5))
         state = TrialState.COMPLETE if rng.random() < 0.7 else TrialState.PRUNED
         study.add_trial(
-            optuna.trial.create_trial(
+            create_trial(
                 state=state, value=0.0, params={n: point.suggest_float(n, 0, 1) for n in names},
                 distributions=distributions,
             )

@@ -454,6 +454,33 @@ def test_a_heartbeat_survives_storage_errors_and_tells_when_superseded(
         assert heartbeat.superseded.wait(10)
 
 
+class Away:
+    """A database that is away, or hears every beat."""
+
+    def __init__(self) -> None:
+        self.away = True
+
+    @property
+    def trouble(self) -> float:
+        return time.monotonic() if self.away else 0.0
+
+    def beat(self, attempt: attempts.Attempt, progress: object = None, *, patience: float | None = None) -> None:
+        if self.away:
+            raise StorageError("away")
+
+
+def test_a_training_that_stalls_is_called_hung_but_not_while_the_database_is_away() -> None:
+    attempt = attempts.Attempt(1, 1, 7, 1, "w", "token")
+    database, hangs = Away(), list[str]()
+    with Heartbeat(database, attempt, interval=0.01, stall_after=0.1, on_hang=hangs.append) as heartbeat:
+        heartbeat.tick({"epoch": 3})
+        time.sleep(0.5)
+        assert hangs == []
+        database.away = False
+        wait_until(lambda: hangs)
+    assert hangs[0] == "the training hung: no progress for 0 s, epoch 3 was the last"
+
+
 def wait_until(condition: object, seconds: float = 20) -> None:
     end = time.monotonic() + seconds
     while not condition():  # type: ignore[operator]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import os
 import sys
 import threading
@@ -60,6 +61,8 @@ class JsonLines(JsonFormatter):
             return {key: self._clean(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
             return [self._clean(item) for item in value]
+        if isinstance(value, float) and not math.isfinite(value):
+            return None  # JSON has no NaN
         return redact(value, self.secrets) if isinstance(value, str) else value
 
 

@@ -10,7 +10,7 @@ from urllib.parse import quote, quote_plus, unquote
 
 MASK = "***"
 KEPT = rf"\1{MASK}"  # the name of the secret stays
-SHORTEST = 4  # a shorter value of the environment would be cut out of ordinary words
+SHORTEST = 6  # a shorter value of the environment would be cut out of ordinary words
 
 SECRET_NAME = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|ACCESS_KEY|API_KEY|CREDENTIAL", re.IGNORECASE)
 PLACE_NAME = re.compile(r"_(FILE|PATH|DIR|URI|URL|NAME|EXPIRATION)$", re.IGNORECASE)  # says where, holds no secret

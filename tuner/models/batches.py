@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from tuner.data.sequence import N_CODE
+from tuner.models.prediction import flip_strand
 from tuner.models.recipe import Recipe
 
 
@@ -31,7 +32,7 @@ class EpochOrder(NamedTuple):
     """The random choices of one epoch, for the training sequences in the order they are shown."""
 
     rows: torch.Tensor  # (n,) int64, sequences
-    strands: torch.Tensor  # (n,) int64, rows of both strands stacked: n + i is sequence i reversed
+    reversed: torch.Tensor  # (n,) bool, whether the other strand is shown
     shift: torch.Tensor | None  # (n, 1) int64, to the right
     noise: float = 0.0  # standard deviation of the noise on the inputs
     generator: torch.Generator | None = None  # of the noise: a stream of its own, so that dropout's stays
@@ -44,18 +45,21 @@ class EpochOrder(NamedTuple):
         # Drawn whether used or not: switching one augmentation off leaves the other's draws alone.
         flipped = generator.random(n) < 0.5
         shift = generator.integers(-recipe.shift, recipe.shift + 1, size=n)
-        strands = rows + n * flipped if recipe.reverse_complement else rows
+        flipped &= recipe.reverse_complement
         return cls(
             torch.from_numpy(rows).to(device),
-            torch.from_numpy(strands).to(device),
+            torch.from_numpy(flipped).to(device),
             torch.from_numpy(shift)[:, None].to(device) if recipe.shift else None,
             recipe.input_noise,
             torch.Generator(device).manual_seed(epoch_seed(seed, 0)) if recipe.input_noise else None,
         )
 
-    def batch(self, strands: torch.Tensor, first: int, last: int) -> torch.Tensor:
-        """Codes of one batch, augmented, from those of both strands: (last - first, length)."""
-        batch = strands.index_select(0, self.strands[first:last])
+    def batch(self, codes: torch.Tensor, first: int, last: int) -> torch.Tensor:
+        """Codes of one batch, augmented, from those of all sequences: (last - first, length)."""
+        batch = codes.index_select(0, self.rows[first:last])
+        turned = self.reversed[first:last]
+        # Turned here, not kept: the other strand would be as many bytes again in every worker.
+        batch[turned] = flip_strand(batch[turned])
         if self.shift is not None:
             length = batch.shape[1]
             source = torch.arange(length, device=batch.device) - self.shift[first:last]

@@ -37,6 +37,7 @@ __all__ = ["EpochRecord", "Recipe", "Trained", "fit", "predict", "resolve_device
 
 
 _GRADIENT_BATCH = 500  # sequences
+_DIGEST_BLOCK = 4096  # sequences
 
 
 class Trained(NamedTuple):
@@ -111,9 +112,7 @@ class _Run:
         self.recipe = recipe
         self.device = device
         self.valid = valid
-        codes = torch.from_numpy(np.ascontiguousarray(train.codes)).to(device)
-        # Both strands at a byte a base: picking a row is cheaper than turning it around in every epoch.
-        self.codes = torch.cat([codes, flip_strand(codes)]) if recipe.reverse_complement else codes
+        self.codes = torch.from_numpy(np.ascontiguousarray(train.codes)).to(device)
         smoothing = recipe.label_smoothing
         labels = torch.from_numpy(np.ascontiguousarray(train.labels)).to(device, torch.float32)
         self.targets = labels * (1 - smoothing) + smoothing / 2
@@ -260,6 +259,9 @@ class _Run:
         text = json.dumps([self.recipe.settings(), seed, str(self.model), tensors, len(self.valid)])
         digest = hashlib.sha256(text.encode())
         digest.update(self.codes.cpu().numpy().data)
+        if self.recipe.reverse_complement:
+            for block in torch.split(self.codes, _DIGEST_BLOCK):
+                digest.update(flip_strand(block).cpu().numpy().data)
         digest.update(self.targets.cpu().numpy().data)
         digest.update(np.ascontiguousarray(self.valid.codes).data)
         digest.update(np.ascontiguousarray(self.valid.labels).data)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from tuner.data.dataset import Dataset
 from tuner.data.registry import load_dataset
+from tuner.data.shared import share_codes
 from tuner.data.spec import DataSpec
 from tuner.errors import StudyError
 from tuner.models.training import resolve_device
@@ -87,7 +88,7 @@ def load_bench(plan: Plan, *, data_dir: Path | None, cache: Path | None, device:
                 f"{plan.study.name} [dataset]: {name} has {variant.n_tasks} tasks of {variant.length} bp, the study's "
                 f"own data {dataset.n_tasks} of {dataset.length}. Vary only data sets of one shape."
             )
-    return Bench(plan, dataset.without_test(), database, str(found), cache, variants)
+    return Bench(plan, share_codes(dataset.without_test(), cache), database, str(found), cache, variants)
 
 
 def load_motifs(plan: Plan, cache: Path | None) -> MotifDatabase:

@@ -26,7 +26,7 @@ class StoppingSection(Table):
     first `minimum` go on whatever they are worth.
     """
 
-    rungs: list[int] = Field(default=[3, 6, 12], min_length=1)
+    rungs: list[int] = Field(default=[4, 8], min_length=1)
     eta: float = Field(default=2.0, gt=1, allow_inf_nan=False)
     minimum: int = Field(default=4, ge=1)
 
