@@ -133,7 +133,8 @@ def stored_study(
         return wanted
     try:
         find_resource("studies", study, folder=Path.cwd())
-    except StudyError:
+    except StudyError as e:
+        context.note(str(e))  # a mistyped name is seen before the wait
         wait_for_study(storage, wanted, wait, context.note, check)
         return wanted
     return None
