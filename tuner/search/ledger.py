@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from functools import partial
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -11,6 +12,7 @@ from optuna.trial import TrialState
 from sqlalchemy import Connection
 
 from tuner.search.artifacts import PREFIX, SIZES
+from tuner.search.database import Backend
 from tuner.search.tables import ATTEMPTS, SYSTEM_ATTRS, TRIALS, to_json
 
 
@@ -91,3 +93,29 @@ def drop_files(connection: Connection, study_id: int, number: int, identifiers: 
     if stored is not None:
         left = {i: n for i, n in json.loads(json.loads(stored)).items() if i not in identifiers}
         connection.execute(SYSTEM_ATTRS.update().where(is_sizes).values(value_json=to_json(SIZES, json.dumps(left))))
+
+
+class FileRows:
+    """What a storage knows of the files of trials; a part of `FencedStorage`."""
+
+    _backend: Backend
+
+    def owners(self, study_id: int) -> list[Owner]:
+        """Every attempt of a study, as the owner of files."""
+        return self._backend.read(partial(owners, study_id=study_id))
+
+    def slot_tokens(self, trial_id: int) -> dict[str, int]:
+        """Token of every attempt of a slot -> which execution it was."""
+        return self._backend.read(partial(slot_tokens, trial_id=trial_id))
+
+    def files(self, study_id: int) -> dict[int, dict[str, str]]:
+        """Number of each trial that has files -> their entries, as they are stored now."""
+        return self._backend.read(partial(files, study_id=study_id))
+
+    def sizes(self, study_id: int) -> dict[int, dict[str, int]]:
+        """Number of each trial that has files -> bytes of each by id, as they are stored now."""
+        return self._backend.read(partial(sizes, study_id=study_id))
+
+    def drop_files(self, study_id: int, number: int, identifiers: Collection[str]) -> None:
+        """Take files from a finished trial; their bytes are the caller's to remove."""
+        self._backend.write(partial(drop_files, study_id=study_id, number=number, identifiers=identifiers))

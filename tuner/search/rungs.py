@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 
 import sqlalchemy as sa
+from optuna.trial import Trial
 from sqlalchemy import Connection
 
 from tuner.errors import AttemptSuperseded
 from tuner.search import attempts
+from tuner.search.database import Backend
 from tuner.search.slots import lock_study
 from tuner.search.stopping import Decision, Entry, StoppingSection, decide
 from tuner.search.tables import RUNGS, TRIALS, now, to_json
@@ -70,3 +73,51 @@ def enter(
         )
     )  # fmt: skip
     return decision
+
+
+class RungRows:
+    """What a storage knows of rungs; a part of `FencedStorage`."""
+
+    _backend: Backend
+
+    def known_rung(self, trial: Trial, rung: int) -> Decision | None:
+        """What was decided for a trial at a rung; None before that."""
+        return self._backend.read(partial(known, trial_id=trial._trial_id, rung=rung))
+
+    def enter_rung(
+        self, trial: Trial, rung: int, values: Mapping[str, float], *, signs: Mapping[str, float], rule: StoppingSection
+    ) -> Decision:
+        """Compare a trial that this process runs with those that reached the rung before, and store the decision.
+
+        One transaction under the study's lock. A trial that has been there is told the same again, whatever its
+        values are now.
+
+        Parameters
+        ----------
+        trial : optuna.trial.Trial
+            Claimed here; with the attribute ``warm_start`` it is never stopped.
+        rung : int
+            Epoch.
+        values : mapping of str to float
+            Objective -> value.
+        signs : mapping of str to float
+            Objective -> 1 or -1; larger is better after multiplication.
+        rule : StoppingSection
+            How many go on.
+
+        Raises
+        ------
+        AttemptSuperseded
+            The trial was given to another worker; nothing was stored.
+        """
+        return self._backend.write(
+            partial(
+                enter, study_id=trial.study._study_id, trial_id=trial._trial_id,
+                token=self._backend.held.get(trial._trial_id, ""), rung=rung, values=values, signs=signs,
+                exempt="warm_start" in trial.user_attrs, rule=rule,
+            )
+        )  # fmt: skip
+
+    def rung_log(self, study_id: int) -> list[Entry]:
+        """Every trial at every rung of a study, by epoch and the order in which they got there."""
+        return self._backend.read(partial(log, study_id=study_id))

@@ -6,8 +6,10 @@ A worker's loop::
     study = optuna.load_study(study_name="zbed2", storage=storage)
     storage.ensure_slots(study_id, ahead=workers)
     attempt = storage.claim(study_id, "worker 1")
-    trial = optuna.trial.Trial(study, attempt.trial_id)
-    ...                                    # suggest, storage.mark_suggested(attempt), train
+    with storage.drawing(attempt):         # parameters are stored together, when the block ends
+        trial = optuna.trial.Trial(study, attempt.trial_id)
+        ...                                # suggest
+    ...                                    # train
     storage.finish(attempt, TrialState.COMPLETE, values, user_attrs={...})
 
 Budget N means N slots, each ending in one terminal result, whatever dies in between. The database stays a
@@ -19,23 +21,24 @@ from __future__ import annotations
 import json
 import math
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from tuner.errors import StorageError
-from tuner.search import attempts, crashes, ledger, rungs, slots, tables
+from tuner.search import attempts, crashes, slots, tables
 from tuner.search.address import parse_url
 from tuner.search.attempts import Attempt, Record
 from tuner.search.database import Backend, connect
 from tuner.search.draw import DrawingStorage
 from tuner.search.heartbeat import Heartbeat
+from tuner.search.ledger import FileRows
 from tuner.search.process import Process, this_process
 from tuner.search.roster import Roster
-from tuner.search.stopping import Decision, Entry, StoppingSection
+from tuner.search.rungs import RungRows
 from tuner.search.watch import Watch
 
 __all__ = [
@@ -96,7 +99,7 @@ def open_storage(where: str | Path, *, patience: float = PATIENCE_SECONDS) -> Fe
     return FencedStorage(connect(parse_url(where), patience=patience))
 
 
-class FencedStorage(DrawingStorage):
+class FencedStorage(FileRows, RungRows, DrawingStorage):
     """Storage for `optuna.load_study` whose trials are slots; open it with `open_storage`.
 
     Whatever creates trials or changes their state past the slots (`study.ask`, `tell`, `optimize`,
@@ -523,72 +526,6 @@ class FencedStorage(DrawingStorage):
     def roster(self, study_id: int) -> Roster:
         """The study's workers, and requests to leave."""
         return Roster(self._backend, study_id)
-
-    # Files of trials
-
-    def owners(self, study_id: int) -> list[ledger.Owner]:
-        """Every attempt of a study, as the owner of files."""
-        return self._backend.read(partial(ledger.owners, study_id=study_id))
-
-    def slot_tokens(self, trial_id: int) -> dict[str, int]:
-        """Token of every attempt of a slot -> which execution it was."""
-        return self._backend.read(partial(ledger.slot_tokens, trial_id=trial_id))
-
-    def files(self, study_id: int) -> dict[int, dict[str, str]]:
-        """Number of each trial that has files -> their entries, as they are stored now."""
-        return self._backend.read(partial(ledger.files, study_id=study_id))
-
-    def sizes(self, study_id: int) -> dict[int, dict[str, int]]:
-        """Number of each trial that has files -> bytes of each by id, as they are stored now."""
-        return self._backend.read(partial(ledger.sizes, study_id=study_id))
-
-    def drop_files(self, study_id: int, number: int, identifiers: Collection[str]) -> None:
-        """Take files from a finished trial; their bytes are the caller's to remove."""
-        self._backend.write(partial(ledger.drop_files, study_id=study_id, number=number, identifiers=identifiers))
-
-    # Rungs
-
-    def known_rung(self, trial: Trial, rung: int) -> Decision | None:
-        """What was decided for a trial at a rung; None before that."""
-        return self._backend.read(partial(rungs.known, trial_id=trial._trial_id, rung=rung))
-
-    def enter_rung(
-        self, trial: Trial, rung: int, values: Mapping[str, float], *, signs: Mapping[str, float], rule: StoppingSection
-    ) -> Decision:
-        """Compare a trial that this process runs with those that reached the rung before, and store the decision.
-
-        One transaction under the study's lock. A trial that has been there is told the same again, whatever its
-        values are now.
-
-        Parameters
-        ----------
-        trial : optuna.trial.Trial
-            Claimed here; with the attribute ``warm_start`` it is never stopped.
-        rung : int
-            Epoch.
-        values : mapping of str to float
-            Objective -> value.
-        signs : mapping of str to float
-            Objective -> 1 or -1; larger is better after multiplication.
-        rule : StoppingSection
-            How many go on.
-
-        Raises
-        ------
-        AttemptSuperseded
-            The trial was given to another worker; nothing was stored.
-        """
-        return self._backend.write(
-            partial(
-                rungs.enter, study_id=trial.study._study_id, trial_id=trial._trial_id,
-                token=self._backend.held.get(trial._trial_id, ""), rung=rung, values=values, signs=signs,
-                exempt="warm_start" in trial.user_attrs, rule=rule,
-            )
-        )  # fmt: skip
-
-    def rung_log(self, study_id: int) -> list[Entry]:
-        """Every trial at every rung of a study, by epoch and the order in which they got there."""
-        return self._backend.read(partial(rungs.log, study_id=study_id))
 
     # What would go past the slots
 
