@@ -20,7 +20,7 @@ from tuner.errors import StudyError, TrainingDiverged
 from tuner.search import job
 from tuner.search.artifacts import Artifacts
 from tuner.search.bench import Bench, load_bench
-from tuner.search.examination import examine, openings
+from tuner.search.examination import openings, score_test
 from tuner.search.job import run_network
 from tuner.search.results import confirmed, declare, stage_trials
 from tuner.search.space import read_space
@@ -176,9 +176,9 @@ def test_jobs_cannot_touch_the_test_split_and_each_opening_is_recorded(undisturb
     verdict = declare(confirmed(undisturbed.trials(".confirmation")), "auroc")
     assert verdict is not None
     opened = load_dataset(bench.plan.data_spec, data_dir=None, cache=CACHE)
-    result = examine(
+    result = score_test(
         undisturbed.storage, undisturbed.artifacts, opened, "tiny", verdict.primary, device="cpu", when="now"
-    )
+    ).examination
     assert result.models == 2
     assert min(result.per_model) <= result.auroc.estimate <= max(result.per_model)
     assert set(result.baselines) == {"gc", "cpg", "2-mer", "6-mer", "best PWM"}

@@ -32,7 +32,7 @@ def command(
     from tuner.data.spec import DataSpec
     from tuner.errors import StudyError
     from tuner.models.training import resolve_device
-    from tuner.search.examination import dataset_of, examine
+    from tuner.search.examination import dataset_of, score_test
     from tuner.search.results import objective_names
 
     opened = context.open_existing(storage)
@@ -51,10 +51,10 @@ def command(
     if dataset.fingerprint != stored:
         raise StudyError(f"{found}: the data set has changed since the study was made; its test split is another one.")
     same = dataset.fingerprint == stored_identity["data set"]["fingerprint"]
-    result = examine(
+    result = score_test(
         opened, context.open_artifacts(artifacts), dataset, found, trial, device=str(resolve_device(device)),
         when=datetime.now(UTC).isoformat(timespec="seconds"), baselines=same,
-    )  # fmt: skip
+    ).examination  # fmt: skip
     if not same:
         context.note(f"trial {trial} was trained on {variant}; the baselines were not, and are left out")
     if as_json:

@@ -82,24 +82,6 @@ class Scored(NamedTuple):
     logits: np.ndarray
 
 
-def examine(
-    storage: FencedStorage,
-    artifacts: Artifacts,
-    dataset: Dataset,
-    name: str,
-    trial: int,
-    *,
-    device: str,
-    when: str,
-    seed: int = 0,
-    baselines: bool = True,
-) -> Examination:
-    """Score a trial's models and every baseline of the study on the test split; as `score_test`."""
-    return score_test(
-        storage, artifacts, dataset, name, trial, device=device, when=when, seed=seed, baselines=baselines
-    ).examination
-
-
 def score_test(
     storage: FencedStorage,
     artifacts: Artifacts,
