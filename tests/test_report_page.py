@@ -241,7 +241,10 @@ PROBE = """<script>
 const seen = [], frames = Array.from(document.querySelectorAll("iframe"));
 let asked = 0;
 const clock = setInterval(function () {
-  const ended = function (frame) { return frame.contentDocument.documentElement.dataset.charts; };
+  const ended = function (frame) {
+    const root = frame.contentDocument.documentElement;  // null while the frame goes from blank to its page
+    return root !== null && root.dataset.charts;
+  };
   asked += 1;
   if (!frames.every(ended) && asked < 200000) { return; }
   clearInterval(clock);
