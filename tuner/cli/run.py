@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -56,86 +55,91 @@ def command(
 ) -> None:
     """Run, or resume, a study; by default one worker a CPU core, or as many as the GPUs take."""
     logs.start(log_format)
-    from tuner.cli.best import print_best
-    from tuner.cli.progress import Progress
-    from tuner.cli.table import print_table
-    from tuner.motifs.tomtom import prepare_kernel
-    from tuner.report.dashboard import write_notes
-    from tuner.search.bench import load_bench
-    from tuner.search.checks import expected_seconds
-    from tuner.search.grid import select_points
-    from tuner.search.grid_stage import Grid
-    from tuner.search.log_fields import add_log_fields
-    from tuner.search.placement import device_names, place
-    from tuner.search.probe import Cuda, release
-    from tuner.search.quota import read_quota, set_quota
-    from tuner.search.stages import Search
-    from tuner.search.storage import open_storage
-    from tuner.search.supervisor import Supervisor
-    from tuner.search.texts import published
+    from tuner.motifs.tomtom import kernel_in_preparation
+    from tuner.search.quota import read_quota
 
     limit = seconds(time_limit) if time_limit else None
     if artifact_quota is not None:
         read_quota(artifact_quota)  # not a size: known before anything is made
     plan = context.plan_for(study, preset=preset, seed=seed, name=name, trials=trials, sampler=check_sampler(sampler))
-    add_log_fields(study=plan.name)
-    part = grid_part(plan, only, seeds)
-    names = device_names(device)
-    bench = load_bench(plan, data_dir=context.data_dir(), cache=context.cache_dir(), device=names[0])
-    url = context.storage_url(storage)
-    opened = open_storage(url)
-    folder = context.artifacts_folder(artifacts)
-    store = context.open_artifacts(artifacts)  # an unwritable folder is known before the first epoch
-    check_points(bench)
-    cores = len(os.sched_getaffinity(0))
-    placement = place(names, workers, cores=cores, trials=plan.trials, memory=Cuda(bench))
-    count = len(placement.devices)
-    with published(opened, store, plan) as described:
-        (Grid(described, bench.identity, part) if part else Search(described, bench.identity)).prepare(opened)
-    set_quota(opened, plan.name, artifact_quota, default=plan.study.storage.quota)
-    describe(bench, placement, opened.address)
-    study_id = opened.get_study_id_from_name(plan.name)
-    left = opened.open_slots(study_id)
-    if left:
-        confirmation = plan.confirmation.candidates * plan.confirmation.seeds * max(1, plan.confirmation.folds)
-        runs = left if part else left + (confirmation + plan.confirmation.shuffled) * confirm
-        points = select_points(plan.space, part.only) if part else None
-        minutes = runs * expected_seconds(bench, points) / count / 60
-        release(bench.device)
-        context.note(f"expected {runs} trainings, about {max(1, round(minutes))} min on this machine")
-    write_notes(opened, bench)
-    threading.Thread(target=prepare_kernel, args=(context.cache_dir() / "numba",), daemon=True).start()
+    with kernel_in_preparation(context.cache_dir() / "numba"):  # beside the imports and the first trainings
+        from tuner.cli.best import print_best
+        from tuner.cli.progress import Progress
+        from tuner.cli.table import print_table
+        from tuner.report.dashboard import write_notes
+        from tuner.search.bench import load_bench
+        from tuner.search.checks import expected_seconds
+        from tuner.search.grid import select_points
+        from tuner.search.grid_stage import Grid
+        from tuner.search.log_fields import add_log_fields
+        from tuner.search.placement import device_names, place
+        from tuner.search.probe import Cuda, release
+        from tuner.search.quota import set_quota
+        from tuner.search.stages import Search
+        from tuner.search.storage import open_storage
+        from tuner.search.supervisor import Supervisor
+        from tuner.search.texts import published
 
-    command_line = [
-        sys.executable, "-m", "tuner.cli", "worker", "--study", study, "--preset", preset, "--seed", str(seed),
-        "--name", plan.name, "--trials", str(plan.trials), "--sampler", plan.sampler, "--device", "{device}",
-        "--artifacts", context.artifacts_address(artifacts), "--ahead", str(count), "--worker-name", "worker-{i}",
-        "--files", "--confirm" if confirm else "--no-confirm",
-    ]  # fmt: skip
-    if limit:
-        command_line += ["--deadline", str(time.time() + limit)]
-    # The URL not as an argument: ps would show a password. A worker that replaces a dead one heeds what the dead one
-    # was asked.
-    roster = opened.roster(study_id)
-    since = roster.clock()
-    environment = {
-        **os.environ, "TUNER_STORAGE": url, "TUNER_SINCE": repr(since), "TUNER_LOG_FORMAT": logs.log_format(log_format),
-    }  # fmt: skip
-    supervisor = Supervisor(
-        command_line, count, environment, folder.parent / "logs" / plan.name,
-        devices=placement.devices, count_crash=partial(opened.count_crash, max_failures=plan.max_failures),
-    )  # fmt: skip
-    with Progress(opened, plan, count) as progress:
-        supervisor.run(progress.poll)
-    write_notes(opened, bench)
-    collect(opened, store, plan.name)
-    if not progress.finished and roster.asked(since):
-        context.note(f"the workers were asked to leave (tuner stop) and have left; {plan.name} goes on when run again")
-    if part:
-        print_table(opened, plan.name)
-    else:
-        print_best(opened, plan.name, plan.study.objectives)
-    suggest_next(plan.name, storage, finished=progress.finished, grid=part is not None)
+        add_log_fields(study=plan.name)
+        part = grid_part(plan, only, seeds)
+        names = device_names(device)
+        bench = load_bench(plan, data_dir=context.data_dir(), cache=context.cache_dir(), device=names[0])
+        url = context.storage_url(storage)
+        opened = open_storage(url)
+        folder = context.artifacts_folder(artifacts)
+        store = context.open_artifacts(artifacts)  # an unwritable folder is known before the first epoch
+        check_points(bench)
+        cores = len(os.sched_getaffinity(0))
+        placement = place(names, workers, cores=cores, trials=plan.trials, memory=Cuda(bench))
+        count = len(placement.devices)
+        with published(opened, store, plan) as described:
+            (Grid(described, bench.identity, part) if part else Search(described, bench.identity)).prepare(opened)
+        set_quota(opened, plan.name, artifact_quota, default=plan.study.storage.quota)
+        describe(bench, placement, opened.address)
+        study_id = opened.get_study_id_from_name(plan.name)
+        left = opened.open_slots(study_id)
+        if left:
+            confirmation = plan.confirmation.candidates * plan.confirmation.seeds * max(1, plan.confirmation.folds)
+            runs = left if part else left + (confirmation + plan.confirmation.shuffled) * confirm
+            points = select_points(plan.space, part.only) if part else None
+            minutes = runs * expected_seconds(bench, points) / count / 60
+            release(bench.device)
+            context.note(f"expected {runs} trainings, about {max(1, round(minutes))} min on this machine")
+        write_notes(opened, bench)
+
+        command_line = [
+            sys.executable, "-m", "tuner.cli", "worker", "--study", study, "--preset", preset, "--seed", str(seed),
+            "--name", plan.name, "--trials", str(plan.trials), "--sampler", plan.sampler, "--device", "{device}",
+            "--artifacts", context.artifacts_address(artifacts), "--ahead", str(count), "--worker-name", "worker-{i}",
+            "--files", "--confirm" if confirm else "--no-confirm",
+        ]  # fmt: skip
+        if limit:
+            command_line += ["--deadline", str(time.time() + limit)]
+        # The URL not as an argument: ps would show a password. A worker that replaces a dead one heeds what the
+        # dead one was asked.
+        roster = opened.roster(study_id)
+        since = roster.clock()
+        environment = {
+            **os.environ, "TUNER_STORAGE": url, "TUNER_SINCE": repr(since),
+            "TUNER_LOG_FORMAT": logs.log_format(log_format),
+        }  # fmt: skip
+        supervisor = Supervisor(
+            command_line, count, environment, folder.parent / "logs" / plan.name,
+            devices=placement.devices, count_crash=partial(opened.count_crash, max_failures=plan.max_failures),
+        )  # fmt: skip
+        with Progress(opened, plan, count) as progress:
+            supervisor.run(progress.poll)
+        write_notes(opened, bench)
+        collect(opened, store, plan.name)
+        if not progress.finished and roster.asked(since):
+            context.note(
+                f"the workers were asked to leave (tuner stop) and have left; {plan.name} goes on when run again"
+            )
+        if part:
+            print_table(opened, plan.name)
+        else:
+            print_best(opened, plan.name, plan.study.objectives)
+        suggest_next(plan.name, storage, finished=progress.finished, grid=part is not None)
 
 
 def check_points(bench: Bench) -> None:

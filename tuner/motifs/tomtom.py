@@ -2,16 +2,22 @@
 
 memelite's kernel compiles for most of a minute the first time and numba decides where to keep the result
 when memelite is imported. memelite is therefore imported inside the functions that need it, after
-`prepare_kernel` or the command line has said where.
+`prepare_kernel` or the command line has said where. It is compiled for one thread, which takes half the
+time and gives the same bits: a worker has no other.
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -127,10 +133,19 @@ def _with_background(targets: list[np.ndarray]) -> list[np.ndarray]:
 
 def _run(queries: list[np.ndarray], targets: list[np.ndarray]) -> np.ndarray:
     """Raw memelite result, shape (5, n_queries, n_targets)."""
-    from memelite import tomtom as memelite_tomtom
-
-    result: np.ndarray = memelite_tomtom(queries, targets, n_target_bins=None, n_median_bins=10_000, n_jobs=1)
+    result: np.ndarray = _serial_module().tomtom(queries, targets, n_target_bins=None, n_median_bins=10_000, n_jobs=1)
     return result
+
+
+def _serial_module() -> ModuleType:
+    """The module of memelite, its kernel declared for one thread: numba's analysis of parallel loops is left out."""
+    import numba
+
+    module = import_module("memelite.tomtom")
+    kernel = getattr(module, "_tomtom", None)
+    if kernel is not None and kernel.targetoptions.get("parallel"):
+        vars(module)["_tomtom"] = numba.njit(cache=True)(kernel.py_func)
+    return module
 
 
 def prepare_kernel(cache_dir: Path) -> Path:
@@ -164,6 +179,33 @@ def prepare_kernel(cache_dir: Path) -> Path:
         warnings.simplefilter("ignore")  # numba warns on clock skew of shared file systems
         _run([ramp], [np.roll(ramp, shift, axis=0) for shift in range(FEW_TARGETS)])
     return folder
+
+
+_PREPARE = """
+import contextlib, os, sys, threading
+from pathlib import Path
+from tuner.motifs.tomtom import prepare_kernel
+with contextlib.suppress(OSError):
+    os.nice(-10)  # the first matches wait for it; where that is not allowed it takes its share
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()
+prepare_kernel(Path(sys.argv[1]))
+"""
+
+
+@contextmanager
+def kernel_in_preparation(cache_dir: Path) -> Iterator[None]:
+    """Compile the kernel in a process of its own while the block runs; it ends with the block, or with this process.
+
+    What is not ready by then is compiled by whoever needs it.
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", _PREPARE, str(cache_dir)],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        try:
+            yield
+        finally:
+            process.kill()
 
 
 def _writable(folder: Path) -> Path:
