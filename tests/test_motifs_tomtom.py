@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numba
 import numpy as np
+import psutil
 import pytest
 
 from tuner.errors import MotifError
@@ -148,6 +149,48 @@ def test_a_home_that_cannot_be_written_gets_a_private_temporary_folder(
     folder.chmod(0o777)  # others could plant code in it
     assert prepare_kernel(tmp_path / "file" / "numba").name.startswith("tuner-numba-")
     assert prepare_kernel(tmp_path / "file" / "numba") != folder
+
+
+def test_the_kernel_is_compiled_for_one_thread() -> None:
+    from memelite import tomtom as memelite_tomtom
+
+    query = [jaspar_motifs("JASPAR2016")[0].ppm]
+    tomtom(query, query)
+    kernel = memelite_tomtom.__globals__["_tomtom"]
+    assert not kernel.targetoptions.get("parallel")
+    assert kernel.signatures  # and it is this one that ran
+
+
+HOLDS_THE_BLOCK = """
+import sys, time
+from pathlib import Path
+from tuner.motifs.tomtom import kernel_in_preparation
+with kernel_in_preparation(Path(sys.argv[1])):
+    print("open", flush=True)
+    time.sleep(float(sys.argv[2]))
+"""
+
+
+def compilers(folder: Path) -> list[psutil.Process]:
+    """Processes that compile into a folder."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        command = process.info["cmdline"] or []
+        if str(folder) in command and "os.nice" in " ".join(command):
+            found.append(process)
+    return found
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_the_compiling_process_ends_with_its_block_and_with_its_parent(tmp_path: Path, killed: bool) -> None:
+    command = [sys.executable, "-c", HOLDS_THE_BLOCK, str(tmp_path / "numba"), "60" if killed else "0.5"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "open\n"
+        (child,) = compilers(tmp_path / "numba")
+        if killed:
+            holder.kill()
+    assert psutil.wait_procs([child], timeout=60)[1] == []
 
 
 def test_importing_the_package_does_not_import_numba() -> None:

@@ -93,10 +93,25 @@ def test_a_pattern_counts_only_above_the_null() -> None:
     )
 
 
-def test_a_weak_match_is_no_motif() -> None:
-    only = patterns()[1]
-    found = evidence(model(patterns=(replace(only, above_null=True),), filters=()))
-    assert found.kind == "unmatched"  # E = .4
+def test_a_weak_match_is_no_motif_but_is_named() -> None:
+    only = replace(patterns()[1], above_null=True)
+    alone = model(patterns=(only,), filters=())
+    assert evidence(alone).kind == "unmatched"  # E = .4
+    assert only.match is not None
+    assert f"the nearest is {only.match.name} (E = 0.4): a candidate" in words.pattern_sentence(alone)
+    assert "that no known motif matches" in words.headline(replace(irf1(), models=(alone,)))
+
+
+def test_a_pattern_that_just_misses_a_motif_of_the_filters_is_no_novelty() -> None:
+    hit = next(f for f in model().filters if f.significant)
+    only = replace(patterns()[1], above_null=True)
+    assert only.match is not None
+    near = replace(only, match=replace(only.match, id=hit.target or "", name=hit.target_name or ""))
+    both = model(patterns=(near,))
+    said = words.pattern_sentence(both)
+    assert "which a first-layer filter matches" in said
+    assert "novel" not in said
+    assert "shows a motif above the null and has" in words.headline(replace(irf1(), models=(both,)))
 
 
 def test_a_null_without_patterns_is_a_null() -> None:

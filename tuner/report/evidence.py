@@ -57,7 +57,7 @@ def evidence(model: ModelReport) -> Evidence:
             return Evidence(kind, m.name or m.id, m.family or "", m.id, m.e_value, found, seen)
     above = next((p for p in patterns if p.above_null), None)
     if above is not None:
-        return Evidence("unmatched", pattern=above)
+        return Evidence("unmatched", pattern=above, filter=filters[0] if filters else None)
     kind = "below null" if any(p.above_null is False for p in patterns) else "filter" if filters else "none"
     if not filters:
         return Evidence(kind, pattern=patterns[0] if patterns else None)

@@ -151,6 +151,9 @@ def _hero(data: ReportData) -> dict[str, Any] | None:
         "filter": "a filter; no pattern",
     }
     match = f"{found.name} ({found.id}), {e_words(found.e_value)}" if found.name else "no known motif"
+    near = found.pattern.match if found.kind == "unmatched" and found.pattern is not None else None
+    if near is not None:
+        match = f"its nearest motif, {near.name or near.id} ({near.id}), {e_words(near.e_value)}: not significant"
     return {"pictures": pictures, "title": title, "match": match, "family": found.family, "mark": marks[found.kind]}
 
 

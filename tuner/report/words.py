@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tuner.motifs.screen import SIGNIFICANT_E
-from tuner.report.data import BaselineRow, ModelReport, ReportData, Shuffled, TestScores
+from tuner.report.data import BaselineRow, ModelReport, PatternRow, ReportData, Shuffled, TestScores
 from tuner.report.evidence import SHOWN, Evidence, evidence
 from tuner.report.numbers import count, e_words, interval, number, percent, scientific
 
@@ -97,12 +97,15 @@ def _prediction(data: ReportData, model: ModelReport) -> str:
 def _shows(model: ModelReport) -> str:
     found = evidence(model)
     hits = sum(f.significant for f in model.filters)
+    known = f"{count(hits, 'filter')} that match{'es' if hits == 1 else ''} a known motif"
+    best = found.filter.target_name or found.filter.target if found.filter is not None else ""
+    rest = f"and has {known}, best {best}" if best else "that no known motif matches"
     return {
         "above null": f"shows the {found.name} motif, above the null",
         "no null": f"shows the {found.name} motif, with no null beside it",
-        "unmatched": "shows a motif above the null that no known motif matches",
+        "unmatched": f"shows a motif above the null {rest}",
         "below null": "shows no pattern above the null",
-        "filter": f"has {count(hits, 'filter')} that match{'es' if hits == 1 else ''} a known motif, best {found.name}",
+        "filter": f"has {known}, best {found.name}",
         "none": "shows no known motif",
     }[found.kind]
 
@@ -217,13 +220,22 @@ def pattern_sentence(model: ModelReport) -> str:
             f"{count(model.sequences_used, 'sequence')}; whether that exceeds the null is not known ({null})."
         )
     if found.kind == "unmatched":
-        return (
-            f"TF-MoDISco's largest pattern ({size}) is above the null ({null}) and resembles no known motif "
-            f"(E > {SIGNIFICANT_E:g}): a candidate for a novel motif."
-        )
+        return f"TF-MoDISco's largest pattern ({size}) is above the null ({null}) and {_nearest(model, pattern)}."
     if found.kind == "below null":
         return f"No pattern is above the null: the largest has {size} ({null})."
     return f"TF-MoDISco's largest pattern has {size} and resembles no known motif; the null is not known ({null})."
+
+
+def _nearest(model: ModelReport, pattern: PatternRow) -> str:
+    """What an unmatched pattern is near to: a motif that a filter matches is not novel for want of two columns."""
+    nothing = f"resembles no known motif (E > {SIGNIFICANT_E:g})"
+    near = pattern.match
+    if near is None:
+        return f"{nothing}: a candidate for a novel motif"
+    nearest = f"{nothing}; the nearest is {near.name or near.id} ({e_words(near.e_value)})"
+    if any(f.significant and near.id == f.target for f in model.filters):
+        return f"{nearest}, which a first-layer filter matches"
+    return f"{nearest}: a candidate for a novel motif"
 
 
 def _motif(found: Evidence) -> str:
