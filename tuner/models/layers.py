@@ -10,9 +10,12 @@ tangermeme finds it by the class itself, so it must be told about :class:`MaxPoo
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 KERAS_MOMENTUM = 0.01
 """Keras' BatchNormalization keeps .99 of its running statistics; torch names the share that is replaced."""
@@ -99,6 +102,39 @@ class Conv1d(nn.Conv1d):
         return f"{self.in_channels}, {self.out_channels}, {self.kernel_size[0]}, pad={self.pad}"
 
 
+class _ExactStatistics(torch.autograd.Function):
+    """Batch norm of channels-last images on a CPU by statistics that are right to float32's last bits.
+
+    torch adds up the values of a channel one after the other in float32 if the memory is channels-last. Of 40,000
+    values the mean is off by 1e-5, ReLUs and pool winners behind it switch, and gradients are off by 2 %. Its sums of
+    whole tensors go by blocks; its own kernels do the rest.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, layer: BatchNorm1d) -> Tensor:
+        rows = x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+        n = len(rows)
+        mean = rows.sum(0).div_(n)
+        variance = (rows - mean).square_().sum(0).div_(n)
+        if layer.running_mean is not None and layer.running_var is not None:
+            layer.running_mean.lerp_(mean, KERAS_MOMENTUM)
+            layer.running_var.lerp_(variance * (n / max(n - 1, 1)), KERAS_MOMENTUM)
+        ctx.save_for_backward(x, weight, mean, (variance + layer.eps).rsqrt())
+        ctx.eps = layer.eps
+        y: Tensor = torch.native_batch_norm(x, weight, bias, mean, variance, False, 0.0, layer.eps)[0]
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, inverse = ctx.saved_tensors
+        found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.native_batch_norm_backward(
+            gradient.contiguous(memory_format=torch.channels_last), x, weight, None, None, mean, inverse, True, ctx.eps,
+            [True, True, True],
+        )  # fmt: skip
+        return *found, None
+
+
 class BatchNorm1d(nn.BatchNorm1d):
     """torch.nn.BatchNorm1d with Keras' momentum and epsilon, for (n, features) and (n, channels, length)."""
 
@@ -109,10 +145,14 @@ class BatchNorm1d(nn.BatchNorm1d):
         """Normalise each channel over the batch (training) or by the running statistics (evaluation)."""
         if x.dim() == 2:
             return super().forward(x)
+        image = x.unsqueeze(2)
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
+        if self.training and x.device.type == "cpu" and x.dtype is self.weight.dtype:
+            out: Tensor = _ExactStatistics.apply(image, self.weight, self.bias, self)  # type: ignore[no-untyped-call]
+            return out.squeeze(2)
         return F.batch_norm(
-            x.unsqueeze(2),
+            image,
             self.running_mean,
             self.running_var,
             self.weight,
