@@ -130,6 +130,24 @@ def test_a_worker_with_only_the_url_and_the_store_completes_the_budget(
     assert {p.name for p in (tmp_path / "saved").iterdir()} == {a["name"] for a in shown["artifacts"]}
     assert terminal("table", *where, "--history", "epochs.tsv", "--json").code == 0
     assert len((tmp_path / "epochs.tsv").read_text().splitlines()) == 1 + 2 * 2
+
+    # The machine that made the study is gone, and its folder with it.
+    away = bench.plan.folder.rename(bench.plan.folder.with_name("away"))
+    try:
+        code, why = terminal.refuses("rerun", *where, "--trial", "1")
+        assert code == 1
+        assert "--data" in why
+        assert terminal("rerun", *where, "--trial", "1", "--data", str(data), "--json").json["equal"]
+        tested = terminal("evaluate", *where, "--trial", "1", "--data", str(data), "--json").json
+        assert tested["study"] == "tiny"
+        code, why = terminal.refuses("evaluate", *where, "--trial", "1", "--data", "nowhere")
+        assert (code, why) == (1, "--data nowhere: there is no such file or folder.")
+        (data / "negatives.fa").write_text((data / "positives.fa").read_text())
+        assert (
+            "the data set has changed" in terminal.refuses("evaluate", *where, "--trial", "1", "--data", str(data))[1]
+        )
+    finally:
+        away.rename(bench.plan.folder)
     assert terminal("delete", *where, "--yes").code == 0
     assert list(artifacts.store.find()) == []
 

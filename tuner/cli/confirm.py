@@ -25,6 +25,7 @@ def command(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Worker processes, one CPU thread each [one a core].")
     ] = None,
+    data: options.Data = None,
     device: options.Devices = "auto",
     storage: options.Storage = None,
     artifacts: options.Artifacts = None,
@@ -48,10 +49,10 @@ def command(
 
     opened = context.open_existing(storage)
     found = context.stored_name(opened, study, preset, name)
-    plan, identity = stored_plan(opened, found)
+    plan, identity, data_dir = stored_plan(opened, found, data)
     check_finished(opened, plan)
     names = device_names(device)
-    bench = load_bench(plan, data_dir=context.data_dir(), cache=context.cache_dir(), device=names[0])
+    bench = load_bench(plan, data_dir=data_dir, cache=context.cache_dir(), device=names[0])
     check_identity(found, identity, bench.identity)
     folder = context.artifacts_folder(artifacts)
     context.open_artifacts(artifacts)  # an unwritable folder is known before the first epoch
@@ -65,7 +66,7 @@ def command(
     command_line = [
         sys.executable, "-m", "tuner.cli", "worker", "--study", plan.study.name, "--name", found, "--stored",
         "--device", "{device}", "--artifacts", context.artifacts_address(artifacts), "--ahead", str(count),
-        "--worker-name", "worker-{i}",
+        "--worker-name", "worker-{i}", *([] if data is None else ["--data", str(data)]),
     ]  # fmt: skip
     # The URL may hold a password, and a command line is for everyone on the machine to read.
     since = opened.roster(opened.get_study_id_from_name(found)).clock()

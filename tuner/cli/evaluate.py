@@ -22,6 +22,7 @@ def command(
     name: options.Name = None,
     storage: options.Storage = None,
     artifacts: options.Artifacts = None,
+    data: options.Data = None,
     device: options.Device = "auto",
     as_json: options.Json = False,
 ) -> None:
@@ -43,10 +44,10 @@ def command(
         if verdict is None:
             raise StudyError(f"{found} has no primary trial yet; run tuner confirm, or name one with --trial.")
         trial = verdict.primary
-    plan, stored_identity = stored_plan(opened, found)
+    plan, stored_identity, data_dir = stored_plan(opened, found, data)
     variant = dataset_of(opened, found, trial) if plan.space.dataset_names else None
     spec = DataSpec(dataset=variant) if variant else plan.data_spec
-    dataset = load_dataset(spec, data_dir=context.data_dir(), cache=context.cache_dir())
+    dataset = load_dataset(spec, data_dir=data_dir, cache=context.cache_dir())
     stored = stored_identity["data sets"][variant] if variant else stored_identity["data set"]["fingerprint"]
     if dataset.fingerprint != stored:
         raise StudyError(f"{found}: the data set has changed since the study was made; its test split is another one.")

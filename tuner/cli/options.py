@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,6 +18,7 @@ Storage = Annotated[str | None, typer.Option(help="SQLite file or database URL [
 Artifacts = Annotated[
     str | None, typer.Option(help="Artifacts: a folder, or s3://BUCKET/PREFIX [TUNER_ARTIFACTS, else runs/artifacts].")
 ]
+Data = Annotated[Path | None, typer.Option(help="Where the study's data is here: a file, or a folder of files.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Devices = Annotated[
     str, typer.Option("--device", help="auto (every GPU, else the CPU), cpu, mps, or GPUs: cuda:0,cuda:1.")

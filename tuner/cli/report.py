@@ -35,6 +35,7 @@ def command(
     out: Annotated[Path | None, typer.Option(help="Folder of the report [runs/reports/NAME].")] = None,
     storage: options.Storage = None,
     artifacts: options.Artifacts = None,
+    data: options.Data = None,
     device: options.Device = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads [as many as there are].")] = None,
     as_json: options.Json = False,
@@ -52,10 +53,10 @@ def command(
     opened = context.open_existing(storage)
     found = context.stored_name(opened, study, preset, name)
     folder = out or default_folder(found)
-    plan, identity = stored_plan(opened, found)
+    plan, identity, data_dir = stored_plan(opened, found, data)
     source = open_source(
         opened, context.open_artifacts(artifacts), found, plan, identity, chosen,
-        data_dir=context.data_dir(), cache=context.cache_dir(), device=device,
+        data_dir=data_dir, cache=context.cache_dir(), device=device,
     )  # fmt: skip
 
     import torch

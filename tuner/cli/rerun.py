@@ -24,6 +24,7 @@ def command(
     study: options.SomeStudy = None,
     preset: options.SomePreset = None,
     name: options.Name = None,
+    data: options.Data = None,
     device: options.Device = "auto",
     storage: options.Storage = None,
     as_json: options.Json = False,
@@ -48,8 +49,8 @@ def command(
             f"{found}: trial {trial} is {one.state.name.lower()}; "
             "only a completed, stopped or diverged trial can be rerun."
         )
-    plan, identity = stored_plan(opened, found)
-    bench = load_bench(plan, data_dir=context.data_dir(), cache=context.cache_dir(), device=device)
+    plan, identity, data_dir = stored_plan(opened, found, data)
+    bench = load_bench(plan, data_dir=data_dir, cache=context.cache_dir(), device=device)
     check_identity(found, identity, bench.identity)
     one_thread()
     now = retrain(bench, one)

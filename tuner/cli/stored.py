@@ -3,27 +3,78 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tuner.cli import context
 
 if TYPE_CHECKING:
     from tuner.search.storage import FencedStorage
     from tuner.search.study import Plan
 
 
-def stored_plan(storage: FencedStorage, name: str) -> tuple[Plan, dict[str, Any]]:
+class Stored(NamedTuple):
+    """A stored study.
+
+    Attributes
+    ----------
+    plan : Plan
+        As it was made; with the paths of this machine, if they were given.
+    identity : dict of str to any
+        What everything that joins the study must agree on.
+    data_dir : Path or None
+        Folder of reference data.
+    """
+
+    plan: Plan
+    identity: dict[str, Any]
+    data_dir: Path | None
+
+
+def stored_plan(storage: FencedStorage, name: str, data: Path | None = None) -> Stored:
     """Read plan and identity of a stored study.
+
+    Parameters
+    ----------
+    storage : FencedStorage
+        Where it is.
+    name : str
+        The study.
+    data : Path or None
+        Where its data is on this machine, if elsewhere than where the study was made: a file, or a folder.
 
     Raises
     ------
     StudyError
         The study was not made by `tuner run`.
+    DataError
+        A file of the study is not where it was, or not below `data`.
     """
-    from tuner.errors import StudyError
+    from tuner.errors import DataError, StudyError
+    from tuner.search.joining import FILES, located
     from tuner.search.stages import IDENTITY, SOURCE
     from tuner.search.study import restore_plan
+    from tuner.search.study_file import StudyFile
 
     attrs = storage.get_study_system_attrs(storage.get_study_id_from_name(name))
     if IDENTITY not in attrs or SOURCE not in attrs:
         raise StudyError(f"{name} carries no study description; it was not made by tuner run.")
-    source = json.loads(attrs[SOURCE])
-    return restore_plan(source), json.loads(attrs[IDENTITY])
+    if data is not None and not data.exists():
+        raise DataError(f"--data {data}: there is no such file or folder.")
+    folder = context.data_dir()
+
+    def locate(study: StudyFile) -> StudyFile:
+        nonlocal folder
+        if data is None:
+            return study
+        if study.data.dataset is not None and data.is_dir():
+            folder = data
+            return study
+        return located(study, data, [Path.cwd()])
+
+    plan = restore_plan(json.loads(attrs[SOURCE]), locate)
+    spec = plan.data_spec
+    named = [value for key in FILES if (value := getattr(spec, key)) not in (None, "shuffle")]
+    for gone in (path for path in named if data is None and not Path(path).exists()):
+        raise DataError(f"{name} was made with {gone}, which is not here. Say where it is with --data FILE or FOLDER.")
+    return Stored(plan, json.loads(attrs[IDENTITY]), folder)

@@ -29,9 +29,7 @@ def command(
     storage: options.Storage = None,
     artifacts: options.Artifacts = None,
     confirm: options.Confirm = True,
-    data: Annotated[
-        Path | None, typer.Option(help="Where the study's data is here: a file, or a folder of files.")
-    ] = None,
+    data: options.Data = None,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for a study that nobody has made yet.")] = 300,
     ahead: Annotated[int, typer.Option(min=1, help="Slots to keep ready: about the number of workers.")] = 2,
     deadline: Annotated[float | None, typer.Option(help="Unix time at which to stop.", hidden=True)] = None,
@@ -69,7 +67,7 @@ def command(
     opened, store = open_storage(url), context.open_artifacts(artifacts)
     folder = context.data_dir()
     if stored and name is not None:
-        plan, _ = stored_plan(opened, name)
+        plan, _, folder = stored_plan(opened, name, data)
     elif not files and (found := stored_study(opened, study, preset, seed, name, wait, stopper)):
         plan, folder = join_study(opened, store, found, data=data, data_dir=folder, folders=[Path.cwd()])
         context.note(f"study {found} of {opened.address}, its files from {store.address}")

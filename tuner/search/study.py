@@ -194,8 +194,16 @@ def plan_source(plan: Plan) -> dict[str, Any]:
     }
 
 
-def restore_plan(source: Mapping[str, Any]) -> Plan:
-    """Rebuild a plan from its stored source, through the same checks as a file."""
+def restore_plan(source: Mapping[str, Any], locate: Callable[[StudyFile], StudyFile] = lambda study: study) -> Plan:
+    """Rebuild a plan from its stored source, through the same checks as a file.
+
+    Parameters
+    ----------
+    source : mapping of str to any
+        What :func:`plan_source` made.
+    locate : callable
+        Gives the study's files the paths that they have here.
+    """
     where = f"stored study {source['name']}"
     parameters = {
         name: parse_table(Parameter, table, f"{where} [{name}]", StudyError)
@@ -205,7 +213,7 @@ def restore_plan(source: Mapping[str, Any]) -> Plan:
     # `space` of a study with its own parameters is the default's name, which no one gave.
     study = {k: v for k, v in source["study"].items() if k != "space" or not source["study"].get("parameters")}
     return make_plan(
-        parse_table(StudyFile, study, where, StudyError),
+        locate(parse_table(StudyFile, study, where, StudyError)),
         SearchSpace(source["space"], parameters, starts),
         folder=Path(source["folder"]),
         preset=source["preset"],
