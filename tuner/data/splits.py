@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from tuner.data.dataset import SPLITS, canonical
 from tuner.data.sequence import Codes
@@ -49,6 +47,9 @@ def merge_groups(first: NDArray[Any], second: NDArray[Any]) -> Index:
     -------
     numpy.ndarray, shape=(n,), int64
     """
+    from scipy.sparse import coo_array  # slow to import
+    from scipy.sparse.csgraph import connected_components
+
     a, b = _numbered(first), _numbered(second)
     n_a, n_b = a.max(initial=-1) + 1, b.max(initial=-1) + 1
     # Rows are the edges of a graph between the groups of the one and of the other kind.

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.linear_model import LogisticRegression
 
 from tuner.data.composition import kmer_counts
 from tuner.data.dataset import Dataset, Split
@@ -179,6 +178,8 @@ def _content(kind: str, words: str, train: Split, valid: Split) -> Baseline:
 
 
 def _regression(k: int, train: Split, note: str, valid: Split) -> Baseline:
+    from sklearn.linear_model import LogisticRegression  # half a second to import, which few processes need
+
     x, x_valid = _features(train.codes, k), _features(valid.codes, k)
     weights, intercepts, chosen = [], [], []
     for task in range(train.labels.shape[1]):

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
 from tuner.errors import MetricError, unknown
 from tuner.models.metrics import FloatArray, Ranked, as_tasks, auroc, per_task, rank
@@ -210,6 +209,8 @@ def delong_standard_error(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float
     MetricError
         If there is more than one task, or fewer than two sequences of a class.
     """
+    from scipy.stats import rankdata  # slow to import
+
     y, s = as_tasks(labels, scores)
     if y.shape[1] != 1:
         raise MetricError(f"DeLong's standard error is of one task; these are {y.shape[1]}.")

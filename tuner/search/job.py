@@ -28,8 +28,6 @@ from tuner.models.network import Network
 from tuner.models.training import EpochRecord, Recipe, Trained, fit
 from tuner.motifs.database import Motif, write_meme
 from tuner.motifs.tomtom import prepare_kernel
-from tuner.plots.curves import learning_curve
-from tuner.plots.logos import filter_logos
 from tuner.search.bench import Bench
 from tuner.search.extras import measure_attribution, measure_koo
 from tuner.search.gate import Gate
@@ -277,6 +275,9 @@ def history_tsv(trained: Trained) -> bytes:
 def _files(
     network: Network, point: Mapping[str, Scalar], recipe: Recipe, data: Dataset, evaluation: Evaluation
 ) -> dict[str, bytes]:
+    from tuner.plots.curves import learning_curve  # matplotlib: only who draws waits for it
+    from tuner.plots.logos import filter_logos
+
     motifs = [
         Motif(f"filter{f.index}", f"filter{f.index}", f.ppm, None, float(f.sites))
         for f in evaluation.filters

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from scipy import stats
 
 from tuner.search.objective import OBJECTIVES
 from tuner.search.storage import FencedStorage
@@ -219,6 +218,8 @@ def confirmed(trials: Sequence[FrozenTrial]) -> list[Confirmed]:
 
 
 def _intervals(runs: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, float, float]]:
+    from scipy import stats  # slow to import
+
     found = {}
     for key in sorted(set().union(*runs)) if runs else []:
         values = np.array([r[key] for r in runs if key in r], dtype=float)
