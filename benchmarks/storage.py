@@ -30,7 +30,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -239,14 +239,13 @@ def server_seconds(pid: int | None) -> float:
     """CPU time of a PostgreSQL server and all its processes, ended ones included."""
     if pid is None:
         return 0.0
-    total = 0.0
     server = psutil.Process(pid)
-    times = server.cpu_times()
-    total += times.user + times.system + times.children_user + times.children_system
-    for child in server.children():
-        times = child.cpu_times()
-        total += times.user + times.system
-    return total
+    while True:  # until no process ends meanwhile: its time would be counted twice, or not at all
+        children = server.children()
+        with suppress(psutil.NoSuchProcess):
+            own, theirs = server.cpu_times(), [child.cpu_times() for child in children]
+            if server.children() == children:
+                return sum(t.user + t.system for t in (own, *theirs)) + own.children_user + own.children_system
 
 
 def measure(case: Case, url: str, space_path: Path, rounds: int, each: int, server: int | None) -> dict[str, Any]:
