@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -51,9 +52,10 @@ def epoch_seen(folder: Path, at_least: int) -> int | None:
 def workers_of(parent: int) -> dict[int, psutil.Process]:
     found = {}
     for child in psutil.Process(parent).children():
-        arguments = child.cmdline()
-        if "--worker-name" in arguments:
-            found[int(arguments[arguments.index("--worker-name") + 1].removeprefix("worker-"))] = child
+        with contextlib.suppress(psutil.NoSuchProcess):  # what compiles the kernel may end at any moment
+            arguments = child.cmdline()
+            if "--worker-name" in arguments:
+                found[int(arguments[arguments.index("--worker-name") + 1].removeprefix("worker-"))] = child
     return found
 
 

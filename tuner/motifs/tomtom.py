@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -202,6 +203,7 @@ def kernel_in_preparation(cache_dir: Path) -> Iterator[None]:
         [sys.executable, "-c", _PREPARE, str(cache_dir)],
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     ) as process:  # fmt: skip
+        threading.Thread(target=process.wait, name="kernel", daemon=True).start()  # no zombie for the rest of the block
         try:
             yield
         finally:
