@@ -15,7 +15,8 @@ from stores import SECRET, Server, bucket, place, s3, s3_server  # noqa: F401
 
 from tuner.errors import StorageError
 from tuner.search.artifacts import PREFIX, SIZES, Artifacts, is_identifier
-from tuner.search.store import ArtifactNotFound, open_store, read, write
+from tuner.search.store import ArtifactNotFound, read, write
+from tuner.search.stores import open_store
 
 TOKEN = "0b8a4cf2-7d7e-4c3c-9d4e-2f6a1b3c5d7e"
 

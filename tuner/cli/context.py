@@ -68,7 +68,7 @@ def artifacts_address(given: str | None) -> str:
 
 def artifacts_folder(given: str | None) -> Path:
     """The folder of the artifacts; of a store that is none, the default one, beside which logs and checkpoints lie."""
-    from tuner.search.store import is_remote
+    from tuner.search.stores import is_remote
 
     address = artifacts_address(given)
     return RUNS / "artifacts" if is_remote(address) else Path(address)

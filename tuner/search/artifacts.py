@@ -20,7 +20,8 @@ from typing import NamedTuple
 from optuna.trial import FrozenTrial
 
 from tuner.errors import StorageError
-from tuner.search.store import ArtifactNotFound, Store, StoreAway, open_store, patiently, read, write
+from tuner.search.store import ArtifactNotFound, Store, StoreAway, patiently, read, write
+from tuner.search.stores import open_store
 
 # Key prefix and fields as optuna.artifacts writes them (Optuna 5.0).
 PREFIX = "artifacts:"

@@ -1,23 +1,18 @@
-"""Stores of bytes by key: a folder, or a prefix of an S3 bucket.
+"""What a store of bytes by key is, and how it is read and written patiently.
 
-Both are Optuna artifact stores, so that its dashboard reads them, and list what they hold besides. What goes wrong
-is a StorageError of one line without secrets.
+Stores are Optuna artifact stores, so that its dashboard reads them, and list what they hold besides. What goes wrong
+is a StorageError of one line without secrets. `stores.py` has the kinds.
 """
 
 from __future__ import annotations
 
-import contextlib
 import io
-import os
 import re
-import stat
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol, TypeVar
 
-from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from tuner.errors import StorageError
@@ -82,39 +77,6 @@ class Store(Protocol):
         ...
 
 
-def open_store(where: str | Path) -> Store:
-    """Open a store, and see that it answers.
-
-    Parameters
-    ----------
-    where : str or Path
-        A folder, which is made, or ``s3://BUCKET/PREFIX``. Credentials, region and endpoint of S3 are AWS's own
-        environment variables and files.
-
-    Raises
-    ------
-    StorageError
-        A folder that cannot be made, an address that is none, a bucket that does not answer.
-    """
-    text = str(where)
-    if not text.startswith("s3:"):
-        if "://" in text:
-            raise StorageError(
-                f"{text.partition('://')[0]}://: artifacts are kept in a folder or in s3://BUCKET/PREFIX."
-            )
-        return FolderStore(Path(where))
-    try:
-        from tuner.search.s3 import open_s3
-    except ModuleNotFoundError as e:
-        raise StorageError("artifacts in s3:// need boto3; pip install 'tuner[s3]'.") from e
-    return open_s3(text)
-
-
-def is_remote(where: str | Path) -> bool:
-    """Whether an address of artifacts is no folder."""
-    return str(where).startswith("s3:")
-
-
 def check_key(key: str) -> str:
     """Refuse a key that could leave the store.
 
@@ -145,77 +107,6 @@ def patiently(work: Callable[[], T], *, until: float) -> T:
                 raise
         time.sleep(pause)
         pause = min(2 * pause, LAST_PAUSE)
-
-
-class FolderStore(FileSystemArtifactStore):
-    """Objects as files of a folder.
-
-    Parameters
-    ----------
-    folder : Path
-        Made if it does not exist.
-
-    Raises
-    ------
-    StorageError
-        The folder cannot be made.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as e:
-            raise StorageError(
-                f"{folder}: cannot keep artifacts here ({e.strerror}). Choose another folder with --artifacts."
-            ) from e
-        super().__init__(folder)
-        self._folder = folder
-
-    @property
-    def address(self) -> str:
-        """The folder."""
-        return str(self._folder)
-
-    @property
-    def folder(self) -> Path:
-        """The folder."""
-        return self._folder
-
-    def open_reader(self, artifact_id: str) -> BinaryIO:
-        """Open a file."""
-        return super().open_reader(check_key(artifact_id))
-
-    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        """Write a file beside its place and move it there, so that no reader sees a half."""
-        path = self._folder / check_key(artifact_id)
-        part = path.with_name(f"{path.name}.{uuid.uuid4().hex}{HALF}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(content_body.read())
-            os.replace(part, path)
-        except OSError as e:
-            raise StorageError(f"{self._folder}: cannot write {artifact_id} ({e.strerror}).") from e
-        finally:
-            part.unlink(missing_ok=True)
-
-    def remove(self, artifact_id: str) -> None:
-        """Remove a file."""
-        try:
-            (self._folder / check_key(artifact_id)).unlink(missing_ok=True)
-        except OSError as e:
-            raise StorageError(f"{self._folder}: cannot remove {artifact_id} ({e.strerror}).") from e
-
-    def find(self, prefix: str = "") -> Iterator[Stored]:
-        """Files, those in sub-folders and half-written ones included."""
-        parent, _, start = prefix.rpartition("/")
-        base = self._folder / check_key(parent) if parent else self._folder
-        now = time.time()
-        for top in base.glob(f"{check_key(start) if start else ''}*"):
-            for path in (top, *top.rglob("*")) if top.is_dir() else (top,):
-                with contextlib.suppress(FileNotFoundError):  # removed meanwhile
-                    found = path.stat()
-                    if stat.S_ISREG(found.st_mode):
-                        yield Stored(path.relative_to(self._folder).as_posix(), found.st_size, now - found.st_mtime)
 
 
 def read(store: Store, key: str, limit: int | None = None) -> bytes:
@@ -261,7 +152,4 @@ def write(store: Store, key: str, content: bytes) -> None:
         raise StorageError(f"{store.address}: cannot write {key} ({e.strerror}).") from e
 
 
-__all__ = [
-    "HALF", "ArtifactNotFound", "FolderStore", "Store", "StoreAway", "Stored",
-    "check_key", "is_remote", "open_store", "patiently", "read", "write",
-]  # fmt: skip
+__all__ = ["HALF", "ArtifactNotFound", "Store", "StoreAway", "Stored", "check_key", "patiently", "read", "write"]
