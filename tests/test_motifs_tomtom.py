@@ -162,12 +162,12 @@ def test_the_kernel_is_compiled_for_one_thread() -> None:
 
 
 HOLDS_THE_BLOCK = """
-import sys, time
+import sys
 from pathlib import Path
 from tuner.motifs.tomtom import kernel_in_preparation
 with kernel_in_preparation(Path(sys.argv[1])):
     print("open", flush=True)
-    time.sleep(float(sys.argv[2]))
+    sys.stdin.read()
 """
 
 
@@ -183,13 +183,16 @@ def compilers(folder: Path) -> list[psutil.Process]:
 
 @pytest.mark.parametrize("killed", [False, True])
 def test_the_compiling_process_ends_with_its_block_and_with_its_parent(tmp_path: Path, killed: bool) -> None:
-    command = [sys.executable, "-c", HOLDS_THE_BLOCK, str(tmp_path / "numba"), "60" if killed else "0.5"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+    command = [sys.executable, "-c", HOLDS_THE_BLOCK, str(tmp_path / "numba")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdin is not None
         assert holder.stdout is not None
         assert holder.stdout.readline() == "open\n"
         (child,) = compilers(tmp_path / "numba")
         if killed:
             holder.kill()
+        else:
+            holder.stdin.close()
     assert psutil.wait_procs([child], timeout=60)[1] == []
 
 
