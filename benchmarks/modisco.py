@@ -1,6 +1,6 @@
 """Claim: TF-MoDISco at our preset finds the patterns that its own defaults find, in a fraction of the time.
 
-    python benchmarks/modisco.py runs/reports/irf1/trial-6/contributions.npz --json modisco.json
+    python benchmarks/modisco.py runs/reports/irf1/trial-16/contributions.npz --json modisco.json
 
 Both sides run TF-MoDISco on the same contributions of a finished report, each in a process of its own with one thread,
 taking turns. Prints CPU seconds and their ratio, and, for every pattern of either side, its nearest one on the other:
@@ -76,17 +76,21 @@ def nearest(ours: list[Found], theirs: list[Found]) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("contributions", type=Path)
+    parser.add_argument("contributions", type=Path, nargs="?", help="[of the first trial in runs/reports/irf1]")
     parser.add_argument("--preset", default="default", choices=PRESETS)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    found = sorted(Path("runs/reports/irf1").glob("trial-*/contributions.npz"))
+    source = options.contributions or (found[0] if found else None)
+    if source is None:
+        sys.exit("no report here: tuner run --study irf1, then tuner report --study irf1; or name a contributions.npz")
     sides: dict[str, Mapping[str, Any]] = {"library": {}, options.preset: PRESETS[options.preset]}
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     patterns: dict[str, list[Found]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with np.load(options.contributions, allow_pickle=False) as stored:
+        with np.load(source, allow_pickle=False) as stored:
             one_hot, hypothetical = stored["one_hot"], stored["hypothetical"]
         codes = np.where(one_hot.any(axis=1), one_hot.argmax(axis=1), N_CODE).astype(np.uint8)
         np.savez(folder / "input.npz", codes=codes, hypothetical=hypothetical)
