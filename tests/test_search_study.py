@@ -50,11 +50,11 @@ def test_a_study_of_two_fasta_files_needs_nothing_else(tmp_path: Path) -> None:
 
 def test_presets_scale_and_the_command_line_wins(tmp_path: Path) -> None:
     smoke = plan_of(tmp_path, preset="smoke")
-    assert (smoke.name, smoke.trials, smoke.recipe.epochs) == ("mine-smoke", 3, 7)
+    assert (smoke.name, smoke.trials, smoke.recipe.epochs) == ("mine-smoke", 3, 6)
     assert plan_of(tmp_path, preset="smoke", trials=7).trials == 7
     own = STUDY + "[presets.smoke]\ntrials = 5\n"
     assert plan_of(tmp_path, own, preset="smoke").trials == 5
-    assert plan_of(tmp_path, own, preset="smoke").recipe.epochs == 7
+    assert plan_of(tmp_path, own, preset="smoke").recipe.epochs == 6
     assert plan_of(tmp_path, seed=5).name == "mine-seed5"
     assert plan_of(tmp_path, name="other").name == "other"
 

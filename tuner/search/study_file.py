@@ -117,7 +117,7 @@ class Preset(Table):
 
 
 PRESETS: Mapping[str, Preset] = {
-    "smoke": Preset(trials=3, replicates=1, epochs=7, candidates=1, seeds=2, shuffled=0),
+    "smoke": Preset(trials=3, replicates=1, epochs=6, candidates=1, seeds=2, shuffled=0),
     "fast": Preset(trials=10, replicates=1, epochs=16, candidates=2, seeds=2, shuffled=1),
     "standard": Preset(),
     "best": Preset(trials=100, candidates=5, seeds=1, folds=5, shuffled=5),
