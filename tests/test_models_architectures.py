@@ -163,7 +163,8 @@ def test_published_dropout_rates() -> None:
 
     assert rates("cnn_deep") == rates("cnn_dist") == [0.1, 0.2, 0.3, 0.4, 0.5]
     assert rates("residualbind") == [0.1, 0.3, 0.4, 0.5]
-    assert rates("cnn_2") == rates("cnn_50") == rates("cnn_local") == [0.1, 0.2, 0.5]
+    assert rates("cnn_2") == rates("cnn_50") == [0.1, 0.1, 0.5]
+    assert rates("cnn_local") == [0.1, 0.2, 0.5]
     assert rates("basset") == [0.2, 0.2, 0.2, 0.5, 0.5]
     assert rates("deepdife") == [0.25] * 4
     assert rates("foxo1_v5") == [0.2] * 3

@@ -16,7 +16,7 @@ DENSE_DROPOUT = 0.5
 CNN_2 = Plan(
     (
         Stage(32, 19, "same", dropout=0.1, pool=2, pool_rest=True),
-        Stage(124, 5, "same", dropout=0.2, pool=50, pool_rest=True),
+        Stage(124, 5, "same", dropout=0.1, pool=50, pool_rest=True),
     ),
     (Dense(512, 0.5),),
 )
