@@ -1,4 +1,4 @@
-"""Optional compiled kernels for training on one CPU thread: normalisation, ReLU, dropout, weight gradients.
+"""Optional compiled kernels for training on one CPU thread: first layer, norms, ReLU, exp, dropout, weight gradients.
 
 `enable` builds `kernels.cpp` with the machine's C++ compiler, once, into a cache folder. From then on a network in
 training computes through them where they apply: float32 in channels-last memory on a CPU, with one thread. They draw
@@ -21,11 +21,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tuner.models.activations import Exponential
 from tuner.models.layers import KERAS_MOMENTUM, BatchNorm1d, Conv1d, Dropout, channels_last, random_bits
 
 _SOURCE = Path(__file__).with_name("kernels.cpp")
 _OPTIONS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 _COMPILERS = ("c++", "g++", "clang++")
+# What a norm's kernel computes as well, by the numbers of kernels.cpp.
+_AFTER: dict[type[nn.Module], int] = {nn.ReLU: 1, Exponential: 2}
 
 
 class _Library:
@@ -82,6 +85,16 @@ def disable() -> None:
     _Library.loaded = None
 
 
+def in_use(module: nn.Module) -> bool:
+    """Whether a module's training goes through the kernels, as far as its inputs allow."""
+    return (
+        _Library.loaded is not None
+        and module.training
+        and torch.is_grad_enabled()
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
 def usable(x: Tensor) -> bool:
     """Whether kernels are loaded and take this (n, channels, length) tensor."""
     return (
@@ -95,9 +108,10 @@ def usable(x: Tensor) -> bool:
     )
 
 
-def _call(name: str, *arguments: Tensor | int | float | None) -> None:
-    """Call a kernel; tensors go by address, integers as 64 bits, floats as C float."""
+def _call(name: str, *arguments: Tensor | int | float | None) -> int:
+    """Call a kernel; tensors go by address, integers as 64 bits, floats as C float. Most return nothing of meaning."""
     function = getattr(_Library.loaded, name)
+    function.restype = ctypes.c_int64
     values: list[Any] = []
     for argument in arguments:
         if isinstance(argument, Tensor):
@@ -106,7 +120,28 @@ def _call(name: str, *arguments: Tensor | int | float | None) -> None:
             values.append(ctypes.c_void_p(None))
         else:
             values.append(ctypes.c_float(argument) if isinstance(argument, float) else ctypes.c_int64(argument))
-    function(*values)
+    return int(function(*values))
+
+
+class _FirstConvolution(torch.autograd.Function):
+    """Convolution of one-hot sequences by their codes: (n, length), 4 where no base is."""
+
+    @staticmethod
+    def forward(ctx: Any, codes: Tensor, weight: Tensor, bias: Tensor | None, left: int, positions: int) -> Tensor:
+        (n, length), (outputs, _, taps) = codes.shape, weight.shape
+        ctx.save_for_backward(codes, weight)
+        ctx.rest = (positions, outputs, taps, left)
+        y = torch.empty(n, positions, outputs)
+        _call("first_forward", codes, weight.contiguous(), bias, y, n, length, *ctx.rest)
+        return y.transpose(1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        codes, weight = ctx.saved_tensors
+        g = channels_last(gradients[0])
+        w = torch.zeros(weight.shape)
+        _call("first_gradient", codes, g, w, *codes.shape, *ctx.rest)
+        return None, w, g.sum((0, 2)) if ctx.needs_input_grad[2] else None, None, None
 
 
 class _Convolution(torch.autograd.Function):
@@ -162,42 +197,86 @@ class _Drop(torch.autograd.Function):
 
 
 class _Norm(torch.autograd.Function):
-    """[ReLU], batch norm with the statistics of the batch, [ReLU], [dropout]; keeps the input and the bits."""
+    """[ReLU], batch norm with the statistics of the batch, [ReLU or exp], [dropout]; keeps the input and the bits."""
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, norm: BatchNorm1d, steps: tuple[int, int, int],
-        bits: Tensor | None, threshold: int, scale: float,
+        factor: float, bits: Tensor | None, threshold: int, scale: float,
     ) -> Tensor:  # fmt: skip
         channels, rows = x.shape[1], x.numel() // x.shape[1]
-        mean, variance = torch.empty(2, channels, dtype=torch.float64)
-        _call("moments", x, rows, channels, steps[0], mean, variance)
         assert norm.running_mean is not None
         assert norm.running_var is not None
         assert norm.num_batches_tracked is not None
         norm.num_batches_tracked.add_(1)
-        norm.running_mean.lerp_(mean.float(), KERAS_MOMENTUM)
-        norm.running_var.lerp_((variance * (rows / max(rows - 1, 1))).float(), KERAS_MOMENTUM)
-        inverse = (variance + norm.eps).rsqrt()
-        slope = weight.double() * inverse
-        offset = (bias - mean * slope).float()
-        slope, mean, inverse = slope.float(), mean.float(), inverse.float()
+        slope, offset, mean, inverse = found = torch.empty(4, channels)
+        _call(
+            "norm_statistics", x, rows, channels, steps[0], weight, bias, norm.running_mean, norm.running_var,
+            KERAS_MOMENTUM, norm.eps, slope, offset, mean, inverse,
+        )  # fmt: skip
         y = torch.empty_like(x)
-        ctx.rest = (*steps, threshold, scale)
+        ctx.rest = (*steps, factor, threshold, scale)
         _call("norm_forward", x, bits, y, rows, channels, slope, offset, *ctx.rest)
-        ctx.save_for_backward(x, slope, offset, mean, inverse, bits)
+        ctx.save_for_backward(x, found, bits)
         return y
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, slope, offset, mean, inverse, bits = ctx.saved_tensors
+        x, found, bits = ctx.saved_tensors
         g = channels_last(gradients[0])
         channels, rows = x.shape[1], x.numel() // x.shape[1]
-        dx, sums = torch.empty_like(x), torch.empty(2, channels, dtype=torch.float64)
-        _call(
-            "norm_backward", x, g, bits, dx, rows, channels, slope, offset, mean, inverse, sums, *ctx.rest
-        )  # fmt: skip
-        return dx, sums[1].float(), sums[0].float(), None, None, None, None, None
+        dx, (weight, bias) = torch.empty_like(x), torch.empty(2, channels)
+        _call("norm_backward", x, g, bits, dx, rows, channels, *found, weight, bias, *ctx.rest)
+        return dx, weight, bias, None, None, None, None, None, None
+
+
+class _AddReLU(torch.autograd.Function):
+    """relu(a + b)."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        y = torch.empty_like(a)
+        _call("add_relu", a, b, y, a.numel())
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (y,), g = ctx.saved_tensors, channels_last(gradients[0])
+        d = torch.empty_like(y)
+        _call("add_relu_backward", y, g, d, y.numel())
+        return d, d
+
+
+def add_relu(a: Tensor, b: Tensor, relu: nn.Module) -> Tensor:
+    """relu(a + b) of (n, channels, length) tensors, in training by a kernel that keeps only its result.
+
+    Parameters
+    ----------
+    a, b : torch.Tensor, shape=(n, channels, length)
+        A residual block's input and branch.
+    relu : torch.nn.Module
+        What is called where no kernel is in use.
+    """
+    if relu.training and torch.is_grad_enabled() and usable(a) and usable(b):
+        out: Tensor = _AddReLU.apply(a, b)  # type: ignore[no-untyped-call]
+        return out
+    out = relu(a + b)
+    return out
+
+
+def _convolve(layer: Conv1d, x: Tensor) -> Tensor:
+    """Convolve, by looking up if x : (n, 4, length) is one-hot sequences whose gradient nobody wants."""
+    n, inputs, length = x.shape
+    if inputs == 4 and layer.stride[0] == layer.dilation[0] == 1 and not x.requires_grad:
+        codes = torch.empty(n, length, dtype=torch.uint8)
+        if _call("encode", x, codes, n * length):
+            left, right = layer.pad
+            positions = left + length + right - layer.kernel_size[0] + 1
+            out: Tensor = _FirstConvolution.apply(codes, layer.weight, layer.bias, left, positions)  # type: ignore[no-untyped-call]
+            return out
+    out = _Convolution.apply(x, layer.weight, layer.bias, layer)  # type: ignore[no-untyped-call]
+    return out
 
 
 def _bits(dropout: Dropout | None, x: Tensor) -> tuple[Tensor | None, int, float]:
@@ -220,16 +299,17 @@ def _fused(modules: list[nn.Module], x: Tensor) -> Tensor:
         norm = modules[end]
         if isinstance(norm, BatchNorm1d) and norm.training:
             end += 1
-            after = end < len(modules) and isinstance(modules[end], nn.ReLU)
-            end += after
+            after = _AFTER.get(type(modules[end]), 0) if end < len(modules) else 0
+            factor = float(getattr(modules[end], "scale", 1.0)) if after else 1.0
+            end += after > 0
             last = modules[end] if end < len(modules) else None
             drop = last if isinstance(last, Dropout) and last.threshold > 0 else None
             end += drop is not None
-            steps = (int(before), int(after), int(drop is not None))
-            x = _Norm.apply(x, norm.weight, norm.bias, norm, steps, *_bits(drop, x))  # type: ignore[no-untyped-call]
+            steps = (int(before), after, int(drop is not None))
+            x = _Norm.apply(x, norm.weight, norm.bias, norm, steps, factor, *_bits(drop, x))  # type: ignore[no-untyped-call]
             i = end
-        elif isinstance(modules[i], Conv1d):
-            x = _Convolution.apply(x, modules[i].weight, modules[i].bias, modules[i])  # type: ignore[no-untyped-call]
+        elif isinstance(layer := modules[i], Conv1d):
+            x = _convolve(layer, x)
             i += 1
         elif isinstance(modules[i], Dropout) and modules[i].training and modules[i].threshold:
             x = _Drop.apply(x, *_bits(modules[i], x))  # type: ignore[no-untyped-call, arg-type]
@@ -253,7 +333,7 @@ def run(modules: Iterable[nn.Module], x: Tensor) -> Tensor:
         Input of the first.
     """
     layers = list(modules)
-    if _Library.loaded is not None and torch.is_grad_enabled() and layers[0].training:
+    if in_use(layers[0]):
         return _fused(layers, x)
     if isinstance(modules, nn.Sequential):
         out: Tensor = modules(x)

@@ -70,8 +70,7 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, channels, length) to the same shape."""
-        out: Tensor = self.activation(x + compiled.run(self.branch, x))
-        return out
+        return compiled.add_relu(x, compiled.run(self.branch, x), self.activation)
 
 
 class MaxAverage(nn.Module):
@@ -174,7 +173,12 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, shape=(n, n_tasks), float32, of one-hot sequences, shape=(n, 4, length)."""
-        return self.tail(self.head(x))
+        if not compiled.in_use(self):
+            return self.tail(self.head(x))
+        norm = () if self.first_batch_norm is None else (self.first_batch_norm,)
+        layers = (self.first_convolution, *norm, self.first_activation, *self.body)
+        out: Tensor = self.output(compiled.run(layers, channels_last(x.to(self.first_convolution.weight.dtype))))
+        return out
 
     def l2_penalty(self) -> Tensor:
         """Sum of squared weights over the kernels of all layers but the output layer, without coefficient.
