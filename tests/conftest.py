@@ -11,6 +11,9 @@ import pytest
 for _name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ["TUNER_COMPILED"] = (
+    "0"  # the same values with and without a C++ compiler; what tests the kernels asks for them
+)
 # Tomtom's kernel takes most of a minute to compile; keep it where the product keeps it.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path.home() / ".cache" / "tuner" / "numba"))
 

@@ -99,7 +99,7 @@ def sequences(n: int, length: int) -> Tensor:
 
 
 @needs_compiler
-@pytest.mark.parametrize("outputs", [1, 8, 24, 30, 75])
+@pytest.mark.parametrize("outputs", [1, 24, 75])
 @pytest.mark.parametrize(("kernel_size", "pad"), [(1, (0, 0)), (3, (0, 0)), (19, (9, 9)), (20, (9, 10)), (17, (0, 5))])
 @pytest.mark.parametrize("bias", [False, True])
 def test_first_convolution_looks_sequences_up(
@@ -109,7 +109,7 @@ def test_first_convolution_looks_sequences_up(
     layer = Conv1d(4, outputs, kernel_size, pad=pad, bias=bias)
     called = record_calls(monkeypatch)
     assert_equal_to_float64(nn.Sequential(layer), sequences(7, 53), folder, of_input=False)
-    assert called == ["encode", "first_forward", "first_gradient"]
+    assert called[-3:] == ["encode", "first_forward", "first_gradient"]
 
 
 @needs_compiler
@@ -235,9 +235,9 @@ def test_evaluation_runs_the_layers_themselves(folder: Path) -> None:
 @needs_compiler
 def test_the_second_process_finds_them_built(folder: Path) -> None:
     assert compiled.enable(folder) == ""
-    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("*.so")}
     assert compiled.enable(folder) == ""
-    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("*.so")} == before
     assert len(before) == 1
 
 
@@ -247,6 +247,21 @@ def test_without_a_compiler_python_goes_on_and_says_so(tmp_path: Path, monkeypat
     x = channels_last(torch.randn(4, 8, 20))
     assert not compiled.usable(x)
     assert compiled.run(nn.Sequential(BatchNorm1d(8), nn.ReLU()), x).shape == x.shape
+
+
+@needs_compiler
+def test_kernels_that_compute_other_values_are_not_used(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = tmp_path / "wrong.cpp"
+    source = compiled._SOURCE.read_text(encoding="utf-8")
+    assert "y[i] = h < 0 ? 0.0f : h;" in source
+    wrong.write_text(source.replace("y[i] = h < 0 ? 0.0f : h;", "y[i] = h;"), encoding="utf-8")
+    monkeypatch.setattr(compiled, "_SOURCE", wrong)
+    state = torch.get_rng_state()
+    assert "other values than torch" in compiled.enable(folder)
+    assert not compiled.enabled()
+    assert torch.equal(torch.get_rng_state(), state), "trying them draws nothing from the run's generator"
 
 
 @needs_compiler

@@ -53,6 +53,7 @@ def command(
     bench = load_bench(plan, data_dir=data_dir, cache=context.cache_dir(), device=device)
     check_identity(found, identity, bench.identity)
     one_thread()
+    use_kernels_of(one)
     now = retrain(bench, one)
     measured = {k: v for k, v in one.user_attrs.items() if k != "reason"}
     rows = compare({"reason": reason} if diverged else measured, now)
@@ -67,6 +68,23 @@ def command(
         print_comparison(document)
     if not equal:
         raise typer.Exit(1)
+
+
+def use_kernels_of(trial: FrozenTrial) -> None:
+    """Train through the compiled kernels if the trial was; they round differently.
+
+    Raises
+    ------
+    StudyError
+        They cannot be had here.
+    """
+    from tuner.errors import StudyError
+    from tuner.models import compiled
+
+    if trial.user_attrs.get("kernels") == "compiled":
+        reason = compiled.enable(context.cache_dir() / "kernels")
+        if reason:
+            raise StudyError(f"trial {trial.number} was trained through compiled kernels, and here {reason}.")
 
 
 def retrain(bench: Bench, trial: FrozenTrial) -> dict[str, Any]:
@@ -92,7 +110,7 @@ def retrain(bench: Bench, trial: FrozenTrial) -> dict[str, Any]:
 
 def compare(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Compare what was measured then and now, exactly; times, versions and provenance are left out."""
-    left_out = {*TIMES, "tuner_version", "warm_start", "artifacts_error", "failures"}
+    left_out = {*TIMES, "tuner_version", "kernels", "warm_start", "artifacts_error", "failures"}
     names = [n for n in {**stored, **now} if n not in left_out]
     return [
         {

@@ -66,6 +66,7 @@ def command(
         from tuner.cli.best import print_best
         from tuner.cli.progress import Progress
         from tuner.cli.table import print_table
+        from tuner.cli.worker import one_thread, use_kernels
         from tuner.report.dashboard import write_notes
         from tuner.search.bench import load_bench
         from tuner.search.checks import expected_seconds
@@ -88,6 +89,8 @@ def command(
         opened = open_storage(url)
         folder = context.artifacts_folder(artifacts)
         store = context.open_artifacts(artifacts)  # an unwritable folder is known before the first epoch
+        one_thread()  # a training is timed here as its worker will run it
+        use_kernels(bench)
         check_points(bench)
         cores = len(os.sched_getaffinity(0))
         placement = place(names, workers, cores=cores, trials=plan.trials, memory=Cuda(bench))

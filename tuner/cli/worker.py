@@ -12,6 +12,7 @@ import typer
 from tuner.cli import context, logs, options
 
 if TYPE_CHECKING:
+    from tuner.search.bench import Bench
     from tuner.search.storage import FencedStorage
     from tuner.search.worker import Stopper
 
@@ -77,8 +78,7 @@ def command(
         )
     bench = load_bench(plan, data_dir=folder, cache=context.cache_dir(), device=device)
     one_thread()
-    if os.environ.get("TUNER_COMPILED"):
-        compile_kernels()
+    use_kernels(bench)
     search: Search | Grid = Search(plan, bench.identity, sets_budget=False)
     if plan.sampler == "grid":
         search = Grid(plan, bench.identity, part=None)
@@ -145,9 +145,24 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def compile_kernels() -> None:
-    """Train through the compiled kernels if this machine can build them."""
-    from tuner.models.compiled import enable
+def use_kernels(bench: Bench) -> None:
+    """Train through the compiled kernels, as TUNER_COMPILED says: 1, 0, or auto, where they can be built and pay.
 
-    if reason := enable(context.cache_dir() / "kernels"):
+    Raises
+    ------
+    UsageError
+        TUNER_COMPILED is something else.
+    """
+    from tuner.errors import UsageError, unknown
+    from tuner.models import compiled
+    from tuner.search.job import takes_kernels
+
+    wanted = os.environ.get("TUNER_COMPILED") or "auto"
+    if wanted not in ("auto", "0", "1"):
+        raise UsageError(unknown("value of TUNER_COMPILED", wanted, ("auto", "0", "1")))
+    if wanted == "0" or not takes_kernels(bench.plan.recipe, bench.device):
+        return
+    if wanted == "auto" and compiled.find_compiler() is None:
+        return
+    if reason := compiled.enable(context.cache_dir() / "kernels"):
         context.note(reason)

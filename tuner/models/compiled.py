@@ -1,8 +1,9 @@
 """Optional compiled kernels for training on one CPU thread: first layer, norms, ReLU, exp, dropout, weight gradients.
 
-`enable` builds `kernels.cpp` with the machine's C++ compiler, once, into a cache folder. From then on a network in
-training computes through them where they apply: float32 in channels-last memory on a CPU, with one thread. They draw
-the same random bits as the layers in Python and differ from them by float32 rounding alone. Evaluation never uses them.
+`enable` builds `kernels.cpp` with the machine's C++ compiler, once, into a cache folder, and tries them. From then on a
+network in training computes through them where they apply: float32 in channels-last memory on a CPU, with one thread.
+They draw the same random bits as the layers in Python and differ from them by float32 rounding alone. Evaluation never
+uses them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from filelock import FileLock
 from torch import Tensor, nn
 
 from tuner.models.activations import Exponential
@@ -27,6 +29,7 @@ from tuner.models.layers import KERAS_MOMENTUM, BatchNorm1d, Conv1d, Dropout, ch
 _SOURCE = Path(__file__).with_name("kernels.cpp")
 _OPTIONS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 _COMPILERS = ("c++", "g++", "clang++")
+_BUILD_SECONDS = 300
 # What a norm's kernel computes as well, by the numbers of kernels.cpp.
 _AFTER: dict[type[nn.Module], int] = {nn.ReLU: 1, Exponential: 2}
 
@@ -47,19 +50,19 @@ def _processor() -> str:
 
 
 def enable(folder: Path) -> str:
-    """Build the kernels if `folder` lacks them, and use them in this process from now on.
+    """Build the kernels if `folder` lacks them, try them, and use them in this process from now on.
 
     Parameters
     ----------
     folder : Path
-        Cache; made if it does not exist. Several processes may share it.
+        Cache; made if it does not exist. Several processes may share it: one builds, the others wait.
 
     Returns
     -------
     str
         Empty if the kernels are in use, else why not; training then goes on in Python.
     """
-    compiler = next((path for name in _COMPILERS if (path := shutil.which(name))), None)
+    compiler = find_compiler()
     if compiler is None:
         return f"compiled kernels are off: no C++ compiler ({', '.join(_COMPILERS)}) on the PATH"
     identity = "\0".join((_SOURCE.read_text(encoding="utf-8"), *_OPTIONS, compiler, platform.machine(), _processor()))
@@ -67,22 +70,69 @@ def enable(folder: Path) -> str:
     try:
         if not built.is_file():
             folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder) as scratch:
-                new = Path(scratch) / built.name
-                command = [compiler, *_OPTIONS, str(_SOURCE), "-o", str(new)]
-                subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
-                new.replace(built)
+            with FileLock(folder / "compile.lock", timeout=_BUILD_SECONDS):
+                if not built.is_file():
+                    _build(compiler, built)
         _Library.loaded = ctypes.CDLL(str(built))
     except subprocess.CalledProcessError as error:
         return f"compiled kernels are off: {compiler} failed: {error.stderr.strip().splitlines()[-1:]}"
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except (OSError, subprocess.TimeoutExpired) as error:  # a lock that is not to be had is an OSError
         return f"compiled kernels are off: {error}"
+    if not _agrees():
+        disable()
+        return f"compiled kernels are off: as {compiler} builds them they compute other values than torch"
     return ""
+
+
+def find_compiler() -> str | None:
+    """Path of the C++ compiler that `enable` would use."""
+    return next((path for name in _COMPILERS if (path := shutil.which(name))), None)
+
+
+def _build(compiler: str, built: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=built.parent) as scratch:
+        new = Path(scratch) / built.name
+        command = [compiler, *_OPTIONS, str(_SOURCE), "-o", str(new)]
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=_BUILD_SECONDS)
+        new.replace(built)
+
+
+def _agrees() -> bool:
+    """Train a small network for one step with and without the kernels and compare its output and gradients."""
+    kernels, threads, found = _Library.loaded, torch.get_num_threads(), []
+    try:
+        torch.set_num_threads(1)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            first: list[nn.Module] = [
+                Conv1d(4, 12, 7, pad=(3, 3), bias=False),
+                BatchNorm1d(12),
+                Exponential(),
+                Dropout(0.2),
+            ]
+            branch: list[nn.Module] = [Conv1d(12, 12, 5, pad=(2, 2)), nn.ReLU(), BatchNorm1d(12), nn.ReLU()]
+            weights = list(nn.ModuleList(first + branch).parameters())
+            x = channels_last(F.one_hot(torch.randint(0, 4, (8, 40)), 4).float().transpose(1, 2))
+            for library in (kernels, None):
+                _Library.loaded = library
+                torch.manual_seed(1)
+                h = run(first, x)
+                y = add_relu(h - h.mean(), run(branch, h), branch[-1])
+                found.append([y, *torch.autograd.grad(y.square().mean(), weights)])
+    finally:
+        torch.set_num_threads(threads)
+        _Library.loaded = kernels
+    return all(bool((a - b).abs().max() <= 1e-3 * b.abs().max()) for a, b in zip(*found, strict=True))
 
 
 def disable() -> None:
     """Compute in Python again."""
     _Library.loaded = None
+
+
+def enabled() -> bool:
+    """Whether this process trains through the kernels where it can."""
+    return _Library.loaded is not None
 
 
 def in_use(module: nn.Module) -> bool:

@@ -1,0 +1,81 @@
+"""Compiled kernels on the command line: chosen by TUNER_COMPILED, recorded with each trial, used again by `rerun`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from command_line import Terminal, prepare_environment, write_tiny_study
+
+from tuner.models import compiled
+
+needs_compiler = pytest.mark.skipif(compiled.find_compiler() is None, reason="no C++ compiler")
+
+RUN = ("run", "--study", "./tiny.toml", "--workers", "1", "--trials", "1", "--no-confirm")
+
+
+@pytest.fixture
+def terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
+    folder, cache = tmp_path / "here", tmp_path / "cache"
+    folder.mkdir()
+    cache.mkdir()
+    study = write_tiny_study(folder)
+    text = study.read_text(encoding="utf-8").replace("[training]\n", '[training]\nprecision = "float32"\n')
+    (folder / "tiny.toml").write_text(text, encoding="utf-8")
+    prepare_environment(cache, monkeypatch)
+    threads = torch.get_num_threads()
+    yield Terminal(folder, capsys, monkeypatch)
+    torch.set_num_threads(threads)
+    compiled.disable()
+
+
+def kernels(terminal: Terminal) -> object:
+    """What trial 0 was trained through."""
+    answer = terminal("show", "--trial", "0", "--json")
+    return answer.json["attributes"]["kernels"]
+
+
+@needs_compiler
+def test_they_are_used_where_they_can_be_built_and_a_rerun_uses_them_again(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TUNER_COMPILED")
+    answer = terminal(*RUN)
+    assert answer.code == 0, answer.err
+    assert "kernels" not in answer.err
+    assert kernels(terminal) == "compiled"
+    compiled.disable()
+    monkeypatch.setenv("TUNER_COMPILED", "0")  # of new trainings only
+    rerun = terminal("rerun", "--trial", "0", "--json")
+    assert rerun.json["equal"], rerun.err
+    compiled.disable()
+    monkeypatch.setenv("PATH", str(terminal.folder))
+    code, why = terminal.refuses("rerun", "--trial", "0")
+    assert code == 2
+    assert "trial 0 was trained through compiled kernels" in why
+    assert "no C++ compiler" in why
+
+
+@pytest.mark.parametrize("wanted", ["auto", "1"])
+def test_without_a_compiler_training_goes_on_in_python(
+    wanted: str, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNER_COMPILED", wanted)
+    monkeypatch.setenv("PATH", str(terminal.folder))
+    answer = terminal(*RUN)
+    assert answer.code == 0, answer.err
+    assert ("no C++ compiler" in answer.err) == (wanted == "1")
+    assert kernels(terminal) == "torch"
+    assert terminal("rerun", "--trial", "0", "--json").json["equal"]
+
+
+def test_a_setting_that_means_nothing_is_refused_before_anything_is_trained(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNER_COMPILED", "yes")
+    code, why = terminal.refuses(*RUN)
+    assert code == 2
+    assert "TUNER_COMPILED" in why
+    assert "auto" in why
