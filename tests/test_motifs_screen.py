@@ -44,8 +44,8 @@ def test_every_release_ships_a_list_made_of_these_motifs_and_references(release:
     assert stored["motifs_sha256"] == motifs_digest(jaspar_motifs(release))
     assert stored["references_sha256"] == motifs_digest(reference_filters())
     assert (stored["n_permuted"], stored["e_value"]) == (1500, 0.1)
-    assert stored["threshold"] == 0.01
-    assert stored["matched"] <= 0.03
+    assert stored["threshold"] in (0.01, 0.005)
+    assert stored["matched"] <= 0.017
     assert stored["command"] == f"tuner screen {release} --out {release}.json"
 
 
@@ -89,16 +89,16 @@ def test_the_threshold_is_one_percent_where_few_matrices_match_what_is_left() ->
     assert choose_threshold(p_values, (p_values <= 1e-3).mean(axis=0)) == (0.01, 0.0)
 
 
-def test_the_threshold_is_halved_while_more_than_three_percent_match_what_is_left() -> None:
+def test_the_threshold_is_halved_while_too_many_match_what_is_left() -> None:
     # 50 near copies, each hit by another 8 of 1000 matrices (.8 %): together 40 %. Half a per cent leaves none.
-    # 20 targets hit by 1 matrix each (.1 %) stay: 2 % of the matrices match them.
+    # 10 targets hit by 1 matrix each (.1 %) stay: 1 % of the matrices match them.
     p_values = np.ones((1000, 100))
     for copy in range(50):
         p_values[8 * copy : 8 * copy + 8, copy] = 1e-6
-    for rare in range(50, 70):
+    for rare in range(50, 60):
         p_values[900 + rare, rare] = 1e-6
     threshold, matched = choose_threshold(p_values, (p_values <= 1e-3).mean(axis=0))
-    assert (threshold, matched) == (0.005, pytest.approx(0.02))
+    assert (threshold, matched) == (0.005, pytest.approx(0.01))
 
 
 def test_a_redundant_database_is_left_with_targets_that_few_permuted_filters_match(data_dir: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_redundant_database_is_left_with_targets_that_few_permuted_filters_mat
     left = [i for i, motif in enumerate(motifs) if motif.id not in report.promiscuous()]
     assert all((p_values[:, i] * 1611 <= 0.1).sum() <= 500 * report.threshold for i in left)
     matched = sum(any(row[i] * len(left) <= 0.01 for i in left) for row in p_values) / 500
-    assert matched == report.matched <= 0.03
+    assert matched == report.matched <= 0.017
     assert report.threshold < 0.01
     assert {"SP2.H13CORE.1.P.B", "KLF14.H13CORE.1.P.C", "MAZ.H13CORE.1.P.B"} <= report.promiscuous()
 

@@ -19,7 +19,7 @@ def command(
 ) -> None:
     """Screen a database with column-permuted filters; studies leave out what more than 1 % of them hit.
 
-    Where more than 3 % of them still match what is left, as in a redundant database, the 1 % is halved until they
+    Where more than 1.7 % of them still match what is left, as in a redundant database, the 1 % is halved until they
     do not.
     """
     import json
