@@ -69,12 +69,10 @@ def command(
         from tuner.cli.worker import one_thread, use_kernels
         from tuner.report.dashboard import write_notes
         from tuner.search.bench import load_bench
-        from tuner.search.checks import expected_seconds
-        from tuner.search.grid import select_points
         from tuner.search.grid_stage import Grid
         from tuner.search.log_fields import add_log_fields
         from tuner.search.placement import device_names, place
-        from tuner.search.probe import Cuda, release
+        from tuner.search.probe import Cuda
         from tuner.search.quota import set_quota
         from tuner.search.stages import Search
         from tuner.search.storage import open_storage
@@ -102,33 +100,20 @@ def command(
         study_id = opened.get_study_id_from_name(plan.name)
         left = opened.open_slots(study_id)
         if left:
-            confirmation = plan.confirmation.candidates * plan.confirmation.seeds * max(1, plan.confirmation.folds)
-            runs = left if part else left + (confirmation + plan.confirmation.shuffled) * confirm
-            points = select_points(plan.space, part.only) if part else None
-            minutes = runs * expected_seconds(bench, points) / count / 60
-            release(bench.device)
-            context.note(f"expected {runs} trainings, about {max(1, round(minutes))} min on this machine")
+            announce(bench, left, count, part, confirm=confirm)
         write_notes(opened, bench)
 
-        command_line = [
-            sys.executable, "-m", "tuner.cli", "worker", "--study", study, "--preset", preset, "--seed", str(seed),
-            "--name", plan.name, "--trials", str(plan.trials), "--sampler", plan.sampler, "--device", "{device}",
-            "--artifacts", context.artifacts_address(artifacts), "--ahead", str(count), "--worker-name", "worker-{i}",
-            "--files", "--confirm" if confirm else "--no-confirm",
-        ]  # fmt: skip
-        if limit:
-            command_line += ["--deadline", str(time.time() + limit)]
-        # The URL not as an argument: ps would show a password. A worker that replaces a dead one heeds what the
-        # dead one was asked.
+        # A worker that replaces a dead one heeds what the dead one was asked since this run began.
         roster = opened.roster(study_id)
         since = roster.clock()
-        environment = {
-            **os.environ, "TUNER_STORAGE": url, "TUNER_SINCE": repr(since),
-            "TUNER_LOG_FORMAT": logs.log_format(log_format),
-        }  # fmt: skip
+        words = [
+            "--study", study, "--preset", preset, "--seed", str(seed), "--confirm" if confirm else "--no-confirm",
+            "--artifacts", context.artifacts_address(artifacts), "--ahead", str(count),
+        ]  # fmt: skip
         supervisor = Supervisor(
-            command_line, count, environment, folder.parent / "logs" / plan.name,
-            devices=placement.devices, count_crash=partial(opened.count_crash, max_failures=plan.max_failures),
+            worker_command(plan, words, limit), count, worker_environment(url, since, logs.log_format(log_format)),
+            folder.parent / "logs" / plan.name, devices=placement.devices,
+            count_crash=partial(opened.count_crash, max_failures=plan.max_failures),
         )  # fmt: skip
         with Progress(opened, plan, count) as progress:
             supervisor.run(progress.poll)
@@ -143,6 +128,37 @@ def command(
         else:
             print_best(opened, plan.name, plan.study.objectives)
         suggest_next(plan.name, storage, finished=progress.finished, grid=part is not None)
+
+
+def announce(bench: Bench, slots: int, workers: int, part: Part | None, *, confirm: bool) -> None:
+    """Say how many trainings are left and about how long they take here, from a few steps of one."""
+    from tuner.search.checks import expected_seconds
+    from tuner.search.grid import select_points
+    from tuner.search.probe import release
+
+    plan, points = bench.plan, None
+    if part:
+        points = select_points(plan.space, part.only)
+    elif confirm:
+        stage = plan.confirmation
+        slots += stage.candidates * stage.seeds * max(1, stage.folds) + stage.shuffled
+    minutes = slots * expected_seconds(bench, points) / workers / 60
+    release(bench.device)
+    context.note(f"expected {slots} trainings, about {max(1, round(minutes))} min on this machine")
+
+
+def worker_command(plan: Plan, words: list[str], limit: float | None) -> list[str]:
+    """Command line of every worker of this run; the supervisor fills in {device} and {i}."""
+    line = [
+        sys.executable, "-m", "tuner.cli", "worker", *words, "--name", plan.name, "--trials", str(plan.trials),
+        "--sampler", plan.sampler, "--device", "{device}", "--worker-name", "worker-{i}", "--files",
+    ]  # fmt: skip
+    return [*line, "--deadline", str(time.time() + limit)] if limit else line
+
+
+def worker_environment(url: str, since: float, log_format: str) -> dict[str, str]:
+    """Environment of every worker: this one, and what is no argument because ps would show the password of a URL."""
+    return {**os.environ, "TUNER_STORAGE": url, "TUNER_SINCE": repr(since), "TUNER_LOG_FORMAT": log_format}
 
 
 def check_points(bench: Bench) -> None:
