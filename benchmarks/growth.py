@@ -3,7 +3,7 @@
     python benchmarks/growth.py --json growth.json
 
 Times an epoch of `fit`'s own loop, batch 100, on one thread, for a ResidualBind with an exponential first layer: one of
-sequences, length and first-layer filters varies, the others stay at 400 sequences, 400 bp and 32 filters. The kernels of
+sequences, length and first-layer filters varies, the others are 400 sequences, 400 bp and 32 filters. The kernels of
 its residual block are filters x filters. All settings take turns; printed is the median of CPU time, and its growth
 over the setting before as a share of the growth of the setting, in logarithms: 100 % is in proportion, 200 % goes with
 the square. Random sequences; training alone, nothing of a trial's measuring.
