@@ -10,8 +10,9 @@ import torch
 from command_line import Terminal, prepare_environment, write_tiny_study
 
 from tuner.models import compiled
+from tuner.models.kernels import find_compiler
 
-needs_compiler = pytest.mark.skipif(compiled.find_compiler() is None, reason="no C++ compiler")
+needs_compiler = pytest.mark.skipif(find_compiler() is None, reason="no C++ compiler")
 
 RUN = ("run", "--study", "./tiny.toml", "--workers", "1", "--trials", "1", "--no-confirm")
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tuner.models import compiled
+from tuner.models import compiled, kernels
 from tuner.models.activations import Exponential
 from tuner.models.architectures import build_model
 from tuner.models.layers import BatchNorm1d, Conv1d, Dropout, channels_last
@@ -80,13 +80,13 @@ def test_convolution(
 def record_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the kernels called from now on."""
     called: list[str] = []
-    call = compiled._call
+    call = compiled.call
 
     def recorded(name: str, *arguments: Tensor | int | float | None) -> int:
         called.append(name)
         return call(name, *arguments)
 
-    monkeypatch.setattr(compiled, "_call", recorded)
+    monkeypatch.setattr(compiled, "call", recorded)
     return called
 
 
@@ -254,10 +254,10 @@ def test_kernels_that_compute_other_values_are_not_used(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = tmp_path / "wrong.cpp"
-    source = compiled._SOURCE.read_text(encoding="utf-8")
+    source = kernels._SOURCE.read_text(encoding="utf-8")
     assert "y[i] = h < 0 ? 0.0f : h;" in source
     wrong.write_text(source.replace("y[i] = h < 0 ? 0.0f : h;", "y[i] = h;"), encoding="utf-8")
-    monkeypatch.setattr(compiled, "_SOURCE", wrong)
+    monkeypatch.setattr(kernels, "_SOURCE", wrong)
     state = torch.get_rng_state()
     assert "other values than torch" in compiled.enable(folder)
     assert not compiled.enabled()

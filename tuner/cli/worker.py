@@ -155,6 +155,7 @@ def use_kernels(bench: Bench) -> None:
     """
     from tuner.errors import UsageError, unknown
     from tuner.models import compiled
+    from tuner.models.kernels import find_compiler
     from tuner.search.job import takes_kernels
 
     wanted = os.environ.get("TUNER_COMPILED") or "auto"
@@ -162,7 +163,7 @@ def use_kernels(bench: Bench) -> None:
         raise UsageError(unknown("value of TUNER_COMPILED", wanted, ("auto", "0", "1")))
     if wanted == "0" or not takes_kernels(bench.plan.recipe, bench.device):
         return
-    if wanted == "auto" and compiled.find_compiler() is None:
+    if wanted == "auto" and find_compiler() is None:
         return
     if reason := compiled.enable(context.cache_dir() / "kernels"):
         context.note(reason)

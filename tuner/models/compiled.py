@@ -8,45 +8,20 @@ uses them.
 
 from __future__ import annotations
 
-import ctypes
-import hashlib
-import platform
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from filelock import FileLock
 from torch import Tensor, nn
 
 from tuner.models.activations import Exponential
+from tuner.models.kernels import Library, call, find_compiler, load
 from tuner.models.layers import KERAS_MOMENTUM, BatchNorm1d, Conv1d, Dropout, channels_last, random_bits
 
-_SOURCE = Path(__file__).with_name("kernels.cpp")
-_OPTIONS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
-_COMPILERS = ("c++", "g++", "clang++")
-_BUILD_SECONDS = 300
 # What a norm's kernel computes as well, by the numbers of kernels.cpp.
 _AFTER: dict[type[nn.Module], int] = {nn.ReLU: 1, Exponential: 2}
-
-
-class _Library:
-    """The loaded kernels, if any."""
-
-    loaded: ctypes.CDLL | None = None
-
-
-def _processor() -> str:
-    """Text that differs where -march=native would."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.platform() + platform.processor()
-    return "".join(line for line in lines if line.startswith(("flags", "Features", "model name")))
 
 
 def enable(folder: Path) -> str:
@@ -55,51 +30,24 @@ def enable(folder: Path) -> str:
     Parameters
     ----------
     folder : Path
-        Cache; made if it does not exist. Several processes may share it: one builds, the others wait.
+        Cache of built kernels.
 
     Returns
     -------
     str
         Empty if the kernels are in use, else why not; training then goes on in Python.
     """
-    compiler = find_compiler()
-    if compiler is None:
-        return f"compiled kernels are off: no C++ compiler ({', '.join(_COMPILERS)}) on the PATH"
-    identity = "\0".join((_SOURCE.read_text(encoding="utf-8"), *_OPTIONS, compiler, platform.machine(), _processor()))
-    built = folder / f"kernels-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
-    try:
-        if not built.is_file():
-            folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder / "compile.lock", timeout=_BUILD_SECONDS):
-                if not built.is_file():
-                    _build(compiler, built)
-        _Library.loaded = ctypes.CDLL(str(built))
-    except subprocess.CalledProcessError as error:
-        return f"compiled kernels are off: {compiler} failed: {error.stderr.strip().splitlines()[-1:]}"
-    except (OSError, subprocess.TimeoutExpired) as error:  # a lock that is not to be had is an OSError
-        return f"compiled kernels are off: {error}"
+    if reason := load(folder):
+        return f"compiled kernels are off: {reason}"
     if not _agrees():
         disable()
-        return f"compiled kernels are off: as {compiler} builds them they compute other values than torch"
+        return f"compiled kernels are off: as {find_compiler()} builds them they compute other values than torch"
     return ""
-
-
-def find_compiler() -> str | None:
-    """Path of the C++ compiler that `enable` would use."""
-    return next((path for name in _COMPILERS if (path := shutil.which(name))), None)
-
-
-def _build(compiler: str, built: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=built.parent) as scratch:
-        new = Path(scratch) / built.name
-        command = [compiler, *_OPTIONS, str(_SOURCE), "-o", str(new)]
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=_BUILD_SECONDS)
-        new.replace(built)
 
 
 def _agrees() -> bool:
     """Train a small network for one step with and without the kernels and compare its output and gradients."""
-    kernels, threads, found = _Library.loaded, torch.get_num_threads(), []
+    kernels, threads, found = Library.loaded, torch.get_num_threads(), []
     try:
         torch.set_num_threads(1)
         with torch.random.fork_rng(devices=[]):
@@ -114,31 +62,31 @@ def _agrees() -> bool:
             weights = list(nn.ModuleList(first + branch).parameters())
             x = channels_last(F.one_hot(torch.randint(0, 4, (8, 40)), 4).float().transpose(1, 2))
             for library in (kernels, None):
-                _Library.loaded = library
+                Library.loaded = library
                 torch.manual_seed(1)
                 h = run(first, x)
                 y = add_relu(h - h.mean(), run(branch, h), branch[-1])
                 found.append([y, *torch.autograd.grad(y.square().mean(), weights)])
     finally:
         torch.set_num_threads(threads)
-        _Library.loaded = kernels
+        Library.loaded = kernels
     return all(bool((a - b).abs().max() <= 1e-3 * b.abs().max()) for a, b in zip(*found, strict=True))
 
 
 def disable() -> None:
     """Compute in Python again."""
-    _Library.loaded = None
+    Library.loaded = None
 
 
 def enabled() -> bool:
     """Whether this process trains through the kernels where it can."""
-    return _Library.loaded is not None
+    return Library.loaded is not None
 
 
 def in_use(module: nn.Module) -> bool:
     """Whether a module's training goes through the kernels, as far as its inputs allow."""
     return (
-        _Library.loaded is not None
+        Library.loaded is not None
         and module.training
         and torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
@@ -148,7 +96,7 @@ def in_use(module: nn.Module) -> bool:
 def usable(x: Tensor) -> bool:
     """Whether kernels are loaded and take this (n, channels, length) tensor."""
     return (
-        _Library.loaded is not None
+        Library.loaded is not None
         and x.dtype is torch.float32
         and x.device.type == "cpu"
         and x.dim() == 3
@@ -156,21 +104,6 @@ def usable(x: Tensor) -> bool:
         and torch.get_num_threads() == 1
         and x.transpose(1, 2).is_contiguous()
     )
-
-
-def _call(name: str, *arguments: Tensor | int | float | None) -> int:
-    """Call a kernel; tensors go by address, integers as 64 bits, floats as C float. Most return nothing of meaning."""
-    function = getattr(_Library.loaded, name)
-    function.restype = ctypes.c_int64
-    values: list[Any] = []
-    for argument in arguments:
-        if isinstance(argument, Tensor):
-            values.append(ctypes.c_void_p(argument.data_ptr()))
-        elif argument is None:
-            values.append(ctypes.c_void_p(None))
-        else:
-            values.append(ctypes.c_float(argument) if isinstance(argument, float) else ctypes.c_int64(argument))
-    return int(function(*values))
 
 
 class _FirstConvolution(torch.autograd.Function):
@@ -182,7 +115,7 @@ class _FirstConvolution(torch.autograd.Function):
         ctx.save_for_backward(codes, weight)
         ctx.rest = (positions, outputs, taps, left)
         y = torch.empty(n, positions, outputs)
-        _call("first_forward", codes, weight.contiguous(), bias, y, n, length, *ctx.rest)
+        call("first_forward", codes, weight.contiguous(), bias, y, n, length, *ctx.rest)
         return y.transpose(1, 2)
 
     @staticmethod
@@ -190,7 +123,7 @@ class _FirstConvolution(torch.autograd.Function):
         codes, weight = ctx.saved_tensors
         g = channels_last(gradients[0])
         w = torch.zeros(weight.shape)
-        _call("first_gradient", codes, g, w, *codes.shape, *ctx.rest)
+        call("first_gradient", codes, g, w, *codes.shape, *ctx.rest)
         return None, w, g.sum((0, 2)) if ctx.needs_input_grad[2] else None, None, None
 
 
@@ -211,7 +144,7 @@ class _Convolution(torch.autograd.Function):
         taps, stride, dilation, (left, right) = weight.shape[2], layer.stride[0], layer.dilation[0], layer.pad
         columns = -(-outputs // 8) * 8
         w = torch.zeros(taps, inputs, columns)
-        _call(
+        call(
             "weight_gradient", x, g, w, n, length, inputs, positions, outputs, taps, stride, dilation, left
         )  # fmt: skip
         dx = None
@@ -235,14 +168,14 @@ class _Drop(torch.autograd.Function):
         ctx.save_for_backward(bits)
         ctx.rest = (threshold, scale)
         y = torch.empty_like(x)
-        _call("dropout", x, bits, y, x.numel(), threshold, scale)
+        call("dropout", x, bits, y, x.numel(), threshold, scale)
         return y
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         g = channels_last(gradients[0])
         dx = torch.empty_like(g)
-        _call("dropout", g, ctx.saved_tensors[0], dx, g.numel(), *ctx.rest)
+        call("dropout", g, ctx.saved_tensors[0], dx, g.numel(), *ctx.rest)
         return dx, None, None, None
 
 
@@ -260,13 +193,13 @@ class _Norm(torch.autograd.Function):
         assert norm.num_batches_tracked is not None
         norm.num_batches_tracked.add_(1)
         slope, offset, mean, inverse = found = torch.empty(4, channels)
-        _call(
+        call(
             "norm_statistics", x, rows, channels, steps[0], weight, bias, norm.running_mean, norm.running_var,
             KERAS_MOMENTUM, norm.eps, slope, offset, mean, inverse,
         )  # fmt: skip
         y = torch.empty_like(x)
         ctx.rest = (*steps, factor, threshold, scale)
-        _call("norm_forward", x, bits, y, rows, channels, slope, offset, *ctx.rest)
+        call("norm_forward", x, bits, y, rows, channels, slope, offset, *ctx.rest)
         ctx.save_for_backward(x, found, bits)
         return y
 
@@ -276,7 +209,7 @@ class _Norm(torch.autograd.Function):
         g = channels_last(gradients[0])
         channels, rows = x.shape[1], x.numel() // x.shape[1]
         dx, (weight, bias) = torch.empty_like(x), torch.empty(2, channels)
-        _call("norm_backward", x, g, bits, dx, rows, channels, *found, weight, bias, *ctx.rest)
+        call("norm_backward", x, g, bits, dx, rows, channels, *found, weight, bias, *ctx.rest)
         return dx, weight, bias, None, None, None, None, None, None
 
 
@@ -286,7 +219,7 @@ class _AddReLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
         y = torch.empty_like(a)
-        _call("add_relu", a, b, y, a.numel())
+        call("add_relu", a, b, y, a.numel())
         ctx.save_for_backward(y)
         return y
 
@@ -294,7 +227,7 @@ class _AddReLU(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (y,), g = ctx.saved_tensors, channels_last(gradients[0])
         d = torch.empty_like(y)
-        _call("add_relu_backward", y, g, d, y.numel())
+        call("add_relu_backward", y, g, d, y.numel())
         return d, d
 
 
@@ -320,7 +253,7 @@ def _convolve(layer: Conv1d, x: Tensor) -> Tensor:
     n, inputs, length = x.shape
     if inputs == 4 and layer.stride[0] == layer.dilation[0] == 1 and not x.requires_grad:
         codes = torch.empty(n, length, dtype=torch.uint8)
-        if _call("encode", x, codes, n * length):
+        if call("encode", x, codes, n * length):
             left, right = layer.pad
             positions = left + length + right - layer.kernel_size[0] + 1
             out: Tensor = _FirstConvolution.apply(codes, layer.weight, layer.bias, left, positions)  # type: ignore[no-untyped-call]

@@ -1,0 +1,95 @@
+"""The library of `kernels.cpp`: built once for this machine's processor, loaded once in a process, called by name."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from torch import Tensor
+
+_SOURCE = Path(__file__).with_name("kernels.cpp")
+_OPTIONS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+_COMPILERS = ("c++", "g++", "clang++")
+_BUILD_SECONDS = 300
+
+
+class Library:
+    """The loaded kernels, if any."""
+
+    loaded: ctypes.CDLL | None = None
+
+
+def find_compiler() -> str | None:
+    """Path of the C++ compiler that `load` would use."""
+    return next((path for name in _COMPILERS if (path := shutil.which(name))), None)
+
+
+def load(folder: Path) -> str:
+    """Build the kernels if `folder` lacks them, and load them.
+
+    Parameters
+    ----------
+    folder : Path
+        Cache; made if it does not exist. Several processes may share it: one builds, the others wait.
+
+    Returns
+    -------
+    str
+        Empty if they are loaded, else why not.
+    """
+    compiler = find_compiler()
+    if compiler is None:
+        return f"no C++ compiler ({', '.join(_COMPILERS)}) on the PATH"
+    identity = "\0".join((_SOURCE.read_text(encoding="utf-8"), *_OPTIONS, compiler, platform.machine(), _processor()))
+    built = folder / f"kernels-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
+    try:
+        if not built.is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder / "compile.lock", timeout=_BUILD_SECONDS):
+                if not built.is_file():
+                    _build(compiler, built)
+        Library.loaded = ctypes.CDLL(str(built))
+    except subprocess.CalledProcessError as error:
+        return f"{compiler} failed: {error.stderr.strip().splitlines()[-1:]}"
+    except (OSError, subprocess.TimeoutExpired) as error:  # a lock that is not to be had is an OSError
+        return str(error)
+    return ""
+
+
+def _processor() -> str:
+    """Text that differs where -march=native would."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.platform() + platform.processor()
+    return "".join(line for line in lines if line.startswith(("flags", "Features", "model name")))
+
+
+def _build(compiler: str, built: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=built.parent) as scratch:
+        new = Path(scratch) / built.name
+        command = [compiler, *_OPTIONS, str(_SOURCE), "-o", str(new)]
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=_BUILD_SECONDS)
+        new.replace(built)
+
+
+def call(name: str, *arguments: Tensor | int | float | None) -> int:
+    """Call a kernel; tensors go by address, integers as 64 bits, floats as C float. Most return nothing of meaning."""
+    function = getattr(Library.loaded, name)
+    function.restype = ctypes.c_int64
+    values: list[Any] = []
+    for argument in arguments:
+        if isinstance(argument, Tensor):
+            values.append(ctypes.c_void_p(argument.data_ptr()))
+        elif argument is None:
+            values.append(ctypes.c_void_p(None))
+        else:
+            values.append(ctypes.c_float(argument) if isinstance(argument, float) else ctypes.c_int64(argument))
+    return int(function(*values))
