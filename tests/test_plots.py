@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from scipy.stats import entropy
 
@@ -17,7 +19,15 @@ from tuner.motifs.filters import Filter
 from tuner.motifs.match import FilterMatch
 from tuner.plots.curves import draw_learning_curve, learning_curve
 from tuner.plots.figures import new_figure, png
-from tuner.plots.logos import draw_filter_logos, draw_logo, filter_label, filter_logos, information_heights
+from tuner.plots.logos import (
+    Box,
+    draw_filter_logos,
+    draw_logo,
+    filter_label,
+    filter_logos,
+    grid_boxes,
+    information_heights,
+)
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -82,15 +92,35 @@ def test_a_letter_below_zero_stands_on_its_head() -> None:
     np.testing.assert_allclose(letters(upright)[0].get_path().vertices, flipped)
 
 
+def written(figure: Figure) -> list[str]:
+    """Every text in the grid but the scale of its rows."""
+    return [t.get_text() for t in figure.axes[0].texts if t.get_text() not in ("0", "1", "2", "bits")]
+
+
+def inside(figure: Figure, box: Box) -> np.ndarray:
+    """Corners of the letters that lie in a box, shape=(n, 2), in columns of inches and bits."""
+    x, y, w, h = box
+    corners = np.concatenate([np.empty((0, 2)), *(patch.get_path().vertices for patch in letters(figure.axes[0]))])
+    here = corners[((corners >= (x, y - 1e-9)) & (corners <= (x + w, y + h + 1e-9))).all(axis=1)]
+    return (here - (x, y)) * (1, 2 / h)
+
+
 def test_every_real_filter_gets_a_logo(data_dir: Path) -> None:
     motifs = read_meme(data_dir / "tomtom_reference" / "cnn_filters_32.meme")
     filters = [Filter(i, motif.ppm, 100, 10.0, True, 0) for i, motif in enumerate(motifs)]
     figure = draw_filter_logos(filters, title="Trial 3")
-    assert len(figure.axes) == len(motifs) == 32
+    boxes, size = grid_boxes(32, 4)
+    assert tuple(figure.get_size_inches()) == pytest.approx(size)
     assert [text.get_text() for text in figure.texts] == ["Trial 3"]
-    for axes, motif in zip(figure.axes, motifs, strict=True):
-        top = max(patch.get_path().get_extents().y1 for patch in letters(axes))
-        assert top == pytest.approx((2 - entropy(motif.ppm, base=2, axis=0)).max(), abs=1e-6)
+    assert len(written(figure)) == len(motifs) == 32
+    widest = max(motif.ppm.shape[1] for motif in motifs)
+    for box, motif in zip(boxes, motifs, strict=True):
+        corners = inside(figure, box)
+        assert corners[:, 1].max() == pytest.approx((2 - entropy(motif.ppm, base=2, axis=0)).max(), abs=1e-6)
+        extent = corners[:, 0].max() - corners[:, 0].min()
+        assert extent == pytest.approx((motif.ppm.shape[1] - 0.04) * box[2] / widest, rel=0.05)
+    outside = sum(len(patch.get_path().vertices) for patch in letters(figure.axes[0]))
+    assert sum(len(inside(figure, box)) for box in boxes) == outside, "no letter leaves its box"
     assert png(figure).startswith(PNG)
 
 
@@ -104,28 +134,30 @@ def test_filters_are_ordered_matched_gated_weak_dead() -> None:
         a_filter(5, sites=3),
     ]
     rows = [a_match(filters[2], 0.5), a_match(filters[3], 2e-3), a_match(filters[4], 2e-5)]
-    titles = [axes.get_title(loc="left") for axes in draw_filter_logos(filters, rows).axes]
-    assert titles == [
+    assert written(draw_filter_logos(filters, rows)) == [
         "#4 · 200 sites · ZBED2 E=2e-5",
         "#3 · 200 sites · ZBED2 E=2e-3",
         "#2 · 200 sites · ZBED2 E=0.5",
         "#5 · 3 sites · 12.0 bits: too weak to match",
         "#1 · 200 sites · 3.0 bits: too weak to match",
         "#0 · dead",
+        "never active",
     ]
 
 
 def test_a_dead_filter_is_a_grey_placeholder() -> None:
     figure = draw_filter_logos([a_filter(0, alive=False), a_filter(1)])
-    alive, dead = figure.axes
-    assert len(letters(alive)) == 4
-    assert letters(dead) == []
-    assert [text.get_text() for text in dead.texts] == ["never active"]
+    (alive, dead), _ = grid_boxes(2, 4)
+    assert len(inside(figure, alive)) > 0
+    assert len(inside(figure, dead)) == 0
+    assert written(figure)[1:] == ["#0 · dead", "never active"]
+    (field,) = [c for c in figure.axes[0].collections if isinstance(c, PolyCollection)]
+    assert len(field.get_paths()) == 1
 
 
 def test_a_filter_without_an_informative_column_says_so() -> None:
     flat = Filter(0, np.empty((4, 0)), 50, 0.0, True, 0)
-    assert [text.get_text() for text in draw_filter_logos([flat]).axes[0].texts] == ["no column above 0.5 bit"]
+    assert written(draw_filter_logos([flat]))[1:] == ["no column above 0.5 bit"]
 
 
 @pytest.mark.parametrize(
@@ -143,7 +175,7 @@ def test_a_label_stays_on_one_line(e_value: float, name: str, label: str) -> Non
 
 def test_a_layer_of_any_size_is_drawn() -> None:
     for n in (0, 1, 5, 97):
-        assert len(draw_filter_logos([a_filter(i) for i in range(n)]).axes) == n
+        assert len(written(draw_filter_logos([a_filter(i) for i in range(n)]))) == n
     assert filter_logos([]).startswith(PNG)
 
 
