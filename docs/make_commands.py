@@ -31,7 +31,7 @@ People read stderr, programs read stdout: with `--json` a command prints one JSO
 | `TUNER_DATA_DIR` | folder with the published data sets, looked in before anything is downloaded |
 | `TUNER_CACHE_DIR` | downloads, screens, compiled kernels; else `XDG_CACHE_HOME/tuner`, else `~/.cache/tuner` |
 | `TUNER_LOG_FORMAT` | `text` or `json`, instead of `--log-format` |
-| `TUNER_COMPILED` | [compiled kernels](performance.md): `auto` if there is a C++ compiler, `0`: never, `1`: say why not |
+| `TUNER_COMPILED` | [compiled kernels](performance.md): `auto` with a C++ compiler, `0`: never, `1`: say why not |
 | `TUNER_DEBUG` | if set, an unexpected error shows its traceback |
 """
 
