@@ -102,7 +102,7 @@ SHUFFLED_NETS = tuple(
 )
 UNTRAINED_NETS = tuple(
     net
-    for data, seeds in (("ZBED2", range(200, 212)), ("IRF1", range(212, 224)))  # 100 to 123 suggested the screen's limit
+    for data, seeds in (("ZBED2", range(200, 212)), ("IRF1", range(212, 224)))  # 100 to 123 led to the screen's limit
     for net in _nets(data, "untrained", _SHAPE, (_SHUFFLED[1],), seeds, 0)
 )
 
