@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tuner.models import compiled, kernels
+from tuner.models import compiled, fused, kernels
 from tuner.models.activations import Exponential
 from tuner.models.architectures import build_model
-from tuner.models.layers import BatchNorm1d, Conv1d, Dropout, channels_last
+from tuner.models.layers import BatchNorm1d, Conv1d, Dropout, MaxPool1d, channels_last
+from tuner.models.network import Residual
 
 COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler")
@@ -80,13 +82,14 @@ def test_convolution(
 def record_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the kernels called from now on."""
     called: list[str] = []
-    call = compiled.call
+    call = kernels.call
 
     def recorded(name: str, *arguments: Tensor | int | float | None) -> int:
         called.append(name)
         return call(name, *arguments)
 
-    monkeypatch.setattr(compiled, "call", recorded)
+    for module in (compiled, fused):
+        monkeypatch.setattr(module, "call", recorded)
     return called
 
 
@@ -158,19 +161,73 @@ def test_the_exponential_reaches_from_nothing_to_infinity(folder: Path) -> None:
     assert (values >= 0).all()
 
 
+def bfloat16() -> torch.autocast:
+    return torch.autocast("cpu", torch.bfloat16)
+
+
 @needs_compiler
-def test_residual_sum(folder: Path) -> None:
+@pytest.mark.parametrize("channels", [12, 75])
+def test_a_residual_block_adds_in_its_last_norm(channels: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    a, b = (channels_last(torch.randn(5, 12, 31)).requires_grad_() for _ in range(2))
-    weights = torch.randn(5, 12, 31)
+    block = Residual(channels, 1, batch_norm=True, bias=False)
+    twin = copy.deepcopy(block).double()
+    x = torch.randn(5, channels, 31)
+    y, exact = trace(twin, x.double())
+    assert compiled.enable(folder) == ""
+    called = record_calls(monkeypatch)
+    out, found = trace(block, x)
+    assert called.count("norm_forward") == 2
+    torch.testing.assert_close(out, y, rtol=1e-5, atol=1e-5)
+    for name, tensor in exact.items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-4 * float(tensor.abs().max()))
+
+
+@needs_compiler
+def test_a_residual_block_without_norms_adds_in_python(folder: Path) -> None:
+    torch.manual_seed(0)
+    block = Residual(12, 1, batch_norm=False, bias=True)
+    x = torch.randn(5, 12, 31)
+    expected, _ = trace(block, x)
+    assert compiled.enable(folder) == ""
+    torch.testing.assert_close(trace(block, x)[0], expected, rtol=1e-5, atol=1e-5)
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("length", "window", "ceil_mode"), [(40, 4, False), (43, 4, False), (43, 4, True), (30, 30, False)]
+)
+def test_pools_take_what_torch_takes(
+    length: int, window: int, ceil_mode: bool, dtype: torch.dtype, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ties, ends that are no window, NaN."""
+    torch.manual_seed(0)
+    x = torch.randn(6, 10, length).mul(3).round().to(dtype)  # many ties
+    x[0, 0, 1] = torch.nan
+    pool = MaxPool1d(window, ceil_mode=ceil_mode).train()
+    compiled.disable()
     outputs = []
     for on in (False, True):
         assert not on or compiled.enable(folder) == ""
-        y = compiled.add_relu(a, b, nn.ReLU())
-        assert (type(y.grad_fn).__name__ == "_AddReLUBackward") == on
-        outputs.append([y, *torch.autograd.grad((y * weights).sum(), [a, b])])
+        called = record_calls(monkeypatch)
+        h = channels_last(x).clone(memory_format=torch.preserve_format).requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16):
+            y = compiled.run([pool], h)
+        (gradient,) = torch.autograd.grad((y.float() * torch.arange(y.numel()).view(y.shape)).sum(), h)
+        outputs.append([y, gradient])
+        assert ("pool_backward" in called) == on
+    assert outputs[1][0].dtype is dtype
     for one, other in zip(*outputs, strict=True):
-        assert torch.equal(one, other)
+        torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
+
+
+@needs_compiler
+def test_long_pools_are_torchs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The place in a window is a byte."""
+    assert compiled.enable(folder) == ""
+    called = record_calls(monkeypatch)
+    compiled.run([MaxPool1d(256).train()], channels_last(torch.randn(2, 4, 512)).requires_grad_())
+    assert called == []
 
 
 @needs_compiler
@@ -215,11 +272,78 @@ def test_networks(architecture: str, activation: str, folder: Path) -> None:
 
 
 @needs_compiler
-def test_nan_stays_visible(folder: Path) -> None:
+@pytest.mark.parametrize("narrow", [False, True])
+def test_nan_stays_visible(narrow: bool, folder: Path) -> None:
     assert compiled.enable(folder) == ""
     x = channels_last(torch.randn(4, 8, 20)).clone(memory_format=torch.preserve_format)
     x[0, 0, 0] = torch.nan
-    assert compiled.run(nn.Sequential(BatchNorm1d(8), nn.ReLU()), x).isnan().any()
+    with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+        assert compiled.run(nn.Sequential(BatchNorm1d(8), nn.ReLU()), x).isnan().any()
+
+
+@needs_compiler
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("channels", [8, 21])
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("after", [None, nn.ReLU, Exponential])
+@pytest.mark.parametrize("rate", [0.0, 0.3])
+def test_norms_in_bfloat16_are_those_of_float64_but_for_rounding(
+    channels: int, before: bool, after: type[nn.Module] | None, rate: float, kind: torch.dtype, folder: Path
+) -> None:
+    """Statistics and arithmetic are in float32: of what is stored, each value is off by at most half a step of 2^-8."""
+    torch.manual_seed(0)
+    norm = BatchNorm1d(channels)
+    nn.init.uniform_(norm.weight, -1.0, 1.0)
+    layers = [nn.ReLU()] * before + [norm] + [after() for after in [after] if after] + [Dropout(rate)]
+    module = nn.Sequential(*layers).train()
+    x = (3 * torch.randn(9, channels, 70) + torch.arange(channels)[:, None]).to(kind)
+    weights = torch.linspace(-1, 1, x.numel()).view(x.shape).to(torch.bfloat16)
+
+    def step(module: nn.Module, h: Tensor) -> list[Tensor]:
+        torch.manual_seed(7)
+        h = channels_last(h).detach().requires_grad_()
+        y = compiled.run(module, h)
+        found = torch.autograd.grad((y.double() * weights.double()).sum(), [h, norm.weight, norm.bias])
+        return [y.detach(), *found, norm.running_mean.clone(), norm.running_var.clone()]
+
+    assert compiled.enable(folder) == ""
+    with bfloat16():
+        found = step(module, x)
+    norm.reset_running_stats()
+    compiled.disable()
+    exact = step(module.double(), x.double())
+    assert found[0].dtype is (torch.bfloat16 if after or rate or kind is torch.bfloat16 else torch.float32)
+    assert found[1].dtype is kind
+    for name, a, b in zip(("y", "x", "weight", "bias", "mean", "variance"), found, exact, strict=True):
+        error = (a.double() - b).abs()
+        if name == "y":
+            assert (error <= 2**-8 * b.abs() + 1e-5).all(), name
+        else:
+            assert error.max() <= (1e-5 if name in ("mean", "variance") else 2**-7) * b.abs().max(), name
+
+
+@needs_compiler
+@pytest.mark.parametrize("activation", ["relu", "exponential", "shift_scale_sigmoid"])
+@pytest.mark.parametrize("architecture", ["residualbind", "cnn_deep", "deepdife"])
+def test_networks_in_bfloat16_learn_along_the_gradients_of_float64(
+    architecture: str, activation: str, folder: Path
+) -> None:
+    """No further from them than torch's own bfloat16 is (which also keeps the first map in float32)."""
+    settings = {"architecture": architecture, "activation": activation}
+    x = torch.nn.functional.one_hot(torch.randint(0, 4, (30, 200)), 4).transpose(1, 2).float()
+
+    def gradients(kind: torch.dtype, narrow: bool) -> Tensor:
+        network = build_model(settings, n_tasks=2, length=200, seed=0).to(kind)
+        with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+            _, found = trace(network, x.to(kind), of_input=False)
+        return torch.cat([found[name].flatten() for name, _ in network.named_parameters()])
+
+    exact = gradients(torch.float64, narrow=False)
+    usual = torch.cosine_similarity(gradients(torch.float32, narrow=True), exact, dim=0)
+    assert compiled.enable(folder) == ""
+    ours = torch.cosine_similarity(gradients(torch.float32, narrow=True), exact, dim=0)
+    assert ours > 0.98
+    assert ours > usual - 0.005
 
 
 @needs_compiler
@@ -253,11 +377,12 @@ def test_without_a_compiler_python_goes_on_and_says_so(tmp_path: Path, monkeypat
 def test_kernels_that_compute_other_values_are_not_used(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wrong = tmp_path / "wrong.cpp"
-    source = kernels._SOURCE.read_text(encoding="utf-8")
-    assert "y[i] = h < 0 ? 0.0f : h;" in source
-    wrong.write_text(source.replace("y[i] = h < 0 ? 0.0f : h;", "y[i] = h;"), encoding="utf-8")
-    monkeypatch.setattr(kernels, "_SOURCE", wrong)
+    wrong, right = tmp_path / "wrong.cpp", "h = sl[j] * h + of[j];"
+    convolutions, elementwise = kernels._SOURCES
+    source = elementwise.read_text(encoding="utf-8")
+    assert right in source
+    wrong.write_text(source.replace(right, "h = sl[j] * h;"), encoding="utf-8")
+    monkeypatch.setattr(kernels, "_SOURCES", (convolutions, wrong))
     state = torch.get_rng_state()
     assert "other values than torch" in compiled.enable(folder)
     assert not compiled.enabled()

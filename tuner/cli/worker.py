@@ -146,7 +146,7 @@ def one_thread() -> None:
 
 
 def use_kernels(bench: Bench) -> None:
-    """Train through the compiled kernels, as TUNER_COMPILED says: 1, 0, or auto, where they can be built and pay.
+    """Train through the compiled kernels, as TUNER_COMPILED says: 1, 0, or auto, where they can be built.
 
     Raises
     ------
@@ -156,12 +156,11 @@ def use_kernels(bench: Bench) -> None:
     from tuner.errors import UsageError, unknown
     from tuner.models import compiled
     from tuner.models.kernels import find_compiler
-    from tuner.search.job import takes_kernels
 
     wanted = os.environ.get("TUNER_COMPILED") or "auto"
     if wanted not in ("auto", "0", "1"):
         raise UsageError(unknown("value of TUNER_COMPILED", wanted, ("auto", "0", "1")))
-    if wanted == "0" or not takes_kernels(bench.plan.recipe, bench.device):
+    if wanted == "0" or bench.device.partition(":")[0] != "cpu":
         return
     if wanted == "auto" and find_compiler() is None:
         return

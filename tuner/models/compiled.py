@@ -10,18 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tuner.models import fused
 from tuner.models.activations import Exponential
+from tuner.models.fused import ADD_RELU, EXPONENTIAL, MOST_POOLED, NOTHING, RELU, Steps
 from tuner.models.kernels import Library, call, find_compiler, load
-from tuner.models.layers import KERAS_MOMENTUM, BatchNorm1d, Conv1d, Dropout, channels_last, random_bits
+from tuner.models.layers import BatchNorm1d, Conv1d, Dropout, MaxPool1d, channels_last, random_bits
 
-# What a norm's kernel computes as well, by the numbers of kernels.cpp.
-_AFTER: dict[type[nn.Module], int] = {nn.ReLU: 1, Exponential: 2}
+_AFTER: dict[type[nn.Module], int] = {nn.ReLU: RELU, Exponential: EXPONENTIAL}
 
 
 def enable(folder: Path) -> str:
@@ -45,9 +45,13 @@ def enable(folder: Path) -> str:
     return ""
 
 
+# Difference from torch over the size, as Euclidean lengths. In bfloat16 winners of close pools and ReLUs switch.
+_TOLERANCES = {torch.float32: 1e-3, torch.bfloat16: 0.3}
+
+
 def _agrees() -> bool:
     """Train a small network for one step with and without the kernels and compare its output and gradients."""
-    kernels, threads, found = Library.loaded, torch.get_num_threads(), []
+    kernels, threads = Library.loaded, torch.get_num_threads()
     try:
         torch.set_num_threads(1)
         with torch.random.fork_rng(devices=[]):
@@ -58,19 +62,23 @@ def _agrees() -> bool:
                 Exponential(),
                 Dropout(0.2),
             ]
-            branch: list[nn.Module] = [Conv1d(12, 12, 5, pad=(2, 2)), nn.ReLU(), BatchNorm1d(12), nn.ReLU()]
-            weights = list(nn.ModuleList(first + branch).parameters())
+            branch = nn.Sequential(Conv1d(12, 12, 5, pad=(2, 2)), nn.ReLU(), BatchNorm1d(12))
+            weights = list(nn.ModuleList([*first, branch]).parameters())
             x = channels_last(F.one_hot(torch.randint(0, 4, (8, 40)), 4).float().transpose(1, 2))
-            for library in (kernels, None):
-                Library.loaded = library
-                torch.manual_seed(1)
-                h = run(first, x)
-                y = add_relu(h - h.mean(), run(branch, h), branch[-1])
-                found.append([y, *torch.autograd.grad(y.square().mean(), weights)])
+            for dtype, tolerance in _TOLERANCES.items():
+                found = []
+                for library in (kernels, None):
+                    Library.loaded = library
+                    torch.manual_seed(1)
+                    with torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16):
+                        y = run([MaxPool1d(4)], run_residual(branch, run(first, x), nn.ReLU())).float()
+                    found.append([y.detach(), *torch.autograd.grad(y.square().mean(), weights)])
+                if any(bool((a - b).norm() > tolerance * b.norm()) for a, b in zip(*found, strict=True)):
+                    return False
     finally:
         torch.set_num_threads(threads)
         Library.loaded = kernels
-    return all(bool((a - b).abs().max() <= 1e-3 * b.abs().max()) for a, b in zip(*found, strict=True))
+    return True
 
 
 def disable() -> None:
@@ -89,7 +97,7 @@ def in_use(module: nn.Module) -> bool:
         Library.loaded is not None
         and module.training
         and torch.is_grad_enabled()
-        and not torch.is_autocast_enabled("cpu")
+        and (not torch.is_autocast_enabled("cpu") or torch.get_autocast_dtype("cpu") is torch.bfloat16)
     )
 
 
@@ -97,209 +105,105 @@ def usable(x: Tensor) -> bool:
     """Whether kernels are loaded and take this (n, channels, length) tensor."""
     return (
         Library.loaded is not None
-        and x.dtype is torch.float32
+        and (x.dtype is torch.float32 or (x.dtype is torch.bfloat16 and torch.is_autocast_enabled("cpu")))
         and x.device.type == "cpu"
         and x.dim() == 3
-        and not torch.is_autocast_enabled("cpu")
         and torch.get_num_threads() == 1
         and x.transpose(1, 2).is_contiguous()
     )
 
 
-class _FirstConvolution(torch.autograd.Function):
-    """Convolution of one-hot sequences by their codes: (n, length), 4 where no base is."""
-
-    @staticmethod
-    def forward(ctx: Any, codes: Tensor, weight: Tensor, bias: Tensor | None, left: int, positions: int) -> Tensor:
-        (n, length), (outputs, _, taps) = codes.shape, weight.shape
-        ctx.save_for_backward(codes, weight)
-        ctx.rest = (positions, outputs, taps, left)
-        y = torch.empty(n, positions, outputs)
-        call("first_forward", codes, weight.contiguous(), bias, y, n, length, *ctx.rest)
-        return y.transpose(1, 2)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        codes, weight = ctx.saved_tensors
-        g = channels_last(gradients[0])
-        w = torch.zeros(weight.shape)
-        call("first_gradient", codes, g, w, *codes.shape, *ctx.rest)
-        return None, w, g.sum((0, 2)) if ctx.needs_input_grad[2] else None, None, None
-
-
-class _Convolution(torch.autograd.Function):
-    """conv2d of height 1 whose weight gradient is ours."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, layer: Conv1d) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.layer = layer
-        return layer.convolve(x, weight, bias)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        g, layer = channels_last(gradients[0]), ctx.layer
-        (n, inputs, length), (_, outputs, positions) = x.shape, g.shape
-        taps, stride, dilation, (left, right) = weight.shape[2], layer.stride[0], layer.dilation[0], layer.pad
-        columns = -(-outputs // 8) * 8
-        w = torch.zeros(taps, inputs, columns)
-        call(
-            "weight_gradient", x, g, w, n, length, inputs, positions, outputs, taps, stride, dilation, left
-        )  # fmt: skip
-        dx = None
-        if ctx.needs_input_grad[0]:
-            image, pad = (F.pad(x, (left, right)), 0) if left != right else (x, left)
-            dx = torch.ops.aten.convolution_backward(
-                g.unsqueeze(2), image.unsqueeze(2), weight.unsqueeze(2), None, [1, stride], [0, pad], [1, dilation],
-                False, [0, 0], 1, [True, False, False],
-            )[0].squeeze(2)  # fmt: skip
-            if left != right:
-                dx = dx[:, :, left : left + length]
-        db = g.sum((0, 2)) if ctx.needs_input_grad[2] else None
-        return dx, w[:, :, :outputs].permute(2, 1, 0).contiguous(), db, None
-
-
-class _Drop(torch.autograd.Function):
-    """Dropout that keeps the random bits instead of a float32 mask."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, bits: Tensor, threshold: int, scale: float) -> Tensor:
-        ctx.save_for_backward(bits)
-        ctx.rest = (threshold, scale)
-        y = torch.empty_like(x)
-        call("dropout", x, bits, y, x.numel(), threshold, scale)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        g = channels_last(gradients[0])
-        dx = torch.empty_like(g)
-        call("dropout", g, ctx.saved_tensors[0], dx, g.numel(), *ctx.rest)
-        return dx, None, None, None
-
-
-class _Norm(torch.autograd.Function):
-    """[ReLU], batch norm with the statistics of the batch, [ReLU or exp], [dropout]; keeps the input and the bits."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, norm: BatchNorm1d, steps: tuple[int, int, int],
-        factor: float, bits: Tensor | None, threshold: int, scale: float,
-    ) -> Tensor:  # fmt: skip
-        channels, rows = x.shape[1], x.numel() // x.shape[1]
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        assert norm.num_batches_tracked is not None
-        norm.num_batches_tracked.add_(1)
-        slope, offset, mean, inverse = found = torch.empty(4, channels)
-        call(
-            "norm_statistics", x, rows, channels, steps[0], weight, bias, norm.running_mean, norm.running_var,
-            KERAS_MOMENTUM, norm.eps, slope, offset, mean, inverse,
-        )  # fmt: skip
-        y = torch.empty_like(x)
-        ctx.rest = (*steps, factor, threshold, scale)
-        call("norm_forward", x, bits, y, rows, channels, slope, offset, *ctx.rest)
-        ctx.save_for_backward(x, found, bits)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, found, bits = ctx.saved_tensors
-        g = channels_last(gradients[0])
-        channels, rows = x.shape[1], x.numel() // x.shape[1]
-        dx, (weight, bias) = torch.empty_like(x), torch.empty(2, channels)
-        call("norm_backward", x, g, bits, dx, rows, channels, *found, weight, bias, *ctx.rest)
-        return dx, weight, bias, None, None, None, None, None, None
-
-
-class _AddReLU(torch.autograd.Function):
-    """relu(a + b)."""
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
-        y = torch.empty_like(a)
-        call("add_relu", a, b, y, a.numel())
-        ctx.save_for_backward(y)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (y,), g = ctx.saved_tensors, channels_last(gradients[0])
-        d = torch.empty_like(y)
-        call("add_relu_backward", y, g, d, y.numel())
-        return d, d
-
-
-def add_relu(a: Tensor, b: Tensor, relu: nn.Module) -> Tensor:
-    """relu(a + b) of (n, channels, length) tensors, in training by a kernel that keeps only its result.
+def run_residual(branch: nn.Sequential, x: Tensor, relu: nn.Module) -> Tensor:
+    """relu(x + branch(x)) of (n, channels, length) tensors, in training with the sum in the branch's last kernel.
 
     Parameters
     ----------
-    a, b : torch.Tensor, shape=(n, channels, length)
-        A residual block's input and branch.
+    branch : torch.nn.Sequential
+        Maps x to its own shape.
+    x : torch.Tensor, shape=(n, channels, length)
+        Input of the block.
     relu : torch.nn.Module
-        What is called where no kernel is in use.
+        What is called where no kernel takes the sum.
     """
-    if relu.training and torch.is_grad_enabled() and usable(a) and usable(b):
-        out: Tensor = _AddReLU.apply(a, b)  # type: ignore[no-untyped-call]
+    last = branch[-1]
+    if not (in_use(branch) and isinstance(last, BatchNorm1d) and last.training and usable(x)):
+        out: Tensor = relu(x + run(branch, x))
         return out
-    out = relu(a + b)
-    return out
+    x = x.to(_map_type())
+    layers = list(branch)
+    before = isinstance(layers[-2], nn.ReLU)
+    h = _fused(layers[: -2 if before else -1], x)
+    if not (usable(h) and h.dtype is x.dtype):
+        out = relu(x + _fused(layers[-2 if before else -1 :], h))
+        return out
+    return _norm(last, h, Steps(before, ADD_RELU), None, other=x)
+
+
+def _map_type() -> torch.dtype:
+    """What maps behind the first activation are kept in: bfloat16 where the network trains in it."""
+    return torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32
 
 
 def _convolve(layer: Conv1d, x: Tensor) -> Tensor:
-    """Convolve, by looking up if x : (n, 4, length) is one-hot sequences whose gradient nobody wants."""
+    """Convolve. What needs no gradient are sequences, x : (n, 4, length); bases are looked up if they are one-hot."""
     n, inputs, length = x.shape
-    if inputs == 4 and layer.stride[0] == layer.dilation[0] == 1 and not x.requires_grad:
+    sequences = not x.requires_grad
+    if sequences and inputs == 4 and layer.stride[0] == layer.dilation[0] == 1:
         codes = torch.empty(n, length, dtype=torch.uint8)
         if call("encode", x, codes, n * length):
-            left, right = layer.pad
-            positions = left + length + right - layer.kernel_size[0] + 1
-            out: Tensor = _FirstConvolution.apply(codes, layer.weight, layer.bias, left, positions)  # type: ignore[no-untyped-call]
-            return out
-    out = _Convolution.apply(x, layer.weight, layer.bias, layer)  # type: ignore[no-untyped-call]
-    return out
+            return fused.look_up(codes, layer, length + sum(layer.pad) - layer.kernel_size[0] + 1)
+    if torch.is_autocast_enabled("cpu") and not sequences:
+        # In bfloat16 oneDNN has fast paths for all three products of a convolution.
+        out: Tensor = layer(x.to(torch.bfloat16))
+        return out
+    with torch.autocast("cpu", enabled=False):
+        return fused.convolve(x, layer)
 
 
-def _bits(dropout: Dropout | None, x: Tensor) -> tuple[Tensor | None, int, float]:
-    if dropout is None:
-        return None, 0, 1.0
-    return random_bits(x.numel()), dropout.threshold - 32768, dropout.scale
+def _norm(norm: BatchNorm1d, x: Tensor, steps: Steps, dropout: Dropout | None, other: Tensor | None = None) -> Tensor:
+    bits = None
+    if dropout is not None:
+        bits = random_bits(x.numel())
+        steps = steps._replace(drop=True, threshold=dropout.threshold - 32768, scale=dropout.scale)
+    # What goes into an activation that is not the kernel's stays in float32.
+    dtype = x.dtype if steps.after == NOTHING and not steps.drop else _map_type()
+    return fused.normalize(x, norm, steps, dtype, bits=bits, other=other)
 
 
 def _fused(modules: list[nn.Module], x: Tensor) -> Tensor:
     """Run layers in training mode, neighbours in one kernel where there is one for them."""
     i = 0
     while i < len(modules):
+        layer = modules[i]
         if not usable(x):
-            x = modules[i](x)
+            x = layer(x)
             i += 1
             continue
         end = i
-        before = isinstance(modules[end], nn.ReLU) and end + 1 < len(modules)
+        before = isinstance(layer, nn.ReLU) and end + 1 < len(modules)
         end += before
         norm = modules[end]
         if isinstance(norm, BatchNorm1d) and norm.training:
             end += 1
-            after = _AFTER.get(type(modules[end]), 0) if end < len(modules) else 0
+            after = _AFTER.get(type(modules[end]), NOTHING) if end < len(modules) else NOTHING
             factor = float(getattr(modules[end], "scale", 1.0)) if after else 1.0
             end += after > 0
             last = modules[end] if end < len(modules) else None
             drop = last if isinstance(last, Dropout) and last.threshold > 0 else None
             end += drop is not None
-            steps = (int(before), after, int(drop is not None))
-            x = _Norm.apply(x, norm.weight, norm.bias, norm, steps, factor, *_bits(drop, x))  # type: ignore[no-untyped-call]
+            x = _norm(norm, x, Steps(before, after, factor=factor), drop)
             i = end
-        elif isinstance(layer := modules[i], Conv1d):
+            continue
+        if isinstance(layer, Conv1d):
             x = _convolve(layer, x)
-            i += 1
-        elif isinstance(modules[i], Dropout) and modules[i].training and modules[i].threshold:
-            x = _Drop.apply(x, *_bits(modules[i], x))  # type: ignore[no-untyped-call, arg-type]
-            i += 1
+        elif isinstance(layer, Dropout) and layer.training and layer.threshold:
+            x = fused.drop(x, random_bits(x.numel()), layer.threshold - 32768, layer.scale, _map_type())
+        elif isinstance(layer, MaxPool1d) and layer.window[1] <= min(MOST_POOLED, x.shape[2]):
+            length, window = x.shape[2], layer.window[1]
+            x = fused.pool(x, window, -(-length // window) if layer.ceil_mode else length // window)
         else:
-            x = modules[i](x)
-            i += 1
+            x = layer(x)
+        i += 1
     return x
 
 

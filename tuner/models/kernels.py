@@ -1,4 +1,4 @@
-"""The library of `kernels.cpp`: built once for this machine's processor, loaded once in a process, called by name."""
+"""The library of `convolutions.cpp` and `elementwise.cpp`: built once for a processor, loaded once in a process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from filelock import FileLock
 from torch import Tensor
 
-_SOURCE = Path(__file__).with_name("kernels.cpp")
+_SOURCES = tuple(Path(__file__).with_name(name) for name in ("convolutions.cpp", "elementwise.cpp"))
 _OPTIONS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 _COMPILERS = ("c++", "g++", "clang++")
 _BUILD_SECONDS = 300
@@ -47,7 +47,8 @@ def load(folder: Path) -> str:
     compiler = find_compiler()
     if compiler is None:
         return f"no C++ compiler ({', '.join(_COMPILERS)}) on the PATH"
-    identity = "\0".join((_SOURCE.read_text(encoding="utf-8"), *_OPTIONS, compiler, platform.machine(), _processor()))
+    texts = (source.read_text(encoding="utf-8") for source in _SOURCES)
+    identity = "\0".join((*texts, *_OPTIONS, compiler, platform.machine(), _processor()))
     built = folder / f"kernels-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
     try:
         if not built.is_file():
@@ -75,7 +76,7 @@ def _processor() -> str:
 def _build(compiler: str, built: Path) -> None:
     with tempfile.TemporaryDirectory(dir=built.parent) as scratch:
         new = Path(scratch) / built.name
-        command = [compiler, *_OPTIONS, str(_SOURCE), "-o", str(new)]
+        command = [compiler, *_OPTIONS, *map(str, _SOURCES), "-o", str(new)]
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=_BUILD_SECONDS)
         new.replace(built)
 

@@ -25,7 +25,7 @@ from tuner.models import compiled, metrics
 from tuner.models.architectures import build_model
 from tuner.models.baselines import Baseline, fit_baseline, read_baselines, write_baselines
 from tuner.models.network import Network
-from tuner.models.training import EpochRecord, Recipe, Trained, fit, resolve_precision
+from tuner.models.training import EpochRecord, Recipe, Trained, fit
 from tuner.motifs.database import Motif, write_meme
 from tuner.motifs.tomtom import prepare_kernel
 from tuner.search.bench import Bench
@@ -135,7 +135,7 @@ def run_network(
         "epochs": len(trained.history),
         "best_epoch": trained.best_epoch,
         "stopped": trained.stopped,
-        "kernels": "compiled" if compiled.enabled() and takes_kernels(recipe, bench.device) else "torch",
+        "kernels": "compiled" if compiled.enabled() and torch.device(bench.device).type == "cpu" else "torch",
         "tuner_version": tuner.__version__,
     }
     undefined = metrics.per_task("auroc", evaluation.labels, evaluation.logits, data.tasks).notes
@@ -147,12 +147,6 @@ def run_network(
         attributes["stopped_at"] = len(trained.history)
         return Outcome(measured, attributes, {"history.tsv": history_tsv(trained)}, f"stopped at {stopped[0].reason}")
     return Outcome(measured, attributes, _files(network, point, recipe, data, evaluation))
-
-
-def takes_kernels(recipe: Recipe, device: str) -> bool:
-    """Whether the compiled kernels know how to train such a recipe: in float32 on a CPU."""
-    place = torch.device(device)
-    return place.type == "cpu" and resolve_precision(recipe.precision, place) is torch.float32
 
 
 def _evaluate(

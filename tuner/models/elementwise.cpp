@@ -1,0 +1,396 @@
+// One-thread kernels for what lies between convolutions: norms, ReLU, exp, dropout, sums, pools. A batch of sequences
+// in channels-last memory is `rows` = n * length rows of `channels` values, float32 or bfloat16; sums and arithmetic are
+// in float32 or better whatever is stored. Plain C interface, called with addresses.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <numeric>
+#include <type_traits>
+#include <vector>
+
+namespace {
+
+// The upper half of a float.
+struct Bfloat16 {
+  uint16_t bits;
+};
+
+inline float load(float value) { return value; }
+
+inline float load(Bfloat16 value) {
+  const uint32_t bits = static_cast<uint32_t>(value.bits) << 16;
+  float out;
+  std::memcpy(&out, &bits, sizeof out);
+  return out;
+}
+
+inline void store(float& to, float value) { to = value; }
+
+// Round to nearest, ties to even. NaN stays one: hardware makes them with empty lower halves.
+inline void store(Bfloat16& to, float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  to.bits = static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+// What is read and written: float32 both, bfloat16 from float32, bfloat16 both.
+constexpr int64_t SINGLE = 0, NARROWING = 1;
+
+template <class F>
+void with_types(int64_t types, F f) {
+  if (types == SINGLE) f(float{}, float{});
+  else if (types == NARROWING) f(float{}, Bfloat16{});
+  else f(Bfloat16{}, Bfloat16{});
+}
+
+// value where the condition holds, else 0, without a branch.
+inline float where(bool condition, float value) {
+  int32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  bits &= -static_cast<int32_t>(condition);
+  std::memcpy(&value, &bits, sizeof bits);
+  return value;
+}
+
+// e^x to about one unit in the last place (Cephes' polynomial), vectorised where a loop over it is.
+inline float exponential(float x) {
+  x = x > 89.0f ? 89.0f : x;  // infinite from 88.8 on, 0 below -104; NaN passes both tests
+  x = x < -105.0f ? -105.0f : x;
+  const float shifted = x * 1.44269504088896341f + 12582912.0f;  // the integer next to x / ln 2, in the lowest bits
+  const float whole = shifted - 12582912.0f;
+  const float r = x - whole * 0.693359375f + whole * 2.12194440e-4f;
+  float y = 1.9875691500e-4f;
+  y = y * r + 1.3981999507e-3f;
+  y = y * r + 8.3334519073e-3f;
+  y = y * r + 4.1665795894e-2f;
+  y = y * r + 1.6666665459e-1f;
+  y = y * r + 5.0000001201e-1f;
+  y = y * r * r + r + 1.0f;
+  int32_t bits;
+  std::memcpy(&bits, &shifted, sizeof bits);
+  const int32_t power = bits - 0x4b400000, half = power >> 1;  // in two steps, for 2^128 and below 2^-126
+  const int32_t low = (half + 127) << 23, high = (power - half + 127) << 23;
+  float a, b;
+  std::memcpy(&a, &low, sizeof a);
+  std::memcpy(&b, &high, sizeof b);
+  return y * a * b;
+}
+
+// In a loop of its own: together with narrower types compilers do not vectorise it.
+__attribute__((noinline)) void exponentials(float* values, int64_t size) {
+#pragma GCC ivdep
+  for (int64_t j = 0; j < size; ++j) values[j] = exponential(values[j]);
+}
+
+// Rows taken together, so that a loop over their values is long and fills whole vectors whatever the channels.
+struct Tile {
+  int64_t channels, rows, size;
+
+  explicit Tile(int64_t channels) : channels(channels) {
+    constexpr int64_t VECTORS = 32, LONG = 384, LONGEST = 1024;
+    const int64_t even = VECTORS / std::gcd(VECTORS, channels);
+    rows = even * channels > LONGEST ? std::max<int64_t>(1, LONG / channels)
+                                     : even * std::max<int64_t>(1, LONG / (even * channels));
+    size = rows * channels;
+  }
+
+  // The values of the channels once for each row.
+  std::vector<float> repeat(const float* values) const {
+    std::vector<float> all(size);
+    for (int64_t j = 0; j < size; ++j) all[j] = values[j % channels];
+    return all;
+  }
+
+  // Call f(first value, values) for tile after tile.
+  template <class F>
+  void over(int64_t of_rows, F f) const {
+    for (int64_t r = 0; r < of_rows; r += rows) f(r * channels, std::min(rows, of_rows - r) * channels);
+  }
+};
+
+// Two sums for each channel: 64 tiles in float, those in double.
+struct Sums {
+  const Tile& tile;
+  std::vector<float> first, second;
+  std::vector<double> firsts, seconds;
+  int64_t tiles = 0;
+
+  explicit Sums(const Tile& tile)
+      : tile(tile), first(tile.size, 0.0f), second(tile.size, 0.0f), firsts(tile.channels, 0.0),
+        seconds(tile.channels, 0.0) {}
+
+  void next() {
+    if (++tiles % 64 == 0) flush();
+  }
+
+  void flush() {
+    for (int64_t j = 0; j < tile.size; ++j) {
+      firsts[j % tile.channels] += first[j];
+      seconds[j % tile.channels] += second[j];
+    }
+    std::fill(first.begin(), first.end(), 0.0f);
+    std::fill(second.begin(), second.end(), 0.0f);
+  }
+};
+
+// What follows a batch norm.
+constexpr int NOTHING = 0, RELU = 1, EXPONENTIAL = 2, ADD_RELU = 3;
+
+template <class F>
+void with_steps(int64_t before, int64_t after, int64_t drop, F f) {
+  auto three = [&](auto b, auto a) {
+    if (drop) f(b, a, std::true_type{});
+    else f(b, a, std::false_type{});
+  };
+  auto two = [&](auto b) {
+    if (after == RELU) three(b, std::integral_constant<int, RELU>{});
+    else if (after == EXPONENTIAL) three(b, std::integral_constant<int, EXPONENTIAL>{});
+    else if (after == ADD_RELU) f(b, std::integral_constant<int, ADD_RELU>{}, std::false_type{});
+    else three(b, std::integral_constant<int, NOTHING>{});
+  };
+  if (before) two(std::true_type{});
+  else two(std::false_type{});
+}
+
+// Gradient at a batch norm's output, from that behind what follows it and from what came out there: where a ReLU or a
+// dropout let nothing through there is 0, and an exponential is its own slope.
+template <int AFTER, bool DROP>
+inline float back(float gradient, float out, int16_t bits, int16_t threshold, float scale, float factor) {
+  if constexpr (AFTER == RELU) return where(out > 0, DROP ? gradient * scale : gradient);
+  if constexpr (AFTER == ADD_RELU) return where(out > 0, gradient);
+  if constexpr (AFTER == EXPONENTIAL) return gradient * (factor * out);
+  if constexpr (DROP) return where(bits >= threshold, gradient * scale);
+  return gradient;
+}
+
+}  // namespace
+
+extern "C" {
+
+// y = x * scale where the random bits reach the threshold, else 0. Also its own backward pass; `wide_in` and `wide_out`
+// say which side is float32.
+void dropout(const void* from, const int16_t* __restrict bits, void* to, int64_t size, int64_t level, float scale,
+             int64_t wide_in, int64_t wide_out) {
+  const int16_t threshold = static_cast<int16_t>(level);
+  auto run = [&](auto in, auto out) {
+    const auto* __restrict x = static_cast<const decltype(in)*>(from);
+    auto* __restrict y = static_cast<decltype(out)*>(to);
+    for (int64_t i = 0; i < size; ++i) store(y[i], where(bits[i] >= threshold, load(x[i]) * scale));
+  };
+  if (wide_in && wide_out) run(float{}, float{});
+  else if (wide_in) run(float{}, Bfloat16{});
+  else if (wide_out) run(Bfloat16{}, float{});
+  else run(Bfloat16{}, Bfloat16{});
+}
+
+// Batch norm's statistics of each channel of x, or of relu(x) if `before`. Moves the running mean and variance and
+// writes what a pass over the rows needs: slope and offset of the norm, mean, and one over the standard deviation.
+void norm_statistics(const void* from, int64_t rows, int64_t channels, int64_t types, int64_t before,
+                     const float* weight, const float* bias, float* running_mean, float* running_variance,
+                     float momentum, float epsilon, float* slope, float* offset, float* mean, float* inverse) {
+  const Tile tile(channels);
+  Sums sums(tile);
+  std::vector<float> shift(channels);
+  with_types(types, [&](auto in, auto) {
+    const auto* x = static_cast<const decltype(in)*>(from);
+    const float low = before ? 0.0f : -__builtin_inff();
+    for (int64_t c = 0; c < channels; ++c) shift[c] = std::max(load(x[c]), low);
+    const std::vector<float> all = tile.repeat(shift.data());
+    tile.over(rows, [&](int64_t start, int64_t size) {
+      const auto* __restrict xs = x + start;
+      const float* __restrict sh = all.data();
+      float *__restrict s = sums.first.data(), *__restrict q = sums.second.data();
+#pragma GCC ivdep
+      for (int64_t j = 0; j < size; ++j) {
+        const float h = load(xs[j]), d = (h > low ? h : low) - sh[j];
+        s[j] += d;
+        q[j] += d * d;
+      }
+      sums.next();
+    });
+  });
+  sums.flush();
+  for (int64_t c = 0; c < channels; ++c) {
+    const double m = sums.firsts[c] / rows, v = std::max(sums.seconds[c] / rows - m * m, 0.0);
+    const double all = shift[c] + m, one = 1 / std::sqrt(v + epsilon), steep = weight[c] * one;
+    running_mean[c] += momentum * (static_cast<float>(all) - running_mean[c]);
+    running_variance[c] += momentum * (static_cast<float>(v * rows / std::max<int64_t>(rows - 1, 1)) - running_variance[c]);
+    mean[c] = static_cast<float>(all);
+    inverse[c] = static_cast<float>(one);
+    slope[c] = static_cast<float>(steep);
+    offset[c] = static_cast<float>(bias[c] - all * steep);
+  }
+}
+
+// y = drop(after(slope * relu(x) + offset)); each of the three steps only where asked for. The exponential is that of
+// `factor` times its input; `other` is what ADD_RELU adds before its ReLU, of the type of y.
+void norm_forward(const void* from, const int16_t* bits, const void* other, void* to, int64_t rows, int64_t channels,
+                  const float* slope, const float* offset, int64_t types, int64_t before, int64_t after, int64_t drop,
+                  float factor, int64_t level, float scale) {
+  const int16_t threshold = static_cast<int16_t>(level);
+  const Tile tile(channels);
+  const std::vector<float> slopes = tile.repeat(slope), offsets = tile.repeat(offset);
+  std::vector<float> held(tile.size);
+  with_types(types, [&](auto in, auto out) {
+    const auto* x = static_cast<const decltype(in)*>(from);
+    const auto* a = static_cast<const decltype(out)*>(other);
+    auto* y = static_cast<decltype(out)*>(to);
+    with_steps(before, after, drop, [&](auto b, auto f, auto d) {
+      constexpr int AFTER = decltype(f)::value;
+      tile.over(rows, [&](int64_t start, int64_t size) {
+        const auto* __restrict xs = x + start;
+        const auto* __restrict as = a + (AFTER == ADD_RELU ? start : 0);
+        const int16_t* __restrict bs = bits + (d ? start : 0);
+        const float *__restrict sl = slopes.data(), *__restrict of = offsets.data();
+        auto* __restrict ys = y + start;
+        float* __restrict hs = held.data();
+        if constexpr (AFTER == EXPONENTIAL) {
+#pragma GCC ivdep
+          for (int64_t j = 0; j < size; ++j) {
+            float h = load(xs[j]);
+            if constexpr (b) h = h < 0 ? 0.0f : h;
+            hs[j] = factor * (sl[j] * h + of[j]);
+          }
+          exponentials(hs, size);
+#pragma GCC ivdep
+          for (int64_t j = 0; j < size; ++j) {
+            if constexpr (d) store(ys[j], where(bs[j] >= threshold, hs[j] * scale));
+            else store(ys[j], hs[j]);
+          }
+        } else {
+#pragma GCC ivdep
+          for (int64_t j = 0; j < size; ++j) {
+            float h = load(xs[j]);
+            if constexpr (b) h = h < 0 ? 0.0f : h;
+            h = sl[j] * h + of[j];
+            if constexpr (AFTER == ADD_RELU) h += load(as[j]);
+            if constexpr (AFTER == RELU || AFTER == ADD_RELU) h = h < 0 ? 0.0f : h;
+            if constexpr (d) h = where(bs[j] >= threshold, h * scale);
+            store(ys[j], h);
+          }
+        }
+      });
+    });
+  });
+}
+
+// Gradient of norm_forward with training statistics, from its output y and the gradient g there (bits are read only
+// where nothing but dropout follows the norm). weight, bias: (channels), of the norm; of_other: of ADD_RELU's summand.
+void norm_backward(const void* from, const void* behind, const void* out, const int16_t* bits, void* to, void* of_other,
+                   int64_t rows, int64_t channels, const float* slope, const float* mean, const float* inverse,
+                   float* weight, float* bias, int64_t types, int64_t before, int64_t after, int64_t drop, float factor,
+                   int64_t level, float scale) {
+  const int16_t threshold = static_cast<int16_t>(level);
+  const Tile tile(channels);
+  const std::vector<float> slopes = tile.repeat(slope), means = tile.repeat(mean);
+  with_types(types, [&](auto in, auto wide) {
+    const auto* x = static_cast<const decltype(in)*>(from);
+    const auto* g = static_cast<const decltype(wide)*>(behind);
+    const auto* y = static_cast<const decltype(wide)*>(out);
+    auto* dx = static_cast<decltype(in)*>(to);
+    auto* da = static_cast<decltype(wide)*>(of_other);
+    with_steps(before, after, drop, [&](auto b, auto f, auto d) {
+      constexpr int AFTER = decltype(f)::value;
+      constexpr bool BITS = d && AFTER == NOTHING;
+      Sums sums(tile);
+      tile.over(rows, [&](int64_t start, int64_t size) {
+        const auto* __restrict xs = x + start;
+        const auto* __restrict gs = g + start;
+        const auto* __restrict ys = y + start;
+        const int16_t* __restrict bs = bits + (BITS ? start : 0);
+        const float* __restrict mu = means.data();
+        float *__restrict s = sums.first.data(), *__restrict q = sums.second.data();
+#pragma GCC ivdep
+        for (int64_t j = 0; j < size; ++j) {
+          float h = load(xs[j]);
+          if constexpr (b) h = h < 0 ? 0.0f : h;
+          const float k = back<AFTER, d>(load(gs[j]), load(ys[j]), BITS ? bs[j] : int16_t{0}, threshold, scale, factor);
+          s[j] += k;
+          q[j] += k * (h - mu[j]);
+        }
+        sums.next();
+      });
+      sums.flush();
+      std::vector<float> p1(channels), p2(channels);
+      for (int64_t c = 0; c < channels; ++c) {
+        const double product = sums.seconds[c] * inverse[c];
+        bias[c] = static_cast<float>(sums.firsts[c]);
+        weight[c] = static_cast<float>(product);
+        p1[c] = static_cast<float>(sums.firsts[c] / rows);
+        p2[c] = static_cast<float>(product / rows * inverse[c]);
+      }
+      const std::vector<float> all1 = tile.repeat(p1.data()), all2 = tile.repeat(p2.data());
+      tile.over(rows, [&](int64_t start, int64_t size) {
+        const auto* __restrict xs = x + start;
+        const auto* __restrict gs = g + start;
+        const auto* __restrict ys = y + start;
+        const int16_t* __restrict bs = bits + (BITS ? start : 0);
+        const float *__restrict mu = means.data(), *__restrict sl = slopes.data();
+        const float *__restrict m1 = all1.data(), *__restrict m2 = all2.data();
+        auto* __restrict dxs = dx + start;
+        auto* __restrict das = da + (AFTER == ADD_RELU ? start : 0);
+#pragma GCC ivdep
+        for (int64_t j = 0; j < size; ++j) {
+          const float there = load(xs[j]);
+          float h = there;
+          if constexpr (b) h = h < 0 ? 0.0f : h;
+          float k = back<AFTER, d>(load(gs[j]), load(ys[j]), BITS ? bs[j] : int16_t{0}, threshold, scale, factor);
+          if constexpr (AFTER == ADD_RELU) store(das[j], k);
+          k = sl[j] * (k - m1[j] - m2[j] * (h - mu[j]));
+          if constexpr (b) k = where(there > 0, k);
+          store(dxs[j], k);
+        }
+      });
+    });
+  });
+}
+
+// Largest value of each window of `window` rows, the last one shorter where the length is no multiple, and the row in
+// its window. x: (n, length, channels), y and places: (n, windows, channels). NaN is larger than anything.
+void pool(const void* from, void* to, uint8_t* places, int64_t n, int64_t length, int64_t channels, int64_t window,
+          int64_t windows, int64_t wide) {
+  std::vector<float> largest(channels);
+  std::vector<int32_t> where_it_is(channels);
+  float* __restrict top = largest.data();
+  int32_t* __restrict at = where_it_is.data();
+  auto run = [&](auto type) {
+    const auto* x = static_cast<const decltype(type)*>(from);
+    auto* y = static_cast<decltype(type)*>(to);
+    for (int64_t i = 0; i < n; ++i)
+      for (int64_t w = 0; w < windows; ++w, y += channels, places += channels) {
+        const auto* row = x + (i * length + w * window) * channels;
+        for (int64_t c = 0; c < channels; ++c) top[c] = load(row[c]), at[c] = 0;
+        const int32_t there = static_cast<int32_t>(std::min(window, length - w * window));
+        for (int32_t k = 1; k < there; ++k) {
+          row += channels;
+#pragma GCC ivdep
+          for (int64_t c = 0; c < channels; ++c) {
+            const float value = load(row[c]);
+            const bool higher = value > top[c] || value != value;
+            top[c] = higher ? value : top[c];
+            at[c] = higher ? k : at[c];
+          }
+        }
+        for (int64_t c = 0; c < channels; ++c) store(y[c], top[c]), places[c] = static_cast<uint8_t>(at[c]);
+      }
+  };
+  if (wide) run(float{});
+  else run(Bfloat16{});
+}
+
+// Its gradient, where the largest value was; dx is zeroed.
+void pool_backward(const void* behind, const uint8_t* places, void* to, int64_t n, int64_t length, int64_t channels,
+                   int64_t window, int64_t windows, int64_t wide) {
+  auto run = [&](auto type) {
+    const auto* g = static_cast<const decltype(type)*>(behind);
+    auto* dx = static_cast<decltype(type)*>(to);
+    for (int64_t i = 0; i < n; ++i, dx += length * channels)
+      for (int64_t w = 0; w < windows; ++w, g += channels, places += channels)
+        for (int64_t c = 0; c < channels; ++c) dx[(w * window + places[c]) * channels + c] = g[c];
+  };
+  if (wide) run(float{});
+  else run(Bfloat16{});
+}
+
+}  // extern "C"
