@@ -87,3 +87,9 @@ def test_the_exponential_has_a_scale(scale: float) -> None:
     assert scaled is not None
     x = np.linspace(-5, 5, 101)
     np.testing.assert_allclose(scaled(scale)(torch.from_numpy(x)).numpy(), np.exp(scale * x), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_the_table_says_which_activations_never_fall(name: str) -> None:
+    x = torch.linspace(-20, 20, 40_001, dtype=torch.float64)
+    assert bool((ACTIVATIONS[name].module()(x).diff() >= 0).all()) == ACTIVATIONS[name].monotone

@@ -85,7 +85,7 @@ def assert_same(model: Network, codes: np.ndarray) -> None:
     np.testing.assert_allclose(found.preactivation, preactivation, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("activation", ["relu", "exponential", "linear", "shift_scale_relu"])
+@pytest.mark.parametrize("activation", ["relu", "exponential", "linear", "shift_scale_relu", "log", "log_relu"])
 @pytest.mark.parametrize("kernel_size", [8, 19])
 def test_scan_of_an_untrained_network_equals_the_loop(activation: str, kernel_size: int) -> None:
     assert_same(network(activation=activation, kernel_size=kernel_size), random_codes(40))

@@ -150,12 +150,15 @@ class Activation:
         The formula and what it is for.
     scaled : callable or None
         Makes the nn.Module from `activation_scale`, where the activation has one.
+    monotone : bool
+        Whether it never falls where its input rises.
     """
 
     module: Callable[[], nn.Module]
     deeplift: str
     note: str
     scaled: Callable[[float], nn.Module] | None = None
+    monotone: bool = True
 
 
 ACTIVATIONS: Mapping[str, Activation] = MappingProxyType(
@@ -192,8 +195,8 @@ ACTIVATIONS: Mapping[str, Activation] = MappingProxyType(
             "rescale",
             "500 tanh(x - 6) + 500; the paper's modified tanh",
         ),
-        "log": Activation(Log, "rescale", "ln(|x| + 1e-10); not monotone"),
-        "log_relu": Activation(LogReLU, "rescale", "relu(ln(|x| + 1e-10)); not monotone"),
+        "log": Activation(Log, "rescale", "ln(|x| + 1e-10); not monotone", monotone=False),
+        "log_relu": Activation(LogReLU, "rescale", "relu(ln(|x| + 1e-10)); not monotone", monotone=False),
     }
 )
 """Name -> activation. Source of every row: Koo & Ploenzke 2021 and its published code."""

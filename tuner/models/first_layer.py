@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tuner.data.sequence import Codes, one_hot
 from tuner.errors import ModelError
+from tuner.models.activations import ACTIVATIONS
 from tuner.models.network import Network
 from tuner.motifs.filters import FilterScan
 
@@ -66,17 +67,22 @@ def scan_filters(model: Network, codes: Codes, device: str | torch.device = "cpu
             f"Use a kernel_size below {length}."
         )
     values, inputs, positions, floors = [], [], [], []
+    activation, monotone = model.first_activation, ACTIVATIONS[model.plan.activation].monotone
     with evaluating(model, device) as target:
         for start in range(0, len(codes), batch):
             x = one_hot(torch.from_numpy(np.ascontiguousarray(codes[start : start + batch])).to(target))
             before = model.preactivate(x)[:, :, first:stop].contiguous()  # (n, n_filters, positions)
-            after = model.first_activation(before)
-            best = after.amax(dim=2, keepdim=True)
-            position = before.masked_fill(after < best, -torch.inf).argmax(dim=2, keepdim=True)
-            values.append(best.squeeze(2))
+            if monotone:  # then the highest pre-activation has the highest activation
+                position = before.argmax(dim=2, keepdim=True)
+                floors.append(activation(before.amin(dim=(0, 2))))
+            else:
+                after = activation(before)
+                best = after.amax(dim=2, keepdim=True)
+                position = before.masked_fill(after < best, -torch.inf).argmax(dim=2, keepdim=True)
+                floors.append(after.amin(dim=(0, 2)))
             inputs.append(before.gather(2, position).squeeze(2))
+            values.append(activation(inputs[-1]))
             positions.append(position.squeeze(2) + first)
-            floors.append(after.amin(dim=(0, 2)))
     if not values:
         raise ModelError("no sequences to scan.")
     return FilterScan(
