@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tuner.models import compiled, fused, kernels
 from tuner.models.activations import Exponential
 from tuner.models.architectures import build_model
-from tuner.models.layers import BatchNorm1d, Conv1d, Dropout, MaxPool1d, channels_last
+from tuner.models.layers import BatchNorm1d, Conv1d, Dropout, MaxPool1d, channels_last, random_bits
 from tuner.models.network import Residual
 
 COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
@@ -27,9 +27,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """One thread, and torch's random bits on both sides."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    monkeypatch.setattr(compiled, "_draw", random_bits)
     yield
     torch.set_num_threads(threads)
     compiled.disable()
@@ -243,6 +245,24 @@ def test_norm_with_its_neighbours(channels: int, before: bool, after: bool, rate
     layers = [nn.ReLU()] * before + [norm] + [nn.ReLU()] * after + [Dropout(rate)]
     x = 3 * torch.randn(9, channels, 70) + torch.arange(channels)[:, None]
     assert_equal_to_float64(nn.Sequential(*layers), x, folder)
+
+
+@needs_compiler
+def test_random_bits_are_uniform_and_follow_torchs_generator(folder: Path) -> None:
+    assert compiled.enable(folder) == ""
+    torch.manual_seed(3)
+    bits = fused.random_bits(1 << 21)
+    assert not torch.equal(bits[:1000], fused.random_bits(1000))
+    torch.manual_seed(3)
+    assert torch.equal(bits[:1003], fused.random_bits(1003))
+    values = bits.long() + 32768
+    counts = torch.bincount(values, minlength=65536).double()
+    expected = len(bits) / 65536
+    chi = ((counts - expected).square() / expected).sum().item()
+    assert abs(chi - 65535) < 5 * (2 * 65535) ** 0.5
+    for lag in (1, 4, 32):  # neighbours, words and lanes
+        pair = torch.stack([values[:-lag], values[lag:]]).double()
+        assert abs(torch.corrcoef(pair)[0, 1].item()) < 5 / len(bits) ** 0.5
 
 
 @needs_compiler

@@ -1,9 +1,9 @@
-"""Optional compiled kernels for training on one CPU thread: first layer, norms, ReLU, exp, dropout, weight gradients.
+"""Optional compiled kernels for training on one CPU thread: the first layer, and what lies between convolutions.
 
-`enable` builds `kernels.cpp` with the machine's C++ compiler, once, into a cache folder, and tries them. From then on a
-network in training computes through them where they apply: float32 in channels-last memory on a CPU, with one thread.
-They draw the same random bits as the layers in Python and differ from them by float32 rounding alone. Evaluation never
-uses them.
+`enable` builds them with the machine's C++ compiler, once, into a cache folder, and tries them. From then on a network
+in training computes through them where they apply: float32 or bfloat16 in channels-last memory on a CPU, one thread.
+Evaluation never uses them. They draw other random bits than the layers in Python, and round differently; but for that
+they compute the same.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tuner.models import fused
+from tuner.models import fused, layers
 from tuner.models.activations import Exponential
 from tuner.models.fused import ADD_RELU, EXPONENTIAL, MOST_POOLED, NOTHING, RELU, Steps
 from tuner.models.kernels import Library, call, find_compiler, load
-from tuner.models.layers import BatchNorm1d, Conv1d, Dropout, MaxPool1d, channels_last, random_bits
+from tuner.models.layers import BatchNorm1d, Conv1d, Dropout, MaxPool1d, channels_last
 
 _AFTER: dict[type[nn.Module], int] = {nn.ReLU: RELU, Exponential: EXPONENTIAL}
+
+_draw = fused.random_bits
 
 
 def enable(folder: Path) -> str:
@@ -50,9 +52,11 @@ _TOLERANCES = {torch.float32: 1e-3, torch.bfloat16: 0.3}
 
 
 def _agrees() -> bool:
-    """Train a small network for one step with and without the kernels and compare its output and gradients."""
-    kernels, threads = Library.loaded, torch.get_num_threads()
+    """Train a small network for a step with and without the kernels, by the same bits; compare output and gradients."""
+    global _draw
+    kernels, threads, draw = Library.loaded, torch.get_num_threads(), _draw
     try:
+        _draw = layers.random_bits
         torch.set_num_threads(1)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -77,7 +81,7 @@ def _agrees() -> bool:
                     return False
     finally:
         torch.set_num_threads(threads)
-        Library.loaded = kernels
+        Library.loaded, _draw = kernels, draw
     return True
 
 
@@ -130,11 +134,11 @@ def run_residual(branch: nn.Sequential, x: Tensor, relu: nn.Module) -> Tensor:
         out: Tensor = relu(x + run(branch, x))
         return out
     x = x.to(_map_type())
-    layers = list(branch)
-    before = isinstance(layers[-2], nn.ReLU)
-    h = _fused(layers[: -2 if before else -1], x)
+    modules = list(branch)
+    before = isinstance(modules[-2], nn.ReLU)
+    h = _fused(modules[: -2 if before else -1], x)
     if not (usable(h) and h.dtype is x.dtype):
-        out = relu(x + _fused(layers[-2 if before else -1 :], h))
+        out = relu(x + _fused(modules[-2 if before else -1 :], h))
         return out
     return _norm(last, h, Steps(before, ADD_RELU), None, other=x)
 
@@ -163,7 +167,7 @@ def _convolve(layer: Conv1d, x: Tensor) -> Tensor:
 def _norm(norm: BatchNorm1d, x: Tensor, steps: Steps, dropout: Dropout | None, other: Tensor | None = None) -> Tensor:
     bits = None
     if dropout is not None:
-        bits = random_bits(x.numel())
+        bits = _draw(x.numel())
         steps = steps._replace(drop=True, threshold=dropout.threshold - 32768, scale=dropout.scale)
     # What goes into an activation that is not the kernel's stays in float32.
     dtype = x.dtype if steps.after == NOTHING and not steps.drop else _map_type()
@@ -197,7 +201,7 @@ def _fused(modules: list[nn.Module], x: Tensor) -> Tensor:
         if isinstance(layer, Conv1d):
             x = _convolve(layer, x)
         elif isinstance(layer, Dropout) and layer.training and layer.threshold:
-            x = fused.drop(x, random_bits(x.numel()), layer.threshold - 32768, layer.scale, _map_type())
+            x = fused.drop(x, _draw(x.numel()), layer.threshold - 32768, layer.scale, _map_type())
         elif isinstance(layer, MaxPool1d) and layer.window[1] <= min(MOST_POOLED, x.shape[2]):
             length, window = x.shape[2], layer.window[1]
             x = fused.pool(x, window, -(-length // window) if layer.ceil_mode else length // window)
@@ -219,12 +223,12 @@ def run(modules: Iterable[nn.Module], x: Tensor) -> Tensor:
     x : torch.Tensor, shape=(n, channels, length)
         Input of the first.
     """
-    layers = list(modules)
-    if in_use(layers[0]):
-        return _fused(layers, x)
+    chain = list(modules)
+    if in_use(chain[0]):
+        return _fused(chain, x)
     if isinstance(modules, nn.Sequential):
         out: Tensor = modules(x)
         return out
-    for layer in layers:
+    for layer in chain:
         x = layer(x)
     return x

@@ -168,6 +168,39 @@ inline float back(float gradient, float out, int16_t bits, int16_t threshold, fl
 
 extern "C" {
 
+// Random bits: xoshiro256++ (Blackman & Vigna 2021) in eight lanes, started by splitmix64 from one seed.
+void random_bits(int16_t* to, int64_t size, int64_t seed) {
+  typedef uint64_t Lanes __attribute__((vector_size(64)));
+  constexpr int64_t EACH = sizeof(Lanes) / sizeof(int16_t);
+  uint64_t mixed = static_cast<uint64_t>(seed);
+  Lanes s[4];
+  for (Lanes& word : s)
+    for (int lane = 0; lane < 8; ++lane) {
+      uint64_t z = mixed += 0x9e3779b97f4a7c15;
+      z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+      z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+      word[lane] = z ^ (z >> 31);
+    }
+  auto next = [&] {
+    const Lanes sum = s[0] + s[3], t = s[1] << 17;
+    const Lanes out = ((sum << 23) | (sum >> 41)) + s[0];
+    s[2] ^= s[0];
+    s[3] ^= s[1];
+    s[1] ^= s[2];
+    s[0] ^= s[3];
+    s[2] ^= t;
+    s[3] = (s[3] << 45) | (s[3] >> 19);
+    return out;
+  };
+  int64_t i = 0;
+  for (; i + EACH <= size; i += EACH) {
+    const Lanes out = next();
+    std::memcpy(to + i, &out, sizeof out);
+  }
+  const Lanes last = next();
+  std::memcpy(to + i, &last, sizeof(int16_t) * (size - i));
+}
+
 // y = x * scale where the random bits reach the threshold, else 0. Also its own backward pass; `wide_in` and `wide_out`
 // say which side is float32.
 void dropout(const void* from, const int16_t* __restrict bits, void* to, int64_t size, int64_t level, float scale,

@@ -196,6 +196,13 @@ class _Pool(torch.autograd.Function):
         return dx.transpose(1, 2), None, None
 
 
+def random_bits(size: int) -> Tensor:
+    """Draw 16 bits for each of `size` elements, shape=(size,), int16, by a generator that torch's global one seeds."""
+    bits = torch.empty(size, dtype=torch.int16)
+    call("random_bits", bits, size, int(torch.empty((), dtype=torch.int64).random_(-(2**63), None)))
+    return bits
+
+
 def look_up(codes: Tensor, layer: Conv1d, positions: int) -> Tensor:
     """Convolve one-hot sequences in float32, by looking up three bases at a time.
 
