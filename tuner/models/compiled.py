@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,15 @@ from tuner.models.layers import BatchNorm1d, Conv1d, Dropout, MaxPool1d, channel
 _AFTER: dict[type[nn.Module], int] = {nn.ReLU: RELU, Exponential: EXPONENTIAL}
 
 _draw = fused.random_bits
+
+
+@runtime_checkable
+class Pooling(Protocol):
+    """A module that computes the pool behind it as well."""
+
+    def forward_pooled(self, x: Tensor, pool: MaxPool1d) -> Tensor:
+        """Pooled output for x : (n, channels, length)."""
+        ...
 
 
 def enable(folder: Path) -> str:
@@ -117,7 +127,7 @@ def usable(x: Tensor) -> bool:
     )
 
 
-def run_residual(branch: nn.Sequential, x: Tensor, relu: nn.Module) -> Tensor:
+def run_residual(branch: nn.Sequential, x: Tensor, relu: nn.Module, pool: MaxPool1d | None = None) -> Tensor:
     """relu(x + branch(x)) of (n, channels, length) tensors, in training with the sum in the branch's last kernel.
 
     Parameters
@@ -128,19 +138,33 @@ def run_residual(branch: nn.Sequential, x: Tensor, relu: nn.Module) -> Tensor:
         Input of the block.
     relu : torch.nn.Module
         What is called where no kernel takes the sum.
+    pool : MaxPool1d, optional
+        What follows; taken along.
     """
-    last = branch[-1]
+    modules, behind = list(branch), [] if pool is None else [pool]
+    last = modules[-1]
     if not (in_use(branch) and isinstance(last, BatchNorm1d) and last.training and usable(x)):
-        out: Tensor = relu(x + run(branch, x))
-        return out
+        return run([relu, *behind], x + run(branch, x))
     x = x.to(_map_type())
-    modules = list(branch)
     before = isinstance(modules[-2], nn.ReLU)
-    h = _fused(modules[: -2 if before else -1], x)
+    split = -2 if before else -1
+    h = _fused(modules[:split], x)
     if not (usable(h) and h.dtype is x.dtype):
-        out = relu(x + _fused(modules[-2 if before else -1 :], h))
-        return out
-    return _norm(last, h, Steps(before, ADD_RELU), None, other=x)
+        return _fused([relu, *behind], x + _fused(modules[split:], h))
+    if pool is not None and not _fits(pool, h):
+        return pool(_norm(last, h, Steps(before, ADD_RELU), None, other=x))  # type: ignore[no-any-return]
+    return _norm(last, h, Steps(before, ADD_RELU), None, other=x, pool=pool)
+
+
+def _fits(pool: nn.Module | None, x: Tensor) -> bool:
+    """Whether a kernel pools x : (n, channels, length) so."""
+    return isinstance(pool, MaxPool1d) and pool.window[1] <= min(MOST_POOLED, x.shape[2])
+
+
+def _windows(pool: MaxPool1d, length: int) -> tuple[int, int]:
+    """Positions of a window, and windows."""
+    window = pool.window[1]
+    return window, -(-length // window) if pool.ceil_mode else length // window
 
 
 def _map_type() -> torch.dtype:
@@ -164,14 +188,23 @@ def _convolve(layer: Conv1d, x: Tensor) -> Tensor:
         return fused.convolve(x, layer)
 
 
-def _norm(norm: BatchNorm1d, x: Tensor, steps: Steps, dropout: Dropout | None, other: Tensor | None = None) -> Tensor:
+def _norm(
+    norm: BatchNorm1d,
+    x: Tensor,
+    steps: Steps,
+    dropout: Dropout | None,
+    *,
+    other: Tensor | None = None,
+    pool: MaxPool1d | None = None,
+) -> Tensor:
     bits = None
     if dropout is not None:
         bits = _draw(x.numel())
         steps = steps._replace(drop=True, threshold=dropout.threshold - 32768, scale=dropout.scale)
     # What goes into an activation that is not the kernel's stays in float32.
     dtype = x.dtype if steps.after == NOTHING and not steps.drop else _map_type()
-    return fused.normalize(x, norm, steps, dtype, bits=bits, other=other)
+    windows = None if pool is None else _windows(pool, x.shape[2])
+    return fused.normalize(x, norm, steps, dtype, bits=bits, other=other, pool=windows)
 
 
 def _fused(modules: list[nn.Module], x: Tensor) -> Tensor:
@@ -195,16 +228,21 @@ def _fused(modules: list[nn.Module], x: Tensor) -> Tensor:
             last = modules[end] if end < len(modules) else None
             drop = last if isinstance(last, Dropout) and last.threshold > 0 else None
             end += drop is not None
-            x = _norm(norm, x, Steps(before, after, factor=factor), drop)
+            pool = modules[end] if end < len(modules) and _fits(modules[end], x) else None
+            end += pool is not None
+            x = _norm(norm, x, Steps(before, after, factor=factor), drop, pool=cast("MaxPool1d | None", pool))
             i = end
+            continue
+        if isinstance(layer, Pooling) and i + 1 < len(modules) and isinstance(pool := modules[i + 1], MaxPool1d):
+            x = layer.forward_pooled(x, pool)
+            i += 2
             continue
         if isinstance(layer, Conv1d):
             x = _convolve(layer, x)
         elif isinstance(layer, Dropout) and layer.training and layer.threshold:
             x = fused.drop(x, _draw(x.numel()), layer.threshold - 32768, layer.scale, _map_type())
-        elif isinstance(layer, MaxPool1d) and layer.window[1] <= min(MOST_POOLED, x.shape[2]):
-            length, window = x.shape[2], layer.window[1]
-            x = fused.pool(x, window, -(-length // window) if layer.ceil_mode else length // window)
+        elif isinstance(layer, MaxPool1d) and _fits(layer, x):
+            x = fused.pool(x, *_windows(layer, x.shape[2]))
         else:
             x = layer(x)
         i += 1

@@ -144,18 +144,10 @@ class _Norm(torch.autograd.Function):
         other: Tensor | None, dtype: torch.dtype,
     ) -> Tensor:  # fmt: skip
         channels, rows = x.shape[1], x.numel() // x.shape[1]
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        assert norm.num_batches_tracked is not None
-        norm.num_batches_tracked.add_(1)
-        slope, offset, mean, inverse = torch.empty(4, channels)
         y = torch.empty_like(x, dtype=dtype)
         types = _types(x, y)
-        call(
-            "norm_statistics", x, rows, channels, types, int(steps.before), weight, bias, norm.running_mean,
-            norm.running_var, KERAS_MOMENTUM, norm.eps, slope, offset, mean, inverse,
-        )  # fmt: skip
-        rest = (types, int(steps.before), steps.after, int(steps.drop), steps.factor, steps.threshold, steps.scale)
+        slope, offset, mean, inverse = _statistics(x, weight, bias, norm, steps, types)
+        rest = _numbers(types, steps)
         call("norm_forward", x, bits, other, y, rows, channels, slope, offset, *rest)
         ctx.rest = rest
         ctx.save_for_backward(x, y, slope, mean, inverse, bits if steps.after == NOTHING else None)
@@ -172,6 +164,60 @@ class _Norm(torch.autograd.Function):
             "norm_backward", x, g, y, bits, dx, other, rows, channels, slope, mean, inverse, weight, bias, *ctx.rest
         )  # fmt: skip
         return dx, weight, bias, None, None, None, other, None
+
+
+class _NormPool(torch.autograd.Function):
+    """_Norm, and the largest value of each window: neither the map behind the norm nor its gradient is ever written."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, norm: BatchNorm1d, steps: Steps, bits: Tensor | None,
+        other: Tensor | None, dtype: torch.dtype, window: int, windows: int,
+    ) -> Tensor:  # fmt: skip
+        n, channels, length = x.shape
+        y = torch.empty(n, windows, channels, dtype=dtype)
+        places = torch.empty(n, windows, channels, dtype=torch.uint8)
+        types = _types(x, y)
+        slope, offset, mean, inverse = _statistics(x, weight, bias, norm, steps, types)
+        shape, rest = (n, length, channels, window, windows), _numbers(types, steps)
+        call("norm_pool_forward", x, bits, other, y, places, *shape, slope, offset, *rest)
+        ctx.shape, ctx.rest, ctx.sums = shape, rest, steps.after == ADD_RELU
+        ctx.save_for_backward(x, y, places, slope, mean, inverse, bits if steps.after == NOTHING else None)
+        return y.transpose(1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, y, places, slope, mean, inverse, bits = ctx.saved_tensors
+        g = channels_last(gradients[0])
+        dx, (weight, bias) = torch.empty_like(x), torch.empty(2, x.shape[1])
+        other = torch.zeros_like(x, dtype=y.dtype) if ctx.sums else None
+        call(
+            "norm_pool_backward", x, g, y, places, bits, dx, other, *ctx.shape, slope, mean, inverse, weight, bias,
+            *ctx.rest,
+        )  # fmt: skip
+        return dx, weight, bias, None, None, None, other, None, None, None
+
+
+def _statistics(
+    x: Tensor, weight: Tensor, bias: Tensor, norm: BatchNorm1d, steps: Steps, types: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Move a norm's running statistics; slope, offset, mean and inverse deviation of each channel of the batch."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    assert norm.num_batches_tracked is not None
+    norm.num_batches_tracked.add_(1)
+    channels = x.shape[1]
+    slope, offset, mean, inverse = torch.empty(4, channels)
+    call(
+        "norm_statistics", x, x.numel() // channels, channels, types, int(steps.before), weight, bias,
+        norm.running_mean, norm.running_var, KERAS_MOMENTUM, norm.eps, slope, offset, mean, inverse,
+    )  # fmt: skip
+    return slope, offset, mean, inverse
+
+
+def _numbers(types: int, steps: Steps) -> tuple[int | float, ...]:
+    """The last arguments of a norm's kernels."""
+    return types, int(steps.before), steps.after, int(steps.drop), steps.factor, steps.threshold, steps.scale
 
 
 class _Pool(torch.autograd.Function):
@@ -232,7 +278,14 @@ def drop(x: Tensor, bits: Tensor, threshold: int, scale: float, dtype: torch.dty
 
 
 def normalize(
-    x: Tensor, norm: BatchNorm1d, steps: Steps, dtype: torch.dtype, *, bits: Tensor | None, other: Tensor | None
+    x: Tensor,
+    norm: BatchNorm1d,
+    steps: Steps,
+    dtype: torch.dtype,
+    *,
+    bits: Tensor | None,
+    other: Tensor | None,
+    pool: tuple[int, int] | None = None,
 ) -> Tensor:
     """Batch norm by the statistics of the batch, with what comes before and after it.
 
@@ -250,8 +303,11 @@ def normalize(
         Of the dropout.
     other : torch.Tensor, of the shape of x and the type of the result, or None
         What ADD_RELU adds.
+    pool : tuple of int, optional
+        Positions of a window, MOST_POOLED at most, and number of windows whose largest values are the result.
     """
-    out: Tensor = _Norm.apply(x, norm.weight, norm.bias, norm, steps, bits, other, dtype)  # type: ignore[no-untyped-call]
+    arguments = (x, norm.weight, norm.bias, norm, steps, bits, other, dtype)
+    out: Tensor = _Norm.apply(*arguments) if pool is None else _NormPool.apply(*arguments, *pool)  # type: ignore[no-untyped-call]
     return out
 
 

@@ -72,6 +72,10 @@ class Residual(nn.Module):
         """Map (n, channels, length) to the same shape."""
         return compiled.run_residual(self.branch, x, self.activation)
 
+    def forward_pooled(self, x: Tensor, pool: MaxPool1d) -> Tensor:
+        """Map (n, channels, length) to what the pool behind the block makes of it."""
+        return compiled.run_residual(self.branch, x, self.activation, pool)
+
 
 class MaxAverage(nn.Module):
     """Maximum and average of each channel over the whole length, side by side."""
