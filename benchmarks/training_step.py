@@ -239,13 +239,17 @@ def main() -> None:
         pipes[side], other = context.Pipe()
         processes.append(context.Process(target=serve, args=(side, other), daemon=True))
         processes[-1].start()
+        other.close()  # so that the pipe ends with the process
     rows: list[dict[str, Any]] = []
     for architecture in options.architectures:
         seconds: dict[str, list[float]] = {side: [] for side in sides}
         for _ in range(options.rounds):
             for side, pipe in pipes.items():
                 pipe.send(architecture)
-                seconds[side].append(pipe.recv())
+                try:
+                    seconds[side].append(pipe.recv())
+                except EOFError:
+                    raise SystemExit(f"the {side} side has ended; its error is above") from None
         base = statistics.median(seconds["plain"])
         errors = gradient_errors(architecture, sides)
         for side in sides:

@@ -61,7 +61,7 @@ class SearchSection(Table):
     sampler: Sampler = "tpe"
     trials: int = Field(default=30, gt=0)
     replicates: int = Field(default=1, ge=1)
-    startup: int = Field(default=10, ge=1)
+    startup: int = Field(default=5, ge=1)
     max_failures: int = Field(default=2, ge=1)
     stall_minutes: float = Field(default=30.0, gt=0)
     stopping: StoppingSection | None = None
