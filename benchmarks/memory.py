@@ -44,13 +44,13 @@ def write(folder: Path, n: int, length: int) -> None:
 
 def worker(folder: Path, step: bool, pipe: Connection) -> None:
     torch.set_num_threads(1)
-    keep_freed_memory()
     process = psutil.Process()
     empty = process.memory_full_info().pss
     started = time.perf_counter()
     spec = DataSpec(positives=str(folder / "positives.fa"), negatives=str(folder / "negatives.fa"))
     dataset = share_codes(load_dataset(spec).without_test(), folder / "cache")
     settings = {"architecture": "cnn", "activation": "exponential"}
+    keep_freed_memory()  # as `fit` does when training begins
     model = build_model(settings, n_tasks=1, length=dataset.length, seed=0)
     run = _Run(model, dataset.train, dataset.valid, Recipe(batch_size=100), torch.device("cpu"))
     seconds = time.perf_counter() - started

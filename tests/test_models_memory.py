@@ -40,6 +40,24 @@ def test_kept_memory_needs_no_fresh_pages() -> None:
     assert page_faults("keep") < pages / 100 < page_faults("give back")
 
 
+LEFT_FREE = """
+import psutil
+from tuner.models.memory import keep_freed_memory
+blocks = [bytes(1000) for _ in range(200_000)]  # as reading a FASTA file makes them
+last = bytes(1000)
+held = psutil.Process().memory_info().rss
+del blocks
+assert keep_freed_memory()
+print(held - psutil.Process().memory_info().rss)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_what_reading_left_free_goes_back_first() -> None:
+    command = [sys.executable, "-c", LEFT_FREE]
+    assert int(subprocess.run(command, check=True, capture_output=True, text=True).stdout) > 150_000_000
+
+
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
     keep_freed_memory.cache_clear()
