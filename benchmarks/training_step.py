@@ -5,8 +5,9 @@
 The straightforward side is in this file: the network of the same plan in nn.Conv1d, nn.BatchNorm1d, nn.ReLU,
 nn.Dropout and nn.MaxPool1d on contiguous float32 tensors, a DataLoader over one-hot sequences, Adam as torch builds
 it, and L2 as a term of the loss. The other sides are the package's own training epoch, in Python alone and with the
-compiled kernels if there is a C++ compiler. Each side is a process with one thread; they take turns, an epoch of a few
-steps each, and report their CPU time per step.
+compiled kernels if there is a C++ compiler, in bfloat16 where the processor multiplies it. Gradient errors are those in
+float32 on every side. Each side is a process with one thread; they take turns, an epoch of a few steps each, and report
+their CPU time per step.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from tuner.models.architectures import ARCHITECTURES, Network, build_model
 from tuner.models.memory import keep_freed_memory
 from tuner.models.network import Residual
 from tuner.models.recipe import Recipe
-from tuner.models.training import _Run
+from tuner.models.training import _Run, resolve_precision
 
 BATCH, STEPS = 100, 4
 L2 = 1e-6
@@ -103,7 +104,7 @@ def network(architecture: str) -> Network:
     return build_model(settings, n_tasks=row.tasks, length=row.length, seed=0)
 
 
-def plain_epochs(architecture: str) -> Callable[[int], None]:
+def plain_epochs(architecture: str, _: str) -> Callable[[int], None]:
     model = plain_network(network(architecture)).train()
     penalised = [p for p in model.parameters() if p.ndim >= 2][:-1]  # kernels of all layers but the output layer
     split = data(architecture)
@@ -123,19 +124,19 @@ def plain_epochs(architecture: str) -> Callable[[int], None]:
     return epoch
 
 
-def package_epochs(architecture: str) -> Callable[[int], None]:
+def package_epochs(architecture: str, precision: str) -> Callable[[int], None]:
     keep_freed_memory()  # as `fit` does
     split = data(architecture)
-    recipe = Recipe(batch_size=BATCH, l2=L2, reverse_complement=False)
+    recipe = Recipe(batch_size=BATCH, l2=L2, reverse_complement=False, precision=precision)
     run = _Run(network(architecture), split, split, recipe, torch.device("cpu"))
     return lambda number: void(run.train_epoch(number))
 
 
-def compiled_epochs(architecture: str) -> Callable[[int], None]:
+def compiled_epochs(architecture: str, precision: str) -> Callable[[int], None]:
     reason = compiled.enable(Path(tempfile.gettempdir()) / f"tuner-kernels-{os.getuid()}")
     if reason:
         raise SystemExit(reason)
-    return package_epochs(architecture)
+    return package_epochs(architecture, precision)
 
 
 def void(_: object) -> None:
@@ -145,7 +146,7 @@ def void(_: object) -> None:
 SIDES = {"plain": plain_epochs, "package": package_epochs, "compiled": compiled_epochs}
 
 
-def serve(side: str, pipe: Connection) -> None:
+def serve(side: str, precision: str, pipe: Connection) -> None:
     """Run one epoch for each request; answer with the CPU seconds of a step."""
     torch.set_num_threads(1)
     epochs: dict[str, Callable[[int], None]] = {}
@@ -155,7 +156,7 @@ def serve(side: str, pipe: Connection) -> None:
             return
         if architecture not in epochs:
             epochs.clear()
-            epochs[architecture] = SIDES[side](architecture)
+            epochs[architecture] = SIDES[side](architecture, precision)
             epochs[architecture](0)  # the first epoch finds no memory and no kernels ready
         started = time.process_time()
         epochs[architecture](1)
@@ -223,13 +224,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--architectures", nargs="+", default=["residualbind", "cnn_deep", "cnn_2"])
     parser.add_argument("--rounds", type=int, default=9, help="epochs of each side")
+    parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="of the package")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     digest = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
     print(f"torch {torch.__version__}, {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, file {digest}")
     top = peak()
-    print(f"one thread, batch {BATCH}; largest matrix product {top / 1e9:.0f} GFLOP/s\n")
+    kind = str(resolve_precision(options.precision, torch.device("cpu"))).removeprefix("torch.")
+    print(f"one thread, batch {BATCH}; the package in {kind}; largest float32 matrix product {top / 1e9:.0f} GFLOP/s\n")
     print("architecture   side         ms a step   times faster (quartiles)   of the peak   gradient error")
     context = multiprocessing.get_context("spawn")
     sides = [side for side in SIDES if side != "compiled" or any(map(shutil.which, ("c++", "g++", "clang++")))]
@@ -237,7 +240,7 @@ def main() -> None:
     processes = []
     for side in sides:
         pipes[side], other = context.Pipe()
-        processes.append(context.Process(target=serve, args=(side, other), daemon=True))
+        processes.append(context.Process(target=serve, args=(side, options.precision, other), daemon=True))
         processes[-1].start()
         other.close()  # so that the pipe ends with the process
     rows: list[dict[str, Any]] = []
@@ -272,7 +275,14 @@ def main() -> None:
     for process in processes:
         process.join()
     if options.json:
-        document = {"file": digest, "torch": torch.__version__, "peak_flops": top, "batch": BATCH, "rows": rows}
+        document = {
+            "file": digest,
+            "torch": torch.__version__,
+            "precision": kind,
+            "peak_flops": top,
+            "batch": BATCH,
+            "rows": rows,
+        }
         options.json.write_text(json.dumps(document, indent=1))
 
 
