@@ -2,7 +2,7 @@
 
     python benchmarks/rungs_sampler.py --study zbed2 --rungs 4 8 --seeds 20 runs/rungs/zbed2.jsonl
 
-The tables are those of `rungs.py collect` (or `import`). No network is trained: a random forest, fitted to the
+The tables are those of `rungs.py import`. No network is trained: a random forest, fitted to the
 tables, says what the objectives of a point would be at each rung and at the end, and a residual of one of its
 training points, drawn by seed and trial number, is added, the same for every arm. So the figures hold for a search
 landscape like that of the forest, which is smoother than the real one. Arms: TPE and random sampling, each without
@@ -74,7 +74,7 @@ def search(
     seen: dict[int, list[list[float]]] = {}
     used, finals = 0, []
     for number in range(trials):
-        study.sampler = slot_sampler(sampler, seed=mix(seed, number, "sampler"), startup=10)
+        study.sampler = slot_sampler(sampler, seed=mix(seed, number, "sampler"), startup=5)
         trial = study.ask()
         values = land.draw(space.suggest(trial), mix(seed, number))
         stopped = None

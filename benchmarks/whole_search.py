@@ -59,7 +59,7 @@ from tuner.search.artifacts import Artifacts
 from tuner.search.bench import Bench, load_bench
 from tuner.search.job import DESCRIPTION, WEIGHTS, load_network, run_network
 from tuner.search.names import recipe_of, split_point
-from tuner.search.results import hypervolume, objective_names, pareto_numbers, stage_trials
+from tuner.search.results import FrozenTrial, TrialState, hypervolume, pareto_numbers, stage_trials
 from tuner.search.sampler import slot_sampler
 from tuner.search.storage import FencedStorage, open_storage
 from tuner.search.study import make_plan, mix, study_space
@@ -240,6 +240,7 @@ def reach(options: argparse.Namespace) -> None:
     plan = open_bench(options.study).plan
     data = load_dataset(plan.data_spec, data_dir=context.data_dir(), cache=context.cache_dir())  # with its test split
     ratios, gains, tests = [], [], []
+    names = plan.study.objectives
     for seed in range(options.seeds):
         suffix = f"-seed{seed}" if seed else ""
         found = {}
@@ -252,11 +253,11 @@ def reach(options: argparse.Namespace) -> None:
                     f"{name}: {len(ended)} of {options.trials} trials in {options.storage}; run search_quality.py"
                 )
             ended = ended[: options.trials]
-            names = objective_names(storage, name)
             bound = [REFERENCE.get(n, 0.0) for n in names]
             ends = finished_at([float(t.user_attrs.get("seconds", 0.0)) for t in ended], 2)
             order = sorted(range(len(ended)), key=ends.__getitem__)
-            volumes = [hypervolume([ended[i] for i in order[: k + 1]], names, bound) for k in range(len(order))]
+            shown = [by_names(ended[i], names) for i in order]
+            volumes = [hypervolume(shown[: k + 1], names, bound) for k in range(len(order))]
             found[side] = ([ends[i] for i in order], volumes)
         goal = found["random"][1][-1]
         slow = faster * next(t for t, v in zip(*found["random"], strict=True) if v >= goal)
@@ -268,7 +269,7 @@ def reach(options: argparse.Namespace) -> None:
         shown = (
             "never" if fast is None else f"{fast / 60:.1f} min ({place + 1} trials): {whole / fast:.1f} times faster"
         )
-        on_test = {side: test_hypervolume(storage, artifacts, data, name, options.trials) for side, name in pair}
+        on_test = {side: test_hypervolume(storage, artifacts, data, name, names, options.trials) for side, name in pair}
         tests.append(on_test["tpe"] / on_test["random"])
         print(
             f"seed {seed}: random ends at {goal:.4f}, naive after {whole / 60:.0f} min "
@@ -282,15 +283,26 @@ def reach(options: argparse.Namespace) -> None:
     )
 
 
-def test_hypervolume(storage: FencedStorage, artifacts: Artifacts, data: Dataset, name: str, trials: int) -> float:
+def by_names(trial: FrozenTrial, names: Sequence[str]) -> FrozenTrial:
+    """A trial with the values of these metrics, which need not be the objectives of its study."""
+    if trial.state != TrialState.COMPLETE:
+        return trial
+    found = optuna.trial.create_trial(values=[float(trial.user_attrs[n]) for n in names])
+    found.number = trial.number
+    return found
+
+
+def test_hypervolume(
+    storage: FencedStorage, artifacts: Artifacts, data: Dataset, name: str, names: Sequence[str], trials: int
+) -> float:
     """Hypervolume of the validation front by test AUROC and the stored match fraction."""
-    names = objective_names(storage, name)
     ended = sorted(stage_trials(storage, name), key=lambda t: t.number)[:trials]
-    front, points = pareto_numbers(ended, names), []
+    front = pareto_numbers([by_names(t, names) for t in ended], names)
+    points = []
     for trial in (t for t in ended if t.number in front):
         network, both = load_network(artifacts.get(trial, WEIGHTS), artifacts.get(trial, DESCRIPTION))
         logits = model_logits(network, data.test.codes, average_strands=both)
-        values = {**dict(zip(names, trial.values, strict=True)), "auroc": auroc(data.test.labels, logits)}
+        values = {**trial.user_attrs, "auroc": auroc(data.test.labels, logits)}
         points.append(optuna.trial.create_trial(values=[values[n] for n in names]))
     return hypervolume(points, names, [REFERENCE.get(n, 0.0) for n in names])
 
