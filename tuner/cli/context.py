@@ -200,3 +200,26 @@ def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _finite(v) for k, v in value.items()}
     return [_finite(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def check_sampler(sampler: str | None) -> Any:
+    """Check --sampler against the known names.
+
+    Raises
+    ------
+    UsageError
+        Unknown sampler.
+    """
+    from typing import get_args
+
+    from tuner.errors import UsageError, unknown
+    from tuner.search.study_file import Sampler
+
+    if sampler is not None and sampler not in get_args(Sampler):
+        raise UsageError(unknown("sampler", sampler, get_args(Sampler)))
+    return sampler
+
+
+def checkpoints(artifacts: str | None) -> Path:
+    """Folder of the checkpoints that belong to these artifacts."""
+    return checkpoints_folder(artifacts_folder(artifacts))

@@ -7,8 +7,7 @@ import re
 import sys
 import time
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -61,7 +60,9 @@ def command(
     limit = seconds(time_limit) if time_limit else None
     if artifact_quota is not None:
         read_quota(artifact_quota)  # not a size: known before anything is made
-    plan = context.plan_for(study, preset=preset, seed=seed, name=name, trials=trials, sampler=check_sampler(sampler))
+    plan = context.plan_for(
+        study, preset=preset, seed=seed, name=name, trials=trials, sampler=context.check_sampler(sampler)
+    )
     with kernel_in_preparation(context.cache_dir() / "numba"):  # beside the imports and the first trainings
         from tuner.cli.best import print_best
         from tuner.cli.progress import Progress
@@ -253,24 +254,6 @@ def seconds(text: str) -> float:
     return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
 
 
-def check_sampler(sampler: str | None) -> Any:
-    """Check --sampler against the known names.
-
-    Raises
-    ------
-    UsageError
-        Unknown sampler.
-    """
-    from typing import get_args
-
-    from tuner.errors import UsageError, unknown
-    from tuner.search.study_file import Sampler
-
-    if sampler is not None and sampler not in get_args(Sampler):
-        raise UsageError(unknown("sampler", sampler, get_args(Sampler)))
-    return sampler
-
-
 def collect(storage: FencedStorage, store: Artifacts, name: str) -> None:
     """Remove what attempts that died have left in the artifact store; that it cannot be is no failure of the study."""
     from tuner.errors import StorageError
@@ -284,8 +267,3 @@ def collect(storage: FencedStorage, store: Artifacts, name: str) -> None:
         if found:
             size = sum(one.size for one in found)
             context.note(f"{len(found)} files of attempts that died were removed from {store.address} ({size} bytes)")
-
-
-def checkpoints(artifacts: str | None) -> Path:
-    """Folder of the checkpoints that belong to these artifacts."""
-    return context.checkpoints_folder(context.artifacts_folder(artifacts))

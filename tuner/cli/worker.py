@@ -51,7 +51,6 @@ def command(
 
     parent = os.environ.get("TUNER_PARENT")
     stopper = Stopper(deadline, int(parent) if parent else None)  # before the slow imports
-    from tuner.cli.run import check_sampler, checkpoints
     from tuner.cli.stored import stored_plan
     from tuner.search.bench import load_bench
     from tuner.search.grid_stage import Grid
@@ -74,7 +73,7 @@ def command(
         context.note(f"study {found} of {opened.address}, its files from {store.address}")
     else:
         plan = context.plan_for(
-            study, preset=preset, seed=seed, name=name, trials=trials, sampler=check_sampler(sampler)
+            study, preset=preset, seed=seed, name=name, trials=trials, sampler=context.check_sampler(sampler)
         )
     bench = load_bench(plan, data_dir=folder, cache=context.cache_dir(), device=device)
     one_thread()
@@ -90,7 +89,7 @@ def command(
         replace(search, plan=described).prepare(opened)
     set_quota(opened, plan.name, None, default=plan.study.storage.quota)
     worker = Worker(
-        bench, opened, store, checkpoints(artifacts), stopper, name=worker_name, ahead=ahead,
+        bench, opened, store, context.checkpoints(artifacts), stopper, name=worker_name, ahead=ahead,
     )  # fmt: skip
     add_log_fields(study=plan.name)
     roster = opened.roster(opened.get_study_id_from_name(plan.name))

@@ -16,7 +16,7 @@ from torch import Tensor
 from tuner.models.kernels import call
 from tuner.models.layers import KERAS_MOMENTUM, BatchNorm1d, Conv1d, channels_last
 
-# What a norm's kernel computes as well, by the numbers of elementwise.cpp.
+# What a norm's kernel computes as well, by the numbers of norms.cpp.
 NOTHING, RELU, EXPONENTIAL, ADD_RELU = range(4)
 
 MOST_POOLED = 255  # positions of a window: places are bytes
@@ -50,7 +50,7 @@ class Steps(NamedTuple):
 
 
 def _types(x: Tensor, y: Tensor) -> int:
-    """Number of a pair of types in elementwise.cpp."""
+    """Number of a pair of types in maps.hpp."""
     return (x.dtype is torch.bfloat16) + (y.dtype is torch.bfloat16)
 
 

@@ -1,4 +1,4 @@
-"""The library of `convolutions.cpp` and `elementwise.cpp`: built once for a processor, loaded once in a process."""
+"""The library of the C++ kernels beside this file: built once for a processor, loaded once in a process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from typing import Any
 from filelock import FileLock
 from torch import Tensor
 
-_SOURCES = tuple(Path(__file__).with_name(name) for name in ("convolutions.cpp", "elementwise.cpp"))
+_HERE = Path(__file__).parent
+_SOURCES = tuple(_HERE / name for name in ("convolutions.cpp", "elementwise.cpp", "norms.cpp"))
 _OPTIONS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 _COMPILERS = ("c++", "g++", "clang++")
 _BUILD_SECONDS = 300
@@ -47,7 +48,7 @@ def load(folder: Path) -> str:
     compiler = find_compiler()
     if compiler is None:
         return f"no C++ compiler ({', '.join(_COMPILERS)}) on the PATH"
-    texts = (source.read_text(encoding="utf-8") for source in _SOURCES)
+    texts = (source.read_text(encoding="utf-8") for source in (_HERE / "maps.hpp", *_SOURCES))
     identity = "\0".join((*texts, *_OPTIONS, compiler, platform.machine(), _processor()))
     built = folder / f"kernels-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
     try:
@@ -76,7 +77,7 @@ def _processor() -> str:
 def _build(compiler: str, built: Path) -> None:
     with tempfile.TemporaryDirectory(dir=built.parent) as scratch:
         new = Path(scratch) / built.name
-        command = [compiler, *_OPTIONS, *map(str, _SOURCES), "-o", str(new)]
+        command = [compiler, *_OPTIONS, f"-I{_HERE}", *map(str, _SOURCES), "-o", str(new)]
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=_BUILD_SECONDS)
         new.replace(built)
 
