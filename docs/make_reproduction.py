@@ -1,9 +1,11 @@
-"""Print docs/reproduction.md: published values beside ours, from stored studies.
+"""Print docs/reproduction.md: published values beside ours.
 
     python docs/make_reproduction.py --storage runs/tuner.db > docs/reproduction.md
 
-A cell without a completed run says "not run"; the command above its table runs it, and its cost is that of completed
-runs of the same architecture in any study. Several storages may be given: parts of a grid add up, one run a slot.
+Ours are the runs of docs/runs.tsv and of the storages, which are written to that table, one run a slot: parts of a grid
+add up over machines and over storages that are gone. Without --storage the page is printed from the table alone. A cell
+without a completed run says "not run"; the command above its table runs it, and its cost is that of completed runs of
+the same architecture in any study.
 """
 
 from __future__ import annotations
@@ -11,14 +13,18 @@ from __future__ import annotations
 import argparse
 import statistics
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tuner.search.grid import slot_key
 from tuner.search.results import TrialState, objective_names, stage_trials
 from tuner.search.storage import FencedStorage, open_storage
-from tuner.search.tidy import Row, tidy
+from tuner.search.tidy import Row, read_tsv, tidy, to_tsv
 
+HERE = Path(__file__).parent
+RUNS = HERE / "runs.tsv"
+PROVENANCE = ("replicate", "seed", "epochs", "seconds", "kernels", "tuner_version")
 COLLAPSED = 0.6  # validation AUROC below which a run has learned nothing
 Studies = dict[str, list[Row]]
 
@@ -26,11 +32,18 @@ Studies = dict[str, list[Row]]
 def main() -> None:
     """Read the storages and print every table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--storage", action="append", required=True)
+    parser.add_argument("--storage", action="append", default=[], help="several may be given")
     options = parser.parse_args()
-    storages = [open_storage(s) for s in options.storage]
-    published = tomllib.loads((Path(__file__).parent / "published.toml").read_text(encoding="utf-8"))
-    studies = {t["study"]: completed(storages, t["study"]) for t in published["tables"]}
+    published = tomllib.loads((HERE / "published.toml").read_text(encoding="utf-8"))
+    known = [{k: v for k, v in row.items() if v is not None} for row in read_tsv(RUNS.read_text(encoding="utf-8"))]
+    runs = {(row["study"], row["slot"]): row for row in known}
+    for storage in map(open_storage, options.storage):
+        runs |= completed(storage, published["tables"])
+    if options.storage:
+        RUNS.write_text(to_tsv([runs[key] for key in sorted(runs)]), encoding="utf-8")
+    studies: Studies = {}
+    for (study, _), row in runs.items():
+        studies.setdefault(study, []).append(row)
     print(published["introduction"].strip())
     for section in published["sections"]:
         print(f"\n## {section['title']}\n\n{section['text'].strip()}")
@@ -39,20 +52,26 @@ def main() -> None:
                 print("\n".join(lines(table, studies)))
 
 
-def completed(storages: list[FencedStorage], study: str) -> list[Row]:
-    """Completed trials of a study from all storages; of a slot that two of them hold, the first one's."""
-    found: dict[str, Row] = {}
-    for storage in storages:
+def completed(storage: FencedStorage, tables: Sequence[dict[str, Any]]) -> dict[tuple[str, str], Row]:
+    """Completed trials of the studies of these tables: parameters, what a table shows, and what a run was."""
+    found: dict[tuple[str, str], Row] = {}
+    here = {summary.study_name for summary in storage.get_all_studies()}
+    for study in sorted({table["study"] for table in tables} & here):
+        of_study = [table for table in tables if table["study"] == study]
+        shown = {n for t in of_study for n in (t["value"], *t.get("beside", []), t.get("collapse")) if n}
         for trial in stage_trials(storage, study):
             if trial.state == TrialState.COMPLETE:
                 (row,) = tidy([trial], objective_names(storage, study))
-                found.setdefault(slot_key(trial.params, int(trial.user_attrs.get("replicate", trial.number))), row)
-    return list(found.values())
+                slot = slot_key(trial.params, int(row.get("replicate", trial.number)))
+                kept = [*trial.params, *sorted(shown), *PROVENANCE]
+                found[study, slot] = {"study": study, "slot": slot, **{n: row[n] for n in kept if n in row}}
+    return found
 
 
 def lines(table: dict[str, Any], studies: Studies) -> list[str]:
     """One table as markdown."""
-    by, value, beside, done = table["by"], table["value"], table.get("beside", []), studies[table["study"]]
+    by, value, beside = table["by"], table["value"], table.get("beside", [])
+    done = studies.get(table["study"], [])
     command = f"`tuner run --study {table['study']}`, `tuner table --study {table['study']} --value {value}`"
     out = [f"\n### {table['title']}\n", f"Published: {table['source']}. Ours: {command}.\n"]
     collapse = table.get("collapse")
