@@ -11,12 +11,13 @@ the package, two workers of one thread as `tuner run` starts them; both have the
 and both train the same epochs on the same sequences. A trial of the package also measures its null, what the network
 loses without each filter, and the composition-matched subset; the naive one does not.
 
-`reach` takes random search and TPE of the same seed and budget. Naive random search makes the values of the stored
-random search, each trial at its stored time times the ratio of `time`; the package makes those of the stored TPE search
-in their order, with two workers. Printed: when TPE has the hypervolume, above AUROC .5 and match 0, that random search
-has in the end, how much longer all trials of the naive side take, and how much hypervolume TPE has in the end. A search
-that never gets there counts as a ratio of 0. Beside it the hypervolume of both fronts by the AUROC of the test split:
-networks chosen on validation, scored on test, where nothing is chosen.
+`reach` takes random search and another search of the same seed and budget. Naive random search makes the values of the
+stored random search, each trial at its stored cost times the ratio of `time`; the package makes those of the other
+search in their order, with two workers. Printed: when that one has the hypervolume, above AUROC .5 and match 0, that
+random search has in the end, how much longer all trials of the naive side take, and how much hypervolume it has in the
+end. A search that never gets there counts as a ratio of 0. Costs are seconds of training, or epochs where the searches
+ran beside other work. Beside it the hypervolume of both fronts by the AUROC of the test split: networks chosen on
+validation, scored on test, where nothing is chosen.
 """
 
 from __future__ import annotations
@@ -240,11 +241,10 @@ def reach(options: argparse.Namespace) -> None:
     plan = open_bench(options.study).plan
     data = load_dataset(plan.data_spec, data_dir=context.data_dir(), cache=context.cache_dir())  # with its test split
     ratios, gains, tests = [], [], []
-    names = plan.study.objectives
     for seed in range(options.seeds):
         suffix = f"-seed{seed}" if seed else ""
         found = {}
-        pair = (("random", f"{options.study}-random{suffix}"), ("tpe", f"{options.study}{suffix}"))
+        pair = (("random", options.random + suffix), ("search", options.search + suffix))
         for side, name in pair:
             trials = sorted(stage_trials(storage, name), key=lambda t: t.number)
             ended = [t for t in trials if t.state.is_finished()]
@@ -253,28 +253,27 @@ def reach(options: argparse.Namespace) -> None:
                     f"{name}: {len(ended)} of {options.trials} trials in {options.storage}; run search_quality.py"
                 )
             ended = ended[: options.trials]
-            bound = [REFERENCE.get(n, 0.0) for n in names]
-            ends = finished_at([float(t.user_attrs.get("seconds", 0.0)) for t in ended], 2)
+            bound = [REFERENCE.get(n, 0.0) for n in options.axes]
+            ends = finished_at([float(t.user_attrs.get(options.by, 0.0)) for t in ended], 2)
             order = sorted(range(len(ended)), key=ends.__getitem__)
-            shown = [by_names(ended[i], names) for i in order]
-            volumes = [hypervolume(shown[: k + 1], names, bound) for k in range(len(order))]
+            shown = [by_names(ended[i], options.axes) for i in order]
+            volumes = [hypervolume(shown[: k + 1], options.axes, bound) for k in range(len(order))]
             found[side] = ([ends[i] for i in order], volumes)
-        goal = found["random"][1][-1]
-        slow = faster * next(t for t, v in zip(*found["random"], strict=True) if v >= goal)
-        whole = faster * found["random"][0][-1]
-        place = next((k for k, v in enumerate(found["tpe"][1]) if v >= goal), None)
-        fast = None if place is None else found["tpe"][0][place]
-        ratios.append(whole / fast if fast else 0.0)
-        gains.append(found["tpe"][1][-1] / goal)
-        shown = (
-            "never" if fast is None else f"{fast / 60:.1f} min ({place + 1} trials): {whole / fast:.1f} times faster"
+        goal, whole = found["random"][1][-1], faster * found["random"][0][-1]
+        place = next((k for k, v in enumerate(found["search"][1]) if v >= goal), None)
+        ratios.append(whole / found["search"][0][place] if place is not None else 0.0)
+        gains.append(found["search"][1][-1] / goal)
+        on_test = {
+            side: test_hypervolume(storage, artifacts, data, name, options.axes, options.trials) for side, name in pair
+        }
+        tests.append(on_test["search"] / on_test["random"])
+        shown_place = (
+            "never there" if place is None else f"there with {place + 1} trials: {ratios[-1]:.1f} times faster"
         )
-        on_test = {side: test_hypervolume(storage, artifacts, data, name, names, options.trials) for side, name in pair}
-        tests.append(on_test["tpe"] / on_test["random"])
         print(
-            f"seed {seed}: random ends at {goal:.4f}, naive after {whole / 60:.0f} min "
-            f"(first there after {slow / 60:.0f}); TPE {shown}, ends at {found['tpe'][1][-1]:.4f}; "
-            f"on test random {on_test['random']:.4f}, TPE {on_test['tpe']:.4f}",
+            f"seed {seed}: random ends at {goal:.4f}; the search {shown_place}, ends at {found['search'][1][-1]:.4f} "
+            f"with {found['search'][0][-1] / found['random'][0][-1]:.2f} of random's {options.by}; "
+            f"on test random {on_test['random']:.4f}, the search {on_test['search']:.4f}",
             flush=True,
         )
     print(
@@ -319,6 +318,10 @@ def main() -> None:
             one.add_argument("--trials", type=int, default=30)
             one.add_argument("--storage", default="runs/quality.db")
             one.add_argument("--artifacts", type=Path, help="where that storage's files are; beside it if left out")
+            one.add_argument("--random", default="zbed2-random", help="name of the random searches")
+            one.add_argument("--search", default="zbed2", help="name of the others")
+            one.add_argument("--axes", nargs="+", default=["auroc", "match_fraction"], help="of the hypervolume")
+            one.add_argument("--by", choices=("seconds", "epochs"), default="seconds", help="what a trial costs")
             one.add_argument("--times", type=Path, default=Path("runs/whole_search.jsonl"))
         else:
             one.add_argument("--points", type=int, default=6)
