@@ -78,7 +78,7 @@ inline float exponential(float x) {
 }
 
 // In a loop of its own: together with narrower types compilers do not vectorise it.
-__attribute__((noinline)) void exponentials(float* values, int64_t size) {
+[[maybe_unused]] __attribute__((noinline)) void exponentials(float* values, int64_t size) {
 #pragma GCC ivdep
   for (int64_t j = 0; j < size; ++j) values[j] = exponential(values[j]);
 }

@@ -7,20 +7,19 @@ namespace {
 constexpr int NOTHING = 0, RELU = 1, EXPONENTIAL = 2, ADD_RELU = 3;
 
 template <class F>
-void with_steps(int64_t before, int64_t after, int64_t drop, F f) {
-  auto three = [&](auto b, auto a) {
-    if (drop) f(b, a, std::true_type{});
-    else f(b, a, std::false_type{});
+void with_steps(int64_t after, int64_t drop, F f) {
+  auto with = [&](auto a) {
+    if (drop) f(a, std::true_type{});
+    else f(a, std::false_type{});
   };
-  auto two = [&](auto b) {
-    if (after == RELU) three(b, std::integral_constant<int, RELU>{});
-    else if (after == EXPONENTIAL) three(b, std::integral_constant<int, EXPONENTIAL>{});
-    else if (after == ADD_RELU) f(b, std::integral_constant<int, ADD_RELU>{}, std::false_type{});
-    else three(b, std::integral_constant<int, NOTHING>{});
-  };
-  if (before) two(std::true_type{});
-  else two(std::false_type{});
+  if (after == RELU) with(std::integral_constant<int, RELU>{});
+  else if (after == EXPONENTIAL) with(std::integral_constant<int, EXPONENTIAL>{});
+  else if (after == ADD_RELU) f(std::integral_constant<int, ADD_RELU>{}, std::false_type{});
+  else with(std::integral_constant<int, NOTHING>{});
 }
+
+// What a norm's input is not below: a ReLU before it, or none.
+inline float lowest(int64_t before) { return before ? 0.0f : -__builtin_inff(); }
 
 // Gradient at a batch norm's output, from that behind what follows it and from what came out there: where a ReLU or a
 // dropout let nothing through there is 0, and an exponential is its own slope.
@@ -47,7 +46,7 @@ void norm_statistics(const void* from, int64_t rows, int64_t channels, int64_t t
   std::vector<float> shift(channels);
   with_types(types, [&](auto in, auto) {
     const auto* x = static_cast<const decltype(in)*>(from);
-    const float low = before ? 0.0f : -__builtin_inff();
+    const float low = lowest(before);
     for (int64_t c = 0; c < channels; ++c) shift[c] = std::max(load(x[c]), low);
     const std::vector<float> all = tile.repeat(shift.data());
     tile.over(rows, [&](int64_t start, int64_t size) {
@@ -82,6 +81,7 @@ void norm_forward(const void* from, const int16_t* bits, const void* other, void
                   const float* slope, const float* offset, int64_t types, int64_t before, int64_t after, int64_t drop,
                   float factor, int64_t level, float scale) {
   const int16_t threshold = static_cast<int16_t>(level);
+  const float low = lowest(before);
   const Tile tile(channels);
   const std::vector<float> slopes = tile.repeat(slope), offsets = tile.repeat(offset);
   std::vector<float> held(tile.size);
@@ -89,7 +89,7 @@ void norm_forward(const void* from, const int16_t* bits, const void* other, void
     const auto* x = static_cast<const decltype(in)*>(from);
     const auto* a = static_cast<const decltype(out)*>(other);
     auto* y = static_cast<decltype(out)*>(to);
-    with_steps(before, after, drop, [&](auto b, auto f, auto d) {
+    with_steps(after, drop, [&](auto f, auto d) {
       constexpr int AFTER = decltype(f)::value;
       tile.over(rows, [&](int64_t start, int64_t size) {
         const auto* __restrict xs = x + start;
@@ -102,7 +102,7 @@ void norm_forward(const void* from, const int16_t* bits, const void* other, void
 #pragma GCC ivdep
           for (int64_t j = 0; j < size; ++j) {
             float h = load(xs[j]);
-            if constexpr (b) h = h < 0 ? 0.0f : h;
+            h = h < low ? low : h;
             hs[j] = factor * (sl[j] * h + of[j]);
           }
           exponentials(hs, size);
@@ -115,7 +115,7 @@ void norm_forward(const void* from, const int16_t* bits, const void* other, void
 #pragma GCC ivdep
           for (int64_t j = 0; j < size; ++j) {
             float h = load(xs[j]);
-            if constexpr (b) h = h < 0 ? 0.0f : h;
+            h = h < low ? low : h;
             h = sl[j] * h + of[j];
             if constexpr (AFTER == ADD_RELU) h += load(as[j]);
             if constexpr (AFTER == RELU || AFTER == ADD_RELU) h = h < 0 ? 0.0f : h;
@@ -135,6 +135,7 @@ void norm_backward(const void* from, const void* behind, const void* out, const 
                    float* weight, float* bias, int64_t types, int64_t before, int64_t after, int64_t drop, float factor,
                    int64_t level, float scale) {
   const int16_t threshold = static_cast<int16_t>(level);
+  const float low = lowest(before);
   const Tile tile(channels);
   const std::vector<float> slopes = tile.repeat(slope), means = tile.repeat(mean);
   with_types(types, [&](auto in, auto wide) {
@@ -143,7 +144,7 @@ void norm_backward(const void* from, const void* behind, const void* out, const 
     const auto* y = static_cast<const decltype(wide)*>(out);
     auto* dx = static_cast<decltype(in)*>(to);
     auto* da = static_cast<decltype(wide)*>(of_other);
-    with_steps(before, after, drop, [&](auto b, auto f, auto d) {
+    with_steps(after, drop, [&](auto f, auto d) {
       constexpr int AFTER = decltype(f)::value;
       constexpr bool BITS = d && AFTER == NOTHING;
       Sums sums(tile);
@@ -157,7 +158,7 @@ void norm_backward(const void* from, const void* behind, const void* out, const 
 #pragma GCC ivdep
         for (int64_t j = 0; j < size; ++j) {
           float h = load(xs[j]);
-          if constexpr (b) h = h < 0 ? 0.0f : h;
+          h = h < low ? low : h;
           const float k = back<AFTER, d>(load(gs[j]), load(ys[j]), BITS ? bs[j] : int16_t{0}, threshold, scale, factor);
           s[j] += k;
           q[j] += k * (h - mu[j]);
@@ -187,11 +188,11 @@ void norm_backward(const void* from, const void* behind, const void* out, const 
         for (int64_t j = 0; j < size; ++j) {
           const float there = load(xs[j]);
           float h = there;
-          if constexpr (b) h = h < 0 ? 0.0f : h;
+          h = h < low ? low : h;
           float k = back<AFTER, d>(load(gs[j]), load(ys[j]), BITS ? bs[j] : int16_t{0}, threshold, scale, factor);
           if constexpr (AFTER == ADD_RELU) store(das[j], k);
           k = sl[j] * (k - m1[j] - m2[j] * (h - mu[j]));
-          if constexpr (b) k = where(there > 0, k);
+          k = where(there > low, k);
           store(dxs[j], k);
         }
       });
@@ -206,6 +207,7 @@ void norm_pool_forward(const void* from, const int16_t* bits, const void* other,
                        const float* offset, int64_t types, int64_t before, int64_t after, int64_t drop, float factor,
                        int64_t level, float scale) {
   const int16_t threshold = static_cast<int16_t>(level);
+  const float low = lowest(before);
   const int64_t together = std::min(window, std::max<int64_t>(1, 512 / channels));  // rows
   std::vector<float> held(together * channels), slopes(together * channels), offsets(together * channels), best(channels);
   std::vector<int32_t> row_of_best(channels);
@@ -217,7 +219,7 @@ void norm_pool_forward(const void* from, const int16_t* bits, const void* other,
     const auto* x = static_cast<const decltype(in)*>(from);
     const auto* a = static_cast<const decltype(out)*>(other);
     auto* y = static_cast<decltype(out)*>(to);
-    with_steps(before, after, drop, [&](auto b, auto f, auto d) {
+    with_steps(after, drop, [&](auto f, auto d) {
       constexpr int AFTER = decltype(f)::value;
       for (int64_t i = 0; i < n; ++i)
         for (int64_t w = 0; w < windows; ++w, y += channels, places += channels) {
@@ -231,7 +233,7 @@ void norm_pool_forward(const void* from, const int16_t* bits, const void* other,
 #pragma GCC ivdep
             for (int64_t j = 0; j < size; ++j) {
               float h = load(xs[j]);
-              if constexpr (b) h = h < 0 ? 0.0f : h;
+              h = h < low ? low : h;
               h = sl[j] * h + of[j];
               if constexpr (AFTER == ADD_RELU) h += load(as[j]);
               if constexpr (AFTER == RELU || AFTER == ADD_RELU) h = h < 0 ? 0.0f : h;
@@ -272,6 +274,7 @@ void norm_pool_backward(const void* from, const void* behind, const void* out, c
                         float* weight, float* bias, int64_t types, int64_t before, int64_t after, int64_t drop,
                         float factor, int64_t level, float scale) {
   const int16_t threshold = static_cast<int16_t>(level);
+  const float low = lowest(before);
   const int64_t rows = n * length;
   with_types(types, [&](auto in, auto wide) {
     const auto* x = static_cast<const decltype(in)*>(from);
@@ -279,7 +282,7 @@ void norm_pool_backward(const void* from, const void* behind, const void* out, c
     const auto* y = static_cast<const decltype(wide)*>(out);
     auto* dx = static_cast<decltype(in)*>(to);
     auto* da = static_cast<decltype(wide)*>(of_other);
-    with_steps(before, after, drop, [&](auto b, auto f, auto d) {
+    with_steps(after, drop, [&](auto f, auto d) {
       constexpr int AFTER = decltype(f)::value;
       constexpr bool BITS = d && AFTER == NOTHING;
       // Of one window: the norm's rectified input at each winner, and the gradient at its output.
@@ -292,7 +295,7 @@ void norm_pool_backward(const void* from, const void* behind, const void* out, c
         for (int64_t c = 0; c < channels; ++c) {
           const int64_t q = start + at[c] * channels + c;
           const float h = load(x[q]);
-          hw[c] = b && h < 0 ? 0.0f : h;
+          hw[c] = h < low ? low : h;
           if constexpr (BITS) kw[c] = back<AFTER, d>(load(gs[c]), 0.0f, bits[q], threshold, scale, factor);
         }
         if constexpr (!BITS)
@@ -334,9 +337,9 @@ void norm_pool_backward(const void* from, const void* behind, const void* out, c
           for (int64_t j = 0; j < size; ++j) {
             const float there = load(xs[j]);
             float h = there;
-            if constexpr (b) h = h < 0 ? 0.0f : h;
+            h = h < low ? low : h;
             float k = -m1[j] - m2[j] * (h - mu[j]);
-            if constexpr (b) k = where(there > 0, k);
+            k = where(there > low, k);
             store(dxs[j], k);
           }
         }
@@ -350,7 +353,7 @@ void norm_pool_backward(const void* from, const void* behind, const void* out, c
             const int64_t q = start + places[p + c] * channels + c;
             if constexpr (AFTER == ADD_RELU) store(da[q], kw[c]);
             const float k = slope[c] * kw[c] - p1[c] - p2[c] * (hw[c] - mean[c]);
-            store(dx[q], !b || hw[c] > 0 ? k : 0.0f);
+            store(dx[q], hw[c] > low ? k : 0.0f);
           }
         }
         everywhere(i * length + std::min(windows * window, length), (i + 1) * length);
