@@ -141,7 +141,8 @@ def run_residual(branch: nn.Sequential, x: Tensor, relu: nn.Module, pool: MaxPoo
     pool : MaxPool1d, optional
         What follows; taken along.
     """
-    modules, behind = list(branch), [] if pool is None else [pool]
+    modules = list(branch)
+    behind: list[nn.Module] = [] if pool is None else [pool]
     last = modules[-1]
     if not (in_use(branch) and isinstance(last, BatchNorm1d) and last.training and usable(x)):
         return run([relu, *behind], x + run(branch, x))
@@ -151,9 +152,9 @@ def run_residual(branch: nn.Sequential, x: Tensor, relu: nn.Module, pool: MaxPoo
     h = _fused(modules[:split], x)
     if not (usable(h) and h.dtype is x.dtype):
         return _fused([relu, *behind], x + _fused(modules[split:], h))
-    if pool is not None and not _fits(pool, h):
-        return pool(_norm(last, h, Steps(before, ADD_RELU), None, other=x))  # type: ignore[no-any-return]
-    return _norm(last, h, Steps(before, ADD_RELU), None, other=x, pool=pool)
+    taken = pool if _fits(pool, h) else None
+    out = _norm(last, h, Steps(before, ADD_RELU), None, other=x, pool=taken)
+    return out if taken is pool else _fused(behind, out)
 
 
 def _fits(pool: nn.Module | None, x: Tensor) -> bool:
