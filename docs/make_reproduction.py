@@ -24,7 +24,7 @@ from tuner.search.tidy import Row, read_tsv, tidy, to_tsv
 
 HERE = Path(__file__).parent
 RUNS = HERE / "runs.tsv"
-PROVENANCE = ("replicate", "seed", "epochs", "seconds", "kernels", "tuner_version")
+PROVENANCE = ("replicate", "seed", "epochs", "seconds", "kernels", "precision", "tuner_version")
 COLLAPSED = 0.6  # validation AUROC below which a run has learned nothing
 Studies = dict[str, list[Row]]
 

@@ -34,8 +34,9 @@ def terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: py
 
 def kernels(terminal: Terminal) -> object:
     """What trial 0 was trained through."""
-    answer = terminal("show", "--trial", "0", "--json")
-    return answer.json["attributes"]["kernels"]
+    attributes = terminal("show", "--trial", "0", "--json").json["attributes"]
+    assert attributes["precision"] == "float32"  # as the study says
+    return attributes["kernels"]
 
 
 @needs_compiler

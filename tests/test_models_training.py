@@ -153,9 +153,9 @@ def test_constant_schedule_never_changes_the_rate() -> None:
 def test_published_recipes_are_as_published(name: str, published: tuple[object, ...]) -> None:
     fields = (
         "epochs patience learning_rate batch_size schedule decay_factor decay_patience minimum_learning_rate weights "
-        "reverse_complement l2 adam_epsilon"
+        "reverse_complement l2 adam_epsilon precision"
     )
-    assert tuple(getattr(RECIPES[name], field) for field in fields.split()) == published
+    assert tuple(getattr(RECIPES[name], field) for field in fields.split()) == (*published, "float32")
 
 
 def test_input_noise_is_clipped_and_has_the_stated_spread() -> None:

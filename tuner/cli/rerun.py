@@ -111,6 +111,7 @@ def retrain(bench: Bench, trial: FrozenTrial) -> dict[str, Any]:
 def compare(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Compare what was measured then and now, exactly; times, versions and provenance are left out."""
     left_out = {*TIMES, "tuner_version", "kernels", "warm_start", "artifacts_error", "failures"}
+    left_out |= {"precision"} - stored.keys()  # older trials do not say
     names = [n for n in {**stored, **now} if n not in left_out]
     return [
         {

@@ -135,7 +135,8 @@ class Recipe:
         return {k: v for k, v in dataclasses.asdict(self).items() if k not in _LATER or v != _LATER[k]}
 
 
-# Every row sets what its source does otherwise than our default. Adam's epsilon is Keras' in all of them.
+# Every row sets what its source does otherwise than our default. Adam's epsilon is Keras' in all of them; all
+# publications trained in float32.
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
         "default": Recipe(),
@@ -156,6 +157,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             reverse_complement=False,
             average_strands=False,
             l2=1e-6,
+            precision="float32",
         ),
         # The exercise on planted motifs: no penalty, a constant rate, weights of the lowest validation loss.
         "hw4": Recipe(
@@ -168,6 +170,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             reverse_complement=False,
             average_strands=False,
             l2=0.0,
+            precision="float32",
         ),
         # The FOXO1 exercise: ten epochs without callbacks.
         "foxo1": Recipe(
@@ -180,6 +183,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             reverse_complement=False,
             average_strands=False,
             l2=0.0,
+            precision="float32",
         ),
         # DeepDifE appends reverse complements and scores the mean of both strands.
         "deepdife": Recipe(
@@ -195,6 +199,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             reverse_complement=True,
             average_strands=True,
             l2=1e-6,
+            precision="float32",
         ),
     }
 )

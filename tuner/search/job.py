@@ -25,7 +25,7 @@ from tuner.models import compiled, metrics
 from tuner.models.architectures import build_model
 from tuner.models.baselines import Baseline, fit_baseline, read_baselines, write_baselines
 from tuner.models.network import Network
-from tuner.models.training import EpochRecord, Recipe, Trained, fit
+from tuner.models.training import EpochRecord, Recipe, Trained, fit, resolve_precision
 from tuner.motifs.database import Motif, write_meme
 from tuner.motifs.tomtom import prepare_kernel
 from tuner.search.bench import Bench
@@ -136,6 +136,7 @@ def run_network(
         "best_epoch": trained.best_epoch,
         "stopped": trained.stopped,
         "kernels": "compiled" if compiled.enabled() and torch.device(bench.device).type == "cpu" else "torch",
+        "precision": str(resolve_precision(recipe.precision, torch.device(bench.device))).removeprefix("torch."),
         "tuner_version": tuner.__version__,
     }
     undefined = metrics.per_task("auroc", evaluation.labels, evaluation.logits, data.tasks).notes
