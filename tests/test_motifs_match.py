@@ -80,9 +80,9 @@ def test_trained_filters_match_and_find_their_factor(jaspar, irf, layer) -> None
 
 
 def test_metrics_are_exactly_these(jaspar, layer) -> None:
-    expected = "match_fraction match_null match_excess match_excess_low match_excess_high match_score "
-    expected += "target_fraction coverage distinct used_match_fraction filters_alive filters_gated"
-    assert list(measure(layer, jaspar)) == expected.split()
+    expected = "match_fraction match_score target_fraction coverage distinct filters_alive filters_gated "
+    expected += "used_match_fraction match_null match_excess match_excess_low match_excess_high"
+    assert list(measure(layer, jaspar, effects=np.ones(len(layer)))) == expected.split()
 
 
 @LAW
@@ -176,10 +176,10 @@ def test_effects_weigh_the_matched_filters(jaspar, layer) -> None:
     matched = np.array([row.significant for row in rows])
     assert 0 < matched.sum() < len(matched)
 
-    def used(effects: np.ndarray | None) -> float:
+    def used(effects: np.ndarray) -> float:
         return measure(layer, jaspar, permutations=1, effects=effects)["used_match_fraction"]
 
-    assert used(None) == 0
+    assert "used_match_fraction" not in measure(layer, jaspar, permutations=1)
     assert used(np.zeros(len(layer))) == 0
     assert used(np.ones(len(layer))) == pytest.approx(matched.mean())
     assert used(np.where(matched, 3.0, 1.0)) == pytest.approx(
@@ -216,8 +216,14 @@ def test_numbers_that_do_not_agree_are_refused(jaspar, layer) -> None:
         measure([layer[0], layer[0]], jaspar)
     with pytest.raises(MotifError, match=r"effects have shape \(3,\)"):
         measure(layer, jaspar, effects=np.ones(3))
-    with pytest.raises(MotifError, match="permutations is 0"):
-        measure(layer, jaspar, permutations=0)
+    with pytest.raises(MotifError, match="permutations is -1"):
+        measure(layer, jaspar, permutations=-1)
+
+
+def test_without_permutations_all_but_the_null_is_the_same(jaspar, layer) -> None:
+    whole, bare = measure(layer, jaspar, permutations=1), measure(layer, jaspar, permutations=0)
+    assert whole.keys() - bare.keys() == {"match_null", "match_excess", "match_excess_low", "match_excess_high"}
+    assert bare == {name: whole[name] for name in bare}
 
 
 def test_wilson_interval_is_that_of_scipy() -> None:

@@ -154,6 +154,10 @@ def test_a_search_stops_trials_with_a_reason_and_ends_with_its_budget(search: St
     states = [t.state for t in search.trials()]
     assert len(states) == 8
     assert {TrialState.PRUNED, TrialState.COMPLETE} == set(states)
+    late = {"match_null", "match_excess", "used_match_fraction"}  # no objectives here: measured at the end alone
+    for trial in search.trials():
+        assert late & trial.user_attrs.keys() == (late if trial.state == TrialState.COMPLETE else set())
+        assert "distinct" in trial.user_attrs
     assert [e.trial for e in log if e.exempt] == [0, 0]  # the warm start, at both rungs
     assert not list((search.folder / "checkpoints").rglob("*.safetensors"))
 

@@ -31,6 +31,7 @@ __all__ = [
 
 TARGET_E = 0.1
 SCORED_DECADES = 3.0  # match_score rises from 0 at E = .1 to 1 at E = 1e-4
+PERMUTATIONS = 8  # of a filter: 256 for 32 filters, whose own number decides how wide an interval is
 SMALLEST_LAYER = 32  # a layer of fewer filters is divided by this: no reward for small layers
 
 
@@ -113,7 +114,7 @@ def match_filters(
     targets: Mapping[str, Sequence[str]],
     *,
     n_filters: int,
-    permutations: int = 20,
+    permutations: int = PERMUTATIONS,
     seed: int = 0,
     effects: np.ndarray | None = None,
 ) -> Matches:
@@ -130,11 +131,11 @@ def match_filters(
     n_filters : int
         Size of the layer. Fractions divide by it, or by 32 if it is smaller.
     permutations : int
-        Column permutations of each gated filter for ``match_null``.
+        Column permutations of each gated filter for ``match_null``; with 0 there is no null.
     seed : int
         Of the permutations. A filter's permutations depend on its matrix alone, not on its place or strand.
     effects : np.ndarray, shape=(n_filters,), optional
-        Ablation effect of each filter, indexed by `Filter.index`.
+        Ablation effect of each filter, indexed by `Filter.index`; without them there is no ``used_match_fraction``.
 
     Returns
     -------
@@ -150,8 +151,7 @@ def match_filters(
         - ``coverage``: named families hit by any filter, of those named; 0 where none is named.
         - ``distinct``: number of families (names where the family is unknown) among the best targets of
           significant filters.
-        - ``used_match_fraction``: share of the summed ablation effect that significant filters carry; 0
-          without effects.
+        - ``used_match_fraction``: share of the summed ablation effect that significant filters carry.
         - ``filters_alive``, ``filters_gated``: counts.
 
     Raises
@@ -175,30 +175,29 @@ def match_filters(
     gated_e = e_values[[place[item.index] for item in gated]]
     best_e = gated_e.min(axis=1) if gated else np.empty(0)
     matched = sum(row.significant for row in rows)
-    null_hits = _null_hits(gated, ppms, permutations, seed)
-    null_trials = permutations * size
-    low, high = difference_interval(matched, size, null_hits, null_trials)
     found = _targets_found(gated_e, screened, targets)  # (n_gated, n_families)
     metrics = {
         "match_fraction": matched / size,
-        "match_null": null_hits / null_trials,
-        "match_excess": matched / size - null_hits / null_trials,
-        "match_excess_low": low,
-        "match_excess_high": high,
         "match_score": float(np.clip((-1.0 - np.log10(best_e)) / SCORED_DECADES, 0.0, 1.0).sum()) / size,
         "target_fraction": float(found.any(axis=1).sum()) / size,
         "coverage": float(found.any(axis=0).sum()) / len(targets) if targets else 0.0,
         "distinct": float(len({row.family or row.target_name for row in rows if row.significant})),
-        "used_match_fraction": _used(rows),
         "filters_alive": float(sum(item.alive for item in ordered)),
         "filters_gated": float(len(gated)),
     }
+    if effects is not None:
+        metrics["used_match_fraction"] = _used(rows)
+    if permutations:
+        hits, trials = _null_hits(gated, ppms, permutations, seed), permutations * size
+        low, high = difference_interval(matched, size, hits, trials)
+        metrics |= {"match_null": hits / trials, "match_excess": matched / size - hits / trials}
+        metrics |= {"match_excess_low": low, "match_excess_high": high}
     return Matches(metrics, rows)
 
 
 def _check_numbers(filters: Sequence[Filter], n_filters: int, permutations: int, effects: np.ndarray | None) -> None:
-    if permutations < 1:
-        raise MotifError(f"permutations is {permutations}; expected at least 1.")
+    if permutations < 0:
+        raise MotifError(f"permutations is {permutations}; expected at least 0.")
     indices = [item.index for item in filters]
     if len(set(indices)) != len(indices):
         raise MotifError("two filters have the same index.")

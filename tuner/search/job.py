@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -117,8 +117,7 @@ def run_network(
         decision = gate.known(rung)
         if decision is not None and decision.goes_on:
             return True
-        wanted = any(OBJECTIVES[name].needs for name in bench.plan.study.objectives)
-        evaluation = _evaluate(bench, network, recipe, trained, data, seed, extras=wanted)
+        evaluation = _evaluate(bench, network, recipe, trained, data, seed, rung=bench.plan.study.objectives)
         decision = decision or gate.enter(rung, measure_all(evaluation))
         stopped = None if decision.goes_on else (decision, evaluation)
         return decision.goes_on
@@ -151,8 +150,10 @@ def run_network(
 
 
 def _evaluate(
-    bench: Bench, network: Network, recipe: Recipe, trained: Trained, data: Dataset, seed: int, extras: bool = True
-) -> Evaluation:
+    bench: Bench, network: Network, recipe: Recipe, trained: Trained, data: Dataset, seed: int,
+    rung: Sequence[str] | None = None,
+) -> Evaluation:  # fmt: skip
+    """Measure everything, or at a rung what the study's objectives need."""
     # When numba starts its threads, its OpenMP layer gives the whole process as many as numba may use: the
     # next network would train on every core, slower, and to other values than before the first match.
     threads = torch.get_num_threads()
@@ -161,9 +162,10 @@ def _evaluate(
             prepare_kernel(bench.cache / "numba")  # compiled once a machine: the others wait here, after training
         evaluation = evaluate_network(
             network, trained, data, bench.database, bench.plan.study.motifs.targets,
-            average_strands=recipe.average_strands, device=bench.device, seed=mix(seed, "permutations"),
+            average_strands=recipe.average_strands, device=bench.device, seed=mix(seed, "permutations"), rung=rung,
         )  # fmt: skip
-        more = _extras(bench, network, data) if extras else {}
+        wanted = rung is None or any(OBJECTIVES[name].needs for name in rung)
+        more = _extras(bench, network, data) if wanted else {}
         return evaluation._replace(extras={**evaluation.extras, **more})
     finally:
         torch.set_num_threads(threads)

@@ -6,7 +6,7 @@ can be read along an axis it did not search. All of them use the training and va
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
@@ -22,7 +22,7 @@ from tuner.models.network import Network
 from tuner.models.training import Trained, predict
 from tuner.motifs.database import MotifDatabase
 from tuner.motifs.filters import Filter, build_filters
-from tuner.motifs.match import Matches, match_filters
+from tuner.motifs.match import PERMUTATIONS, Matches, match_filters
 
 
 class Evaluation(NamedTuple):
@@ -73,6 +73,8 @@ class Objective(NamedTuple):
         Evaluation -> float.
     needs : str or None
         Table of the study file without which it is not measured.
+    late : bool
+        Too dear for a rung: measured there only where it is an objective.
     """
 
     direction: Literal["maximize", "minimize"]
@@ -82,6 +84,7 @@ class Objective(NamedTuple):
     note: str
     measure: Callable[[Evaluation], float]
     needs: Literal["koo", "attribution"] | None = None
+    late: bool = False
 
 
 def _matched(key: str) -> Callable[[Evaluation], float]:
@@ -160,6 +163,7 @@ OBJECTIVES: Mapping[str, Objective] = {
         0,
         "match_fraction less the match rate of the same filters with permuted columns.",
         _matched("match_excess"),
+        late=True,
     ),
     "match_score": Objective(
         "maximize",
@@ -193,6 +197,7 @@ OBJECTIVES: Mapping[str, Objective] = {
         0,
         "Share of all filters' ablation effect that matched filters carry.",
         _matched("used_match_fraction"),
+        late=True,
     ),
     "match_null": Objective(
         "minimize",
@@ -201,6 +206,7 @@ OBJECTIVES: Mapping[str, Objective] = {
         0,
         "match_fraction of the gated filters with their columns permuted.",
         _matched("match_null"),
+        late=True,
     ),
     "filters_alive": Objective(
         "maximize",
@@ -260,6 +266,7 @@ def evaluate_network(
     average_strands: bool,
     device: str,
     seed: int,
+    rung: Collection[str] | None = None,
 ) -> Evaluation:
     """Measure a trained network on the training and validation splits.
 
@@ -284,14 +291,22 @@ def evaluate_network(
         Torch device.
     seed : int
         Seeds the column permutations of the null.
+    rung : collection of str or None
+        At a rung the study's objectives: what is `late` and not among them is left out.
     """
+    late = {name for name, row in OBJECTIVES.items() if row.late and rung is not None and name not in rung}
     logits = predict(network, dataset.valid.codes, device=device, average_strands=average_strands)
     codes = np.concatenate([dataset.train.codes, dataset.valid.codes])
     scan = scan_filters(network, codes, device=device)
     width = int(network.first_convolution.kernel_size[0])
     filters = build_filters(codes, scan, width, network.offset)
-    effects = ablation_effects(network, dataset.valid.codes[:ABLATED], device=device)
-    matches = match_filters(filters, database, targets, n_filters=len(filters), effects=effects, seed=seed)
+    effects = None
+    if "used_match_fraction" not in late:
+        effects = ablation_effects(network, dataset.valid.codes[:ABLATED], device=device)
+    matches = match_filters(
+        filters, database, targets, n_filters=len(filters), effects=effects, seed=seed,
+        permutations=0 if late >= {"match_null", "match_excess"} else PERMUTATIONS,
+    )  # fmt: skip
     return Evaluation(
         logits, dataset.valid.labels, filters, matches, trained, count_parameters(network),
         extras=matched_auroc(dataset.valid, logits),
@@ -314,7 +329,7 @@ def matched_auroc(split: Split, logits: np.ndarray) -> dict[str, float]:
 
 
 def measure_all(evaluation: Evaluation) -> dict[str, float]:
-    """Every row of OBJECTIVES that the study measures, the interval of match_excess, and all extras.
+    """Every row of OBJECTIVES that was measured, the interval of match_excess, and all extras.
 
     Raises
     ------
@@ -324,10 +339,10 @@ def measure_all(evaluation: Evaluation) -> dict[str, float]:
     values = {
         name: float(row.measure(evaluation))
         for name, row in OBJECTIVES.items()
-        if row.needs is None or name in evaluation.extras
+        if (row.needs is None or name in evaluation.extras) and (not row.late or name in evaluation.matches.metrics)
     }
     values |= evaluation.extras
-    for name in ("match_excess_low", "match_excess_high"):
+    for name in {"match_excess_low", "match_excess_high"} & evaluation.matches.metrics.keys():
         values[name] = float(evaluation.matches.metrics[name])
     for name, value in values.items():
         if not np.isfinite(value):
