@@ -6,7 +6,7 @@ prints, for JASPAR2016, JASPAR2026 and HOCOMOCO v13, the targets left out with t
 the filters match at E <= .01 (`match_fraction`) and at E <= .1: column permutations of the reference filters (other
 permutations than the screen's), networks trained on shuffled labels, and untrained networks. Mean and largest over
 networks of 32 filters; the interval is Wilson's over all filters; match_null is that of one permutation a filter.
-Networks are trained once and kept in the folder of --out (`filter_sets.py`; ten trainings, about 10 minutes of CPU);
+Networks are trained once and kept in the folder of --out (`filter_sets.py`; forty trainings, about 40 minutes of CPU);
 with --cached those that are not there are left out. TUNER_DATA_DIR names the folder of reference data.
 """
 
