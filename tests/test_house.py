@@ -42,6 +42,7 @@ HOMES = {
     "shap": {"interpret"},
     "tangermeme": {"interpret"},
     "matplotlib": {"plots"},
+    "PIL": {"plots"},
     "plotly": {"plots", "report"},
     "typer": {"cli"},
     "rich": {"cli"},

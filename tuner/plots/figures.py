@@ -7,9 +7,11 @@ from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 __all__ = ["Figure", "new_figure", "png", "reproducible", "svg", "tidy"]
 
@@ -17,6 +19,7 @@ INK = "#222222"
 QUIET = "#767676"  # 4.5:1 on white, the least that still counts as legible (WCAG 2.1, 1.4.3)
 RULE = "#D9D9D9"
 # Okabe & Ito 2008: told apart with every common colour blindness.
+COLOURS = 128  # of a picture
 BLUE, ORANGE, GREEN, VERMILION, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
 
 
@@ -55,8 +58,17 @@ def png(figure: Figure, dpi: int = 120) -> bytes:
     dpi : int
         Pixels per inch.
     """
+    figure.set_dpi(dpi)
+    canvas: Any = FigureCanvasAgg(figure)  # without types
+    canvas.draw()
+    drawn = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    # A few flat colours and the edges between: a palette takes a third of the bytes, and half the time to pack.
+    few = drawn.quantize(COLOURS, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    palette = np.array(few.getpalette()).reshape(-1, 3)
+    palette[np.asarray(few)[0, 0]] = 255  # the paper; the palette's white is off by one
+    few.putpalette(palette.ravel().tolist())
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    few.save(buffer, format="PNG", compress_level=3)
     return buffer.getvalue()
 
 
