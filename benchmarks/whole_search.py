@@ -244,15 +244,16 @@ def reach(options: argparse.Namespace) -> None:
     for seed in range(options.seeds):
         suffix = f"-seed{seed}" if seed else ""
         found = {}
-        pair = (("random", options.random + suffix), ("search", options.search + suffix))
-        for side, name in pair:
+        pair = (
+            ("random", options.random + suffix, options.trials),
+            ("search", options.search + suffix, options.search_trials or options.trials),
+        )
+        for side, name, wanted in pair:
             trials = sorted(stage_trials(storage, name), key=lambda t: t.number)
             ended = [t for t in trials if t.state.is_finished()]
-            if len(ended) < options.trials:
-                raise SystemExit(
-                    f"{name}: {len(ended)} of {options.trials} trials in {options.storage}; run search_quality.py"
-                )
-            ended = ended[: options.trials]
+            if len(ended) < wanted:
+                raise SystemExit(f"{name}: {len(ended)} of {wanted} trials in {options.storage}; see --help")
+            ended = ended[:wanted]
             bound = [REFERENCE.get(n, 0.0) for n in options.axes]
             ends = finished_at([float(t.user_attrs.get(options.by, 0.0)) for t in ended], 2)
             order = sorted(range(len(ended)), key=ends.__getitem__)
@@ -264,7 +265,7 @@ def reach(options: argparse.Namespace) -> None:
         ratios.append(whole / found["search"][0][place] if place is not None else 0.0)
         gains.append(found["search"][1][-1] / goal)
         on_test = {
-            side: test_hypervolume(storage, artifacts, data, name, options.axes, options.trials) for side, name in pair
+            side: test_hypervolume(storage, artifacts, data, name, options.axes, wanted) for side, name, wanted in pair
         }
         tests.append(on_test["search"] / on_test["random"])
         shown_place = (
@@ -316,6 +317,7 @@ def main() -> None:
         if name == "reach":
             one.add_argument("--seeds", type=int, default=5)
             one.add_argument("--trials", type=int, default=30)
+            one.add_argument("--search-trials", type=int, help="of the other search, if not as many")
             one.add_argument("--storage", default="runs/quality.db")
             one.add_argument("--artifacts", type=Path, help="where that storage's files are; beside it if left out")
             one.add_argument("--random", default="zbed2-random", help="name of the random searches")
