@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tuner.models import compiled, fused, kernels
 from tuner.models.activations import Exponential
 from tuner.models.architectures import build_model
+from tuner.models.first_layer import scan_filters
 from tuner.models.layers import BatchNorm1d, Conv1d, Dropout, MaxPool1d, channels_last, random_bits
 from tuner.models.network import Residual
 
@@ -115,6 +116,47 @@ def test_first_convolution_looks_sequences_up(
     called = record_calls(monkeypatch)
     assert_equal_to_float64(nn.Sequential(layer), sequences(7, 53), folder, of_input=False)
     assert called[-3:] == ["encode", "first_forward", "first_gradient"]
+
+
+@needs_compiler
+@pytest.mark.parametrize("activation", ["exponential", "relu", "sigmoid", "shift_scale_tanh"])
+@pytest.mark.parametrize(("filters", "kernel_size"), [(1, 3), (20, 11), (48, 19)])
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_best_positions_are_those_of_the_map(
+    activation: str, filters: int, kernel_size: int, batch_norm: bool, folder: Path
+) -> None:
+    torch.manual_seed(0)
+    settings = {"architecture": "cnn", "filters": filters, "kernel_size": kernel_size, "activation": activation}
+    network = build_model({**settings, "batch_norm_first": batch_norm}, n_tasks=1, length=150, seed=0)
+    if network.first_batch_norm is not None:
+        norm = network.first_batch_norm
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        with torch.no_grad():  # some filters are turned upside down
+            norm.weight.normal_()
+            norm.bias.normal_()
+            norm.running_mean.normal_(std=0.2)
+            norm.running_var.uniform_(0.5, 2)
+    codes = torch.randint(0, 5, (70, 150), dtype=torch.uint8).numpy()  # N among them
+    codes[3] = codes[3, 0]  # equal everywhere: the leftmost counts
+    expected = scan_filters(network, codes)
+    assert compiled.enable(folder) == ""
+    found = scan_filters(network, codes, batch=32)
+    assert (found.position == expected.position).all()
+    for name in ("activation", "preactivation", "floor"):
+        torch.testing.assert_close(
+            torch.from_numpy(getattr(found, name)), torch.from_numpy(getattr(expected, name)), rtol=1e-5, atol=1e-5
+        )
+
+
+@needs_compiler
+def test_a_filter_that_is_nan_is_nan_in_a_scan(folder: Path) -> None:
+    network = build_model({"architecture": "cnn", "filters": 9, "kernel_size": 5}, n_tasks=1, length=50, seed=0)
+    with torch.no_grad():
+        network.first_convolution.weight[4] = torch.nan
+    assert compiled.enable(folder) == ""
+    found = scan_filters(network, torch.zeros(2, 50, dtype=torch.uint8).numpy())
+    assert torch.from_numpy(found.preactivation).isnan().sum(dim=0).tolist() == [0, 0, 0, 0, 2, 0, 0, 0, 0]
 
 
 @needs_compiler

@@ -1,9 +1,9 @@
-"""Optional compiled kernels for training on one CPU thread: the first layer, and what lies between convolutions.
+"""Optional compiled kernels for one CPU thread: the first layer, and what lies between convolutions.
 
 `enable` builds them with the machine's C++ compiler, once, into a cache folder, and tries them. From then on a network
 in training computes through them where they apply: float32 or bfloat16 in channels-last memory on a CPU, one thread.
-Evaluation never uses them. They draw other random bits than the layers in Python, and round differently; but for that
-they compute the same.
+Evaluation uses one, for the first layer's best positions (`highest`). They draw other random bits than the layers in
+Python, and round differently; but for that they compute the same.
 """
 
 from __future__ import annotations
@@ -155,6 +155,41 @@ def run_residual(branch: nn.Sequential, x: Tensor, relu: nn.Module, pool: MaxPoo
     taken = pool if _fits(pool, h) else None
     out = _norm(last, h, Steps(before, ADD_RELU), None, other=x, pool=taken)
     return out if taken is pool else _fused(behind, out)
+
+
+def highest(
+    layer: Conv1d, norm: BatchNorm1d | None, codes: Tensor, first: int, stop: int
+) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Find where the first layer is highest in each sequence, behind its batch norm's running statistics.
+
+    Parameters
+    ----------
+    layer : Conv1d
+        Of 4 inputs.
+    norm : BatchNorm1d or None
+        Behind it.
+    codes : torch.Tensor, shape=(n, length), uint8
+        A, C, G, T = 0..3, N = 4.
+    first, stop : int
+        Positions that count.
+
+    Returns
+    -------
+    tuple of torch.Tensor, or None
+        As `fused.highest`; None where no kernel can do it.
+    """
+    if not enabled() or codes.device.type != "cpu" or torch.get_num_threads() != 1:
+        return None
+    if layer.in_channels != 4 or layer.stride[0] != 1 or layer.dilation[0] != 1 or layer.weight.dtype != torch.float32:
+        return None
+    weight = layer.weight
+    bias = torch.zeros(len(weight)) if layer.bias is None else layer.bias
+    if norm is not None:
+        assert norm.running_mean is not None  # ours always track
+        assert norm.running_var is not None
+        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        weight, bias = weight * scale[:, None, None], (bias - norm.running_mean) * scale + norm.bias
+    return fused.highest(codes, weight, bias, layer.pad[0], first, stop)
 
 
 def _fits(pool: nn.Module | None, x: Tensor) -> bool:

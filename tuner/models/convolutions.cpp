@@ -10,6 +10,7 @@
 namespace {
 
 typedef float Vec __attribute__((vector_size(32), aligned(4)));
+typedef int32_t Places __attribute__((vector_size(32), aligned(4)));
 constexpr int64_t WIDTH = 8;
 constexpr int64_t BLOCK = 96;  // positions whose inputs and gradients stay in the first-level cache
 
@@ -130,6 +131,39 @@ void for_taps(int64_t group, int64_t taps, F f) {
   }
 }
 
+// The table of one strip of outputs: for each group and triple the sum of the weights of its bases.
+template <int V>
+std::vector<float> strip_table(const float* w, int64_t groups, int64_t o, int64_t there, int64_t taps) {
+  std::vector<float> table(groups * TRIPLES * V * WIDTH, 0.0f);
+  for (int64_t k = 0; k < groups; ++k)
+    for_taps(k, taps, [&](int64_t tap, int64_t base, int64_t t) {
+      float* row = table.data() + (k * TRIPLES + t) * V * WIDTH;
+      for (int64_t c = 0; c < there; ++c) row[c] += w[((o + c) * 4 + base) * taps + tap];
+    });
+  return table;
+}
+
+// Highest value of each output over a sequence's positions, the first place of it, and the lowest value so far.
+template <int V>
+void highest(const uint8_t* triple, int64_t groups, int32_t positions, const float* table, const float* bias, Vec* top,
+             Places* places, Vec* low) {
+  for (int32_t p = 0; p < positions; ++p, ++triple) {
+    Vec sum[V];
+    for (int v = 0; v < V; ++v) sum[v] = *reinterpret_cast<const Vec*>(bias + v * WIDTH);
+    const float* rows = table;
+    for (int64_t k = 0; k < groups; ++k, rows += TRIPLES * V * WIDTH) {
+      const float* row = rows + triple[3 * k] * (V * WIDTH);
+      for (int v = 0; v < V; ++v) sum[v] += *reinterpret_cast<const Vec*>(row + v * WIDTH);
+    }
+    for (int v = 0; v < V; ++v) {
+      const Places no_better = sum[v] <= top[v], here = Places{} + p;  // NaN is taken, and stays visible
+      places[v] = no_better ? places[v] : here;
+      top[v] = no_better ? top[v] : sum[v];
+      low[v] = sum[v] >= low[v] ? low[v] : sum[v];
+    }
+  }
+}
+
 }  // namespace
 
 extern "C" {
@@ -195,16 +229,39 @@ void first_forward(const uint8_t* codes, const float* w, const float* bias, floa
   for_strips(outputs, [&](auto vectors, int64_t o, int64_t there) {
     constexpr int V = decltype(vectors)::value;
     constexpr int64_t wide = V * WIDTH;
-    std::vector<float> table(triples.groups * TRIPLES * wide, 0.0f), start(wide, 0.0f);
-    for (int64_t k = 0; k < triples.groups; ++k)
-      for_taps(k, taps, [&](int64_t tap, int64_t base, int64_t t) {
-        float* row = table.data() + (k * TRIPLES + t) * wide;
-        for (int64_t c = 0; c < there; ++c) row[c] += w[((o + c) * 4 + base) * taps + tap];
-      });
+    const std::vector<float> table = strip_table<V>(w, triples.groups, o, there, taps);
+    std::vector<float> start(wide, 0.0f);
     if (bias) std::copy(bias + o, bias + o + there, start.data());
     for (int64_t i = 0; i < n; ++i)
       look_up<V>(triples.values.data() + i * triples.padded, triples.groups, positions, table.data(), start.data(),
                  y + i * positions * outputs + o, outputs, there);
+  });
+}
+
+// The same where only the highest value of each sequence matters, of positions first to stop. best, places: (n, outputs);
+// lowest: (outputs), of all sequences, at the start infinite. The map is never written.
+void first_highest(const uint8_t* codes, const float* w, const float* bias, float* best, int32_t* places, float* lowest,
+                   int64_t n, int64_t length, int64_t first, int64_t stop, int64_t outputs, int64_t taps,
+                   int64_t left) {
+  const Triples triples(codes, n, length, stop, taps, left);
+  for_strips(outputs, [&](auto vectors, int64_t o, int64_t there) {
+    constexpr int V = decltype(vectors)::value;
+    const std::vector<float> table = strip_table<V>(w, triples.groups, o, there, taps);
+    float start[V * WIDTH] = {};
+    std::copy(bias + o, bias + o + there, start);
+    Vec low[V];
+    for (int v = 0; v < V; ++v) low[v] = Vec{} + INFINITY;
+    for (int64_t i = 0; i < n; ++i) {
+      Vec top[V];
+      Places found[V] = {};
+      for (int v = 0; v < V; ++v) top[v] = Vec{} - INFINITY;
+      highest<V>(triples.values.data() + i * triples.padded + first, triples.groups,
+                 static_cast<int32_t>(stop - first), table.data(), start, top, found, low);
+      std::memcpy(best + i * outputs + o, top, sizeof(float) * there);
+      std::memcpy(places + i * outputs + o, found, sizeof(int32_t) * there);
+    }
+    const float* lows = reinterpret_cast<const float*>(low);
+    for (int64_t c = 0; c < there; ++c) lowest[o + c] = std::min(lowest[o + c], lows[c]);
   });
 }
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tuner.data.sequence import Codes, one_hot
 from tuner.errors import ModelError
+from tuner.models import compiled
 from tuner.models.activations import ACTIVATIONS
 from tuner.models.network import Network
 from tuner.motifs.filters import FilterScan
@@ -68,9 +69,17 @@ def scan_filters(model: Network, codes: Codes, device: str | torch.device = "cpu
         )
     values, inputs, positions, floors = [], [], [], []
     activation, monotone = model.first_activation, ACTIVATIONS[model.plan.activation].monotone
+    layers = model.first_convolution, model.first_batch_norm
     with evaluating(model, device) as target:
         for start in range(0, len(codes), batch):
-            x = one_hot(torch.from_numpy(np.ascontiguousarray(codes[start : start + batch])).to(target))
+            rows = torch.from_numpy(np.ascontiguousarray(codes[start : start + batch])).to(target)
+            if monotone and (found := compiled.highest(*layers, rows, first, stop)):
+                inputs.append(found[0])
+                values.append(activation(found[0]))
+                positions.append(found[1])
+                floors.append(activation(found[2]))
+                continue
+            x = one_hot(rows)
             before = model.preactivate(x)[:, :, first:stop].contiguous()  # (n, n_filters, positions)
             if monotone:  # then the highest pre-activation has the highest activation
                 position = before.argmax(dim=2, keepdim=True)

@@ -265,6 +265,37 @@ def look_up(codes: Tensor, layer: Conv1d, positions: int) -> Tensor:
     return out
 
 
+def highest(
+    codes: Tensor, weight: Tensor, bias: Tensor, left: int, first: int, stop: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Find where the convolution of one-hot sequences is highest, without its map.
+
+    Parameters
+    ----------
+    codes : torch.Tensor, shape=(n, length), uint8
+        A, C, G, T = 0..3, 4 where no base is.
+    weight, bias : torch.Tensor, shape=(outputs, 4, taps) and (outputs,), float32
+        Of stride 1 and dilation 1.
+    left : int
+        Padding on the left.
+    first, stop : int
+        Positions that count.
+
+    Returns
+    -------
+    highest, place : torch.Tensor, shape=(n, outputs), float32 and int64
+        The leftmost highest value of each sequence, and its position.
+    lowest : torch.Tensor, shape=(outputs,), float32
+        Of all sequences.
+    """
+    (n, length), (outputs, _, taps) = codes.shape, weight.shape
+    best, places = torch.empty(n, outputs), torch.empty(n, outputs, dtype=torch.int32)
+    lowest = torch.full((outputs,), torch.inf)
+    rest = (n, length, first, stop, outputs, taps, left)
+    call("first_highest", codes.contiguous(), weight.contiguous(), bias, best, places, lowest, *rest)
+    return best, places.long() + first, lowest
+
+
 def convolve(x: Tensor, layer: Conv1d) -> Tensor:
     """Convolve x : (n, in_channels, length), float32; torch's kernels but for the gradient of the weights."""
     out: Tensor = _Convolution.apply(x, layer.weight, layer.bias, layer)  # type: ignore[no-untyped-call]
