@@ -33,7 +33,7 @@ format: $(STAMP)  ## rewrite the sources in house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Those that measure by themselves; rungs, rungs_sampler, whole_search, null_patterns say in --help what they start from.
+# Those that measure by themselves; rungs, rungs_sampler, whole_search, koo_readout, null_patterns say in --help what they start from.
 BENCHMARKS = training_step growth gradient_precision metrics filters attribution modisco report memory storage outage \
 	kill_storm match_power motif_null screen_transfer objective_reliability search_quality workers
 

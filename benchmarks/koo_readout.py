@@ -1,0 +1,79 @@
+"""Claim: the published read-out of Task 1 on its own sequences is what the study counts on others.
+
+    tuner run --study koo_task1 --only activation=relu --only architecture=cnn_50
+    python benchmarks/koo_readout.py --storage runs/tuner.db
+
+Koo & Ploenzke (2021) read filters on their 6,000 test sequences. The study keeps the test split closed and reads as
+many validation and training sequences. This reads the stored networks on both and prints, for each cell, the medians
+over seeds of the filters that match the ground truth at E <= .1, and on the test sequences at stricter limits too:
+how many matches are close calls of Tomtom. No label is used and nothing is chosen; the test sequences are simulated.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from optuna.trial import TrialState
+
+from tuner.data.sequence import Codes
+from tuner.data.simulate import SIMULATORS
+from tuner.models.half_maximum import half_maximum_windows
+from tuner.models.network import Network
+from tuner.motifs.database import MotifDatabase, load_database
+from tuner.motifs.koo import koo_ppm, koo_targets
+from tuner.motifs.tomtom import tomtom
+from tuner.resources import find_resource
+from tuner.search.artifacts import Artifacts
+from tuner.search.job import DESCRIPTION, WEIGHTS, load_network
+from tuner.search.results import stage_trials
+from tuner.search.storage import open_storage
+from tuner.search.study_file import read_study
+
+LIMITS = (0.1, 0.05, 0.03, 0.01)
+
+
+def best_e_values(network: Network, codes: Codes, database: MotifDatabase, named: set[str]) -> np.ndarray:
+    """Lowest E-value of each filter among the named motifs, (n_filters,)."""
+    windows = half_maximum_windows(network, codes)
+    ppms = [koo_ppm(counts, int(n)) for counts, n in zip(windows.counts[0], windows.sites[0], strict=True)]
+    known = koo_targets(database)
+    e_values = tomtom(ppms, [motif.ppm for motif in known]).p_value * len(known)
+    return np.asarray(e_values[:, [motif.id in named for motif in known]].min(axis=1))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--storage", default="runs/tuner.db")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    storage, artifacts = open_storage(options.storage), Artifacts(Path(options.storage).parent / "artifacts")
+    study = read_study(find_resource("studies", "koo_task1", Path.cwd()))
+    assert study.motifs.database is not None
+    database = load_database(study.motifs.database)
+    named = {identifier for family in study.motifs.targets.values() for identifier in family}
+    data = SIMULATORS["task1"].simulate()
+    sequences = {
+        "validation and training": np.concatenate([data.valid.codes, data.train.codes[: len(data.valid)]]),
+        "test": data.test.codes,
+    }
+    found: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
+    for trial in stage_trials(storage, study.name):
+        if trial.state != TrialState.COMPLETE:
+            continue
+        network, _ = load_network(artifacts.get(trial, WEIGHTS), artifacts.get(trial, DESCRIPTION))
+        own, test = (best_e_values(network, codes, database, named) for codes in sequences.values())
+        row = [float((own <= LIMITS[0]).mean()), *(float((test <= limit).mean()) for limit in LIMITS)]
+        found[str(trial.params["activation"]), str(trial.params["architecture"])].append(row)
+    heads = ["validation and training, E <= 0.1", *(f"test, E <= {limit:g}" for limit in LIMITS)]
+    print("| activation | architecture | runs | " + " | ".join(heads) + " |\n|" + "---|" * (3 + len(heads)))
+    for (activation, architecture), rows in sorted(found.items()):
+        medians = " | ".join(f"{m:.3f}" for m in np.median(rows, axis=0))
+        print(f"| {activation} | {architecture} | {len(rows)} | {medians} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
