@@ -291,11 +291,12 @@ def test_the_sampler_sees_every_finished_trial(bench: Bench, tmp_path: Path, mon
     assert set(seen) == {(n, n) for n in range(1, 6)}  # slot 0 is fixed: nothing is sampled
 
 
-def test_matching_leaves_the_number_of_threads_as_it_was(bench: Bench) -> None:
+def test_matching_leaves_the_number_of_threads_as_it_is(bench: Bench) -> None:
     """In a process of its own, whose environment does not bound numba's threads."""
     script = (
         "import sys, torch; sys.path.insert(0, sys.argv[1]); torch.set_num_threads(1)\n"
         "from pathlib import Path\n"
+        "from tuner.search import objective\n"
         "from tuner.search.bench import load_bench; from tuner.search.job import run_network\n"
         "from tuner.search.space import read_space; from tuner.search.study import make_plan\n"
         "from tuner.search.study_file import read_study\n"
@@ -303,13 +304,16 @@ def test_matching_leaves_the_number_of_threads_as_it_was(bench: Bench) -> None:
         "space = read_space(folder / 'search_spaces/tiny_space.toml')\n"
         "plan = make_plan(read_study(folder / 'tiny.toml'), space, folder=folder)\n"
         "bench = load_bench(plan, data_dir=None, cache=Path(sys.argv[3]))\n"
+        "scan, seen = objective.scan_filters, []\n"
+        "def spy(*a, **k): seen.append(torch.get_num_threads()); return scan(*a, **k)\n"
+        "objective.scan_filters = spy\n"
         "run_network(bench, plan.space.warm_starts[0].parameters, seed=1, on_epoch=lambda record: None)\n"
-        "print(torch.get_num_threads())"
+        "print(*seen, torch.get_num_threads())"
     )
     environment = {k: v for k, v in os.environ.items() if not k.endswith("NUM_THREADS")}
     command = [sys.executable, "-c", script, str(Path(__file__).parent), str(bench.plan.folder), str(CACHE)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == "1", done.stderr
+    assert done.stdout.strip() == "1 1", done.stderr  # while it is measured, and after
 
 
 def test_folds_cover_training_and_validation_once_and_leave_the_test_split_closed(bench: Bench) -> None:

@@ -154,12 +154,13 @@ def _evaluate(
     rung: Sequence[str] | None = None,
 ) -> Evaluation:  # fmt: skip
     """Measure everything, or at a rung what the study's objectives need."""
-    # When numba starts its threads, its OpenMP layer gives the whole process as many as numba may use: the
-    # next network would train on every core, slower, and to other values than before the first match.
+    # When numba starts its threads, its OpenMP layer gives the whole process as many as numba may use: this network
+    # would be measured and the next one train on every core, slower, and to other values than before the first match.
     threads = torch.get_num_threads()
     try:
         if bench.cache is not None:
             prepare_kernel(bench.cache / "numba")  # compiled once a machine: the others wait here, after training
+            torch.set_num_threads(threads)
         evaluation = evaluate_network(
             network, trained, data, bench.database, bench.plan.study.motifs.targets,
             average_strands=recipe.average_strands, device=bench.device, seed=mix(seed, "permutations"), rung=rung,
