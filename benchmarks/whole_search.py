@@ -16,8 +16,8 @@ stored random search, each trial at its stored cost times the ratio of `time`; t
 search in their order, with two workers. Printed: when that one has the hypervolume, above AUROC .5 and match 0, that
 random search has in the end, how much longer all trials of the naive side take, and how much hypervolume it has in the
 end. A search that never gets there counts as a ratio of 0. Costs are seconds of training, or epochs where the searches
-ran beside other work. Beside it the hypervolume of both fronts by the AUROC of the test split: networks chosen on
-validation, scored on test, where nothing is chosen.
+ran beside other work; measuring at a rung then counts a quarter of an epoch. Beside it the hypervolume of both fronts
+by the AUROC of the test split: networks chosen on validation, scored on test, where nothing is chosen.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -255,7 +256,9 @@ def reach(options: argparse.Namespace) -> None:
                 raise SystemExit(f"{name}: {len(ended)} of {wanted} trials in {options.storage}; see --help")
             ended = ended[:wanted]
             bound = [REFERENCE.get(n, 0.0) for n in options.axes]
-            ends = finished_at([float(t.user_attrs.get(options.by, 0.0)) for t in ended], 2)
+            rungs = Counter(entry.trial for entry in storage.rung_log(storage.get_study_id_from_name(name)))
+            extra = options.rung_epochs if side == "search" and options.by == "epochs" else 0.0
+            ends = finished_at([float(t.user_attrs.get(options.by, 0.0)) + extra * rungs[t.number] for t in ended], 2)
             order = sorted(range(len(ended)), key=ends.__getitem__)
             shown = [by_names(ended[i], options.axes) for i in order]
             volumes = [hypervolume(shown[: k + 1], options.axes, bound) for k in range(len(order))]
@@ -324,6 +327,7 @@ def main() -> None:
             one.add_argument("--search", default="zbed2", help="name of the others")
             one.add_argument("--axes", nargs="+", default=["auroc", "match_fraction"], help="of the hypervolume")
             one.add_argument("--by", choices=("seconds", "epochs"), default="seconds", help="what a trial costs")
+            one.add_argument("--rung-epochs", type=float, default=0.25, help="what measuring at a rung costs")
             one.add_argument("--times", type=Path, default=Path("runs/whole_search.jsonl"))
         else:
             one.add_argument("--points", type=int, default=6)
