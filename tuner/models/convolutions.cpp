@@ -70,18 +70,23 @@ struct Triples {
   }
 };
 
-// y[p] = bias + one row of each group's table, for one sequence.
+// sum = bias + one row of each group's table.
+template <int V>
+inline void add_rows(const uint8_t* triple, int64_t groups, const float* table, const float* bias, Vec* sum) {
+  for (int v = 0; v < V; ++v) sum[v] = *reinterpret_cast<const Vec*>(bias + v * WIDTH);
+  for (int64_t k = 0; k < groups; ++k, table += TRIPLES * V * WIDTH) {
+    const float* row = table + triple[3 * k] * (V * WIDTH);
+    for (int v = 0; v < V; ++v) sum[v] += *reinterpret_cast<const Vec*>(row + v * WIDTH);
+  }
+}
+
+// y[p] = that, for one sequence.
 template <int V>
 void look_up(const uint8_t* triple, int64_t groups, int64_t positions, const float* table, const float* bias, float* y,
              int64_t outputs, int64_t there) {
   for (int64_t p = 0; p < positions; ++p, ++triple, y += outputs) {
     Vec sum[V];
-    for (int v = 0; v < V; ++v) sum[v] = *reinterpret_cast<const Vec*>(bias + v * WIDTH);
-    const float* rows = table;
-    for (int64_t k = 0; k < groups; ++k, rows += TRIPLES * V * WIDTH) {
-      const float* row = rows + triple[3 * k] * (V * WIDTH);
-      for (int v = 0; v < V; ++v) sum[v] += *reinterpret_cast<const Vec*>(row + v * WIDTH);
-    }
+    add_rows<V>(triple, groups, table, bias, sum);
     if (there == V * WIDTH)
       for (int v = 0; v < V; ++v) *reinterpret_cast<Vec*>(y + v * WIDTH) = sum[v];
     else
@@ -149,12 +154,7 @@ void highest(const uint8_t* triple, int64_t groups, int32_t positions, const flo
              Places* places, Vec* low) {
   for (int32_t p = 0; p < positions; ++p, ++triple) {
     Vec sum[V];
-    for (int v = 0; v < V; ++v) sum[v] = *reinterpret_cast<const Vec*>(bias + v * WIDTH);
-    const float* rows = table;
-    for (int64_t k = 0; k < groups; ++k, rows += TRIPLES * V * WIDTH) {
-      const float* row = rows + triple[3 * k] * (V * WIDTH);
-      for (int v = 0; v < V; ++v) sum[v] += *reinterpret_cast<const Vec*>(row + v * WIDTH);
-    }
+    add_rows<V>(triple, groups, table, bias, sum);
     for (int v = 0; v < V; ++v) {
       const Places no_better = sum[v] <= top[v], here = Places{} + p;  // NaN is taken, and stays visible
       places[v] = no_better ? places[v] : here;
