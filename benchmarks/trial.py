@@ -1,0 +1,92 @@
+"""Claim: everything but training is a twentieth of a trial.
+
+    python benchmarks/trial.py --study zbed2 --points 6
+
+trains the warm starts of a study and random points of its space as a worker does, one thread, and prints for each the
+CPU seconds of its training (validation after every epoch included) and of everything behind it, part by part:
+predictions, the scan of the first layer, ablation, matches with their null, pictures and other files. Sampling and
+storage, which `storage.py` measures, add about 55 ms a trial. What measuring at a rung takes is the prediction, the
+scan and the matches without their null, in epochs of the same training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from whole_search import open_bench, points_of
+
+from tuner.cli.worker import one_thread, use_kernels
+from tuner.motifs import match
+from tuner.search import job, objective
+
+PARTS = {
+    "predict": (objective, "predict"),
+    "scan": (objective, "scan_filters"),
+    "ablation": (objective, "ablation_effects"),
+    "matches": (objective, "match_filters"),
+    "their null": (match, "_null_hits"),
+    "files": (job, "_files"),
+}
+
+
+def timed(seconds: dict[str, float], name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, whose CPU time is added up."""
+
+    def run(*arguments: Any, **options: Any) -> Any:
+        started = time.process_time()
+        try:
+            return call(*arguments, **options)
+        finally:
+            seconds[name] = seconds.get(name, 0.0) + time.process_time() - started
+
+    return run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--study", default="zbed2")
+    parser.add_argument("--points", type=int, default=6, help="random ones beside the warm starts")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    bench = open_bench(options.study)
+    one_thread()
+    use_kernels(bench)
+    seconds: dict[str, float] = {}
+    for name, (module, attribute) in {"training": (job, "train"), **PARTS}.items():
+        setattr(module, attribute, timed(seconds, name, getattr(module, attribute)))
+    points = [dict(start.parameters) for start in bench.plan.space.warm_starts]
+    rows = []
+    for number, point in enumerate([points[0], *points, *points_of(bench, options.points)]):
+        seconds.clear()
+        started, epochs = time.process_time(), []
+        job.run_network(bench, point, seed=number, on_epoch=epochs.append)
+        row = {"total": time.process_time() - started, **seconds, "epochs": len(epochs)}
+        if not number:
+            continue  # the first of a process pays for imports
+        row["share"] = 1 - row["training"] / row["total"]
+        at_rung = row["predict"] + row["scan"] + row["matches"] - row.get("their null", 0.0)
+        row["rung"] = at_rung / (row["training"] / len(epochs))
+        rows.append(row)
+        parts = ", ".join(f"{name} {row.get(name, 0.0):.2f}" for name in PARTS)
+        print(
+            f"{point['architecture']}, {point['filters']} filters of {point['kernel_size']}: {row['total']:.1f} s, "
+            f"beside training {row['share']:.3f} ({parts} s); a rung {row['rung']:.2f} epochs",
+            flush=True,
+        )
+    shares, rungs = ([row[key] for row in rows] for key in ("share", "rung"))
+    print(
+        f"median share {statistics.median(shares):.3f} ({min(shares):.3f} to {max(shares):.3f}), "
+        f"a rung {statistics.median(rungs):.2f} epochs ({min(rungs):.2f} to {max(rungs):.2f})"
+    )
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()
