@@ -81,7 +81,7 @@ def lines(table: dict[str, Any], studies: Studies) -> list[str]:
         names = dict(zip(by, key, strict=True))
         cell = [r for r in done if all(r.get(name, k) == k for name, k in names.items())]
         architecture = names.get("architecture", table.get("architecture"))
-        cells = [*map(str, key), f"{expected:.3f}", spread([r[value] for r in cell]) or not_run(studies, architecture)]
+        cells = [*map(str, key), f"{expected:.3f}", spread(cell, value) or not_run(studies, architecture)]
         if collapse:
             cells.append(f"{sum(r[collapse] < COLLAPSED for r in cell)} of {len(cell)}" if cell else "")
         cells += [f"{statistics.median(r[b] for r in cell):.3f}" if cell else "" for b in beside]
@@ -89,13 +89,13 @@ def lines(table: dict[str, Any], studies: Studies) -> list[str]:
     return [*out, "", table["note"].strip()] if "note" in table else out
 
 
-def spread(values: list[float]) -> str:
-    """Median with range and number of runs; empty without runs."""
-    if not values:
+def spread(cell: Sequence[Row], value: str) -> str:
+    """Median with range and number of runs, and of those in bfloat16; empty without runs."""
+    if not cell:
         return ""
-    if len(values) == 1:
-        return f"{values[0]:.3f} (1 run)"
-    return f"{statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f}; {len(values)})"
+    values, narrow = [r[value] for r in cell], sum(r.get("precision") == "bfloat16" for r in cell)
+    runs = f"{len(cell)}" + (f", {'all' if narrow == len(cell) else narrow} in bfloat16" if narrow else "")
+    return f"{statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f}; {runs})"
 
 
 def not_run(studies: Studies, architecture: str | None) -> str:
