@@ -2,7 +2,7 @@
 
     python benchmarks/search_quality.py --study zbed2 --seeds 5 --storage runs/quality.db    the searches themselves
     python benchmarks/whole_search.py time --study zbed2 --points 6    trains; goes on where it was interrupted
-    python benchmarks/whole_search.py reach --study zbed2 --seeds 5 --storage runs/quality.db
+    python benchmarks/whole_search.py reach --storage runs/quality.db --random zbed2-random zbed2-random-seed1
 
 The naive side is in this file and in `training_step.py`: the same network in nn.Conv1d and its like, float32, a
 DataLoader over one-hot sequences, scikit-learn's metrics after each epoch, a loop over filters, memelite's Tomtom, two
@@ -11,18 +11,20 @@ the package, two workers of one thread as `tuner run` starts them; both have the
 and both train the same epochs on the same sequences. A trial of the package also measures its null, what the network
 loses without each filter, and the composition-matched subset; the naive one does not.
 
-`reach` takes random search and another search of the same seed and budget. Naive random search makes the values of the
-stored random search, each trial at its stored cost times the ratio of `time`; the package makes those of the other
-search in their order, with two workers. Printed: when that one has the hypervolume, above AUROC .5 and match 0, that
-random search has in the end, how much longer all trials of the naive side take, and how much hypervolume it has in the
-end. A search that never gets there counts as a ratio of 0. Costs are seconds of training, or epochs where the searches
-ran beside other work; measuring at a rung then counts a quarter of an epoch. Beside it the hypervolume of both fronts
-by the AUROC of the test split: networks chosen on validation, scored on test, where nothing is chosen.
+`reach` compares other searches with random search. Naive random search makes the values of stored random trials, each
+at its stored cost times the ratio of `time`; it is drawn anew `--draws` times from all there are, the warm starts
+always first. The package makes the values of the other search in their order, with two workers. Printed for each
+search: how much later than it naive random search ends, counted to the moment when the search has the hypervolume,
+above AUROC .5 and match 0, that random search has in the end (median and quartiles over the draws; never there counts
+as 0), and the hypervolume of both in the end, also by the AUROC of the test split: networks chosen on validation,
+scored on test, where nothing is chosen. Costs are seconds of training, or epochs where the searches ran beside other
+work; measuring at a rung then counts a fifth of an epoch (`trial.py`).
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import hashlib
 import heapq
 import math
@@ -31,14 +33,16 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
 import torch
 from memelite import tomtom
+from optuna.trial import create_trial
 from rungs import append, read
 from search_quality import REFERENCE
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -63,7 +67,7 @@ from tuner.search.job import DESCRIPTION, WEIGHTS, load_network, run_network
 from tuner.search.names import recipe_of, split_point
 from tuner.search.results import FrozenTrial, TrialState, hypervolume, pareto_numbers, stage_trials
 from tuner.search.sampler import slot_sampler
-from tuner.search.storage import FencedStorage, open_storage
+from tuner.search.storage import open_storage
 from tuner.search.study import make_plan, mix, study_space
 from tuner.search.study_file import read_study
 
@@ -235,79 +239,124 @@ def finished_at(seconds: Sequence[float], workers: int) -> list[float]:
     return ends
 
 
+class Scored(NamedTuple):
+    """A finished trial as the hypervolume sees it.
+
+    Attributes
+    ----------
+    trial : FrozenTrial
+        With the values of the axes, which need not be the objectives of its study.
+    cost : float
+        Seconds, or epochs.
+    on_test : callable
+        The same trial with the AUROC of the test split in place of the validation one.
+    """
+
+    trial: FrozenTrial
+    cost: float
+    on_test: Callable[[], FrozenTrial]
+
+
 def reach(options: argparse.Namespace) -> None:
-    """Print the ratio of times to the same hypervolume for each seed."""
-    storage, faster = open_storage(options.storage), statistics.median(times_faster(options.times))
-    artifacts = Artifacts(options.artifacts or Path(options.storage).parent / "artifacts")
-    plan = open_bench(options.study).plan
-    data = load_dataset(plan.data_spec, data_dir=context.data_dir(), cache=context.cache_dir())  # with its test split
-    ratios, gains, tests = [], [], []
-    for seed in range(options.seeds):
-        suffix = f"-seed{seed}" if seed else ""
-        found = {}
-        pair = (
-            ("random", options.random + suffix, options.trials),
-            ("search", options.search + suffix, options.search_trials or options.trials),
+    """Print for each search how much sooner it has what random search ends with, over draws of random searches."""
+    faster, axes = statistics.median(times_faster(options.times)), options.axes
+    random = [one for name in options.random for one in scored(options, name, rung_epochs=0.0)]
+    starts = [one for one in random if "warm_start" in one.trial.user_attrs]
+    starts = starts[: len(starts) // len(options.random)]
+    others = [one for one in random if "warm_start" not in one.trial.user_attrs]
+    if len(starts) + len(others) < options.trials:
+        raise SystemExit(f"{len(starts)} warm starts and {len(others)} others; {options.trials} trials are wanted")
+    rng, goals = np.random.default_rng(0), []
+    for _ in range(options.draws):
+        drawn = [*starts, *(others[i] for i in rng.permutation(len(others))[: options.trials - len(starts)])]
+        goals.append(
+            (volume(drawn, axes), faster * finished_at([one.cost for one in drawn], 2)[-1], on_test(drawn, axes))
         )
-        for side, name, wanted in pair:
-            trials = sorted(stage_trials(storage, name), key=lambda t: t.number)
-            ended = [t for t in trials if t.state.is_finished()]
-            if len(ended) < wanted:
-                raise SystemExit(f"{name}: {len(ended)} of {wanted} trials in {options.storage}; see --help")
-            ended = ended[:wanted]
-            bound = [REFERENCE.get(n, 0.0) for n in options.axes]
-            rungs = Counter(entry.trial for entry in storage.rung_log(storage.get_study_id_from_name(name)))
-            extra = options.rung_epochs if side == "search" and options.by == "epochs" else 0.0
-            ends = finished_at([float(t.user_attrs.get(options.by, 0.0)) + extra * rungs[t.number] for t in ended], 2)
-            order = sorted(range(len(ended)), key=ends.__getitem__)
-            shown = [by_names(ended[i], options.axes) for i in order]
-            volumes = [hypervolume(shown[: k + 1], options.axes, bound) for k in range(len(order))]
-            found[side] = ([ends[i] for i in order], volumes)
-        goal, whole = found["random"][1][-1], faster * found["random"][0][-1]
-        place = next((k for k, v in enumerate(found["search"][1]) if v >= goal), None)
-        ratios.append(whole / found["search"][0][place] if place is not None else 0.0)
-        gains.append(found["search"][1][-1] / goal)
-        on_test = {
-            side: test_hypervolume(storage, artifacts, data, name, options.axes, wanted) for side, name, wanted in pair
-        }
-        tests.append(on_test["search"] / on_test["random"])
-        shown_place = (
-            "never there" if place is None else f"there with {place + 1} trials: {ratios[-1]:.1f} times faster"
-        )
+    print(
+        f"random search: {options.draws} draws of {options.trials}, from {len(starts)} warm starts and "
+        f"{len(others)} others"
+    )
+    medians, gains, tests = [], [], []
+    for name in options.search:
+        found = scored(options, name, rung_epochs=options.rung_epochs)[: options.search_trials or options.trials]
+        ends = finished_at([one.cost for one in found], 2)
+        order = sorted(range(len(found)), key=ends.__getitem__)
+        volumes = [volume([found[i] for i in order[: k + 1]], axes) for k in range(len(order))]
+        tested = on_test(found, axes)
+        ratios = []
+        for goal, whole, _ in goals:
+            place = next((k for k, v in enumerate(volumes) if v >= goal), None)
+            ratios.append(0.0 if place is None else whole / ends[order[place]])
+        medians.append(statistics.median(ratios))
+        gains.append(statistics.median(volumes[-1] / goal for goal, _, _ in goals))
+        tests.append(statistics.median(tested / test for _, _, test in goals))
+        low, _, high = statistics.quantiles(ratios, n=4)
+        never = sum(r == 0 for r in ratios) / len(ratios)
+        whole = faster * ends[-1] / statistics.median(w for _, w, _ in goals)
+        complete = sum(one.trial.state == TrialState.COMPLETE for one in found)
         print(
-            f"seed {seed}: random ends at {goal:.4f}; the search {shown_place}, ends at {found['search'][1][-1]:.4f} "
-            f"with {found['search'][0][-1] / found['random'][0][-1]:.2f} of random's {options.by}; "
-            f"on test random {on_test['random']:.4f}, the search {on_test['search']:.4f}",
+            f"{name}: {medians[-1]:.1f} ({low:.1f} to {high:.1f}) times faster, never there in {never:.2f} of the draws; "
+            f"ends with {gains[-1]:.2f} times the hypervolume ({tests[-1]:.2f} on test) after {whole:.2f} times the "
+            f"{options.by}; {complete} of {len(found)} trials trained to the end",
             flush=True,
         )
     print(
-        f"median {statistics.median(ratios):.1f} times faster; final hypervolume {statistics.median(gains):.2f} times "
-        f"random's, on test {statistics.median(tests):.2f} times"
+        f"median over {len(medians)} searches: {statistics.median(medians):.1f} times faster; final hypervolume "
+        f"{statistics.median(gains):.2f} times random's, on test {statistics.median(tests):.2f} times"
     )
 
 
-def by_names(trial: FrozenTrial, names: Sequence[str]) -> FrozenTrial:
-    """A trial with the values of these metrics, which need not be the objectives of its study."""
-    if trial.state != TrialState.COMPLETE:
-        return trial
-    found = optuna.trial.create_trial(values=[float(trial.user_attrs[n]) for n in names])
-    found.number = trial.number
-    return found
+def scored(options: argparse.Namespace, name: str, *, rung_epochs: float) -> list[Scored]:
+    """The finished trials of a study, in their order."""
+    storage = open_storage(options.storage)
+    artifacts = Artifacts(options.artifacts or Path(options.storage).parent / "artifacts")
+    rungs = Counter(entry.trial for entry in storage.rung_log(storage.get_study_id_from_name(name)))
+    extra = rung_epochs if options.by == "epochs" else 0.0
 
+    def with_values(trial: FrozenTrial, **other: float) -> FrozenTrial:
+        if trial.state != TrialState.COMPLETE:
+            return trial
+        measured = {**trial.user_attrs, **other}
+        return create_trial(values=[float(measured[n]) for n in options.axes], user_attrs=trial.user_attrs)
 
-def test_hypervolume(
-    storage: FencedStorage, artifacts: Artifacts, data: Dataset, name: str, names: Sequence[str], trials: int
-) -> float:
-    """Hypervolume of the validation front by test AUROC and the stored match fraction."""
-    ended = sorted(stage_trials(storage, name), key=lambda t: t.number)[:trials]
-    front = pareto_numbers([by_names(t, names) for t in ended], names)
-    points = []
-    for trial in (t for t in ended if t.number in front):
+    @cache
+    def test_auroc(number: int) -> float:
+        trial, data = trials[number], test_data(options.study)
         network, both = load_network(artifacts.get(trial, WEIGHTS), artifacts.get(trial, DESCRIPTION))
         logits = model_logits(network, data.test.codes, average_strands=both)
-        values = {**trial.user_attrs, "auroc": auroc(data.test.labels, logits)}
-        points.append(optuna.trial.create_trial(values=[values[n] for n in names]))
-    return hypervolume(points, names, [REFERENCE.get(n, 0.0) for n in names])
+        return auroc(data.test.labels, logits)
+
+    trials = {t.number: t for t in stage_trials(storage, name) if t.state.is_finished()}
+    return [
+        Scored(
+            with_values(t),
+            float(t.user_attrs.get(options.by, 0.0)) + extra * rungs[t.number],
+            lambda t=t: with_values(t, auroc=test_auroc(t.number)),  # type: ignore[misc]
+        )
+        for t in sorted(trials.values(), key=lambda t: t.number)
+    ]
+
+
+@cache
+def test_data(study: str) -> Dataset:
+    """The study's data set with its test split."""
+    plan = open_bench(study).plan
+    return load_dataset(plan.data_spec, data_dir=context.data_dir(), cache=context.cache_dir())
+
+
+def volume(trials: Sequence[Scored], axes: Sequence[str]) -> float:
+    """Hypervolume above AUROC .5 and match 0."""
+    return hypervolume([one.trial for one in trials], axes, [REFERENCE.get(n, 0.0) for n in axes])
+
+
+def on_test(trials: Sequence[Scored], axes: Sequence[str]) -> float:
+    """Hypervolume of the validation front by test AUROC and the stored match."""
+    numbered = []
+    for number, one in enumerate(trials):
+        numbered.append(copy.copy(one.trial))
+        numbered[-1].number = number
+    front = pareto_numbers(numbered, axes)
+    return hypervolume([trials[i].on_test() for i in front], axes, [REFERENCE.get(n, 0.0) for n in axes])
 
 
 def main() -> None:
@@ -318,16 +367,18 @@ def main() -> None:
         one.set_defaults(run=run)
         one.add_argument("--study", default="zbed2")
         if name == "reach":
-            one.add_argument("--seeds", type=int, default=5)
-            one.add_argument("--trials", type=int, default=30)
-            one.add_argument("--search-trials", type=int, help="of the other search, if not as many")
+            one.add_argument("--trials", type=int, default=30, help="of a random search")
+            one.add_argument("--search-trials", type=int, help="of the other searches, if not as many")
+            one.add_argument(
+                "--draws", type=int, default=200, help="of a random search from the random trials there are"
+            )
             one.add_argument("--storage", default="runs/quality.db")
             one.add_argument("--artifacts", type=Path, help="where that storage's files are; beside it if left out")
-            one.add_argument("--random", default="zbed2-random", help="name of the random searches")
-            one.add_argument("--search", default="zbed2", help="name of the others")
+            one.add_argument("--random", nargs="+", default=["zbed2-random"], help="names of random searches")
+            one.add_argument("--search", nargs="+", default=["zbed2"], help="names of the others")
             one.add_argument("--axes", nargs="+", default=["auroc", "match_fraction"], help="of the hypervolume")
             one.add_argument("--by", choices=("seconds", "epochs"), default="seconds", help="what a trial costs")
-            one.add_argument("--rung-epochs", type=float, default=0.25, help="what measuring at a rung costs")
+            one.add_argument("--rung-epochs", type=float, default=0.2, help="what measuring at a rung costs")
             one.add_argument("--times", type=Path, default=Path("runs/whole_search.jsonl"))
         else:
             one.add_argument("--points", type=int, default=6)
