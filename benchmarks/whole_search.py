@@ -295,7 +295,7 @@ def reach(options: argparse.Namespace) -> None:
         whole = faster * ends[-1] / statistics.median(w for _, w, _ in goals)
         complete = sum(one.trial.state == TrialState.COMPLETE for one in found)
         print(
-            f"{name}: {medians[-1]:.1f} ({low:.1f} to {high:.1f}) times faster, never there in {never:.2f} of the draws; "
+            f"{name}: {medians[-1]:.1f} ({low:.1f} to {high:.1f}) times faster, in {never:.2f} of draws never there; "
             f"ends with {gains[-1]:.2f} times the hypervolume ({tests[-1]:.2f} on test) after {whole:.2f} times the "
             f"{options.by}; {complete} of {len(found)} trials trained to the end",
             flush=True,
