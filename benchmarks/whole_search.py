@@ -34,7 +34,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -326,12 +326,15 @@ def scored(options: argparse.Namespace, name: str, *, rung_epochs: float) -> lis
         logits = model_logits(network, data.test.codes, average_strands=both)
         return auroc(data.test.labels, logits)
 
+    def tested(trial: FrozenTrial) -> FrozenTrial:
+        return with_values(trial, auroc=test_auroc(trial.number))
+
     trials = {t.number: t for t in stage_trials(storage, name) if t.state.is_finished()}
     return [
         Scored(
             with_values(t),
             float(t.user_attrs.get(options.by, 0.0)) + extra * rungs[t.number],
-            lambda t=t: with_values(t, auroc=test_auroc(t.number)),  # type: ignore[misc]
+            partial(tested, t),
         )
         for t in sorted(trials.values(), key=lambda t: t.number)
     ]

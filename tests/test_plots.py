@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
+from PIL import Image
 from scipy.stats import entropy
 
 from tuner.models.recipe import EpochRecord
@@ -18,7 +20,7 @@ from tuner.motifs.database import read_meme
 from tuner.motifs.filters import Filter
 from tuner.motifs.match import FilterMatch
 from tuner.plots.curves import draw_learning_curve, learning_curve
-from tuner.plots.figures import new_figure, png
+from tuner.plots.figures import BLUE, GREEN, VERMILION, new_figure, png
 from tuner.plots.logos import (
     Box,
     draw_filter_logos,
@@ -182,6 +184,16 @@ def test_a_layer_of_any_size_is_drawn() -> None:
 def test_the_same_picture_has_the_same_bytes() -> None:
     filters = [a_filter(i) for i in range(3)]
     assert filter_logos(filters) == filter_logos(filters)
+
+
+def test_a_picture_keeps_its_paper_white_and_its_colours_apart() -> None:
+    with Image.open(io.BytesIO(learning_curve(history(8)))) as image:
+        colours = {colour for _, colour in image.convert("RGB").getcolors(1000) or []}
+        assert image.mode == "P"
+        assert image.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+    for wanted in (BLUE, GREEN, VERMILION):
+        wished = [int(wanted[i : i + 2], 16) for i in (1, 3, 5)]
+        assert min(max(abs(a - b) for a, b in zip(wished, c, strict=True)) for c in colours) <= 4
 
 
 # ------------------------------------------------------------------ learning curves
