@@ -185,11 +185,12 @@ def test_stop_needs_a_study_that_exists(terminal: Terminal) -> None:
 # ------------------------------------------------------------------ a real run
 
 LONG = STUDY.replace("epochs = 4", "epochs = 30").replace("trials = 6", "trials = 40")
+ENDLESS = LONG.replace("epochs = 30", "epochs = 100000\npatience = 100000")  # no worker is ever between two trials
 
 
 @pytest.mark.parametrize("now", [False, True])
 def test_a_run_whose_workers_were_asked_to_leave_ends_cleanly(tmp_path: Path, now: bool) -> None:
-    write_study(tmp_path, study=LONG)
+    write_study(tmp_path, study=ENDLESS if now else LONG)
     command = [sys.executable, "-m", "tuner"]
     with (tmp_path / "run.log").open("ab") as log:
         run = subprocess.Popen(
@@ -232,5 +233,5 @@ def check_fields(folder: Path) -> None:
             assert (line["study"], line["level"], line["logger"]) == ("tiny", "INFO", "tuner.worker")
             assert isinstance(line["trial"], int)
             assert line["attempt"] == 1
-            assert 1 <= line["epoch"] <= 30
+            assert line["epoch"] >= 1
             assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+\+00:00", line["time"])
