@@ -32,6 +32,7 @@ People read stderr, programs read stdout: with `--json` a command prints one JSO
 | `TUNER_CACHE_DIR` | downloads, screens, compiled kernels; else `XDG_CACHE_HOME/tuner`, else `~/.cache/tuner` |
 | `TUNER_LOG_FORMAT` | `text` or `json`, instead of `--log-format` |
 | `TUNER_COMPILED` | [compiled kernels](performance.md): `auto` with a C++ compiler, `0`: never, `1`: say why not |
+| `TUNER_CUDA_GRAPHS` | [recorded steps on GPUs](training.md#on-a-gpu): `auto`, or `0`: never |
 | `TUNER_DEBUG` | if set, an unexpected error shows its traceback |
 """
 

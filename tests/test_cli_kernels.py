@@ -9,7 +9,7 @@ import pytest
 import torch
 from command_line import Terminal, prepare_environment, write_tiny_study
 
-from tuner.models import compiled
+from tuner.models import compiled, recording
 from tuner.models.kernels import find_compiler
 
 needs_compiler = pytest.mark.skipif(find_compiler() is None, reason="no C++ compiler")
@@ -81,3 +81,22 @@ def test_a_setting_that_means_nothing_is_refused_before_anything_is_trained(
     assert code == 2
     assert "TUNER_COMPILED" in why
     assert "auto" in why
+
+
+def test_steps_on_a_gpu_are_recorded_unless_it_is_switched_off(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = torch.device("cuda:0")
+    monkeypatch.setenv("TUNER_CUDA_GRAPHS", "0")
+    try:
+        assert terminal(*RUN).code == 0
+        assert recording.recorder_for(gpu) is None
+        monkeypatch.setenv("TUNER_CUDA_GRAPHS", "auto")
+        assert terminal(*RUN).code == 0
+        assert recording.recorder_for(gpu) is not None
+        monkeypatch.setenv("TUNER_CUDA_GRAPHS", "1")
+        code, why = terminal.refuses(*RUN)
+    finally:
+        recording.allow(True)
+    assert code == 2
+    assert "unknown value of TUNER_CUDA_GRAPHS '1'" in why

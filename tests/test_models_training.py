@@ -201,7 +201,7 @@ def shown(recipe: Recipe, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """One epoch's rows and its codes as the network gets them."""
     codes = torch.from_numpy(TRAIN.codes)
     order = EpochOrder.draw(len(codes), recipe, seed, torch.device("cpu"))
-    return order.rows.numpy(), order.batch(codes, 0, len(codes)).numpy()
+    return order.rows.numpy(), order.take(codes).numpy()
 
 
 def test_each_epoch_shows_each_sequence_once_half_of_them_from_the_other_strand() -> None:

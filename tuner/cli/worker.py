@@ -145,23 +145,31 @@ def one_thread() -> None:
 
 
 def use_kernels(bench: Bench) -> None:
-    """Train through the compiled kernels, as TUNER_COMPILED says: 1, 0, or auto, where they can be built.
+    """Choose what trains: compiled kernels, as TUNER_COMPILED says, and CUDA graphs, as TUNER_CUDA_GRAPHS does.
 
     Raises
     ------
     UsageError
-        TUNER_COMPILED is something else.
+        One of them is no value that there is.
     """
-    from tuner.errors import UsageError, unknown
-    from tuner.models import compiled
+    from tuner.models import compiled, recording
     from tuner.models.kernels import find_compiler
 
-    wanted = os.environ.get("TUNER_COMPILED") or "auto"
-    if wanted not in ("auto", "0", "1"):
-        raise UsageError(unknown("value of TUNER_COMPILED", wanted, ("auto", "0", "1")))
+    wanted, graphs = _switch("TUNER_COMPILED", "auto", "0", "1"), _switch("TUNER_CUDA_GRAPHS", "auto", "0")
+    recording.allow(graphs != "0")
     if wanted == "0" or bench.device.partition(":")[0] != "cpu":
         return
     if wanted == "auto" and find_compiler() is None:
         return
     if reason := compiled.enable(context.cache_dir() / "kernels"):
         context.note(reason)
+
+
+def _switch(variable: str, *values: str) -> str:
+    """Read an environment variable that takes one of `values`; the first if it is unset."""
+    from tuner.errors import UsageError, unknown
+
+    value = os.environ.get(variable) or values[0]
+    if value not in values:
+        raise UsageError(unknown(f"value of {variable}", value, values))
+    return value

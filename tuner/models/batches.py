@@ -29,7 +29,7 @@ def batch_bounds(n: int, size: int) -> list[tuple[int, int]]:
 
 
 class EpochOrder(NamedTuple):
-    """The random choices of one epoch, for the training sequences in the order they are shown."""
+    """The random choices of one epoch or batch, for the training sequences in the order they are shown."""
 
     rows: torch.Tensor  # (n,) int64, sequences
     reversed: torch.Tensor  # (n,) bool, whether the other strand is shown
@@ -54,15 +54,37 @@ class EpochOrder(NamedTuple):
             torch.Generator(device).manual_seed(epoch_seed(seed, 0)) if recipe.input_noise else None,
         )
 
-    def batch(self, codes: torch.Tensor, first: int, last: int) -> torch.Tensor:
-        """Codes of one batch, augmented, from those of all sequences: (last - first, length)."""
-        batch = codes.index_select(0, self.rows[first:last])
-        turned = self.reversed[first:last]
+    def part(self, first: int, last: int) -> EpochOrder:
+        """The choices of the sequences shown from `first` to before `last`: a batch."""
+        return self._replace(
+            rows=self.rows[first:last],
+            reversed=self.reversed[first:last],
+            shift=None if self.shift is None else self.shift[first:last],
+        )
+
+    def clone(self) -> EpochOrder:
+        """The same choices in memory of their own."""
+        shift = None if self.shift is None else self.shift.clone()
+        return self._replace(rows=self.rows.clone(), reversed=self.reversed.clone(), shift=shift)
+
+    def copy(self, other: EpochOrder) -> None:
+        """Take over another batch's choices, in the memory that these lie in."""
+        self.rows.copy_(other.rows)
+        self.reversed.copy_(other.reversed)
+        if self.shift is not None and other.shift is not None:
+            self.shift.copy_(other.shift)
+
+    def take(self, codes: torch.Tensor) -> torch.Tensor:
+        """Codes of these sequences, augmented, from those of all: (n, length).
+
+        Nothing here waits for a GPU, so that it can be recorded.
+        """
+        batch = codes.index_select(0, self.rows)
         # Turned here, not kept: the other strand would be as many bytes again in every worker.
-        batch[turned] = flip_strand(batch[turned])
+        batch = torch.where(self.reversed[:, None], flip_strand(batch), batch)
         if self.shift is not None:
             length = batch.shape[1]
-            source = torch.arange(length, device=batch.device) - self.shift[first:last]
+            source = torch.arange(length, device=batch.device) - self.shift
             outside = (source < 0) | (source >= length)
             batch = batch.gather(1, source.clamp(0, length - 1)).masked_fill(outside, N_CODE)
         return batch

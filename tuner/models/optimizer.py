@@ -50,9 +50,13 @@ class KernelAdam:
         Each step multiplies every parameter of two or more axes by 1 - learning rate * weight_decay.
     epsilon : float
         Added to the root of the second moment.
+    recordable : bool
+        Keep what changes from step to step in tensors, as a CUDA graph of a step needs it.
     """
 
-    def __init__(self, model: nn.Module, *, l2: float, weight_decay: float, epsilon: float):
+    def __init__(
+        self, model: nn.Module, *, l2: float, weight_decay: float, epsilon: float, recordable: bool = False
+    ) -> None:
         named = {name: p for name, p in model.named_parameters() if p.requires_grad}
         factors = penalty_factors(model) if l2 > 0 else {}
         groups: dict[float, list[nn.Parameter]] = {}
@@ -60,17 +64,39 @@ class KernelAdam:
             groups.setdefault(2.0 * l2 * factors.get(name, 0.0), []).append(parameter)
         # Adam's own (coupled) weight_decay adds wd * w to the gradient: the gradient of the L2 penalty.
         # lr is set before each epoch.
-        device_types = {p.device.type for p in named.values()}
+        devices = {p.device for p in named.values()}
         self._adam = torch.optim.Adam(
             [{"params": parameters, "weight_decay": decay} for decay, parameters in groups.items()],
             lr=1e-3,
             eps=epsilon,
-            fused=device_types <= {"cpu", "cuda"},
+            fused={device.type for device in devices} <= {"cpu", "cuda"},
+            capturable=recordable and all(device.type == "cuda" for device in devices),
         )
         self._named = named
         self._decayed: list[torch.Tensor] = [p for p in named.values() if p.ndim >= 2] if weight_decay > 0 else []
         self._weight_decay = weight_decay
+        self._rate: float | torch.Tensor = 1e-3
+        self._kept: float | torch.Tensor = 1.0  # of a decayed parameter, by a step
+        if recordable:
+            place = next(iter(devices))
+            self._rate, self._kept = torch.zeros((), device=place), torch.zeros((), device=place)
         self.learning_rate = 1e-3
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the steps to come."""
+        return self._learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self._learning_rate, kept = value, 1.0 - value * self._weight_decay
+        if isinstance(self._rate, torch.Tensor) and isinstance(self._kept, torch.Tensor):
+            self._rate.fill_(value)
+            self._kept.fill_(kept)
+        else:
+            self._rate, self._kept = value, kept
+        for group in self._adam.param_groups:
+            group["lr"] = self._rate
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -78,11 +104,9 @@ class KernelAdam:
 
     def step(self) -> None:
         """Move the parameters along their gradients."""
-        for group in self._adam.param_groups:
-            group["lr"] = self.learning_rate
         if self._decayed:
             with torch.no_grad():
-                torch._foreach_mul_(self._decayed, 1.0 - self.learning_rate * self._weight_decay)
+                torch._foreach_mul_(self._decayed, self._kept)
         self._adam.step()
 
     def tensors(self) -> dict[str, torch.Tensor]:

@@ -10,12 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from tuner.data.sequence import one_hot
+from tuner.data.sequence import N_CODE, one_hot
 from tuner.errors import DeviceError, ModelError, unknown
 from tuner.models.strands import CONJOIN
-
-# A, C, G, T, N -> T, G, C, A, N
-_COMPLEMENT = (3, 2, 1, 0, 4)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -64,7 +61,8 @@ def flip_strand(codes: torch.Tensor) -> torch.Tensor:
     codes : torch.Tensor, shape=(n, length), uint8
         A, C, G, T = 0..3, N = 4; N stays N.
     """
-    return torch.tensor(_COMPLEMENT, dtype=codes.dtype, device=codes.device)[codes.flip(1).int()]
+    other = codes.flip(1)
+    return torch.where(other < N_CODE, 3 - other, other)
 
 
 def predict(

@@ -32,6 +32,8 @@ from tuner.models.metrics import auroc, average_precision, micro
 from tuner.models.optimizer import KernelAdam
 from tuner.models.prediction import exact_kernels, flip_strand, predict, resolve_device
 from tuner.models.recipe import EpochRecord, Progress, Recipe
+from tuner.models.recording import recorder_for
+from tuner.models.step import Step
 
 __all__ = ["EpochRecord", "Recipe", "Trained", "fit", "predict", "resolve_device", "resolve_precision"]
 
@@ -58,7 +60,7 @@ class Trained(NamedTuple):
     resumed_from : int
         Epochs that came from a checkpoint; 0 for a run from the start.
     notes : tuple of str
-        Why a checkpoint was left aside or could not be written.
+        Why a checkpoint was left aside or could not be written, or why steps on a GPU are not recorded.
     """
 
     history: tuple[EpochRecord, ...]
@@ -116,39 +118,38 @@ class _Run:
         smoothing = recipe.label_smoothing
         labels = torch.from_numpy(np.ascontiguousarray(train.labels)).to(device, torch.float32)
         self.targets = labels * (1 - smoothing) + smoothing / 2
-        self.autocast = resolve_precision(recipe.precision, device)
-        self.optimizer = KernelAdam(model, l2=recipe.l2, weight_decay=recipe.weight_decay, epsilon=recipe.adam_epsilon)
+        recorder = recorder_for(device)
+        self.optimizer = KernelAdam(
+            model, l2=recipe.l2, weight_decay=recipe.weight_decay, epsilon=recipe.adam_epsilon,
+            recordable=recorder is not None,
+        )  # fmt: skip
+        precision = resolve_precision(recipe.precision, device)
+        self.step = Step(model, self.codes, self.targets, self.optimizer, autocast=precision, recorder=recorder)
         self.progress = Progress(learning_rate=recipe.learning_rate)
         self.best: dict[str, torch.Tensor] = {}
 
     def train_epoch(self, seed: int) -> float:
         """Train for one epoch; the mean loss per sequence and task."""
-        number = self.progress.epoch + 1
+        epoch = self.progress.epoch + 1
         self.optimizer.learning_rate = self.progress.learning_rate
         order = EpochOrder.draw(len(self.targets), self.recipe, seed, self.device)
         bounds = batch_bounds(len(self.targets), self.recipe.batch_size)
         losses: list[torch.Tensor] = []
         self.model.train()
         with _epoch_randomness(seed, self.device), exact_kernels(self.device):
-            for step, (first, last) in enumerate(bounds, start=1):
-                x = order.noisy(one_hot(order.batch(self.codes, first, last)))  # (batch, 4, length)
-                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast is torch.bfloat16):
-                    logits = self.model(x)
-                loss = binary_cross_entropy_with_logits(logits.float(), self.targets[order.rows[first:last]])
+            for number, (first, last) in enumerate(bounds, start=1):
+                loss = self.step(order.part(first, last), opens_epoch=number == 1)
                 # Reading a loss from a GPU waits for it, so there the check comes once an epoch.
                 if self.device.type == "cpu" and not math.isfinite(loss.item()):
-                    raise _diverged(number, step, f"the training loss is {loss.item()}")
-                self.optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                self.optimizer.step()
-                losses.append(loss.detach())
+                    raise _diverged(epoch, number, f"the training loss is {loss.item()}")
+                losses.append(loss)
         values = torch.stack(losses).double().cpu().numpy()
         bad = np.flatnonzero(~np.isfinite(values))
         if len(bad):
-            raise _diverged(number, int(bad[0]) + 1, f"the training loss is {values[bad[0]]}")
+            raise _diverged(epoch, int(bad[0]) + 1, f"the training loss is {values[bad[0]]}")
         for name, tensor in self.model.state_dict().items():
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                raise _diverged(number, len(bounds), f"{name} is not finite")
+                raise _diverged(epoch, len(bounds), f"{name} is not finite")
         return float(np.average(values, weights=[last - first for first, last in bounds]))
 
     def validate(self) -> dict[str, float]:
@@ -225,7 +226,7 @@ class _Run:
             stopped=stopped,
             seconds=progress.seconds,
             resumed_from=resumed_from,
-            notes=tuple(notes),
+            notes=(*notes, self.step.note) if self.step.note else tuple(notes),
         )
 
     def save(self, path: Path, digest: str) -> None:

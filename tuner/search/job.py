@@ -142,7 +142,7 @@ def run_network(
     if undefined:
         attributes["one_class_tasks"] = "; ".join(undefined)
     if trained.notes:
-        attributes["checkpoint_notes"] = "; ".join(trained.notes)
+        attributes["training_notes"] = "; ".join(trained.notes)
     if stopped:
         attributes["stopped_at"] = len(trained.history)
         return Outcome(measured, attributes, {"history.tsv": history_tsv(trained)}, f"stopped at {stopped[0].reason}")
