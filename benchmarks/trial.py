@@ -4,9 +4,9 @@
 
 trains the warm starts of a study and random points of its space as a worker does, one thread, and prints for each the
 CPU seconds of its training (validation after every epoch included) and of everything behind it, part by part:
-predictions, the scan of the first layer, ablation, matches with their null, pictures and other files. Sampling and
-storage, which `storage.py` measures, add about 55 ms a trial. What measuring at a rung takes is the prediction, the
-scan and the matches without their null, in epochs of the same training.
+the scan of the first layer, ablation, matches with their null, pictures and other files. Sampling and storage, which
+`storage.py` measures, add about 55 ms a trial. What measuring at a rung takes is the scan and the matches without
+their null, in epochs of the same training.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from tuner.motifs import match
 from tuner.search import job, objective
 
 PARTS = {
-    "predict": (objective, "predict"),
     "scan": (objective, "scan_filters"),
     "ablation": (objective, "ablation_effects"),
     "matches": (objective, "match_filters"),
@@ -70,7 +69,7 @@ def main() -> None:
         if not number:
             continue  # the first of a process pays for imports
         row["share"] = 1 - row["training"] / row["total"]
-        at_rung = row["predict"] + row["scan"] + row["matches"] - row.get("their null", 0.0)
+        at_rung = row["scan"] + row["matches"] - row.get("their null", 0.0)
         row["rung"] = at_rung / (row["training"] / len(epochs))
         rows.append(row)
         parts = ", ".join(f"{name} {row.get(name, 0.0):.2f}" for name in PARTS)

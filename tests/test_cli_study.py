@@ -106,7 +106,7 @@ def test_show_is_what_the_artifacts_say(terminal: Terminal, finished: Path) -> N
     assert shown["values"] == {name: shown["watched"][name] for name in ("auroc", "match_fraction")}
     saved = {path.name for path in (finished / "saved").iterdir()}
     assert saved == {a["name"] for a in shown["artifacts"]}
-    assert {"model.safetensors", "model.json", "filters.meme", "filters.png", "learning_curve.png"} <= saved
+    assert {"model.safetensors", "model.json", "filters.meme", "filters.svg", "learning_curve.svg"} <= saved
     with (finished / "saved" / "history.tsv").open() as stream:
         history = list(csv.DictReader(stream, delimiter="\t"))
     assert [float(h["auroc"]) for h in history] == [h["auroc"] for h in shown["history"]]
@@ -342,9 +342,10 @@ def test_dashboard_serves_study_and_artifacts(terminal: Terminal, finished: Path
     assert names == {"tiny", "tiny.confirmation", "tiny.controls"}
     study_id = storage.get_study_id_from_name("tiny")
     trial = json.loads(read(f"/api/studies/{study_id}?after=0"))["trials"][0]
-    image = next(a for a in trial["artifacts"] if a["filename"] == "filters.png")
+    image = next(a for a in trial["artifacts"] if a["filename"] == "filters.svg")
     picture = read(f"/artifacts/{study_id}/{trial['trial_id']}/{image['artifact_id']}")
-    assert picture.startswith(b"\x89PNG\r\n\x1a\n")
+    assert image["mimetype"] == "image/svg+xml"  # shown as a picture
+    assert picture.startswith(b"<svg ")
 
 
 def test_dashboard_says_which_port_is_taken(terminal: Terminal) -> None:

@@ -108,6 +108,18 @@ def test_training_stops_after_patience_epochs_without_a_new_best(patience: int, 
     assert result[1:] == ("patience", epochs)
 
 
+@pytest.mark.parametrize("weights", ["best", "last"])
+def test_the_logits_that_come_along_are_those_of_the_weights_that_are_left(weights: str, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, epochs=8, learning_rate=0.2, weights=weights)
+    net, trained = run(recipe, checkpoint=tmp_path / "c")
+    assert trained.best_epoch < 8
+    assert trained.logits is not None
+    assert np.array_equal(trained.logits, predict(net, VALID.codes))
+    again = run(recipe, checkpoint=tmp_path / "c")[1]
+    assert again.resumed_from == 8
+    assert again.logits is None
+
+
 def test_monitoring_the_loss_prefers_the_lower() -> None:
     record = EpochRecord(1, 0.1, 0.4, 0.9, 0.8, 1e-3, 1.0)
     assert record.monitored("loss") == -0.4
@@ -422,7 +434,7 @@ def test_at_a_rung_the_network_is_what_training_would_return_and_training_is_not
 
     def look(trained: Trained) -> bool:
         assert not net.training
-        predict(net, VALID.codes)  # what a caller would do with it
+        assert np.array_equal(predict(net, VALID.codes), trained.logits)  # what a caller would do with it
         seen[len(trained.history)] = {k: v.clone() for k, v in net.state_dict().items()}, trained
         return True
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -21,17 +23,18 @@ from tuner.motifs.filters import Filter
 from tuner.motifs.match import FilterMatch
 from tuner.plots.curves import draw_learning_curve, learning_curve
 from tuner.plots.figures import BLUE, GREEN, VERMILION, new_figure, png
+from tuner.plots.filter_sheet import filter_sheet
 from tuner.plots.logos import (
     Box,
     draw_filter_logos,
     draw_logo,
     filter_label,
-    filter_logos,
     grid_boxes,
     information_heights,
 )
 
 PNG = b"\x89PNG\r\n\x1a\n"
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 def a_filter(index: int, *, sites: int = 200, information: float = 12.0, alive: bool = True) -> Filter:
@@ -178,16 +181,56 @@ def test_a_label_stays_on_one_line(e_value: float, name: str, label: str) -> Non
 def test_a_layer_of_any_size_is_drawn() -> None:
     for n in (0, 1, 5, 97):
         assert len(written(draw_filter_logos([a_filter(i) for i in range(n)]))) == n
-    assert filter_logos([]).startswith(PNG)
+        assert len(ElementTree.fromstring(filter_sheet([a_filter(i) for i in range(n)])).findall(f"{SVG}g")) == n
 
 
 def test_the_same_picture_has_the_same_bytes() -> None:
     filters = [a_filter(i) for i in range(3)]
-    assert filter_logos(filters) == filter_logos(filters)
+    assert filter_sheet(filters) == filter_sheet(filters)
+    assert learning_curve(history(8)) == learning_curve(history(8))
+    assert png(draw_filter_logos(filters)) == png(draw_filter_logos(filters))
+
+
+def test_a_sheet_says_and_shows_what_the_drawn_grid_does() -> None:
+    rng = np.random.default_rng(0)
+    filters = [a_filter(i)._replace(ppm=rng.dirichlet([0.3] * 4, 5 + i).T) for i in range(6)]
+    filters += [a_filter(6, alive=False), a_filter(7, information=3.0), Filter(8, np.empty((4, 0)), 50, 0.0, True, 0)]
+    rows = [a_match(filters[2], 2e-5, "A<B> & C"), a_match(filters[3], 0.5)]
+    figure, sheet = draw_filter_logos(filters, rows), ElementTree.fromstring(filter_sheet(filters, rows))
+    wide, high = figure.get_size_inches()
+    assert [float(v) for v in sheet.attrib["viewBox"].split()] == pytest.approx([0, 0, 72 * wide, 72 * high])
+    texts = ["".join(t.itertext()) for t in sheet.iter(f"{SVG}text")]
+    assert sorted(t for t in texts if t not in ("0", "1", "2", "bits")) == sorted(written(figure))
+    boxes, _ = grid_boxes(len(filters), 4)
+    empty = 0
+    for cell, (x, y, w, h) in zip(sheet.findall(f"{SVG}g"), boxes, strict=True):
+        expected = inside(figure, (x, y, w, h))
+        found = []
+        for use in cell.iter(f"{SVG}use"):
+            assert use.attrib["href"] == f"#letter-{use.attrib['class']}"
+            a, _, _, d, e, f = (float(v) for v in use.attrib["transform"][7:-1].split())  # matrix(a b c d e f)
+            found += [(e, f), (e + a, f + d)]
+        if not found:
+            empty += 1
+            assert len(expected) == 0
+            continue
+        corners = (np.array(found) / 72 - (x, high - y)) * (1, -2 / h)  # as `inside` has them
+        assert corners.min(axis=0) == pytest.approx(expected.min(axis=0), abs=0.02)
+        assert corners.max(axis=0) == pytest.approx(expected.max(axis=0), abs=0.02)
+    assert empty == 2
+
+
+def test_a_sheet_reads_names_as_text_and_needs_nothing_from_elsewhere() -> None:
+    item = a_filter(0)
+    sheet = filter_sheet([item], [a_match(item, 2e-5, '<b>&"x"')]).decode()
+    assert "<b>" not in sheet
+    assert '<b>&"x" E=2e-5' in "".join(ElementTree.fromstring(sheet).itertext())
+    assert re.findall(r'(?:href|src)="(?!#letter-)', sheet) == []
+    assert set(re.findall(r'href="#(letter-.)"', sheet)) <= set(re.findall(r'id="(letter-.)"', sheet))
 
 
 def test_a_picture_keeps_its_paper_white_and_its_colours_apart() -> None:
-    with Image.open(io.BytesIO(learning_curve(history(8)))) as image:
+    with Image.open(io.BytesIO(png(draw_learning_curve(history(8))))) as image:
         colours = {colour for _, colour in image.convert("RGB").getcolors(1000) or []}
         assert image.mode == "P"
         assert image.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
@@ -233,4 +276,4 @@ def test_a_diverged_epoch_leaves_a_gap() -> None:
 
 @pytest.mark.parametrize("n", [0, 1, 2, 60])
 def test_a_curve_of_any_length_is_a_picture(n: int) -> None:
-    assert learning_curve(history(n)).startswith(PNG)
+    assert ElementTree.fromstring(learning_curve(history(n))).tag == f"{SVG}svg"

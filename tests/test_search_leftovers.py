@@ -24,7 +24,7 @@ from tuner.search.results import stage_trials
 from tuner.search.storage import Attempt, FencedStorage, open_storage
 from tuner.search.study_file import read_bytes
 
-FILES = {"model.safetensors": bytes(1000), "history.tsv": bytes(100), "filters.png": bytes(10)}
+FILES = {"model.safetensors": bytes(1000), "history.tsv": bytes(100), "filters.svg": bytes(10)}
 
 
 class Lab:
@@ -152,7 +152,7 @@ def test_a_quota_takes_the_weights_of_the_oldest_dominated_trials_first(lab: Lab
     set_quota(lab.storage, "s", "14 kB")
     assert enforce_quota(lab.storage, lab.artifacts, "s", candidates=1) == 2000  # 15540 bytes before
     held = lab.held()
-    assert held[0] == held[2] == ["filters.png", "history.tsv"]
+    assert held[0] == held[2] == ["filters.svg", "history.tsv"]
     assert all(held[n] == sorted(FILES) for n in held if n not in (0, 2))
     assert [t.values for t in stage_trials(open_storage(lab.storage.url), "s")] == values
     assert enforce_quota(lab.storage, lab.artifacts, "s", candidates=1) == 0
@@ -189,7 +189,7 @@ def test_a_removal_that_was_interrupted_leaves_leftovers_not_lies(lab: Lab) -> N
     entries = lab.complete(0.5)
     gone = min(identifiers(entries))
     lab.storage.drop_files(lab.id, 0, [gone])  # and then the process was killed
-    assert lab.held()[0] == ["filters.png", "history.tsv"]
+    assert lab.held()[0] == ["filters.svg", "history.tsv"]
     assert list(lab.storage.sizes(lab.id)[0].values()) == [100, 10]
     assert [c.key for c in collect_leftovers(lab.storage, lab.artifacts, "s", older_than=-5)] == [gone]
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -105,8 +106,8 @@ def test_every_metric_is_recorded_and_every_file_can_be_read(undisturbed: Statio
     for name in ("match_null", "match_score", "target_fraction", "used_match_fraction", "average_precision", "seconds"):
         assert isinstance(trial.user_attrs[name], float)
     assert trial.values == [trial.user_attrs["auroc"], trial.user_attrs["match_fraction"]]
-    for name in ("filters.png", "learning_curve.png"):
-        assert undisturbed.artifacts.get(trial, name).startswith(b"\x89PNG")
+    for name in ("filters.svg", "learning_curve.svg"):
+        assert ElementTree.fromstring(undisturbed.artifacts.get(trial, name)).tag == "{http://www.w3.org/2000/svg}svg"
     assert len(undisturbed.artifacts.get(trial, "history.tsv").splitlines()) == 5
     assert undisturbed.artifacts.get(trial, "filters.meme").startswith(b"MEME version 4")
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -61,6 +62,9 @@ class Trained(NamedTuple):
         Epochs that came from a checkpoint; 0 for a run from the start.
     notes : tuple of str
         Why a checkpoint was left aside or could not be written, or why steps on a GPU are not recorded.
+    logits : numpy.ndarray or None, shape=(n_valid, n_tasks), float32
+        Validation predictions of those weights, as `tuner.models.prediction.predict` makes them; None where they were
+        made before a resume.
     """
 
     history: tuple[EpochRecord, ...]
@@ -70,6 +74,7 @@ class Trained(NamedTuple):
     seconds: float
     resumed_from: int
     notes: tuple[str, ...]
+    logits: npt.NDArray[np.float32] | None = None
 
     @property
     def chosen(self) -> EpochRecord:
@@ -127,6 +132,7 @@ class _Run:
         self.step = Step(model, self.codes, self.targets, self.optimizer, autocast=precision, recorder=recorder)
         self.progress = Progress(learning_rate=recipe.learning_rate)
         self.best: dict[str, torch.Tensor] = {}
+        self.logits: npt.NDArray[np.float32] | None = None  # of the weights that would be returned now
 
     def train_epoch(self, seed: int) -> float:
         """Train for one epoch; the mean loss per sequence and task."""
@@ -152,8 +158,8 @@ class _Run:
                 raise _diverged(epoch, len(bounds), f"{name} is not finite")
         return float(np.average(values, weights=[last - first for first, last in bounds]))
 
-    def validate(self) -> dict[str, float]:
-        """Validation scores by their names in EpochRecord; with NaN logits the run has diverged."""
+    def validate(self) -> tuple[npt.NDArray[np.float32], dict[str, float]]:
+        """Validation logits, and scores by their names in EpochRecord; with NaN logits the run has diverged."""
         logits = predict(self.model, self.valid.codes, device=self.device, average_strands=self.recipe.average_strands)
         if not np.isfinite(logits).all():
             raise _diverged(self.progress.epoch + 1, None, "a validation logit is not finite")
@@ -161,13 +167,14 @@ class _Run:
         loss = binary_cross_entropy_with_logits(
             torch.from_numpy(logits).double(), torch.from_numpy(labels.astype(np.float64))
         ).item()
-        return {
+        scores = {
             "valid_loss": loss,
             "auroc": auroc(labels, logits),
             "average_precision": average_precision(labels, logits),
             "micro_auroc": micro("auroc", labels, logits),
             "micro_aupr": micro("trapezoid_aupr", labels, logits),
         }
+        return logits, scores
 
     def first_gradient(self) -> dict[str, float]:
         """Mean and spread of the first layer's gradient over the training sequences, as given."""
@@ -191,15 +198,18 @@ class _Run:
         started = time.perf_counter()
         learning_rate = self.progress.learning_rate
         loss = self.train_epoch(epoch_seed(seed, self.progress.epoch + 1))
-        scores = self.validate()
+        logits, scores = self.validate()
         if self.recipe.gradients:
             scores |= self.first_gradient()
         seconds = time.perf_counter() - started
         record = EpochRecord(
             epoch=self.progress.epoch + 1, loss=loss, learning_rate=learning_rate, seconds=seconds, **scores
         )
-        if self.progress.add(record, self.recipe) and self.recipe.weights == "best":
+        is_best = self.progress.add(record, self.recipe)
+        if is_best and self.recipe.weights == "best":
             self.best = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+        if is_best or self.recipe.weights == "last":
+            self.logits = logits
         return record
 
     @contextmanager
@@ -227,6 +237,7 @@ class _Run:
             seconds=progress.seconds,
             resumed_from=resumed_from,
             notes=(*notes, self.step.note) if self.step.note else tuple(notes),
+            logits=self.logits,
         )
 
     def save(self, path: Path, digest: str) -> None:

@@ -12,15 +12,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tuner.plots.figures import BLUE, GREEN, INK, QUIET, VERMILION, new_figure, png, tidy
+from tuner.plots.figures import BLUE, GREEN, INK, QUIET, VERMILION, new_figure, svg, tidy
 
 if TYPE_CHECKING:
     from tuner.models.recipe import EpochRecord
 
 
 def learning_curve(history: Sequence[EpochRecord], *, best_epoch: int | None = None, title: str = "") -> bytes:
-    """Render `draw_learning_curve` as PNG."""
-    return png(draw_learning_curve(history, best_epoch=best_epoch, title=title))
+    """Render `draw_learning_curve` as SVG."""
+    return svg(draw_learning_curve(history, best_epoch=best_epoch, title=title)).encode()
 
 
 def draw_learning_curve(history: Sequence[EpochRecord], *, best_epoch: int | None = None, title: str = "") -> Figure:

@@ -6,7 +6,7 @@ axes, spines and ticks of their own for each filter would take longer than every
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from matplotlib.path import Path
 from matplotlib.textpath import TextPath
 
 from tuner.motifs.meme import column_information
-from tuner.plots.figures import BLUE, GREEN, INK, ORANGE, QUIET, RULE, VERMILION, new_figure, png
+from tuner.plots.figures import BLUE, GREEN, INK, ORANGE, QUIET, RULE, VERMILION, new_figure
 
 if TYPE_CHECKING:
     from tuner.motifs.filters import Filter
@@ -123,13 +123,6 @@ def letter_outline(letter: str) -> tuple[np.ndarray, np.ndarray]:
     return unit, codes
 
 
-def filter_logos(
-    filters: Sequence[Filter], rows: Sequence[FilterMatch] = (), title: str = "", *, columns: int = 4
-) -> bytes:
-    """Render `draw_filter_logos` as PNG."""
-    return png(draw_filter_logos(filters, rows, title, columns=columns))
-
-
 def draw_filter_logos(
     filters: Sequence[Filter], rows: Sequence[FilterMatch] = (), title: str = "", *, columns: int = 4
 ) -> Figure:
@@ -152,7 +145,7 @@ def draw_filter_logos(
         One axes in inches; each logo lies in its box of `grid_boxes`, heights 0 to 2 bits, all letters of one width.
     """
     matches = {row.filter: row for row in rows}
-    ordered = sorted(filters, key=lambda f: _rank(f, matches.get(f.index)))
+    ordered = in_order(filters, matches)
     boxes, (wide, high) = grid_boxes(len(ordered), columns)
     figure = new_figure(wide, high, layout=None)
     if title:
@@ -168,7 +161,7 @@ def draw_filter_logos(
         _write_label(axes, item, match, box)
         if place % columns == 0:
             _write_bits(axes, box)
-        if not (item.alive and item.ppm.shape[1]):
+        if why_empty(item):
             continue
         x, y, w, h = box
         scale, corner = (w / width, h / 2), (x + w / width * (width - item.ppm.shape[1]) / 2, y)
@@ -197,6 +190,18 @@ def grid_boxes(n: int, columns: int) -> tuple[list[Box], tuple[float, float]]:
     return boxes, (_CELL[0] * columns + _EDGE, _CELL[1] * rows + _HEAD)
 
 
+def in_order(filters: Sequence[Filter], matches: Mapping[int, FilterMatch]) -> list[Filter]:
+    """The filters as a grid shows them; `matches` by index of the filter."""
+    return sorted(filters, key=lambda item: _rank(item, matches.get(item.index)))
+
+
+def why_empty(item: Filter) -> str:
+    """Why a filter has no logo; empty where it has one."""
+    if not item.alive:
+        return "never active"
+    return "" if item.ppm.shape[1] else "no column above 0.5 bit"
+
+
 def _rank(item: Filter, match: FilterMatch | None) -> tuple[int, float, int]:
     """Sort key: matched by E, gated by E, alive by information, dead."""
     e_value = match.e_value if match is not None and match.target is not None else np.inf
@@ -217,9 +222,8 @@ def _write_label(axes: Axes, item: Filter, match: FilterMatch | None, box: Box) 
         x, y + h + 3 / POINTS, filter_label(item, match), fontsize=7.5, color=INK if item.gated else QUIET,
         weight="bold" if significant else "normal", va="baseline",
     )  # fmt: skip
-    if not (item.alive and item.ppm.shape[1]):
-        word = "no column above 0.5 bit" if item.alive else "never active"
-        axes.text(x + w / 2, y + h / 2, word, ha="center", va="center", fontsize=7.5, color=QUIET, style="italic")
+    if reason := why_empty(item):
+        axes.text(x + w / 2, y + h / 2, reason, ha="center", va="center", fontsize=7.5, color=QUIET, style="italic")
 
 
 def _write_bits(axes: Axes, box: Box) -> None:
@@ -238,7 +242,7 @@ def _draw_frames(axes: Axes, ordered: Sequence[Filter], boxes: Sequence[Box], si
     for item, (x, y, w, h) in zip(ordered, boxes, strict=True):
         edges.append([(x, y + h), (x, y), (x + w, y)])
         ticks += [[(x - 2 / POINTS, y + bits * h / 2), (x, y + bits * h / 2)] for bits in (0, 1, 2)]
-        if not (item.alive and item.ppm.shape[1]):
+        if why_empty(item):
             fields.append([(x, y), (x + w, y), (x + w, y + h), (x, y + h)])
     colours = [INK if item.index in significant else RULE for item in ordered]
     axes.add_collection(PolyCollection(fields, facecolor="#F4F4F4", linewidth=0, zorder=0), autolim=False)

@@ -6,6 +6,7 @@ at any size. The stack is that of `tuner.plots.logos`.
 
 from __future__ import annotations
 
+from functools import cache
 from html import escape
 from typing import NamedTuple
 
@@ -36,8 +37,14 @@ class Placement(NamedTuple):
 
 def letter_symbols() -> str:
     """Define the four letters, filling the unit square with y upwards, as SVG to put once into a page."""
+    return f'<svg class="letters" width="0" height="0" aria-hidden="true" focusable="false">{letter_paths()}</svg>'
+
+
+@cache
+def letter_paths() -> str:
+    """The four letters as a ``defs`` element."""
     paths = "".join(f'<path id="letter-{letter}" d="{_path(letter)}"/>' for letter in COLOURS)
-    return f'<svg class="letters" width="0" height="0" aria-hidden="true" focusable="false"><defs>{paths}</defs></svg>'
+    return f"<defs>{paths}</defs>"
 
 
 def _path(letter: str) -> str:
@@ -92,19 +99,41 @@ def page_logo(
         high = float(np.maximum(heights, 0).sum(axis=0).max(initial=0.0))
     unit = tall / max(high - low, 1e-12)
     zero = high * unit
-    starts = letter_starts(heights)
-    least = 5e-3 * max(high - low, 1e-12)
-    uses = [
-        f'<use href="#letter-{letter}" class="{letter}" transform="matrix({COLUMN * _FILL:g} 0 0 '
-        f"{-heights[row, i] * unit:.4g} {COLUMN * (left + i + (1 - _FILL) / 2):.4g} "
-        f'{zero - starts[row, i] * unit:.4g})"/>'
-        for row, letter in enumerate(COLOURS)
-        for i in np.flatnonzero(np.abs(heights[row]) > least)
-    ]
+    uses = letter_uses(heights, column=COLUMN, unit=unit, left=COLUMN * left, zero=zero, scale=high - low)
     line = f'<path class="zero" d="M0 {zero:.4g}H{columns * COLUMN}"/>'
     return (
         f'<svg class="logo" role="img" aria-label="{escape(alt)}" viewBox="0 -1 {columns * COLUMN} {tall + 2}" '
-        f'style="--columns:{columns}">{line}{"".join(uses)}</svg>'
+        f'style="--columns:{columns}">{line}{uses}</svg>'
+    )
+
+
+def letter_uses(heights: np.ndarray, *, column: float, unit: float, left: float, zero: float, scale: float) -> str:
+    """Place the letters of a logo, in user units of a picture whose y goes down.
+
+    Parameters
+    ----------
+    heights : np.ndarray, shape=(4, width)
+        Rows A, C, G, T; negative letters hang upside down.
+    column, unit : float
+        Width of a column, and what one unit of height takes.
+    left, zero : float
+        Left edge of the first column, and where heights start.
+    scale : float
+        Heights of the whole picture; letters below half a percent of it are left out.
+
+    Returns
+    -------
+    str
+        ``use`` elements of the paths that `letter_symbols` defines.
+    """
+    starts = letter_starts(heights)
+    least = 5e-3 * max(scale, 1e-12)
+    return "".join(
+        f'<use href="#letter-{letter}" class="{letter}" transform="matrix({column * _FILL:.4g} 0 0 '
+        f"{-heights[row, i] * unit:.4g} {left + column * (i + (1 - _FILL) / 2):.6g} "
+        f'{zero - starts[row, i] * unit:.6g})"/>'
+        for row, letter in enumerate(COLOURS)
+        for i in np.flatnonzero(np.abs(heights[row]) > least)
     )
 
 

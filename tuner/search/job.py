@@ -281,7 +281,7 @@ def _files(
     network: Network, point: Mapping[str, Scalar], recipe: Recipe, data: Dataset, evaluation: Evaluation
 ) -> dict[str, bytes]:
     from tuner.plots.curves import learning_curve  # matplotlib: only who draws waits for it
-    from tuner.plots.logos import filter_logos
+    from tuner.plots.filter_sheet import filter_sheet
 
     motifs = [
         Motif(f"filter{f.index}", f"filter{f.index}", f.ppm, None, float(f.sites))
@@ -293,8 +293,8 @@ def _files(
         "filters.meme": write_meme(motifs).encode(),
         "matches.tsv": matches_tsv(evaluation),
         "history.tsv": history_tsv(evaluation.trained),
-        "filters.png": filter_logos(evaluation.filters, evaluation.matches.rows),
-        "learning_curve.png": learning_curve(evaluation.trained.history, best_epoch=evaluation.trained.chosen_epoch),
+        "filters.svg": filter_sheet(evaluation.filters, evaluation.matches.rows),
+        "learning_curve.svg": learning_curve(evaluation.trained.history, best_epoch=evaluation.trained.chosen_epoch),
     }
 
 

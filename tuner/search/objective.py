@@ -278,7 +278,7 @@ def evaluate_network(
     network : Network
         With the weights that count.
     trained : Trained
-        Its training run.
+        Its training run, on this validation split; what it has predicted is not predicted again.
     dataset : Dataset
         Only `.train` and `.valid` are touched.
     database : MotifDatabase
@@ -295,7 +295,9 @@ def evaluate_network(
         At a rung the study's objectives: what is `late` and not among them is left out.
     """
     late = {name for name, row in OBJECTIVES.items() if row.late and rung is not None and name not in rung}
-    logits = predict(network, dataset.valid.codes, device=device, average_strands=average_strands)
+    logits = trained.logits
+    if logits is None:
+        logits = predict(network, dataset.valid.codes, device=device, average_strands=average_strands)
     codes = np.concatenate([dataset.train.codes, dataset.valid.codes])
     scan = scan_filters(network, codes, device=device)
     width = int(network.first_convolution.kernel_size[0])
