@@ -21,7 +21,8 @@ from tuner.models.recipe import EpochRecord
 from tuner.motifs.database import read_meme
 from tuner.motifs.filters import Filter
 from tuner.motifs.match import FilterMatch
-from tuner.plots.curves import draw_learning_curve, learning_curve
+from tuner.plots.curve_sheet import curve_sheet
+from tuner.plots.curves import draw_learning_curve
 from tuner.plots.figures import BLUE, GREEN, VERMILION, new_figure, png
 from tuner.plots.filter_sheet import filter_sheet
 from tuner.plots.logos import (
@@ -187,7 +188,7 @@ def test_a_layer_of_any_size_is_drawn() -> None:
 def test_the_same_picture_has_the_same_bytes() -> None:
     filters = [a_filter(i) for i in range(3)]
     assert filter_sheet(filters) == filter_sheet(filters)
-    assert learning_curve(history(8)) == learning_curve(history(8))
+    assert curve_sheet(history(8)) == curve_sheet(history(8))
     assert png(draw_filter_logos(filters)) == png(draw_filter_logos(filters))
 
 
@@ -276,4 +277,52 @@ def test_a_diverged_epoch_leaves_a_gap() -> None:
 
 @pytest.mark.parametrize("n", [0, 1, 2, 60])
 def test_a_curve_of_any_length_is_a_picture(n: int) -> None:
-    assert ElementTree.fromstring(learning_curve(history(n))).tag == f"{SVG}svg"
+    assert png(draw_learning_curve(history(n))).startswith(PNG)
+    assert ElementTree.fromstring(curve_sheet(history(n))).tag == f"{SVG}svg"
+
+
+def points(path: str) -> list[np.ndarray]:
+    """Corners of each unbroken stretch of a path of M and L."""
+    stretches = [re.findall(r"[ML]?([-\d.]+) ([-\d.]+)", part) for part in path.split("M")[1:]]
+    return [np.array(stretch, dtype=float) for stretch in stretches]
+
+
+@pytest.mark.parametrize("n", [8, 30])
+def test_a_curve_sheet_shows_what_the_drawn_curve_does(n: int) -> None:
+    records = history(n)
+    records[2] = records[2]._replace(loss=math.nan, valid_loss=math.inf)
+    figure, sheet = draw_learning_curve(records), ElementTree.fromstring(curve_sheet(records))
+    texts = ["".join(t.itertext()) for t in sheet.iter(f"{SVG}text")]
+    for wanted in ("rate 2e-4", "rate 4e-5", "kept: epoch 5, AUROC 0.900", "training", "validation", "AUROC", "epoch"):
+        assert wanted in texts
+    lines = [p for p in sheet.iter(f"{SVG}path") if p.attrib.get("class") == "line" and "h16" not in p.attrib["d"]]
+    drawn = [line for axes in figure.axes for line in axes.lines[:2]]
+    for line, expected in zip(lines, drawn, strict=True):
+        found = points(line.attrib["d"])
+        assert line.attrib["stroke"] == expected.get_color()
+        values = np.asarray(expected.get_ydata())
+        gaps = np.isfinite(values)
+        assert [len(stretch) for stretch in found] == ([2, n - 3] if not gaps.all() else [n])
+        found_all, values = np.concatenate(found), values[gaps]
+        # Up is down in a picture, and values lie evenly.
+        if np.ptp(values):
+            assert np.corrcoef(found_all[:, 1], values)[0, 1] == pytest.approx(-1, abs=1e-5)
+        assert np.allclose(np.diff(found[-1][:, 0]), np.diff(found[-1][:, 0])[0], atol=0.02)
+    circles = len(list(sheet.iter(f"{SVG}circle")))
+    assert circles == (1 + 4 * n - 2 if n <= 20 else 1)
+
+
+def test_values_stand_at_the_ticks_of_a_curve_sheet() -> None:
+    records = history(8)
+    sheet = ElementTree.fromstring(curve_sheet(records))
+    right = [
+        t for t in sheet.iter(f"{SVG}text") if t.attrib.get("class") == "end" and not (t.text or "").startswith("k")
+    ]
+    ticks = np.array([[float(t.attrib["y"]) - 2.9, float(t.text or "")] for t in right])
+    lines = [p for p in sheet.iter(f"{SVG}path") if p.attrib.get("class") == "line" and "h16" not in p.attrib["d"]]
+    for line, values, panel in (
+        (lines[0], [r.loss for r in records], ticks[ticks[:, 0] < 165]),
+        (lines[2], [r.auroc for r in records], ticks[ticks[:, 0] > 165]),
+    ):
+        slope, start = np.polyfit(panel[:, 0], panel[:, 1], 1)
+        assert slope * points(line.attrib["d"])[0][:, 1] + start == pytest.approx(values, abs=2e-3)

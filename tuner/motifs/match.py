@@ -31,7 +31,7 @@ __all__ = [
 
 TARGET_E = 0.1
 SCORED_DECADES = 3.0  # match_score rises from 0 at E = .1 to 1 at E = 1e-4
-PERMUTATIONS = 8  # of a filter: 256 for 32 filters, whose own number decides how wide an interval is
+PERMUTATIONS = 20  # of a filter
 SMALLEST_LAYER = 32  # a layer of fewer filters is divided by this: no reward for small layers
 
 

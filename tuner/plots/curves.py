@@ -12,15 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tuner.plots.figures import BLUE, GREEN, INK, QUIET, VERMILION, new_figure, svg, tidy
+from tuner.plots.figures import BLUE, GREEN, INK, QUIET, VERMILION, new_figure, tidy
 
 if TYPE_CHECKING:
     from tuner.models.recipe import EpochRecord
-
-
-def learning_curve(history: Sequence[EpochRecord], *, best_epoch: int | None = None, title: str = "") -> bytes:
-    """Render `draw_learning_curve` as SVG."""
-    return svg(draw_learning_curve(history, best_epoch=best_epoch, title=title)).encode()
 
 
 def draw_learning_curve(history: Sequence[EpochRecord], *, best_epoch: int | None = None, title: str = "") -> Figure:
@@ -99,32 +94,50 @@ def _line(
     )
 
 
+def kept_epoch(history: Sequence[EpochRecord], best_epoch: int | None) -> int | None:
+    """The epoch to mark: the one given, else that of the highest AUROC; None where nothing was scored."""
+    scored = [record for record in history if math.isfinite(record.auroc)]
+    if best_epoch is not None or not scored:
+        return best_epoch
+    return max(scored, key=lambda record: record.auroc).epoch
+
+
+def kept_label(history: Sequence[EpochRecord], kept: int | None) -> str:
+    """Word the marked epoch; empty where it has no AUROC."""
+    found = next((record for record in history if record.epoch == kept and math.isfinite(record.auroc)), None)
+    return "" if found is None else f"kept: epoch {found.epoch}, AUROC {found.auroc:.3f}"
+
+
+def rate_cuts(history: Sequence[EpochRecord]) -> list[tuple[float, str]]:
+    """Where the learning rate fell, in epochs, and what to: ``rate 2e-4``."""
+    return [
+        (after.epoch - 0.5, f"rate {after.learning_rate:.0e}".replace("e-0", "e-"))
+        for before, after in pairwise(history)
+        if after.learning_rate < before.learning_rate
+    ]
+
+
 def _mark_best(losses: Axes, scores: Axes, history: Sequence[EpochRecord], best_epoch: int | None) -> None:
-    scored = [r for r in history if r.auroc is not None and math.isfinite(r.auroc)]
-    if best_epoch is None:
-        if not scored:
-            return
-        best_epoch = max(scored, key=lambda r: r.auroc).epoch
-    for axes in (losses, scores):
-        axes.axvline(best_epoch, color=INK, linewidth=1.0, zorder=1)
-    best = next((r for r in scored if r.epoch == best_epoch), None)
-    if best is None:
+    kept = kept_epoch(history, best_epoch)
+    if kept is None:
         return
-    scores.plot([best.epoch], [best.auroc], "o", color=INK, markersize=6, zorder=4)
-    kept = f"kept: epoch {best.epoch}, AUROC {best.auroc:.3f}"
-    scores.set_title(kept, fontsize=8, color=INK, loc="right", pad=4)
+    for axes in (losses, scores):
+        axes.axvline(kept, color=INK, linewidth=1.0, zorder=1)
+    label = kept_label(history, kept)
+    if label:
+        height = next(record.auroc for record in history if record.epoch == kept)
+        scores.plot([kept], [height], "o", color=INK, markersize=6, zorder=4)
+        scores.set_title(label, fontsize=8, color=INK, loc="right", pad=4)
 
 
 def _mark_cuts(losses: Axes, scores: Axes, history: Sequence[EpochRecord]) -> None:
     """Dot the epochs that began with a smaller learning rate."""
-    for before, after in pairwise(history):
-        if not after.learning_rate < before.learning_rate:
-            continue
+    for cut, rate in rate_cuts(history):
         for axes in (losses, scores):
-            axes.axvline(after.epoch - 0.5, color=QUIET, linewidth=0.9, linestyle=":", zorder=1)
+            axes.axvline(cut, color=QUIET, linewidth=0.9, linestyle=":", zorder=1)
         losses.annotate(
-            f"rate {after.learning_rate:.0e}".replace("e-0", "e-"),
-            (after.epoch - 0.5, 1.0),
+            rate,
+            (cut, 1.0),
             xycoords=("data", "axes fraction"),
             xytext=(0, 2),
             textcoords="offset points",

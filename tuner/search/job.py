@@ -280,7 +280,7 @@ def history_tsv(trained: Trained) -> bytes:
 def _files(
     network: Network, point: Mapping[str, Scalar], recipe: Recipe, data: Dataset, evaluation: Evaluation
 ) -> dict[str, bytes]:
-    from tuner.plots.curves import learning_curve  # matplotlib: only who draws waits for it
+    from tuner.plots.curve_sheet import curve_sheet  # matplotlib: only who draws waits for it
     from tuner.plots.filter_sheet import filter_sheet
 
     motifs = [
@@ -294,7 +294,7 @@ def _files(
         "matches.tsv": matches_tsv(evaluation),
         "history.tsv": history_tsv(evaluation.trained),
         "filters.svg": filter_sheet(evaluation.filters, evaluation.matches.rows),
-        "learning_curve.svg": learning_curve(evaluation.trained.history, best_epoch=evaluation.trained.chosen_epoch),
+        "learning_curve.svg": curve_sheet(evaluation.trained.history, best_epoch=evaluation.trained.chosen_epoch),
     }
 
 
