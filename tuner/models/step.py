@@ -18,10 +18,11 @@ _TOLERANCE = 1e-3
 class Step:
     """Takes training steps; where there is a recorder, it repeats a recording of one.
 
-    Recorded are steps of whole batches. The first step that could be replayed is taken both ways from the same state;
-    if the recording does something else, or cannot be made, all steps are taken one by one and `note` says why. The
-    first step of an epoch is never replayed: it readies what kernels need, and a run that is resumed at an epoch takes
-    the same steps in the same way as one that never stopped.
+    Recorded is a step of as many sequences as the first epoch's second batch has; others are taken one by one. The
+    first step that could be replayed is taken both ways from the same state; if the recording does something else, or
+    cannot be made, all steps are taken one by one and `note` says why. The first step of an epoch is never replayed:
+    it readies what kernels need, and a run that is resumed at an epoch takes the same steps in the same way as one
+    that never stopped.
 
     Parameters
     ----------
