@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from tuner.data.composition import kmer_counts, kmers, matched_subset
+from tuner.data.composition import kmer_counts, kmers, matching_weights
 from tuner.data.hdf5 import koo_hdf5
 from tuner.data.sequence import cpg, decode, encode, gc_content, reverse_complement
 from tuner.errors import DataError
+from tuner.models.metrics import weighted_auroc
 
 
 def counted(text: str, k: int) -> dict[str, int]:
@@ -66,36 +68,43 @@ def test_impossible_k_is_refused():
 def test_composition_cannot_tell_the_matched_part_apart(data_dir, name):
     dataset = koo_hdf5(data_dir / "koo" / f"{name}_400_h3k27ac.h5")
     codes = np.concatenate([dataset.train.codes, dataset.valid.codes])
-    labels = np.concatenate([dataset.train.labels, dataset.valid.labels])
-    kept = matched_subset(codes, labels, seed=0)
-    assert kept.sum() > 0.4 * len(codes)
-    assert labels[kept].mean() == 0.5
+    labels = np.concatenate([dataset.train.labels, dataset.valid.labels])[:, 0]
+    weights = matching_weights(codes, labels)
+    assert weights.sum() > 0.4 * len(codes)
+    assert weights[labels == 1].sum() == pytest.approx(weights[labels == 0].sum(), rel=1e-12)
     for measure in (gc_content, cpg):
-        assert abs(roc_auc_score(labels, measure(codes)) - 0.5) > 0.05
-        assert roc_auc_score(labels[kept], measure(codes[kept])) == pytest.approx(0.5, abs=0.01)
+        content = measure(codes)
+        assert abs(roc_auc_score(labels, content) - 0.5) > 0.05
+        assert roc_auc_score(labels, content, sample_weight=weights) == pytest.approx(0.5, abs=0.01)
 
 
-def test_the_match_is_seeded_and_empty_where_classes_do_not_meet():
-    rng = np.random.default_rng(0)
-    codes = rng.integers(4, size=(400, 50)).astype(np.uint8)
-    labels = (rng.random((400, 1)) < 0.3).astype(np.uint8)
-    one, same, other = (matched_subset(codes, labels, seed=s) for s in (0, 0, 1))
-    assert np.array_equal(one, same)
-    assert not np.array_equal(one, other)
-    assert one.sum() == other.sum() > 100
+def test_weights_give_the_mean_over_every_matched_part():
+    # Two cells: all A (GC 0) and all C (GC 1), without CpG; 3 positives and 2 negatives, 1 positive and 3 negatives.
+    codes = np.repeat(np.array([[0]] * 5 + [[1]] * 4, np.uint8), 50, axis=1)
+    labels = np.array([1, 1, 1, 0, 0, 1, 0, 0, 0])
+    scores = np.array([0.3, 0.9, 0.5, 0.4, 0.5, 0.1, 0.2, 0.1, 0.7])
+    weights = matching_weights(codes, labels)
+    assert weights == pytest.approx([2 / 3] * 3 + [1, 1] + [1] + [1 / 3] * 3)
+    parts = [[*positives, 3, 4, 5, negative] for positives in combinations(range(3), 2) for negative in (6, 7, 8)]
+    aurocs = [roc_auc_score(labels[part], scores[part]) for part in parts]
+    assert np.std(aurocs) > 0.05
+    assert weighted_auroc(labels, scores, weights) == pytest.approx(np.mean(aurocs), abs=1e-12)
+
+
+def test_nothing_has_weight_where_classes_do_not_meet():
     apart = np.repeat(np.array([[0], [1]], np.uint8), 50, axis=1)  # all A against all C
-    assert not matched_subset(apart, np.array([0, 1]), seed=0).any()
+    assert not matching_weights(apart, np.array([0, 1])).any()
 
 
 @pytest.mark.parametrize("by", ["gc", "cpg"])
 def test_matching_by_one_axis_levels_that_axis(data_dir: Path, by: str) -> None:
     split = koo_hdf5(data_dir / "koo" / "ZBED2_400_h3k27ac.h5").train
     content = {"gc": gc_content, "cpg": cpg}[by](split.codes)
-    kept = matched_subset(split.codes, split.labels, seed=0, by=[by])
+    weights = matching_weights(split.codes, split.labels, by=[by])
     assert abs(roc_auc_score(split.labels[:, 0], content) - 0.5) > 0.2
-    assert abs(roc_auc_score(split.labels[kept, 0], content[kept]) - 0.5) < 0.02
+    assert abs(roc_auc_score(split.labels[:, 0], content, sample_weight=weights) - 0.5) < 0.02
 
 
 def test_an_unknown_axis_is_named() -> None:
     with pytest.raises(DataError, match="unknown composition to match 'gcc'; did you mean 'gc'"):
-        matched_subset(np.zeros((2, 9), dtype=np.uint8), np.array([0, 1]), seed=0, by=["gcc"])
+        matching_weights(np.zeros((2, 9), dtype=np.uint8), np.array([0, 1]), by=["gcc"])

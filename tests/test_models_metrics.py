@@ -25,6 +25,7 @@ from tuner.models.metrics import (
     micro,
     per_task,
     trapezoid_aupr,
+    weighted_auroc,
 )
 
 
@@ -69,6 +70,29 @@ def test_macro_leaves_a_one_class_task_out_and_names_it() -> None:
     assert result.values == (auroc(labels, scores), None)
     assert result.macro == auroc(labels, scores)
     assert result.notes == ("task silent: all 400 labels are 0, so it has no auroc",)
+
+
+@pytest.mark.parametrize("levels", [None, 1, 4])
+def test_weighted_auroc_equals_scikit_learn(levels: int | None) -> None:
+    labels, scores = sample(9, levels=levels)
+    weights = np.random.default_rng(1).choice([0.0, 0.25, 1.0, 3.0], len(labels))
+    expected = roc_auc_score(labels, scores, sample_weight=weights)
+    assert weighted_auroc(labels, scores, weights) == pytest.approx(expected, abs=1e-12)
+    assert weighted_auroc(labels, scores, np.full(len(labels), 0.3)) == pytest.approx(auroc(labels, scores), abs=1e-12)
+
+
+def test_weighted_auroc_is_none_where_one_class_has_all_the_weight() -> None:
+    labels, scores = sample(9)
+    assert weighted_auroc(labels, scores, labels) is None
+    two = np.stack([labels, np.ones_like(labels)], axis=1)
+    weights = np.ones(len(labels))
+    assert weighted_auroc(two, np.stack([scores, scores], axis=1), weights) == pytest.approx(auroc(labels, scores))
+
+
+@pytest.mark.parametrize("weights", [np.ones(3), np.full(400, -1.0), np.full(400, np.nan)])
+def test_impossible_weights_are_refused(weights: np.ndarray) -> None:
+    with pytest.raises(MetricError, match="expected 400 weights of 0 or more"):
+        weighted_auroc(*sample(9), weights)
 
 
 def test_macro_and_micro_equal_scikit_learn() -> None:

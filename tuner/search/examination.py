@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-from tuner.data.composition import matched_subset
+from tuner.data.composition import matching_weights
 from tuner.data.dataset import Dataset
 from tuner.errors import StudyError
 from tuner.models import metrics
@@ -41,11 +41,11 @@ class Examination(NamedTuple):
     ensemble : float
         AUROC of the mean logit of the models.
     matched : float or None
-        Mean AUROC on the GC x CpG-matched part of the test split.
+        Mean AUROC on the GC x CpG-matched part of the test split, over every way to choose that part.
     matched_sequences : int
         Size of that part.
     matched_gc, matched_cpg : float or None
-        Mean AUROC on the part matched by GC content alone, by CpG observed/expected alone.
+        The same for the part matched by GC content alone, by CpG observed/expected alone.
     baselines : dict of str to dict
         Baseline -> its test AUROC (`auroc`), on the matched part (`matched`), and the paired difference of the
         models' mean to it with its 95 % bootstrap interval (`lead`, `low`, `high`).
@@ -111,7 +111,7 @@ def score_test(
     when : str
         Time stamp to record with the opening.
     seed : int
-        Seeds the bootstrap and the matching.
+        Seeds the bootstrap.
     baselines : bool
         Whether `dataset` is what the study's baselines were fitted on.
 
@@ -126,10 +126,9 @@ def score_test(
     openings = record_opening(storage, name, {"when": when, "trial": trial, "models": len(runs)})
     test = dataset.test
     logits = np.stack([_score(artifacts, run, test.codes, device) for run in runs])  # (models, n, tasks)
-    matched = matched_subset(test.codes, test.labels, seed=seed)
-    usable = _scorable(test.labels[matched])
+    weights = matching_weights(test.codes, test.labels)
     by_one = {
-        axis: _mean_auroc(test.labels, logits, matched_subset(test.codes, test.labels, seed=seed, by=[axis]))
+        axis: _matched_auroc(test.labels, logits, matching_weights(test.codes, test.labels, by=[axis]))
         for axis in ("gc", "cpg")
     }
     beside: dict[str, dict[str, float]] = {}
@@ -139,8 +138,9 @@ def score_test(
         beside[label] = {
             "auroc": metrics.auroc(test.labels, scores), "lead": lead.estimate, "low": lead.low, "high": lead.high,
         }  # fmt: skip
-        if usable:
-            beside[label]["matched"] = metrics.auroc(test.labels[matched], scores[matched])
+        matched = metrics.weighted_auroc(test.labels, scores, weights)
+        if matched is not None:
+            beside[label]["matched"] = matched
     per_model = [metrics.auroc(test.labels, one) for one in logits]
     result = Examination(
         trial=trial,
@@ -149,8 +149,8 @@ def score_test(
         average_precision=bootstrap_interval(test.labels, logits, "average_precision", seed=seed),
         per_model=per_model,
         ensemble=metrics.auroc(test.labels, logits.mean(axis=0)),
-        matched=_mean_auroc(test.labels, logits, matched),
-        matched_sequences=int(matched.sum()),
+        matched=_matched_auroc(test.labels, logits, weights),
+        matched_sequences=round(weights.sum()),
         matched_gc=by_one["gc"],
         matched_cpg=by_one["cpg"],
         baselines=beside,
@@ -159,16 +159,10 @@ def score_test(
     return Scored(result, logits)
 
 
-def _scorable(labels: np.ndarray) -> bool:
-    """Whether some task has both classes."""
-    return bool(len(labels)) and bool((labels.min(axis=0) != labels.max(axis=0)).any())
-
-
-def _mean_auroc(labels: np.ndarray, logits: np.ndarray, part: np.ndarray) -> float | None:
-    """Mean over models of the AUROC on part of the sequences; None where no task has both classes there."""
-    if not _scorable(labels[part]):
-        return None
-    return float(np.mean([metrics.auroc(labels[part], one[part]) for one in logits]))
+def _matched_auroc(labels: np.ndarray, logits: np.ndarray, weights: np.ndarray) -> float | None:
+    """Mean over models of the weighted AUROC; None where no task has both classes."""
+    found = [metrics.weighted_auroc(labels, one, weights) for one in logits]
+    return None if None in found else float(np.mean([auroc for auroc in found if auroc is not None]))
 
 
 def record_opening(storage: FencedStorage, name: str, entry: Mapping[str, Any]) -> int:

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from tuner.data.composition import matched_subset
+from tuner.data.composition import matching_weights
 from tuner.data.dataset import Dataset, Split
 from tuner.errors import DataError
 from tuner.models import metrics
@@ -323,11 +323,9 @@ def matched_auroc(split: Split, logits: np.ndarray) -> dict[str, float]:
     dict of str to float
         ``matched_auroc``; empty where that part is too small to score (under 20 sequences, or one class).
     """
-    kept = matched_subset(split.codes, split.labels, seed=0)  # the same sequences for every trial
-    labels = split.labels[kept]
-    if len(labels) < FEWEST_MATCHED or not (labels.min(axis=0) != labels.max(axis=0)).any():
-        return {}
-    return {"matched_auroc": metrics.auroc(labels, logits[kept])}
+    weights = matching_weights(split.codes, split.labels)
+    found = metrics.weighted_auroc(split.labels, logits, weights)
+    return {} if found is None or weights.sum() < FEWEST_MATCHED else {"matched_auroc": found}
 
 
 def measure_all(evaluation: Evaluation) -> dict[str, float]:
