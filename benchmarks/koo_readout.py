@@ -2,11 +2,13 @@
 
     tuner run --study koo_task1 --only activation=relu --only architecture=cnn_50
     python benchmarks/koo_readout.py --storage runs/tuner.db
+    python docs/make_reproduction.py --storage runs/tuner.db --readouts runs/koo_readout.jsonl > docs/reproduction.md
 
 Koo & Ploenzke (2021) read filters on their 6,000 test sequences. The study keeps the test split closed and reads as
 many validation and training sequences. This reads the stored networks on both and prints, for each cell, the medians
 over seeds of the filters that match the ground truth at E <= .1, and on the test sequences at stricter limits too:
 how many matches are close calls of Tomtom. No label is used and nothing is chosen; the test sequences are simulated.
+A network is a line of JSON of `--out`, by which an interrupted run goes on.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from optuna.trial import TrialState
+from rungs import append, read
 
 from tuner.data.sequence import Codes
 from tuner.data.simulate import SIMULATORS
@@ -28,6 +31,7 @@ from tuner.motifs.koo import koo_ppm, koo_targets
 from tuner.motifs.tomtom import tomtom
 from tuner.resources import find_resource
 from tuner.search.artifacts import Artifacts
+from tuner.search.grid import slot_key
 from tuner.search.job import DESCRIPTION, WEIGHTS, load_network
 from tuner.search.results import stage_trials
 from tuner.search.storage import open_storage
@@ -48,6 +52,7 @@ def best_e_values(network: Network, codes: Codes, database: MotifDatabase, named
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--storage", default="runs/tuner.db")
+    parser.add_argument("--out", type=Path, default=Path("runs/koo_readout.jsonl"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     storage, artifacts = open_storage(options.storage), Artifacts(Path(options.storage).parent / "artifacts")
@@ -60,14 +65,20 @@ def main() -> None:
         "validation and training": np.concatenate([data.valid.codes, data.train.codes[: len(data.valid)]]),
         "test": data.test.codes,
     }
+    known = {row["slot"]: row for row in read(options.out)}
     found: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
     for trial in stage_trials(storage, study.name):
         if trial.state != TrialState.COMPLETE:
             continue
-        network, _ = load_network(artifacts.get(trial, WEIGHTS), artifacts.get(trial, DESCRIPTION))
-        own, test = (best_e_values(network, codes, database, named) for codes in sequences.values())
-        row = [float((own <= LIMITS[0]).mean()), *(float((test <= limit).mean()) for limit in LIMITS)]
-        found[str(trial.params["activation"]), str(trial.params["architecture"])].append(row)
+        slot = slot_key(trial.params, int(trial.user_attrs["replicate"]))
+        if slot not in known:
+            network, _ = load_network(artifacts.get(trial, WEIGHTS), artifacts.get(trial, DESCRIPTION))
+            own, test = (best_e_values(network, codes, database, named) for codes in sequences.values())
+            row = {"slot": slot, "study": study.name, "own": float((own <= LIMITS[0]).mean())}
+            known[slot] = row | {"test": [float((test <= limit).mean()) for limit in LIMITS]}
+            append(options.out, known[slot])
+        row = known[slot]
+        found[str(trial.params["activation"]), str(trial.params["architecture"])].append([row["own"], *row["test"]])
     heads = ["validation and training, E <= 0.1", *(f"test, E <= {limit:g}" for limit in LIMITS)]
     print("| activation | architecture | runs | " + " | ".join(heads) + " |\n|" + "---|" * (3 + len(heads)))
     for (activation, architecture), rows in sorted(found.items()):

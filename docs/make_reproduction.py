@@ -3,14 +3,16 @@
     python docs/make_reproduction.py --storage runs/tuner.db > docs/reproduction.md
 
 Ours are the runs of docs/runs.tsv and of the storages, which are written to that table, one run a slot: parts of a grid
-add up over machines and over storages that are gone. Without --storage the page is printed from the table alone. A cell
-without a completed run says "not run"; the command above its table runs it, and its cost is that of completed runs of
-the same architecture in any study.
+add up over machines and over storages that are gone. Without --storage the page is printed from the table alone;
+--readouts adds what `benchmarks/koo_readout.py` has read from the networks of a storage. A cell without a completed run
+says "not run"; the command above its table runs it, and its cost is that of completed runs of the same architecture in
+any study.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import tomllib
 from collections.abc import Sequence
@@ -33,13 +35,16 @@ def main() -> None:
     """Read the storages and print every table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--storage", action="append", default=[], help="several may be given")
+    parser.add_argument("--readouts", type=Path, action="append", default=[], help="lines of koo_readout.py")
     options = parser.parse_args()
     published = tomllib.loads((HERE / "published.toml").read_text(encoding="utf-8"))
     known = [{k: v for k, v in row.items() if v is not None} for row in read_tsv(RUNS.read_text(encoding="utf-8"))]
     runs = {(row["study"], row["slot"]): row for row in known}
     for storage in map(open_storage, options.storage):
         runs |= completed(storage, published["tables"])
-    if options.storage:
+    for row in (json.loads(line) for path in options.readouts for line in path.read_text().splitlines()):
+        runs[row["study"], row["slot"]]["target_fraction_koo_test"] = row["test"][0]
+    if options.storage or options.readouts:
         RUNS.write_text(to_tsv([runs[key] for key in sorted(runs)]), encoding="utf-8")
     studies: Studies = {}
     for (study, _), row in runs.items():
@@ -70,18 +75,20 @@ def completed(storage: FencedStorage, tables: Sequence[dict[str, Any]]) -> dict[
 
 def lines(table: dict[str, Any], studies: Studies) -> list[str]:
     """One table as markdown."""
-    by, value, beside = table["by"], table["value"], table.get("beside", [])
+    by, value, beside, again = table["by"], table["value"], table.get("beside", []), table.get("again", {})
     done = studies.get(table["study"], [])
     command = f"`tuner run --study {table['study']}`, `tuner table --study {table['study']} --value {value}`"
     out = [f"\n### {table['title']}\n", f"Published: {table['source']}. Ours: {command}.\n"]
     collapse = table.get("collapse")
-    heads = [*by, "published", "ours: median (lowest to highest; runs)", *(["collapsed"] if collapse else []), *beside]
+    heads = [*by, "published", "ours: median (lowest to highest; runs)", *again]
+    heads += [*(["collapsed"] if collapse else []), *beside]
     out += ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for *key, expected in table["cells"]:
         names = dict(zip(by, key, strict=True))
         cell = [r for r in done if all(r.get(name, k) == k for name, k in names.items())]
         architecture = names.get("architecture", table.get("architecture"))
         cells = [*map(str, key), f"{expected:.3f}", spread(cell, value) or not_run(studies, architecture)]
+        cells += [spread([r for r in cell if name in r], name) for name in again.values()]
         if collapse:
             cells.append(f"{sum(r[collapse] < COLLAPSED for r in cell)} of {len(cell)}" if cell else "")
         cells += [f"{statistics.median(r[b] for r in cell):.3f}" if cell else "" for b in beside]
