@@ -18,8 +18,10 @@ from tuner.models.layers import (
     Dropout,
     MaxPool1d,
     channels_last,
+    random_bits,
     same_padding,
 )
+from tuner.models.network import Residual
 
 
 @pytest.fixture(params=["channels first", "channels last"])
@@ -211,3 +213,36 @@ def test_dropout_takes_any_strides() -> None:
     torch.manual_seed(0)
     x = torch.ones(40, 30, 20)[:, ::2, 3:]
     assert (Dropout(0.5)(x) == 0).double().mean().item() == pytest.approx(0.5, abs=0.02)
+
+
+def test_random_bits_are_uniform_and_follow_torchs_generator() -> None:
+    torch.manual_seed(5)
+    bits = random_bits(1 << 20)
+    assert not torch.equal(bits[:1000], random_bits(1000))
+    torch.manual_seed(5)
+    assert torch.equal(bits[:1003], random_bits(1003))
+    counts = torch.bincount((bits.int() + 32768) >> 8, minlength=256).double()  # 4096 each, SD 64
+    assert counts.sub(4096).square().sum() / 4096 == pytest.approx(255, abs=5 * 510**0.5)
+
+
+def test_dropout_in_bfloat16_keeps_the_expected_value() -> None:
+    torch.manual_seed(0)
+    layer, x = Dropout(0.1), (1 + torch.rand(8, 16, 5000)).to(torch.bfloat16).requires_grad_()
+    y = layer(x)
+    kept = y != 0
+    # Products are rounded one by one; a scale rounded to bfloat16 would be off by .0016.
+    ratios = (y.detach()[kept].double() / x.detach()[kept].double()).mean().item()
+    assert ratios == pytest.approx(layer.scale, rel=2e-4)
+    (gradient,) = torch.autograd.grad(y, x, 1 + torch.rand(y.shape).to(torch.bfloat16))
+    assert torch.equal(gradient != 0, kept)
+
+
+def test_a_residual_block_in_bfloat16_has_its_sum_in_bfloat16() -> None:
+    block = Residual(8, 1, batch_norm=True, bias=False).train()
+    x = torch.randn(4, 30, 8).transpose(1, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        narrow = block(x)
+    assert narrow.dtype is torch.bfloat16
+    wide = block(x)
+    assert wide.dtype is torch.float32
+    assert (narrow - wide).norm() < 0.02 * wide.norm()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from training_task import RECIPE, TRAIN, VALID, Net, run, same_weights, scores
 
-from tuner.models import recording, training
+from tuner.models import layers, recording, training
 from tuner.models.activations import ACTIVATIONS
 from tuner.models.architectures import ARCHITECTURES, build_model
 from tuner.models.batches import EpochOrder, batch_bounds
@@ -82,6 +82,19 @@ class Tape(TorchDispatchMode):
                     if isinstance(place, Tensor) and place.data_ptr() != value.data_ptr():
                         place.copy_(value)
         return self.result
+
+
+def torch_bits(size: int) -> Tensor:
+    """As `layers.random_bits`, by an operation that a tape can repeat."""
+    return torch.empty((size + 3) // 4, dtype=torch.int64).random_(-(2**63), None).view(torch.int16)[:size]
+
+
+@pytest.fixture(autouse=True)
+def _dropout_by_torch() -> Iterator[None]:
+    """On a GPU dropout is torch's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layers, "random_bits", torch_bits)
+        yield
 
 
 @pytest.fixture

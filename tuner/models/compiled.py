@@ -145,6 +145,8 @@ def run_residual(branch: nn.Sequential, x: Tensor, relu: nn.Module, pool: MaxPoo
     behind: list[nn.Module] = [] if pool is None else [pool]
     last = modules[-1]
     if not (in_use(branch) and isinstance(last, BatchNorm1d) and last.training and usable(x)):
+        if torch.is_autocast_enabled(x.device.type):
+            x = x.to(torch.get_autocast_dtype(x.device.type))  # once, for the branch and for the sum
         return run([relu, *behind], x + run(branch, x))
     x = x.to(_map_type())
     before = isinstance(modules[-2], nn.ReLU)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -195,17 +196,36 @@ class AvgPool1d(nn.AvgPool1d):
 
 
 def random_bits(size: int) -> Tensor:
-    """Draw 16 bits for each of `size` elements, shape=(size,), int16, from torch's global generator."""
-    # The generator makes 64 bits at a time; a range without upper end gives all of them.
-    words = torch.empty((size + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-    return words.view(torch.int16)[:size]
+    """Draw 16 bits for each of `size` elements, shape=(size,), int16; seeded from torch's global generator.
+
+    NumPy's SFC64 makes 64 bits in half the time of torch's Mersenne twister.
+    """
+    seed = int(torch.empty((), dtype=torch.int64).random_(-(2**63), None))
+    generator = np.random.Generator(np.random.SFC64(seed % 2**64))
+    words = generator.integers(2**64, size=(size + 3) // 4, dtype=np.uint64)
+    return torch.from_numpy(words.view(np.int16)[:size])
+
+
+class _Drop(torch.autograd.Function):
+    """x * keep * scale for a mask of 0 and 1; the scale is never rounded to the type of x."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, keep: Tensor, scale: float) -> Tensor:
+        ctx.save_for_backward(keep)
+        ctx.scale = scale
+        return (x * keep).mul_(scale)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        return (gradient * ctx.saved_tensors[0]).mul_(ctx.scale), None, None
 
 
 class Dropout(nn.Dropout):
     """torch.nn.Dropout that draws 16 random bits an element on a CPU, where drawing takes most of its time.
 
     The rate is rounded to a multiple of 1 / 65536 and the scale is that of the rounded rate, so the expected
-    output is the input. Forward and backward take .45 of the time of torch.nn.Dropout.
+    output is the input. Forward and backward take under half the time of torch.nn.Dropout.
     """
 
     @property
@@ -225,6 +245,7 @@ class Dropout(nn.Dropout):
         dense = x.is_contiguous() or (x.dim() == 3 and x.transpose(1, 2).is_contiguous())
         if x.device.type != "cpu" or not dense:
             return F.dropout(x, self.p, training=True)
-        bits = random_bits(x.numel()).as_strided(x.shape, x.stride())
-        keep = (bits >= self.threshold - 32768).to(x.dtype)
-        return x * keep.mul_(self.scale)
+        bits = random_bits(x.numel())
+        keep = torch.ge(bits, self.threshold - 32768, out=torch.empty(bits.shape, dtype=x.dtype))
+        out: Tensor = _Drop.apply(x, keep.as_strided(x.shape, x.stride()), self.scale)  # type: ignore[no-untyped-call]
+        return out
