@@ -14,6 +14,7 @@ from tuner.data.registry import load_dataset
 from tuner.data.spec import DataSpec
 from tuner.models.training import predict
 from tuner.search.artifacts import Artifacts
+from tuner.search.examination import openings
 from tuner.search.job import DESCRIPTION, WEIGHTS, load_network
 from tuner.search.results import stage_trials
 from tuner.search.storage import open_storage
@@ -102,6 +103,9 @@ def test_a_trial_is_tested_on_the_data_set_it_was_trained_on(terminal: Terminal)
     storage, artifacts = open_storage("runs/tuner.db"), Artifacts(Path("runs/artifacts"))
     trials = stage_trials(storage, "noise")
     assert sorted(str(t.params["dataset"]) for t in trials) == ["hw4_noise_60", "hw4_single"]
+    code, why = terminal.refuses("evaluate", "--study", "noise", "--trial", "0", "--artifacts", "nowhere")
+    assert (code, openings(storage, "noise")) == (1, []), "nothing was opened"
+    assert "is missing from nowhere" in why
     for trial in trials:
         answer = terminal("evaluate", "--study", "noise", "--trial", str(trial.number), "--json")
         network, average = load_network(artifacts.get(trial, WEIGHTS), artifacts.get(trial, DESCRIPTION))

@@ -120,12 +120,15 @@ def score_test(
     StudyError
         No such completed trial.
     StorageError
-        The weights are gone.
+        The weights are gone; the opening is not recorded then.
     """
     runs = declared_models(storage, name, trial)
+    networks = [load_network(artifacts.get(run, WEIGHTS), artifacts.get(run, DESCRIPTION)) for run in runs]
     openings = record_opening(storage, name, {"when": when, "trial": trial, "models": len(runs)})
     test = dataset.test
-    logits = np.stack([_score(artifacts, run, test.codes, device) for run in runs])  # (models, n, tasks)
+    logits = np.stack(
+        [predict(net.to(device), test.codes, device=device, average_strands=both) for net, both in networks]
+    )  # (models, n, tasks)
     weights = matching_weights(test.codes, test.labels)
     by_one = {
         axis: _matched_auroc(test.labels, logits, matching_weights(test.codes, test.labels, by=[axis]))
@@ -221,8 +224,3 @@ def declared_models(storage: FencedStorage, name: str, trial: int) -> list[Froze
         state = found[0].state.name.lower() if found else "not there"
         raise StudyError(f"{name}: trial {trial} is {state}; only a completed trial can be evaluated.")
     return found
-
-
-def _score(artifacts: Artifacts, run: FrozenTrial, codes: np.ndarray, device: str) -> np.ndarray:
-    network, average = load_network(artifacts.get(run, WEIGHTS), artifacts.get(run, DESCRIPTION))
-    return predict(network.to(device), codes, device=device, average_strands=average)
