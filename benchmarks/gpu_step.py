@@ -83,7 +83,7 @@ def timed(epoch: Callable[[], None], device: torch.device) -> float:
 
 
 def main() -> None:
-    parser, head = begin(__doc__ or "", __file__, rounds=9)
+    parser, head = begin(__doc__ or "", __file__, rounds=9, clock="wall time")
     parser.add_argument("--architectures", nargs="+", default=["residualbind", "cnn_deep", "cnn_2"])
     parser.add_argument("--device", default="cuda:0")
     options = parser.parse_args()
@@ -91,7 +91,7 @@ def main() -> None:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise SystemExit("no GPU here; --device cpu runs what needs none.")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    print(f"{name}, wall time; batch {BATCH}\n\narchitecture   side             ms a step   times faster (quartiles)")
+    print(f"{name}; batch {BATCH}\n\narchitecture   side             ms a step   times faster (quartiles)")
     rows = []
     for architecture in options.architectures:
         sides = {

@@ -46,7 +46,7 @@ def compare(seconds: Mapping[str, list[float]], product: str) -> list[dict[str, 
     return rows
 
 
-def begin(doc: str, script: str, rounds: int) -> tuple[argparse.ArgumentParser, dict[str, Any]]:
+def begin(doc: str, script: str, rounds: int, clock: str = "CPU time") -> tuple[argparse.ArgumentParser, dict[str, Any]]:
     """Options that all have, and the head of their JSON; one thread from here on."""
     torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -58,7 +58,7 @@ def begin(doc: str, script: str, rounds: int) -> tuple[argparse.ArgumentParser, 
         "torch": torch.__version__,
         "numpy": np.__version__,
     }
-    print(", ".join(f"{key} {value}" for key, value in head.items()) + "; one thread, CPU time, medians")
+    print(", ".join(f"{key} {value}" for key, value in head.items()) + f"; one thread, {clock}, medians")
     return parser, head
 
 
