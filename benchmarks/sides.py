@@ -46,7 +46,9 @@ def compare(seconds: Mapping[str, list[float]], product: str) -> list[dict[str, 
     return rows
 
 
-def begin(doc: str, script: str, rounds: int, clock: str = "CPU time") -> tuple[argparse.ArgumentParser, dict[str, Any]]:
+def begin(
+    doc: str, script: str, rounds: int, clock: str = "CPU time"
+) -> tuple[argparse.ArgumentParser, dict[str, Any]]:
     """Options that all have, and the head of their JSON; one thread from here on."""
     torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from command_line import SPACE, STUDY, Terminal, prepare_environment, write_tiny_study
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from tuner.data.registry import load_dataset
 from tuner.data.spec import DataSpec
@@ -115,4 +115,45 @@ def test_a_trial_is_tested_on_the_data_set_it_was_trained_on(terminal: Terminal)
         own = trial.params["dataset"] == "hw4_single"
         assert bool(answer.json["baselines"]) == own
         assert ("was trained on hw4_noise_60" in answer.err) != own
+    storage.close()
+
+
+CELLS = """name = "cells"
+objectives = ["auroc"]
+[data]
+path = "cells.tsv"
+[training]
+recipe = "hw4"
+epochs = 2
+[confirmation]
+candidates = 0
+shuffled = 0
+[parameters]
+architecture = { fixed = "hw4" }
+"""
+
+
+def test_every_task_has_its_scores(terminal: Terminal, data_dir: Path) -> None:
+    rows = pd.read_csv(data_dir / "usf1_multicell" / "usf1_multicell.tsv.gz", sep="\t", nrows=3000)
+    rows.drop(columns="peak").to_csv(terminal.folder / "cells.tsv", sep="\t", index=False)
+    (terminal.folder / "cells.toml").write_text(CELLS)
+    assert terminal("run", "--study", "cells.toml", "--trials", "1").code == 0
+    storage, artifacts = open_storage("runs/tuner.db"), Artifacts(Path("runs/artifacts"))
+    (trial,) = stage_trials(storage, "cells")
+    network, average = load_network(artifacts.get(trial, WEIGHTS), artifacts.get(trial, DESCRIPTION))
+    dataset = load_dataset(DataSpec(path=str(terminal.folder / "cells.tsv")), data_dir=None, cache=None)
+    tested = terminal("evaluate", "--study", "cells", "--trial", "0", "--json").json["tasks"]
+    shown = terminal("evaluate", "--study", "cells", "--trial", "0").err
+    stored = pd.read_csv(io.BytesIO(artifacts.get(trial, "tasks.tsv")), sep="\t").set_index("task")
+    assert list(stored.index) == list(tested) == ["HepG2", "H1hESC", "K562"]
+    for split, found in ((dataset.valid, stored.T.to_dict()), (dataset.test, tested)):
+        logits = predict(network, split.codes, device="cpu", average_strands=average)
+        for i, task in enumerate(dataset.tasks):
+            assert found[task]["positives"] == split.labels[:, i].sum()
+            for name, score in (("auroc", roc_auc_score), ("average_precision", average_precision_score)):
+                assert found[task][name] == pytest.approx(score(split.labels[:, i], logits[:, i]), rel=1e-5)
+    for scores in tested.values():
+        for name in ("auroc", "average_precision"):
+            assert scores[f"{name}_low"] < scores[name] < scores[f"{name}_high"]
+    assert "K562" in shown
     storage.close()

@@ -87,6 +87,17 @@ def print_examination(name: str, result: Examination) -> None:
             if value is not None
         ]
         console.print(f"  matched by {', by '.join(alone)}")
+    if result.tasks:
+        table = Table(title="each task", title_justify="left", title_style="bold")
+        for column in ("task", "positives", "AUROC (95 %)", "average precision (95 %)"):
+            table.add_column(column, justify="left" if column == "task" else "right")
+        for task, row in result.tasks.items():
+            cells = [
+                f"{row[score]:.4f} ({row[f'{score}_low']:.3f} to {row[f'{score}_high']:.3f})"
+                for score in ("auroc", "average_precision")
+            ]
+            table.add_row(task, f"{row['positives']:.0f}", *cells)
+        console.print(table)
     if result.baselines:
         table = Table(title="baselines on the same sequences", title_justify="left", title_style="bold")
         for column in ("baseline", "AUROC", "matched part", "models' lead (paired 95 %)", ""):

@@ -14,7 +14,6 @@ from tuner.errors import AttributionError
 from tuner.interpret.attribution import attribute, engine_agreement
 from tuner.interpret.completeness import check_completeness
 from tuner.interpret.stability import stability
-from tuner.models import metrics
 from tuner.models.training import predict
 from tuner.motifs.match import FilterMatch
 from tuner.motifs.meme import read_meme
@@ -40,12 +39,8 @@ def examine(source: Source, trial: int, inputs: Inputs, out: Path) -> Result:
         source.storage, source.artifacts, source.dataset, source.name, trial, device=source.bench.device, when=now()
     )
     found = scored.examination
-    labels = source.dataset.test.labels
-    aurocs = [metrics.per_task("auroc", labels, one).values for one in scored.logits]
-    per_task = {}
-    for i, task in enumerate(source.dataset.tasks):
-        known = [one for values in aurocs if (one := values[i]) is not None]
-        per_task[task] = float(np.mean(known)) if known else None
+    scores = found.tasks or {source.dataset.tasks[0]: {"auroc": found.auroc.estimate}}
+    per_task = {task: row["auroc"] for task, row in scores.items()}
     plain = {**found._asdict(), "auroc": found.auroc._asdict(), "average_precision": found.average_precision._asdict()}
     return Result({**plain, "per_task": per_task}, {"logits": scored.logits})
 

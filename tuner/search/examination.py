@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,6 +46,9 @@ class Examination(NamedTuple):
         Size of that part.
     matched_gc, matched_cpg : float or None
         The same for the part matched by GC content alone, by CpG observed/expected alone.
+    tasks : dict of str to dict
+        Where there are several tasks: each one's positive sequences (`positives`), and the models' mean `auroc` and
+        `average_precision` with 95 % bootstrap intervals (`auroc_low`, `auroc_high`, ...).
     baselines : dict of str to dict
         Baseline -> its test AUROC (`auroc`), on the matched part (`matched`), and the paired difference of the
         models' mean to it with its 95 % bootstrap interval (`lead`, `low`, `high`).
@@ -63,6 +66,7 @@ class Examination(NamedTuple):
     matched_sequences: int
     matched_gc: float | None
     matched_cpg: float | None
+    tasks: dict[str, dict[str, float]]
     baselines: dict[str, dict[str, float]]
     openings: int
 
@@ -156,10 +160,24 @@ def score_test(
         matched_sequences=round(weights.sum()),
         matched_gc=by_one["gc"],
         matched_cpg=by_one["cpg"],
+        tasks=_task_scores(dataset.tasks, test.labels, logits, seed) if len(dataset.tasks) > 1 else {},
         baselines=beside,
         openings=openings,
     )
     return Scored(result, logits)
+
+
+def _task_scores(
+    tasks: Sequence[str], labels: np.ndarray, logits: np.ndarray, seed: int
+) -> dict[str, dict[str, float]]:
+    """Score each task on its own, with intervals."""
+    scores: dict[str, dict[str, float]] = {}
+    for i, task in enumerate(tasks):
+        scores[task] = {"positives": float(labels[:, i].sum())}
+        for name in ("auroc", "average_precision"):
+            found = bootstrap_interval(labels[:, i], logits[:, :, i], name, seed=seed)
+            scores[task] |= {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
+    return scores
 
 
 def _matched_auroc(labels: np.ndarray, logits: np.ndarray, weights: np.ndarray) -> float | None:

@@ -270,6 +270,15 @@ def _cell(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
+def tasks_tsv(tasks: Sequence[str], evaluation: Evaluation) -> bytes:
+    """Table of tasks: positive validation sequences, AUROC and average precision, empty where there is one class."""
+    found = [metrics.per_task(s, evaluation.labels, evaluation.logits).values for s in ("auroc", "average_precision")]
+    positives = evaluation.labels.sum(axis=0).astype(int).tolist()
+    lines = ["task\tpositives\tauroc\taverage_precision"]
+    lines += ["\t".join(map(_cell, row)) for row in zip(tasks, positives, *found, strict=True)]
+    return ("\n".join(lines) + "\n").encode()
+
+
 def history_tsv(trained: Trained) -> bytes:
     """Table of epochs."""
     lines = ["\t".join(EpochRecord._fields)]
@@ -293,6 +302,7 @@ def _files(
         "filters.meme": write_meme(motifs).encode(),
         "matches.tsv": matches_tsv(evaluation),
         "history.tsv": history_tsv(evaluation.trained),
+        **({"tasks.tsv": tasks_tsv(data.tasks, evaluation)} if data.n_tasks > 1 else {}),
         "filters.svg": filter_sheet(evaluation.filters, evaluation.matches.rows),
         "learning_curve.svg": curve_sheet(evaluation.trained.history, best_epoch=evaluation.trained.chosen_epoch),
     }
