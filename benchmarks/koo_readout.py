@@ -7,8 +7,9 @@
 Koo & Ploenzke (2021) read filters on their 6,000 test sequences. The study keeps the test split closed and reads as
 many validation and training sequences. This reads the stored networks on both and prints, for each cell, the medians
 over seeds of the filters that match the ground truth at E <= .1, and on the test sequences at stricter limits too:
-how many matches are close calls of Tomtom. No label is used and nothing is chosen; the test sequences are simulated.
-A network is a line of JSON of `--out`, by which an interrupted run goes on.
+how many matches are close calls of Tomtom. No label of theirs is used and nothing is chosen; they are simulated.
+Then it names each network's task of lowest average precision on validation: a network whose filters have missed a
+planted motif. A network is a line of JSON of `--out`, by which an interrupted run goes on.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from rungs import append, read
 from tuner.data.sequence import Codes
 from tuner.data.simulate import SIMULATORS
 from tuner.models.half_maximum import half_maximum_windows
+from tuner.models.metrics import per_task
 from tuner.models.network import Network
+from tuner.models.prediction import predict
 from tuner.motifs.database import MotifDatabase, load_database
 from tuner.motifs.koo import koo_ppm, koo_targets
 from tuner.motifs.tomtom import tomtom
@@ -72,13 +75,20 @@ def main() -> None:
             continue
         slot = slot_key(trial.params, int(trial.user_attrs["replicate"]))
         if slot not in known:
-            network, _ = load_network(artifacts.get(trial, WEIGHTS), artifacts.get(trial, DESCRIPTION))
+            network, both = load_network(artifacts.get(trial, WEIGHTS), artifacts.get(trial, DESCRIPTION))
             own, test = (best_e_values(network, codes, database, named) for codes in sequences.values())
+            logits = predict(network, data.valid.codes, device="cpu", average_strands=both)
+            scores = per_task("average_precision", data.valid.labels, logits).values
+            lowest, name = min(zip(scores, data.tasks, strict=True))
             row = {"slot": slot, "study": study.name, "own": float((own <= LIMITS[0]).mean())}
+            row |= {"lowest": lowest, "task": name}
             known[slot] = row | {"test": [float((test <= limit).mean()) for limit in LIMITS]}
             append(options.out, known[slot])
         row = known[slot]
-        found[str(trial.params["activation"]), str(trial.params["architecture"])].append([row["own"], *row["test"]])
+        cell = str(trial.params["activation"]), str(trial.params["architecture"])
+        found[cell].append([row["own"], *row["test"]])
+        seed = trial.user_attrs["replicate"]
+        print(f"{cell[1]}, {cell[0]}, seed {seed}: lowest is {row['task']}, {row['lowest']:.2f}", flush=True)
     heads = ["validation and training, E <= 0.1", *(f"test, E <= {limit:g}" for limit in LIMITS)]
     print("| activation | architecture | runs | " + " | ".join(heads) + " |\n|" + "---|" * (3 + len(heads)))
     for (activation, architecture), rows in sorted(found.items()):
