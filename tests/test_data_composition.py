@@ -15,7 +15,7 @@ from tuner.data.composition import kmer_counts, kmers, matching_weights
 from tuner.data.hdf5 import koo_hdf5
 from tuner.data.sequence import cpg, decode, encode, gc_content, reverse_complement
 from tuner.errors import DataError
-from tuner.models.metrics import weighted_auroc
+from tuner.models.intervals import weighted_auroc
 
 
 def counted(text: str, k: int) -> dict[str, int]:

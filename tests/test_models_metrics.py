@@ -17,6 +17,7 @@ from sklearn.metrics import (
 )
 
 from tuner.errors import MetricError
+from tuner.models.intervals import weighted_auroc
 from tuner.models.metrics import (
     accuracy,
     auroc,
@@ -25,7 +26,6 @@ from tuner.models.metrics import (
     micro,
     per_task,
     trapezoid_aupr,
-    weighted_auroc,
 )
 
 

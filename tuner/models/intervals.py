@@ -87,6 +87,36 @@ def _macro_draws(
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
+def weighted_auroc(labels: npt.ArrayLike, scores: npt.ArrayLike, weights: npt.ArrayLike) -> float | None:
+    """AUROC in which each pair of a positive and a negative counts the product of their weights.
+
+    Parameters
+    ----------
+    labels : array-like, shape=(n,) or (n, n_tasks), 0 or 1
+        True classes.
+    scores : array-like, same shape, or with one more leading axis of models
+        Predictions; higher means positive.
+    weights : array-like, shape=(n,)
+        Of the sequences, 0 or more.
+
+    Returns
+    -------
+    float or None
+        Mean over models and over the tasks that have both classes among the sequences with weight; None without any.
+
+    Raises
+    ------
+    MetricError
+        Shapes differ, a weight is negative or NaN, or a score is NaN.
+    """
+    y, members = _members(labels, scores)
+    w = np.asarray(weights, dtype=np.float64)
+    if w.shape != (len(y),) or not (w >= 0).all():
+        raise MetricError(f"expected {len(y)} weights of 0 or more, one a sequence; got shape {w.shape}.")
+    (value,) = _macro_draws("auroc", y, members, w[None], {})
+    return float(value) if np.isfinite(value) else None
+
+
 def _summary(estimate: float, draws: FloatArray, confidence: float) -> Interval:
     usable = draws[np.isfinite(draws)]
     if len(usable) < 2:

@@ -188,44 +188,6 @@ def auroc(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
     return per_task("auroc", labels, scores).macro
 
 
-def weighted_auroc(labels: npt.ArrayLike, scores: npt.ArrayLike, weights: npt.ArrayLike) -> float | None:
-    """AUROC in which each pair of a positive and a negative counts the product of their weights.
-
-    Parameters
-    ----------
-    labels : array-like, shape=(n,) or (n, n_tasks), 0 or 1
-        True classes.
-    scores : array-like, same shape
-        Predictions; higher means positive.
-    weights : array-like, shape=(n,)
-        Of the sequences, 0 or more.
-
-    Returns
-    -------
-    float or None
-        Mean over the tasks that have both classes among the sequences with weight; None where no task has.
-
-    Raises
-    ------
-    MetricError
-        Shapes differ, a weight is negative or NaN, or a score is NaN.
-    """
-    y, s = as_tasks(labels, scores)
-    w = np.asarray(weights, dtype=np.float64)
-    if w.shape != (len(y),) or not (w >= 0).all():
-        raise MetricError(f"expected {len(y)} weights of 0 or more, one a sequence; got shape {w.shape}.")
-    defined = []
-    for own, predicted in zip((y[w > 0] == 1).T, s[w > 0].T, strict=True):
-        if own.any() and not own.all():
-            order, ends = rank(predicted)
-            heavy = w[w > 0][order]
-            true = np.append(0.0, np.cumsum(heavy * own[order])[ends])
-            false = np.append(0.0, np.cumsum(heavy * ~own[order])[ends])
-            area = np.sum(np.diff(false) * (true[1:] + true[:-1])) / 2.0
-            defined.append(float(area / (true[-1] * false[-1])))
-    return float(np.mean(defined)) if defined else None
-
-
 def average_precision(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
     """Step-wise area under the precision-recall curve; mean over the tasks that have both classes.
 

@@ -14,7 +14,7 @@ from tuner.data.dataset import Dataset
 from tuner.errors import StudyError
 from tuner.models import metrics
 from tuner.models.baselines import Baseline
-from tuner.models.intervals import Interval, bootstrap_interval, paired_auroc_difference
+from tuner.models.intervals import Interval, bootstrap_interval, paired_auroc_difference, weighted_auroc
 from tuner.models.training import predict
 from tuner.search.artifacts import Artifacts
 from tuner.search.job import BASELINE, DESCRIPTION, WEIGHTS, load_baseline, load_network
@@ -135,7 +135,7 @@ def score_test(
     )  # (models, n, tasks)
     weights = matching_weights(test.codes, test.labels)
     by_one = {
-        axis: _matched_auroc(test.labels, logits, matching_weights(test.codes, test.labels, by=[axis]))
+        axis: weighted_auroc(test.labels, logits, matching_weights(test.codes, test.labels, by=[axis]))
         for axis in ("gc", "cpg")
     }
     beside: dict[str, dict[str, float]] = {}
@@ -145,7 +145,7 @@ def score_test(
         beside[label] = {
             "auroc": metrics.auroc(test.labels, scores), "lead": lead.estimate, "low": lead.low, "high": lead.high,
         }  # fmt: skip
-        matched = metrics.weighted_auroc(test.labels, scores, weights)
+        matched = weighted_auroc(test.labels, scores, weights)
         if matched is not None:
             beside[label]["matched"] = matched
     per_model = [metrics.auroc(test.labels, one) for one in logits]
@@ -156,7 +156,7 @@ def score_test(
         average_precision=bootstrap_interval(test.labels, logits, "average_precision", seed=seed),
         per_model=per_model,
         ensemble=metrics.auroc(test.labels, logits.mean(axis=0)),
-        matched=_matched_auroc(test.labels, logits, weights),
+        matched=weighted_auroc(test.labels, logits, weights),
         matched_sequences=round(weights.sum()),
         matched_gc=by_one["gc"],
         matched_cpg=by_one["cpg"],
@@ -178,12 +178,6 @@ def _task_scores(
             found = bootstrap_interval(labels[:, i], logits[:, :, i], name, seed=seed)
             scores[task] |= {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
     return scores
-
-
-def _matched_auroc(labels: np.ndarray, logits: np.ndarray, weights: np.ndarray) -> float | None:
-    """Mean over models of the weighted AUROC; None where no task has both classes."""
-    found = [metrics.weighted_auroc(labels, one, weights) for one in logits]
-    return None if None in found else float(np.mean([auroc for auroc in found if auroc is not None]))
 
 
 def record_opening(storage: FencedStorage, name: str, entry: Mapping[str, Any]) -> int:

@@ -18,6 +18,7 @@ from tuner.errors import DataError
 from tuner.models import metrics
 from tuner.models.architectures import count_parameters
 from tuner.models.first_layer import ablation_effects, scan_filters
+from tuner.models.intervals import weighted_auroc
 from tuner.models.network import Network
 from tuner.models.training import Trained, predict
 from tuner.motifs.database import MotifDatabase
@@ -324,7 +325,7 @@ def matched_auroc(split: Split, logits: np.ndarray) -> dict[str, float]:
         ``matched_auroc``; empty where that part is too small to score (under 20 sequences, or one class).
     """
     weights = matching_weights(split.codes, split.labels)
-    found = metrics.weighted_auroc(split.labels, logits, weights)
+    found = weighted_auroc(split.labels, logits, weights)
     return {} if found is None or weights.sum() < FEWEST_MATCHED else {"matched_auroc": found}
 
 
