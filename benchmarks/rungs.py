@@ -134,7 +134,7 @@ def volume(finals: Sequence[Mapping[str, float]], axes: Sequence[str]) -> float:
 
 def replay(options: argparse.Namespace) -> None:
     """Print share of epochs and of hypervolume over many orders, and the interval over points."""
-    rule = StoppingSection(rungs=options.rungs, eta=options.eta, minimum=options.minimum)
+    rule = StoppingSection(rungs=options.rungs, eta=options.eta, minimum=options.minimum, order=options.order)
     results = []
     for path in options.tables:
         points = [row for row in read(path) if "final" in row]
@@ -172,7 +172,8 @@ def replay(options: argparse.Namespace) -> None:
         }  # fmt: skip
         results.append(row)
         print(
-            f"{path.name}: {len(points)} points, rungs {rule.rungs}, eta {rule.eta:g}, by {', '.join(objectives)}: "
+            f"{path.name}: {len(points)} points, rungs {rule.rungs}, eta {rule.eta:g}, {rule.order} of "
+            f"{', '.join(objectives)}: "
             f"epochs {row['epochs']:.3f} (97.5 % of draws below {high[0]:.3f}), hypervolume {row['hypervolume']:.4f}, "
             f"95 % lower bound over orders {order:.4f}, over draws of points {low[1]:.4f}; "
             f"worst order {row['worst_order']:.4f}, unchanged in {row['unchanged']:.0%}",
@@ -195,6 +196,7 @@ def main() -> None:
     one.add_argument("--rungs", type=int, nargs="+", default=StoppingSection().rungs)
     one.add_argument("--eta", type=float, default=StoppingSection().eta)
     one.add_argument("--minimum", type=int, default=StoppingSection().minimum)
+    one.add_argument("--order", choices=("places", "pareto"), default=StoppingSection().order)
     one.add_argument("--objectives", nargs="+", default=["auroc", "match_score"], help="compared at the rungs")
     one.add_argument("--axes", nargs="+", default=["auroc", "match_score"], help="of the hypervolume")
     one.add_argument("--seeds", type=int, default=100, help="orders of the points")

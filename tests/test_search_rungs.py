@@ -68,7 +68,7 @@ def test_the_first_decision_of_a_slot_stands_for_every_attempt(where: str) -> No
     trial = claimed(storage, study_id)
     assert storage.known_rung(trial, 1) is None
     first = storage.enter_rung(trial, 1, {"a": 0.1, "b": 0.1}, signs=BOTH, rule=RULE)
-    assert (first.goes_on, first.reason) == (False, "epoch 1: place 3 of 3 by Pareto rank; the best 2 go on")
+    assert (first.goes_on, first.reason) == (False, "epoch 1: place 3 of 3 by mean place; the best 2 go on")
     again = storage.enter_rung(trial, 1, {"a": 1.0, "b": 1.0}, signs=BOTH, rule=RULE)
     assert again == first == storage.known_rung(trial, 1)
     assert [(e.place, e.values) for e in storage.rung_log(study_id)] == [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,14 +17,16 @@ from tuner.search.stopping import (
     Decision,
     Entry,
     StoppingSection,
+    by_pareto_rank,
+    by_places,
     crowding_distances,
     decide,
-    order,
     pareto_ranks,
     replay,
 )
 
 RULE = StoppingSection(rungs=[3, 6], eta=2, minimum=2)
+PARETO = RULE.model_copy(update={"order": "pareto"})
 
 
 @pytest.mark.parametrize("objectives", [1, 2, 3])
@@ -45,12 +49,22 @@ def test_crowding_distances_are_those_of_nsga_ii_in_optuna() -> None:
 
 def test_the_copy_of_a_point_comes_last_in_its_front() -> None:
     # 0 and 1 are copies and an end of the front; 3 is the other end; 2 lies between; 4 is dominated.
-    assert order([[3, 0], [3, 0], [2, 2], [0, 3], [0, 0]]) == [0, 3, 2, 1, 4]
+    assert by_pareto_rank(np.array([[3, 0], [3, 0], [2, 2], [0, 3], [0, 0]])) == [0, 3, 2, 1, 4]
 
 
+def test_places_are_counted_by_each_objective_and_by_volume() -> None:
+    # Places by the first objective 1 2 3 4 5, by the second 5 2 3 4 1; volumes over the worst values 0 and 0 are
+    # 0, 3 * 3, 2 * 2, 1 * 1 and 0, so places 4 1 2 3 4: sums 10 5 8 11 10, and of equals the first to come is ahead.
+    assert by_places(np.array([[4, 0], [3, 3], [2, 2], [1, 1], [0, 4]])) == [1, 2, 0, 4, 3]
+    assert by_places(np.array([[1.0], [3.0], [2.0], [3.0]])) == [1, 3, 2, 0]
+
+
+@pytest.mark.parametrize("order", [by_places, by_pareto_rank])
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=25), st.integers(0, 10**6))
-def test_no_point_is_placed_before_one_that_dominates_it(points: list[tuple[float, float]], seed: int) -> None:
-    placed = order(points)
+def test_no_point_is_placed_before_one_that_dominates_it(
+    order: Callable[[np.ndarray], list[int]], points: list[tuple[float, float]], seed: int
+) -> None:
+    placed = order(np.array(points))
     assert sorted(placed) == list(range(len(points)))
     place = {i: p for p, i in enumerate(placed)}
     for i, a in enumerate(points):
@@ -68,14 +82,21 @@ def test_the_first_trials_of_a_rung_go_on_whatever_they_are_worth() -> None:
 
 def test_the_best_share_goes_on_and_the_reason_says_so() -> None:
     before = [[0.9, 0.1], [0.1, 0.9], [0.5, 0.5], [0.4, 0.4], [0.3, 0.3]]
-    assert decide(6, before, [0.6, 0.6], False, RULE) == Decision(
+    assert decide(6, before, [0.6, 0.6], False, PARETO) == Decision(
         True, "epoch 6: place 3 of 6 by Pareto rank; the best 3 go on"
     )
-    assert decide(6, before, [0.45, 0.45], False, RULE) == Decision(
+    assert decide(6, before, [0.45, 0.45], False, PARETO) == Decision(
         False, "epoch 6: place 4 of 6 by Pareto rank; the best 3 go on"
     )
+    # By places [.1, .9] and [.9, .1], whose volume is 0, are no longer ahead of what is good by both.
+    assert decide(6, before, [0.6, 0.6], False, RULE) == Decision(
+        True, "epoch 6: place 1 of 6 by mean place; the best 3 go on"
+    )
+    assert decide(6, before, [0.45, 0.45], False, RULE) == Decision(
+        True, "epoch 6: place 2 of 6 by mean place; the best 3 go on"
+    )
     third = RULE.model_copy(update={"eta": 3.0})
-    assert not decide(6, before, [0.6, 0.6], False, third).goes_on
+    assert not decide(6, before, [0.45, 0.35], False, third).goes_on
     assert decide(6, before, [0.95, 0.95], False, third).goes_on
 
 
@@ -116,6 +137,7 @@ def test_a_log_made_over_again_gives_its_decisions_and_a_changed_one_does_not() 
         ({"rungs": [0, 3]}, r"rungs = \[0, 3\] are no epochs in ascending order, the first of them at least 1"),
         ({"rungs": []}, "at least 1 item"),
         ({"eta": 1.0}, "greater than 1"),
+        ({"order": "loneliness"}, "'places' or 'pareto'"),
         ({"minimum": 0}, "greater than or equal to 1"),
         ({"rungs": ["3"]}, "valid integer"),
         ({"reduction": 3}, "Extra inputs are not permitted"),

@@ -1,20 +1,26 @@
 """Which trials of a search go on behind a rung: the rule, and a log of decisions made over again.
 
 A rung is an epoch at which a trial is compared with those that reached it before. The rule is the stopping
-variant of asynchronous successive halving (Li et al. 2020) with the order of MO-ASHA (Schmucker et al. 2021):
-non-dominated fronts, and within a front the crowding distance of NSGA-II (Deb et al. 2002, section III B). It
-looks only at what exists at that moment, and waits for nobody.
+variant of asynchronous successive halving (Li et al. 2020). It looks only at what exists at that moment, and waits
+for nobody. In either order a trial is ahead of all that it dominates:
+
+- ``places``: the mean of its places by each objective and by the volume between its values and the worst there;
+- ``pareto``, the order of MO-ASHA (Schmucker et al. 2021): non-dominated fronts, and within a front the crowding
+  distance of NSGA-II (Deb et al. 2002, section III B). The last front that goes on is cut by how lonely a point is:
+  one that is best by AUROC and worst by motif stays, one that is second by both goes.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field, field_validator
+from scipy.stats import rankdata
 
 from tuner.search.toml import Table
 
@@ -22,13 +28,14 @@ from tuner.search.toml import Table
 class StoppingSection(Table):
     """When hopeless trials of a search are stopped.
 
-    At each epoch in `rungs` a trial goes on if it is among the best 1 / `eta` of those that got there; the
-    first `minimum` go on whatever they are worth.
+    At each epoch in `rungs` a trial goes on if it is among the best 1 / `eta` of those that got there, as `order`
+    sorts them; the first `minimum` go on whatever they are worth.
     """
 
-    rungs: list[int] = Field(default=[4, 8], min_length=1)
+    rungs: list[int] = Field(default=[2, 6, 12], min_length=1)
     eta: float = Field(default=2.0, gt=1, allow_inf_nan=False)
-    minimum: int = Field(default=4, ge=1)
+    minimum: int = Field(default=2, ge=1)
+    order: Literal["places", "pareto"] = "places"
 
     @field_validator("rungs")
     @classmethod
@@ -98,17 +105,18 @@ def decide(
         return Decision(True, f"epoch {rung}: warm starts are not stopped")
     if there <= rule.minimum:
         return Decision(True, f"epoch {rung}: the first {rule.minimum} trials of a rung go on")
-    place = order([*before, mine]).index(there - 1) + 1
+    sort, words = ORDERS[rule.order]
+    place = sort(np.array([*before, mine], dtype=np.float64)).index(there - 1) + 1
     best = math.ceil(there / rule.eta)
-    return Decision(place <= best, f"epoch {rung}: place {place} of {there} by Pareto rank; the best {best} go on")
+    return Decision(place <= best, f"epoch {rung}: place {place} of {there} by {words}; the best {best} go on")
 
 
-def order(points: Sequence[Sequence[float]]) -> list[int]:
-    """Sort points by Pareto rank, then by crowding distance, then as they came.
+def by_places(values: np.ndarray) -> list[int]:
+    """Sort points by the mean of their places by each objective and by volume, then by volume, then as they came.
 
     Parameters
     ----------
-    points : sequence of sequence of float
+    values : np.ndarray, shape=(n, n_objectives)
         Larger is better.
 
     Returns
@@ -116,12 +124,34 @@ def order(points: Sequence[Sequence[float]]) -> list[int]:
     list of int
         Indices, the best first.
     """
-    values = np.array(points, dtype=np.float64)  # (n, n_objectives)
+    volumes = np.prod(values - values.min(axis=0), axis=1)
+    places = rankdata(-np.column_stack([values, volumes]), method="min", axis=0)  # (n, n_objectives + 1)
+    return [int(i) for i in np.lexsort((np.arange(len(values)), -volumes, places.sum(axis=1)))]
+
+
+def by_pareto_rank(values: np.ndarray) -> list[int]:
+    """Sort points by Pareto rank, then by crowding distance, then as they came.
+
+    Parameters
+    ----------
+    values : np.ndarray, shape=(n, n_objectives)
+        Larger is better.
+
+    Returns
+    -------
+    list of int
+        Indices, the best first.
+    """
     ranks = pareto_ranks(values)
     crowding = np.zeros(len(values))
     for rank in np.unique(ranks):
         crowding[ranks == rank] = crowding_distances(values[ranks == rank])
     return [int(i) for i in np.lexsort((np.arange(len(values)), -crowding, ranks))]
+
+
+ORDERS: Mapping[str, tuple[Callable[[np.ndarray], list[int]], str]] = MappingProxyType(
+    {"places": (by_places, "mean place"), "pareto": (by_pareto_rank, "Pareto rank")}
+)
 
 
 def pareto_ranks(values: np.ndarray) -> np.ndarray:
