@@ -8,8 +8,11 @@
 one line of JSON a trial; of a search without rungs only the AUROC is known before the end. `replay` takes the trials in
 another random order for each seed, warm starts first, lets `--workers` simulated workers train them, and asks the rule
 of a search at each rung. Both sides have the same trials in the same order; the hypervolume is of final validation
-values above the reference (.5, 0), of completed trials only. The interval of the mean ratio resamples the trials, not
-only their order: which points were drawn matters more. `--take 30` replays that many of a larger table at a time.
+values above the reference (.5, 0), of completed trials only. `--take 30` replays that many of a larger table at a time.
+
+Which points there are matters more than their order: one filter of 24 moves the hypervolume by 4 to 15 %, and losing
+one trial may cost half of it. So the lower bound over orders is a bound for these very points. `--resamples` draws the
+points anew, and several tables, a search each, are summed up at the end with a bound that draws tables and orders anew.
 """
 
 from __future__ import annotations
@@ -135,7 +138,7 @@ def volume(finals: Sequence[Mapping[str, float]], axes: Sequence[str]) -> float:
 def replay(options: argparse.Namespace) -> None:
     """Print share of epochs and of hypervolume over many orders, and the interval over points."""
     rule = StoppingSection(rungs=options.rungs, eta=options.eta, minimum=options.minimum, order=options.order)
-    results = []
+    results, replays = [], []
     for path in options.tables:
         points = [row for row in read(path) if "final" in row]
         warm = list({json.dumps(p["params"]): p for p in points if p["warm_start"]}.values())  # each once
@@ -157,6 +160,7 @@ def replay(options: argparse.Namespace) -> None:
             return np.array([one([*warm, *(pool[i] for i in order)]) for order in orders])
 
         pairs = many(drawn, options.seeds)  # (seeds, 2)
+        replays.append(pairs)
         means = []
         for _ in range(options.resamples):
             pool = [drawn[i] for i in rng.integers(0, len(drawn), len(drawn))]
@@ -179,6 +183,15 @@ def replay(options: argparse.Namespace) -> None:
             f"worst order {row['worst_order']:.4f}, unchanged in {row['unchanged']:.0%}",
             flush=True,
         )
+    epochs, kept = np.mean(replays, axis=(0, 1))
+    rng, means = np.random.default_rng(0), []
+    for _ in range(10_000):
+        tables = rng.integers(0, len(replays), len(replays))
+        means.append(np.mean([rng.choice(replays[t][:, 1], options.seeds).mean() for t in tables]))
+    print(
+        f"{len(replays)} tables: epochs {epochs:.3f}, hypervolume {kept:.4f}, 95 % lower bound over tables and orders "
+        f"{np.quantile(means, 0.025):.4f}"
+    )
     if options.json:
         options.json.write_text(json.dumps(results, indent=1))
 
