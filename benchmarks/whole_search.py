@@ -240,6 +240,11 @@ def reach(options: argparse.Namespace) -> None:
             ends = sorted((end, int(n)) for n, end in row["ends"].items() if int(n) < options.search_trials)
             searches.append((row["search"], [(end, trials[number]) for end, number in ends]))
 
+    stored = {one.trial.user_attrs["number"]: one.trial.user_attrs for one in scored(options, options.random[0])}
+    for axis in AXES:
+        more = np.array([stored[row["naive"]][axis] - row[axis] for row in naive])
+        error = more.std(ddof=1) / len(more) ** 0.5
+        print(f"{axis} of the package's networks at the same points: {more.mean():+.4f} (standard error {error:.4f})")
     if set(axes) <= set(AXES):
         measured = [naive_scored(row, axes) for row in naive]
         print("against the naive search itself:")
