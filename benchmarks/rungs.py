@@ -188,9 +188,11 @@ def replay(options: argparse.Namespace) -> None:
     for _ in range(10_000):
         tables = rng.integers(0, len(replays), len(replays))
         means.append(np.mean([rng.choice(replays[t][:, 1], options.seeds).mean() for t in tables]))
+    low = np.quantile(means, 0.025)
+    results.append({"tables": len(replays), "epochs": epochs, "hypervolume": kept, "hypervolume_low": low})
     print(
         f"{len(replays)} tables: epochs {epochs:.3f}, hypervolume {kept:.4f}, 95 % lower bound over tables and orders "
-        f"{np.quantile(means, 0.025):.4f}"
+        f"{low:.4f}"
     )
     if options.json:
         options.json.write_text(json.dumps(results, indent=1))
