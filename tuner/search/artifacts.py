@@ -9,13 +9,14 @@ begins as the token of the attempt that wrote it, so that a file without an entr
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import mimetypes
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from optuna.trial import FrozenTrial
 
@@ -26,6 +27,8 @@ from tuner.search.stores import open_store
 # Key prefix and fields as optuna.artifacts writes them (Optuna 5.0).
 PREFIX = "artifacts:"
 SIZES = "tuner:sizes"  # id of each file of a trial -> bytes
+DIGESTS = "tuner:digests"  # name of each file of a trial -> [SHA-256, bytes]; also of those in MISSING
+MISSING = "tuner:missing"  # names of the files that could not be written when the trial ended
 OWNER = 24  # letters that the ids of an attempt's files share with its token: 74 random bits
 PATIENCE_SECONDS = 120.0
 
@@ -35,6 +38,13 @@ TYPES: Mapping[str, str] = {
     ".safetensors": "application/octet-stream",
     ".toml": "text/plain",
 }
+
+
+class Digest(NamedTuple):
+    """What a file must be: its SHA-256, as 64 hexadecimal digits, and its bytes."""
+
+    sha256: str
+    size: int
 
 
 class Held(NamedTuple):
@@ -111,7 +121,7 @@ class Artifacts:
             except StorageError as e:
                 self.discard(entries)
                 raise StorageError(f"{name}: {e}") from e
-        return entries if token is None else {**entries, SIZES: json.dumps(sizes)}
+        return entries if token is None else {**entries, SIZES: json.dumps(sizes), DIGESTS: describe(files)}
 
     def _write(self, key: str, content: bytes, until: float) -> None:
         patiently(lambda: write(self.store, key, content), until=until)
@@ -203,6 +213,38 @@ class Artifacts:
             raise StorageError(
                 f"{what} is missing from {self.address}; was the study made with another --artifacts folder?"
             ) from e
+
+
+def describe(files: Mapping[str, bytes]) -> str:
+    """Value of the attribute DIGESTS for files by name."""
+    return json.dumps({name: digest_of(content) for name, content in files.items()})
+
+
+def digest_of(content: bytes) -> Digest:
+    """What a file of this content must be."""
+    return Digest(hashlib.sha256(content).hexdigest(), len(content))
+
+
+def not_written(files: Mapping[str, bytes]) -> dict[str, str]:
+    """System attributes of a trial whose files could not be written: their names, and what they must be."""
+    return {MISSING: json.dumps(list(files)), DIGESTS: describe(files)}
+
+
+def missing_names(system_attrs: Mapping[str, Any]) -> list[str]:
+    """Names of the files of a trial that could not be written, by its system attributes."""
+    try:
+        return [str(name) for name in json.loads(system_attrs.get(MISSING, "[]"))]
+    except (TypeError, ValueError):
+        return []
+
+
+def recorded_digests(system_attrs: Mapping[str, Any]) -> dict[str, Digest]:
+    """What each file of a trial must be, by name; nothing where an older version stored it."""
+    try:
+        stored = json.loads(system_attrs.get(DIGESTS, "{}"))
+        return {str(name): Digest(str(sha), int(size)) for name, (sha, size) in stored.items()}
+    except (AttributeError, TypeError, ValueError):
+        return {}
 
 
 def is_identifier(text: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from optuna.trial import TrialState
 from sqlalchemy import Connection
 
-from tuner.search.artifacts import PREFIX, SIZES
+from tuner.search.artifacts import DIGESTS, MISSING, PREFIX, SIZES, missing_names
 from tuner.search.database import Backend
-from tuner.search.tables import ATTEMPTS, SYSTEM_ATTRS, TRIALS, to_json
+from tuner.search.tables import ATTEMPTS, SYSTEM_ATTRS, TRIALS, to_json, write_attrs
 
 
 class Owner(NamedTuple):
@@ -95,6 +95,29 @@ def drop_files(connection: Connection, study_id: int, number: int, identifiers: 
         connection.execute(SYSTEM_ATTRS.update().where(is_sizes).values(value_json=to_json(SIZES, json.dumps(left))))
 
 
+def add_files(connection: Connection, study_id: int, number: int, entries: Mapping[str, str]) -> bool:
+    """Give a finished trial files that were written after it ended; see `FileRows.add_files`."""
+    found = connection.execute(
+        sa.select(TRIALS.c.trial_id, TRIALS.c.state)
+        .where(TRIALS.c.study_id == study_id, TRIALS.c.number == number)
+        .with_for_update()
+    ).first()
+    if found is None or not TrialState(found.state).is_finished():
+        return False
+    of_trial = sa.select(SYSTEM_ATTRS.c.key, SYSTEM_ATTRS.c.value_json).where(SYSTEM_ATTRS.c.trial_id == found.trial_id)
+    there = {key: json.loads(value) for key, value in connection.execute(of_trial)}
+    names = {json.loads(v)["filename"] for k, v in entries.items() if k.startswith(PREFIX)}
+    if names & {json.loads(v)["filename"] for k, v in there.items() if k.startswith(PREFIX)}:
+        return False  # another process was first
+    merged = {
+        key: json.dumps({**json.loads(there.get(key, "{}")), **json.loads(entries.get(key, "{}"))})
+        for key in (SIZES, DIGESTS)
+    }
+    left = [name for name in missing_names(there) if name not in names]
+    write_attrs(connection, found.trial_id, {}, {**entries, **merged, MISSING: json.dumps(left)})
+    return True
+
+
 class FileRows:
     """What a storage knows of the files of trials; a part of `FencedStorage`."""
 
@@ -115,6 +138,25 @@ class FileRows:
     def sizes(self, study_id: int) -> dict[int, dict[str, int]]:
         """Number of each trial that has files -> bytes of each by id, as they are stored now."""
         return self._backend.read(partial(sizes, study_id=study_id))
+
+    def add_files(self, study_id: int, number: int, entries: Mapping[str, str]) -> bool:
+        """Give a finished trial files that were written after it ended, in one transaction.
+
+        Parameters
+        ----------
+        study_id, number : int
+            The trial.
+        entries : mapping of str to str
+            From `Artifacts.put` with the token of an attempt of this trial. Their names are taken from the list of
+            those that are missing.
+
+        Returns
+        -------
+        bool
+            False, and nothing is stored, where the trial is gone or has not ended, or has a file of one of these
+            names: the written files are the caller's to remove.
+        """
+        return self._backend.write(partial(add_files, study_id=study_id, number=number, entries=entries))
 
     def drop_files(self, study_id: int, number: int, identifiers: Collection[str]) -> None:
         """Take files from a finished trial; their bytes are the caller's to remove."""
