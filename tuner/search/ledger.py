@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from optuna.trial import TrialState
 from sqlalchemy import Connection
 
-from tuner.search.artifacts import DIGESTS, MISSING, PREFIX, SIZES, missing_names
+from tuner.search.artifacts import DIGESTS, MISSING, PREFIX, SIZES, Digest, missing_names
 from tuner.search.database import Backend
-from tuner.search.tables import ATTEMPTS, SYSTEM_ATTRS, TRIALS, to_json, write_attrs
+from tuner.search.tables import ATTEMPTS, SYSTEM_ATTRS, TRIALS, VALUES, to_json, write_attrs
 
 
 class Owner(NamedTuple):
@@ -118,6 +118,63 @@ def add_files(connection: Connection, study_id: int, number: int, entries: Mappi
     return True
 
 
+def record_digest(
+    connection: Connection, study_id: int, number: int, name: str, identifier: str, digest: Digest
+) -> None:
+    """Record what a file of a finished trial must be from now on."""
+    where = (TRIALS.c.study_id == study_id) & (TRIALS.c.number == number)
+    trial_id = connection.scalar(sa.select(TRIALS.c.trial_id).where(where).with_for_update())
+    if trial_id is None:
+        return
+    of_trial = sa.select(SYSTEM_ATTRS.c.key, SYSTEM_ATTRS.c.value_json).where(SYSTEM_ATTRS.c.trial_id == trial_id)
+    there = {key: json.loads(value) for key, value in connection.execute(of_trial)}
+    sizes = {**json.loads(there.get(SIZES, "{}")), identifier: digest.size}
+    digests = {**json.loads(there.get(DIGESTS, "{}")), name: digest}
+    write_attrs(connection, trial_id, {}, {SIZES: json.dumps(sizes), DIGESTS: json.dumps(digests)})
+
+
+class Slot(NamedTuple):
+    """A trial as its rows are, for comparison with its attempts.
+
+    Attributes
+    ----------
+    number : int
+        In its study.
+    state : TrialState
+        As stored.
+    outcomes : tuple of str
+        How its attempts ended, in order; ``live`` for one that has not.
+    values : int
+        Objective values stored.
+    """
+
+    number: int
+    state: TrialState
+    outcomes: tuple[str, ...]
+    values: int
+
+
+def slots_of(connection: Connection, study_id: int) -> list[Slot]:
+    """Every trial of a study with its attempts, by number, as one look sees them."""
+    of_study = TRIALS.c.study_id == study_id
+    outcomes: dict[int, list[str]] = {}
+    query = sa.select(ATTEMPTS.c.trial_id, ATTEMPTS.c.outcome).join(TRIALS, TRIALS.c.trial_id == ATTEMPTS.c.trial_id)
+    for row in connection.execute(query.where(of_study).order_by(ATTEMPTS.c.trial_id, ATTEMPTS.c.attempt)):
+        outcomes.setdefault(row.trial_id, []).append(row.outcome or "live")
+    counted = (
+        sa.select(VALUES.c.trial_id, sa.func.count().label("n"))
+        .join(TRIALS, TRIALS.c.trial_id == VALUES.c.trial_id)
+        .where(of_study)
+        .group_by(VALUES.c.trial_id)
+    )
+    values = {row.trial_id: int(row.n) for row in connection.execute(counted)}
+    trials = sa.select(TRIALS.c.trial_id, TRIALS.c.number, TRIALS.c.state).where(of_study).order_by(TRIALS.c.number)
+    return [
+        Slot(r.number, TrialState(r.state), tuple(outcomes.get(r.trial_id, ())), values.get(r.trial_id, 0))
+        for r in connection.execute(trials)
+    ]
+
+
 class FileRows:
     """What a storage knows of the files of trials; a part of `FencedStorage`."""
 
@@ -157,6 +214,16 @@ class FileRows:
             names: the written files are the caller's to remove.
         """
         return self._backend.write(partial(add_files, study_id=study_id, number=number, entries=entries))
+
+    def record_digest(self, study_id: int, number: int, name: str, identifier: str, digest: Digest) -> None:
+        """Record what a file of a finished trial, which was made anew, must be from now on."""
+        self._backend.write(
+            partial(record_digest, study_id=study_id, number=number, name=name, identifier=identifier, digest=digest)
+        )
+
+    def slots_of(self, study_id: int) -> list[Slot]:
+        """Every trial of a study with its attempts, as one look sees them."""
+        return self._backend.read(partial(slots_of, study_id=study_id))
 
     def drop_files(self, study_id: int, number: int, identifiers: Collection[str]) -> None:
         """Take files from a finished trial; their bytes are the caller's to remove."""
