@@ -56,6 +56,7 @@ def as_document(
 ) -> dict[str, Any]:
     """Everything `show` knows, for machines; `history` and `matches` are None where there is no such file."""
     from tuner.errors import StorageError
+    from tuner.search.digests import missing_names
     from tuner.search.overview import STAGES
     from tuner.search.results import objective_names, watched
     from tuner.search.tidy import stored_table
@@ -63,7 +64,7 @@ def as_document(
     objectives = objective_names(storage, name + STAGES[stage])
     numbers = watched(trial)
     tables: dict[str, list[dict[str, Any]] | None] = {}
-    missing = []
+    missing = [f"{name} could not be written when the trial ended" for name in missing_names(trial.system_attrs)]
     held = artifacts.held(trial)
     for table in TABLES:
         tables[table] = None
@@ -96,12 +97,13 @@ def save_files(artifacts: Artifacts, trial: FrozenTrial, folder: Path) -> None:
     Raises
     ------
     StorageError
-        The trial has no files, the store has lost one, or the folder cannot be written.
+        The trial has no files, the store has lost or damaged one, or the folder cannot be written.
     """
     from tuner.errors import StorageError
     from tuner.files import make_folder, write_atomically
+    from tuner.search.digests import missing_names
 
-    names = artifacts.names(trial)
+    names = [*artifacts.names(trial), *missing_names(trial.system_attrs)]
     if not names:
         raise StorageError(f"trial {trial.number} has no files to save; it is {trial.state.name.lower()}.")
     contents = {n: artifacts.get(trial, n) for n in names}
