@@ -127,7 +127,7 @@ def run_cuts(cuts: int, seed: int, within: tuple[float, float]) -> bool:
     print("cut\tseconds\tcomplete\tfiles named\tmissing or empty\tverify")
     with tempfile.TemporaryDirectory() as scratch:
         folder, image, mount = Path(scratch), Path(scratch) / "disk.img", Path(scratch) / "disk"
-        write_study(folder, trials=4 * cuts)
+        write_study(folder, trials=3 * cuts)
         mount.mkdir()
         # The kernel that matches motifs is compiled once a machine, before a run makes its database.
         subprocess.run(
@@ -149,7 +149,7 @@ def run_cuts(cuts: int, seed: int, within: tuple[float, float]) -> bool:
 
 def one_round(folder: Path, mount: Path, i: int, cuts: bool, rng: random.Random, within: tuple[float, float]) -> int:
     """Look at what the last cut left; then let the study go on, and cut, or to its end."""
-    runs, wrong = mount / "runs", 0
+    runs, wrong, complete = mount / "runs", 0, 0
     if (runs / "tuner.db").is_file():
         complete, names = named(runs / "tuner.db")
         paths = [runs / "artifacts" / name for name in names]
@@ -164,6 +164,7 @@ def one_round(folder: Path, mount: Path, i: int, cuts: bool, rng: random.Random,
     seconds = rng.uniform(*within)
     running = tuner("run", "--study", "./cut.toml", "--workers", "2", "--no-confirm", folder=folder, runs=runs)
     if cuts:
+        wait_for(runs / "tuner.db", complete + 1, running)
         time.sleep(seconds)
         cut(mount)
         os.killpg(running.pid, 9)
@@ -175,6 +176,18 @@ def one_round(folder: Path, mount: Path, i: int, cuts: bool, rng: random.Random,
     check = tuner("verify", "--name", "cut", folder=folder, runs=runs)
     print(f"the end: run exits {running.returncode}, verify: {check.communicate()[0].strip()}")
     return wrong + bool(running.returncode) + bool(check.returncode)
+
+
+def wait_for(database: Path, complete: int, running: subprocess.Popen[str]) -> None:
+    """Return when so many trials are complete."""
+    while running.poll() is None:
+        try:
+            if database.is_file() and named(database)[0] >= complete:
+                return
+        except sqlite3.OperationalError:  # its tables are being made
+            pass
+        time.sleep(0.2)
+    sys.exit(f"the run ended before {complete} trials were complete: {running.communicate()[0]}")
 
 
 def median_ms(work: Callable[[], object], times: int) -> float:
@@ -234,7 +247,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cuts", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--within", type=float, nargs=2, default=(8.0, 30.0), help="seconds from start to cut")
+    parser.add_argument(
+        "--within", type=float, nargs=2, default=(0.0, 5.0), help="seconds from the next completed trial to the cut"
+    )
     parser.add_argument("--cost", action="store_true", help="measure what forcing out costs")
     options = parser.parse_args()
     if options.cost:
