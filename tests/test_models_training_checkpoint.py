@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,10 +17,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import training_task
-from safetensors.torch import save_file
+from safetensors.torch import load, save, save_file
 from training_task import RECIPE, TRAIN, VALID, Net, run, same_weights, scores
 
-from tuner.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from tuner.models.checkpoint import Checkpoint, previous, read_checkpoint, write_checkpoint
 from tuner.models.recipe import EpochRecord
 from tuner.models.training import Trained, fit
 
@@ -51,7 +54,7 @@ def test_interrupted_run_resumed_equals_the_undisturbed_one(
     assert trained.notes == ()
     assert scores(trained) == scores(undisturbed[1])
     assert same_weights(net, undisturbed[0])
-    assert list(file.parent.iterdir()) == [file]
+    assert sorted(file.parent.iterdir()) == [file, previous(file)]
 
 
 @pytest.mark.parametrize("recipe", [replace(RECIPE, precision="bfloat16"), replace(RECIPE, weights="last")])
@@ -194,3 +197,65 @@ def test_callback_sees_the_checkpoint_of_its_own_epoch(tmp_path: Path) -> None:
     seen: list[bytes] = []
     run(checkpoint=tmp_path / "c", on_epoch=lambda _: seen.append((tmp_path / "c").read_bytes()))
     assert len({*seen}) == 6
+
+
+def test_no_byte_of_a_checkpoint_can_change_unnoticed(tmp_path: Path) -> None:
+    file = tmp_path / "c"
+    with pytest.raises(Stop):
+        run(checkpoint=file, on_epoch=stop_after(1))
+    whole = file.read_bytes()
+    header = int.from_bytes(whole[:8], "little") + 8
+    digest = re.search(rb'digest\\": \\"([0-9a-f]{64})', whole[:header])
+    assert digest is not None
+    known = digest[1].decode()
+    assert read_checkpoint(file, known)[0] is not None
+    # Every digit of the header, learning rate and scores included, and bytes all over the rest and the trailer.
+    places = [i for i in range(header) if whole[i : i + 1].isdigit()]
+    places += [*range(header, len(whole), max(1, len(whole) // 200)), *range(len(whole) - 92, len(whole))]
+    for i in places:
+        file.write_bytes(whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :])
+        found, reason = read_checkpoint(file, known)
+        assert found is None, i
+        assert reason is not None
+        assert "training starts at epoch 1" in reason
+
+
+def test_a_changed_digit_of_the_progress_falls_back_to_the_epoch_before(
+    undisturbed: tuple[Net, Trained], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "c"
+    with pytest.raises(Stop):
+        run(checkpoint=file, on_epoch=stop_after(3))
+    content = file.read_bytes()
+    at = content.index(b"0.", content.index(b"history")) + 3
+    digit = b"1" if content[at : at + 1] != b"1" else b"2"
+    file.write_bytes(content[:at] + digit + content[at + 1 :])
+    net, trained = run(checkpoint=file)
+    assert trained.resumed_from == 2
+    assert "damaged checkpoint (checksum differs); training goes on from epoch 2." in trained.notes[0]
+    assert [r.message for r in caplog.records] == [trained.notes[0]]
+    assert scores(trained) == scores(undisturbed[1])
+    assert same_weights(net, undisturbed[0])
+
+
+def test_a_checkpoint_of_the_version_before_is_gone_on_from(undisturbed: tuple[Net, Trained], tmp_path: Path) -> None:
+    file = tmp_path / "c"
+    with pytest.raises(Stop):
+        run(checkpoint=file, on_epoch=stop_after(3))
+    content = file.read_bytes()
+    payload = content[: content.index(b"\ntuner-checkpoint-2 sha256 ")]
+    length = int.from_bytes(payload[:8], "little")
+    header = json.loads(json.loads(payload[8 : 8 + length])["__metadata__"]["tuner"])
+    tensors = load(payload)
+    # As version 1 wrote it: SHA-256 over names, shapes, types and bytes of the tensors in the order of their names.
+    checksum = hashlib.sha256()
+    for name in sorted(tensors):
+        checksum.update(f"{name} {tuple(tensors[name].shape)} {tensors[name].dtype};".encode())
+        checksum.update(tensors[name].reshape(-1).numpy().data)
+    header = {**header, "format": "tuner-checkpoint-1", "checksum": checksum.hexdigest()}
+    file.write_bytes(save(tensors, metadata={"tuner": json.dumps(header)}))
+    previous(file).unlink()
+    net, trained = run(checkpoint=file)
+    assert (trained.resumed_from, trained.notes) == (3, ())
+    assert scores(trained) == scores(undisturbed[1])
+    assert same_weights(net, undisturbed[0])

@@ -82,3 +82,21 @@ def test_lists_of_stages_are_read_or_refused() -> None:
 
 def test_text_from_elsewhere_is_no_markdown_and_no_html() -> None:
     assert escape("<img src=x>|`a`\n[b](c)") == "&lt;img src=x&gt;\\|\\`a\\` \\[b\\](c)"
+
+
+def test_a_changed_digit_of_a_result_or_of_its_files_is_noticed(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    (tmp_path / "patterns.meme").write_text("whole")
+    cache.write("patterns", "ab", Result({"auroc": 0.75}, {}, ("patterns.meme",)))
+    path = cache.folder / "patterns-ab.json"
+    kept = path.read_bytes()
+    assert cache.read("patterns", "ab") == Result({"auroc": 0.75}, {}, ("patterns.meme",))
+    for old, new in ((b"0.75", b"0.55"), (b"sha256", b"sha257"), (b"digests", b"digestz"), (b"auroc", b"aurok")):
+        path.write_bytes(kept.replace(old, new, 1))
+        assert cache.read("patterns", "ab") is None
+    path.write_bytes(kept)
+    (tmp_path / "patterns.meme").write_text("whola")
+    assert cache.read("patterns", "ab") is None
+    # What a version without digests kept is still read: the test split is not opened again for it.
+    path.write_text('{"values": {"auroc": 0.75}, "files": ["patterns.meme"]}')
+    assert cache.read("patterns", "ab") == Result({"auroc": 0.75}, {}, ("patterns.meme",))

@@ -16,6 +16,7 @@ from tuner.models.checkpoint import Checkpoint, write_checkpoint
 from tuner.search.artifacts import Artifacts
 from tuner.search.checkpoint_copies import Checkpoints, reached
 from tuner.search.storage import Attempt, FencedStorage, open_storage
+from tuner.search.store import write
 
 
 @pytest.fixture
@@ -165,3 +166,23 @@ def test_beside_a_folder_nothing_is_copied(storage: FencedStorage, tmp_path: Pat
     copies.save()
     copies.hand_over()
     assert list((tmp_path / "artifacts").iterdir()) == []
+
+
+def test_a_damaged_copy_is_left_aside_for_that_of_an_earlier_attempt(
+    storage: FencedStorage,
+    bucket: str,  # noqa: F811
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store, keys = Artifacts(bucket).store, []
+    for epochs in (3, 5):
+        attempt = claim(storage)
+        train(tmp_path / "made", epochs)
+        keys.append(f"checkpoints/{attempt.token}")
+        write(store, keys[-1], (tmp_path / "made").read_bytes())
+        storage.hand_back(attempt, "killed")
+    damaged = (tmp_path / "made").read_bytes().replace(b"epoch", b"epocX", 1)
+    write(store, keys[1], damaged)
+    machine(storage, Artifacts(bucket)).open(claim(storage), tmp_path / "next")
+    assert reached(tmp_path / "next") == 3
+    assert f"the checkpoint {keys[1]} of the store is damaged" in caplog.text

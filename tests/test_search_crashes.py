@@ -10,7 +10,8 @@ import pytest
 from optuna.trial import TrialState
 from storage_backends import postgres, postgres_tables, sqlite_template, where  # noqa: F401
 
-from tuner.search.checkpoints import clear, take_over
+from tuner.models.checkpoint import previous
+from tuner.search.checkpoints import clear, discard, take_over
 from tuner.search.process import Process, memory_kills, this_process
 from tuner.search.storage import Attempt, FencedStorage, open_storage
 
@@ -97,9 +98,19 @@ def test_a_checkpoint_comes_from_the_last_attempt_before_and_from_no_later_one(t
     assert take_over(tmp_path, attempt_of(7, 11)).read_text() == "10"
 
 
+def test_the_epoch_before_goes_along_with_a_checkpoint(tmp_path: Path) -> None:
+    for name in ("7.1.token1.safetensors", "7.1.token1.safetensors.previous", "17.1.x.safetensors.previous"):
+        (tmp_path / name).write_text(name)
+    path = take_over(tmp_path, attempt_of(7, 2))
+    assert previous(path).read_text() == "7.1.token1.safetensors.previous"
+    discard(path)
+    assert os.listdir(tmp_path) == ["17.1.x.safetensors.previous"]
+
+
 def test_nothing_to_take_over_is_no_error_and_an_ended_slot_leaves_no_file(tmp_path: Path) -> None:
     assert not take_over(tmp_path / "missing", attempt_of(7, 2)).exists()
-    for name in ("7.1.a.safetensors", "7.2.b.safetensors", ".7.2.b.safetensors.123.part", "17.1.c.safetensors"):
+    mine = ("7.1.a.safetensors", "7.2.b.safetensors", "7.2.b.safetensors.previous", ".7.2.b.safetensors.123.part")
+    for name in (*mine, "17.1.c.safetensors"):
         (tmp_path / name).touch()
     clear(tmp_path, 7)
     assert os.listdir(tmp_path) == ["17.1.c.safetensors"]

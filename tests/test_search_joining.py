@@ -22,10 +22,11 @@ from tuner.search.packages import PACKAGES
 from tuner.search.space import read_space
 from tuner.search.stages import SOURCE, join
 from tuner.search.storage import FencedStorage, open_storage
-from tuner.search.store import write
+from tuner.search.store import read, write
 from tuner.search.study import Plan, make_plan
 from tuner.search.study_file import StudyFile, read_study
 from tuner.search.texts import TEXTS, published
+from tuner.search.verification import verify
 
 
 def plan_of(folder: Path, **more: Any) -> Plan:
@@ -124,6 +125,28 @@ def test_a_text_that_was_changed_in_the_store_is_refused(creator: Creator) -> No
     creator.artifacts.store.remove(identifier)
     with pytest.raises(StorageError, match=r"space.toml is missing from .*another --artifacts"):
         creator.joined(data=creator.folder)
+
+
+@pytest.mark.parametrize("how", ["lost", "emptied", "changed"])
+def test_a_lost_or_damaged_text_is_named_and_written_again_where_the_files_are(creator: Creator, how: str) -> None:
+    creator.make()
+    identifier = json.loads(creator.attributes()[TEXTS])["space"]["id"]
+    text = creator.plan.texts["space"]
+    if how == "lost":
+        creator.artifacts.store.remove(identifier)
+    else:
+        write(creator.artifacts.store, identifier, b"" if how == "emptied" else text.replace(b"11", b"13"))
+    found = verify(creator.storage, creator.artifacts, creator.plan.name)
+    assert [(p.file, p.remedy.split(",")[0]) for p in found.problems] == [
+        ("space.toml", "tuner run --study FILE --name tiny-smoke-seed3")
+    ]
+    other = replace(creator.plan, texts={**creator.plan.texts, "space": text + b"# edited"})
+    creator.make(other)  # not what the study was made with: it restores nothing
+    assert verify(creator.storage, creator.artifacts, creator.plan.name).problems
+    creator.make()
+    assert read(creator.artifacts.store, identifier) == text
+    assert verify(creator.storage, creator.artifacts, creator.plan.name).problems == []
+    assert creator.joined(data=creator.folder).name == creator.plan.name
 
 
 @pytest.mark.parametrize(

@@ -56,20 +56,21 @@ def as_document(
 ) -> dict[str, Any]:
     """Everything `show` knows, for machines; `history` and `matches` are None where there is no such file."""
     from tuner.errors import StorageError
+    from tuner.search.digests import missing_names
     from tuner.search.overview import STAGES
     from tuner.search.results import objective_names, watched
-    from tuner.search.tidy import read_tsv
+    from tuner.search.tidy import stored_table
 
     objectives = objective_names(storage, name + STAGES[stage])
     numbers = watched(trial)
     tables: dict[str, list[dict[str, Any]] | None] = {}
-    missing = []
+    missing = [f"{name} could not be written when the trial ended" for name in missing_names(trial.system_attrs)]
     held = artifacts.held(trial)
     for table in TABLES:
         tables[table] = None
         if f"{table}.tsv" in held:
             try:
-                tables[table] = read_tsv(artifacts.get(trial, f"{table}.tsv").decode())
+                tables[table] = stored_table(artifacts, trial, f"{table}.tsv")
             except StorageError as e:
                 missing.append(str(e))
     return {
@@ -96,18 +97,20 @@ def save_files(artifacts: Artifacts, trial: FrozenTrial, folder: Path) -> None:
     Raises
     ------
     StorageError
-        The trial has no files, the store has lost one, or the folder cannot be written.
+        The trial has no files, the store has lost or damaged one, or the folder cannot be written.
     """
     from tuner.errors import StorageError
+    from tuner.files import make_folder, write_atomically
+    from tuner.search.digests import missing_names
 
-    names = artifacts.names(trial)
+    names = [*artifacts.names(trial), *missing_names(trial.system_attrs)]
     if not names:
         raise StorageError(f"trial {trial.number} has no files to save; it is {trial.state.name.lower()}.")
     contents = {n: artifacts.get(trial, n) for n in names}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         for n, content in contents.items():
-            (folder / Path(n).name).write_bytes(content)
+            write_atomically(folder / Path(n).name, content)
     except OSError as e:
         raise StorageError(f"{folder}: cannot be written ({e.strerror}). Choose another folder with --save.") from e
 
