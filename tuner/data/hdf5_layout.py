@@ -115,8 +115,9 @@ def _contents(file: h5py.File, there: Sequence[str]) -> str:
     return (", ".join(words) or "nothing") + more
 
 
-def _printable(text: str) -> str:
-    """A name of the file as one line of an error can show it."""
+def _printable(name: str | bytes) -> str:
+    """A name of the file as one line of an error can show it; h5py gives bytes where it is no UTF-8."""
+    text = name if isinstance(name, str) else name.decode("utf-8", "replace")
     return "".join(letter if letter.isprintable() else "?" for letter in text[:60])
 
 

@@ -17,9 +17,9 @@ from tuner.errors import StorageError, StudyError
 from tuner.search.artifacts import PREFIX, Artifacts, is_identifier
 from tuner.search.storage import FencedStorage
 from tuner.search.study import Plan
+from tuner.search.toml import LIMIT
 
 TEXTS = "tuner:texts"
-LIMIT = 1_000_000  # bytes of one text; a TOML file that people write has some thousand
 
 
 @contextlib.contextmanager
@@ -98,7 +98,7 @@ def fetch(artifacts: Artifacts, name: str, attributes: Mapping[str, Any]) -> dic
         described = {str(k): (str(v["id"]), str(v["sha256"])) for k, v in json.loads(attributes[TEXTS]).items()}
         if "study" not in described or not all(is_identifier(i) for i, _ in described.values()):
             raise ValueError
-    except (TypeError, ValueError, KeyError, AttributeError) as e:
+    except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as e:
         raise StudyError(f"{name}: the description of its texts is not what tuner run writes.") from e
     return {kind: _fetch(artifacts, name, kind, *described[kind]) for kind in ("study", "space") if kind in described}
 
