@@ -152,3 +152,8 @@ def test_a_worker_is_not_called_what_would_spoil_a_terminal_or_a_column(name: st
         check_worker_name(name)
     check_worker_name("slurm-17-3")
     check_worker_name("tuner-worker-6f8.example.org")
+
+
+def test_a_number_of_trials_that_no_database_takes_is_refused(terminal: Terminal) -> None:
+    code, text = terminal.refuses("run", "--study", "./tiny.toml", "--trials", str(10**30))
+    assert (code, text) == (2, "tiny: more than 10^15 trials; a study takes at most 1,000,000.")

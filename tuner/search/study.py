@@ -27,6 +27,8 @@ from tuner.search.study_file import PRESETS, ConfirmationSection, Sampler, Study
 from tuner.search.study_name import shown
 from tuner.search.toml import Table, parse_table
 
+MOST_TRIALS = 1_000_000  # a column of the database takes two thousand times as many; nobody has the years
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -156,6 +158,10 @@ def make_plan(
         if trials not in (None, whole):
             raise StudyError(f"{study.name} is a grid of {whole} trials; choose a part of it with --only and --seeds.")
         trials = whole
+    for what, number in (("trials", trials or scaled.get("trials", study.search.trials)), ("replicates", replicates)):
+        if number > MOST_TRIALS:
+            given = f"{number:,}" if number < 10**15 else "more than 10^15"
+            raise StudyError(f"{study.name}: {given} {what}; a study takes at most {MOST_TRIALS:,}.")
     confirmation = study.confirmation.model_copy(
         update={k: scaled[k] for k in ("candidates", "seeds", "folds", "shuffled") if k in scaled}
     )
