@@ -6,6 +6,7 @@ import re
 import sqlite3
 from pathlib import Path
 
+import optuna
 import pytest
 from command_line import SPACE, STUDY, Terminal, prepare_environment, write_tiny_study
 
@@ -210,12 +211,11 @@ def test_folder_that_cannot_be_written_is_an_error(terminal: Terminal) -> None:
 
 
 def test_study_of_another_program_is_not_touched(terminal: Terminal) -> None:
-    opened = open_storage(terminal.folder / "other.db")
-    opened.create_or_load("tiny", ["maximize", "maximize"])
-    opened.close()
+    url = f"sqlite:///{terminal.folder / 'other.db'}"
+    optuna.create_study(study_name="tiny", storage=url, directions=["maximize", "maximize"])
     code, text = terminal.refuses("run", "--study", "./tiny.toml", "--storage", "other.db")
-    assert code == 2
-    assert "another program made a study of this name" in text
-    code, text = terminal.refuses("rerun", "--trial", "0", "--storage", "other.db")
-    assert code == 2
-    assert "no trial 0" in text
+    assert code == 1
+    assert "tiny is not a study of tuner: another program made it" in text
+    code, text = terminal.refuses("rerun", "--trial", "0", "--name", "tiny", "--storage", "other.db")
+    assert code == 1
+    assert "tiny is not a study of tuner" in text

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import optuna
 import pytest
 from command_line import Terminal, prepare_environment
 from optuna.trial import TrialState
@@ -178,7 +179,7 @@ def check(found: dict[tuple[str, ...], float]) -> None:
 
 
 def test_metrics_file_says_what_the_database_holds(scene: Scene, terminal: Terminal) -> None:
-    scene.storage.create_or_load("of another program", ["minimize"])
+    optuna.create_study(study_name="of another program", storage=scene.storage.url)
     for words in (("--name", "s"), ()):
         answer = terminal("status", *words, "--prometheus", "tuner.prom")
         assert (answer.code, answer.err) == (0, "wrote tuner.prom\n")

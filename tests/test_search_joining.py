@@ -25,6 +25,7 @@ from tuner.search.storage import FencedStorage, open_storage
 from tuner.search.store import read, write
 from tuner.search.study import Plan, make_plan
 from tuner.search.study_file import StudyFile, read_study
+from tuner.search.tables import STUDIES
 from tuner.search.texts import TEXTS, published
 from tuner.search.verification import verify
 
@@ -176,7 +177,9 @@ def test_what_the_storage_says_is_checked(creator: Creator) -> None:
     creator.change(SOURCE, {**source, "trials": "7; DROP TABLE"})
     with pytest.raises(StudyError, match=r"trials.*it is '7; DROP TABLE'"):
         creator.joined(data=creator.folder)
-    creator.storage.create_or_load("../escape", ["maximize"], system_attrs={"tuner:identity": "{}"})
+    study_id = creator.storage.create_or_load("escape", ["maximize"], system_attrs={"tuner:identity": "{}"})
+    rename = STUDIES.update().where(STUDIES.c.study_id == study_id).values(study_name="../escape")
+    creator.storage._backend.write(lambda connection: connection.execute(rename))
     with pytest.raises(StudyError, match="is no name that tuner run gives a study"):
         creator.joined(name="../escape")
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LONGEST = 200  # characters of a name that is shown
+
 
 class TunerError(Exception):
     """Root of every error this package raises on purpose."""
@@ -64,6 +66,12 @@ class StudyError(TunerError):
     exit_code = 2
 
 
+class ForeignStudy(StudyError):
+    """A study of the database that another program made."""
+
+    exit_code = 1
+
+
 class StorageError(TunerError):
     """A database or artifact store that cannot be reached, read, or written."""
 
@@ -90,6 +98,8 @@ def unknown(kind: str, name: object, known: Iterable[object]) -> str:
         ``unknown activation 'exponentail'; did you mean 'exponential'?``
     """
     names = sorted(str(k) for k in known)
-    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6)
+    given = str(name)
+    name = given if len(given) <= LONGEST else given[:LONGEST] + "..."
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}."
-    return f"unknown {kind} {str(name)!r}; {hint}"
+    return f"unknown {kind} {name!r}; {hint}"

@@ -45,7 +45,8 @@ def command(
     from tuner.search.placement import device_names, place
     from tuner.search.probe import Cuda
     from tuner.search.study import check_identity
-    from tuner.search.supervisor import Supervisor
+    from tuner.search.study_name import folder_name
+    from tuner.search.supervisor import DEVICE, INDEX, Supervisor
 
     opened = context.open_existing(storage)
     found = context.stored_name(opened, study, preset, name)
@@ -65,13 +66,13 @@ def command(
     count = len(placement.devices)
     command_line = [
         sys.executable, "-m", "tuner.cli", "worker", "--study", plan.study.name, "--name", found, "--stored",
-        "--device", "{device}", "--artifacts", context.artifacts_address(artifacts), "--ahead", str(count),
-        "--worker-name", "worker-{i}", *([] if data is None else ["--data", str(data)]),
+        "--device", DEVICE, "--artifacts", context.artifacts_address(artifacts), "--ahead", str(count),
+        "--worker-name", f"worker-{INDEX}", *([] if data is None else ["--data", str(data)]),
     ]  # fmt: skip
     # The URL may hold a password, and a command line is for everyone on the machine to read.
     since = opened.roster(opened.get_study_id_from_name(found)).clock()
     environment = {**os.environ, "TUNER_STORAGE": context.storage_url(storage), "TUNER_SINCE": repr(since)}
-    logs = folder.parent / "logs" / found
+    logs = folder.parent / "logs" / folder_name(found)
     supervisor = Supervisor(
         command_line, count, environment, logs,
         devices=placement.devices, count_crash=partial(opened.count_crash, max_failures=plan.max_failures),

@@ -8,6 +8,7 @@ import os
 import sys
 import tempfile
 import warnings
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,23 +120,32 @@ def stored_name(storage: FencedStorage, study: str | None, preset: str | None, n
     ------
     StudyError
         None or several fit.
+    ForeignStudy
+        Another program made it.
     """
     from tuner.errors import StudyError, unknown
+    from tuner.search.catalog import listed
 
-    stored = [s for s in study_names(storage) if "." not in s]
+    known = storage.catalog()
+    stored = sorted(known.searches)
     if name is not None:
+        known.check(name)
         if name not in stored:
             raise StudyError(unknown("study in this storage", name, stored))
         return name
     if study is None:
         if len(stored) == 1:
             return stored[0]
-        raise StudyError(f"which study? Give --study or --name; this storage holds: {', '.join(stored) or 'none'}.")
+        others = f"; of other programs: {listed(known.foreign)}" if known.foreign else ""
+        raise StudyError(
+            f"which study? Give --study or --name; this storage holds: {listed(stored) or 'none'}{others}."
+        )
     stem = Path(study).stem if study.endswith(".toml") else study
     if preset is not None:
         from tuner.search.study import default_name  # slow: it knows data and networks
 
         wanted = default_name(stem, preset, 0)
+        known.check(wanted)
         if wanted not in stored:
             raise StudyError(unknown("study in this storage", wanted, stored))
         return wanted
@@ -144,14 +154,31 @@ def stored_name(storage: FencedStorage, study: str | None, preset: str | None, n
         return stem
     if len(fitting) != 1:
         if not fitting:
+            known.check(stem)
             raise StudyError(unknown("study in this storage", stem, stored))
         raise StudyError(f"{stem} has several studies here: {', '.join(fitting)}. Choose with --preset or --name.")
     return fitting[0]
 
 
-def study_names(storage: FencedStorage) -> list[str]:
-    """Names of every Optuna study in the storage."""
-    return sorted(s.study_name for s in storage.get_all_studies())
+def check_new_name(name: str, url: str | None) -> None:
+    """Refuse a name for a new study before anything is loaded; one that is stored may have any.
+
+    Raises
+    ------
+    StudyError
+        The rule, and what breaks it.
+    ForeignStudy
+        Another program has taken the name.
+    """
+    from tuner.search.stages import check_name_of
+    from tuner.search.study_name import check_name
+
+    where = storage_url(url)
+    if "://" in where or Path(where).is_file():
+        with closing(open_existing(url)) as opened:
+            check_name_of(opened, name)
+    else:
+        check_name(name)
 
 
 def open_existing(url: str | None) -> FencedStorage:

@@ -106,9 +106,12 @@ def default_folder(name: str) -> Path:
         A stored name that is not plain, which no command of this package makes.
     """
     from tuner.errors import StudyError
+    from tuner.search.study_name import folder_name, shown
 
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}", name):
-        raise StudyError(f"the study's name {name!r} cannot name a folder. Say where the report goes with --out.")
+    if folder_name(name) != name or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}", name):
+        raise StudyError(
+            f"the study's name {shown(name)!r} cannot name a folder. Say where the report goes with --out."
+        )
     return context.RUNS / "reports" / name
 
 

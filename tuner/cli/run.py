@@ -63,6 +63,7 @@ def command(
     plan = context.plan_for(
         study, preset=preset, seed=seed, name=name, trials=trials, sampler=context.check_sampler(sampler)
     )
+    context.check_new_name(plan.name, storage)
     with kernel_in_preparation(context.cache_dir() / "numba"):  # beside the imports and the first trainings
         from tuner.cli.best import print_best
         from tuner.cli.progress import Progress
@@ -77,6 +78,7 @@ def command(
         from tuner.search.quota import set_quota
         from tuner.search.stages import Search
         from tuner.search.storage import open_storage
+        from tuner.search.study_name import folder_name
         from tuner.search.supervisor import Supervisor
         from tuner.search.texts import published
 
@@ -113,7 +115,7 @@ def command(
         ]  # fmt: skip
         supervisor = Supervisor(
             worker_command(plan, words, limit), count, worker_environment(url, since, logs.log_format(log_format)),
-            folder.parent / "logs" / plan.name, devices=placement.devices,
+            folder.parent / "logs" / folder_name(plan.name), devices=placement.devices,
             count_crash=partial(opened.count_crash, max_failures=plan.max_failures),
         )  # fmt: skip
         with Progress(opened, plan, count) as progress:
@@ -149,10 +151,12 @@ def announce(bench: Bench, slots: int, workers: int, part: Part | None, *, confi
 
 
 def worker_command(plan: Plan, words: list[str], limit: float | None) -> list[str]:
-    """Command line of every worker of this run; the supervisor fills in {device} and {i}."""
+    """Command line of every worker of this run; the supervisor fills in device and index."""
+    from tuner.search.supervisor import DEVICE, INDEX
+
     line = [
         sys.executable, "-m", "tuner.cli", "worker", *words, "--name", plan.name, "--trials", str(plan.trials),
-        "--sampler", plan.sampler, "--device", "{device}", "--worker-name", "worker-{i}", "--files",
+        "--sampler", plan.sampler, "--device", DEVICE, "--worker-name", f"worker-{INDEX}", "--files",
     ]  # fmt: skip
     return [*line, "--deadline", str(time.time() + limit)] if limit else line
 

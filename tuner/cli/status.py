@@ -38,6 +38,7 @@ def command(
     from tuner.cli.metrics import serve_metrics, write_metrics
     from tuner.cli.watch import watch_study
     from tuner.errors import UsageError
+    from tuner.search.catalog import listed
     from tuner.search.overview import overview
 
     wanted = {"--json": as_json, "--watch": watch, "--prometheus": prometheus is not None, "--serve": serve is not None}
@@ -53,11 +54,13 @@ def command(
         elif found is not None:
             if watch:
                 watch_study(opened, found)
-            seen = overview(opened, found)
+            seen, others = overview(opened, found), sorted(opened.catalog().foreign)
             if as_json:
-                context.emit(seen.as_dict())
+                context.emit({**seen.as_dict(), "other_programs": others})
             else:
                 context.note("\n".join(lines(seen)))
+                if others:
+                    context.note(f"studies of other programs in this database: {listed(others)}")
 
 
 def lines(seen: Overview) -> list[str]:

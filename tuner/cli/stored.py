@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -53,9 +52,10 @@ def stored_plan(storage: FencedStorage, name: str, data: Path | None = None) -> 
     from tuner.errors import DataError, StudyError
     from tuner.search.joining import FILES, located
     from tuner.search.stages import IDENTITY, SOURCE
-    from tuner.search.study import restore_plan
+    from tuner.search.study import load_object, restore_plan
     from tuner.search.study_file import StudyFile
 
+    storage.catalog().check(name)
     attrs = storage.get_study_system_attrs(storage.get_study_id_from_name(name))
     if IDENTITY not in attrs or SOURCE not in attrs:
         raise StudyError(f"{name} carries no study description; it was not made by tuner run.")
@@ -72,9 +72,13 @@ def stored_plan(storage: FencedStorage, name: str, data: Path | None = None) -> 
             return study
         return located(study, data, [Path.cwd()])
 
-    plan = restore_plan(json.loads(attrs[SOURCE]), locate)
+    identity = load_object(attrs[IDENTITY], name, IDENTITY)
+    data_set = identity.get("data set")
+    if not isinstance(data_set, dict) or not isinstance(data_set.get("fingerprint"), str):
+        raise StudyError(f"{name}: its description has no fingerprint of the data; it is not what tuner run writes.")
+    plan = restore_plan(load_object(attrs[SOURCE], name, SOURCE), locate)
     spec = plan.data_spec
     named = [value for key in FILES if (value := getattr(spec, key)) not in (None, "shuffle")]
     for gone in (path for path in named if data is None and not Path(path).exists()):
         raise DataError(f"{name} was made with {gone}, which is not here. Say where it is with --data FILE or FOLDER.")
-    return Stored(plan, json.loads(attrs[IDENTITY]), folder)
+    return Stored(plan, identity, folder)

@@ -46,6 +46,9 @@ def command(
     A study that is not stored yet is made, if its file is here, as --preset, --trials, --seed and --sampler say; they
     mean nothing to one that is.
     """
+    from tuner.search.study_name import check_worker_name
+
+    check_worker_name(worker_name)
     logs.start(log_format, worker=worker_name)
     from tuner.search.stopper import Stopper
 
@@ -72,6 +75,8 @@ def command(
         plan, folder = join_study(opened, store, found, data=data, data_dir=folder, folders=[Path.cwd()])
         context.note(f"study {found} of {opened.address}, its files from {store.address}")
     else:
+        if name is not None:
+            context.check_new_name(name, url)
         plan = context.plan_for(
             study, preset=preset, seed=seed, name=name, trials=trials, sampler=context.check_sampler(sampler)
         )
@@ -126,6 +131,7 @@ def stored_study(
     if "/" in study or study.endswith(".toml"):
         return None
     wanted = name or default_name(study, preset, seed)
+    storage.catalog().check(wanted)
     if TEXTS in attributes_of(storage, wanted):
         return wanted
     try:

@@ -1,42 +1,70 @@
-"""Koo's HDF5 layout: X_train (n, 4, length), Y_train (n, n_tasks), optional model_train; so for valid, test.
+"""One-hot HDF5: Koo's X_train (n, 4, length), Y_train (n, n_tasks), optional model_train; so for valid, test.
 
 The layout of Koo & Ploenzke (2021), https://github.com/p-koo/exponential_activations. `write_koo_hdf5` adds
-one root attribute, ``tasks`` (a JSON list of names), which other readers ignore.
+one root attribute, ``tasks`` (a JSON list of names), which other readers ignore. Sizes are checked before memory is
+taken, for a file of some kB can declare, or hold compressed, any number of them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.data.dataset import SPLITS, Dataset, Split
+from tuner.data import hdf5_layout
+from tuner.data.dataset import Dataset, Split
+from tuner.data.hdf5_file import open_hdf5, read_block
 from tuner.data.sequence import N_CODE, Codes
-from tuner.errors import DataError, unknown
+from tuner.errors import DataError
 from tuner.files import replacing
+from tuner.limits import require
 
-LAYOUTS: Final = ("ncl", "nlc")
-# Rows expanded at a time: 4096 x 4 x 1000 float32 are 64 MB.
-_BLOCK: Final = 4096
+LAYOUTS: Final = hdf5_layout.LAYOUTS
+# Bytes worked on at a time: a block of values with what is computed of it.
+_BLOCK_BYTES: Final = 64 << 20
+_PER_VALUE: Final = 9  # bytes beside a value itself: three maps of faults, and sum and index of four values in int64
 
 
-def koo_hdf5(path: str | Path, layout: str = "ncl", tasks: Sequence[str] | None = None) -> Dataset:
-    """Read Koo's HDF5 layout.
+# Rows expanded at a time when writing: 4096 x 4 x 1000 int64 are 131 MB.
+_WRITTEN: Final = 4096
+
+
+class _Arrays(NamedTuple):
+    """The arrays of one split, and their names."""
+
+    x: h5py.Dataset
+    y: h5py.Dataset
+    model: h5py.Dataset | None
+    keys: hdf5_layout.Keys
+
+
+def koo_hdf5(
+    path: str | Path,
+    layout: str | None = None,
+    tasks: Sequence[str] | None = None,
+    *,
+    max_memory: int | None = None,
+) -> Dataset:
+    """Read one-hot sequences and labels of train, valid and test from an HDF5 file.
 
     Parameters
     ----------
     path : str or Path
         With X_* (n, 4, length), integer or float one-hot (a column of zeros is N), Y_* (n, n_tasks) or (n,)
-        of 0 and 1, and optionally model_* (n, 4, length), for * in train, valid, test.
-    layout : str
-        ``"ncl"``, or ``"nlc"`` where X_* and model_* are (n, length, 4).
+        of 0 and 1, and optionally model_* (n, 4, length), for * in train, valid, test; an axis of 1 more does not
+        matter. Basset's names, ``train_in`` and ``train_out``, are read too.
+    layout : str, optional
+        ``"ncl"``, or ``"nlc"`` where X_* and model_* are (n, length, 4); without it, what the shapes say.
     tasks : sequence of str, optional
-        A name per column of Y_*; without it the file's ``tasks`` attribute, else ``task_0``, ...
+        A name per column of Y_*; without it what the file says (`tuner.data.hdf5_layout.task_names`).
+    max_memory : int, optional, bytes
+        What reading may take; without it half of the memory that is there.
 
     Returns
     -------
@@ -45,138 +73,173 @@ def koo_hdf5(path: str | Path, layout: str = "ncl", tasks: Sequence[str] | None 
     Raises
     ------
     DataError
-        If the file is missing, truncated or lacks a key; if X_* is transposed, no one-hot, NaN or empty; if
-        Y_* is not 0/1, NaN, or of another length than X_*.
+        If the file is missing, another format, truncated, locked, compressed by a filter that is not installed, of
+        another layout or too large for the memory; if X_* is transposed, no one-hot, NaN, empty or not written as a
+        whole; if Y_* is not 0/1, NaN, or of another length than X_*.
     """
     path = Path(path)
-    if layout not in LAYOUTS:
-        raise DataError(unknown("layout", layout, LAYOUTS))
-    if not path.is_file():
-        raise DataError(f"{path}: no such file.")
-    try:
-        with h5py.File(path, "r") as file:
-            splits = {name: _read_split(file, name, path.name, layout) for name in SPLITS}
-            stored = file.attrs.get("tasks")
-    except (OSError, RuntimeError) as error:
-        raise DataError(
-            f"{path}: not a complete HDF5 file ({str(error).strip()}). "
-            f"It is truncated or damaged: copy or download it again."
-        ) from error
-    widths = {name: split.labels.shape[1] for name, split in splits.items()}
-    lengths = {name: split.codes.shape[1] for name, split in splits.items()}
-    for what, sizes in (("label columns", widths), ("bases per sequence", lengths)):
-        if len(set(sizes.values())) > 1:
-            raise DataError(f"{path.name}: the splits differ in {what}: {_listed(sizes)}.")
+    hdf5_layout.check_layout(layout)
+    with open_hdf5(path) as file:
+        found = hdf5_layout.find_keys(file, path.name)
+        arrays = {split: _find(file, keys, path.name) for split, keys in found.items()}
+        chosen = hdf5_layout.choose_layout(layout, {name: one.x for name, one in arrays.items()})
+        for one in arrays.values():
+            _check_shapes(one, path.name, chosen)
+        _check_alike(arrays, chosen, path.name)
+        width = _width(arrays["train"].y)
+        names = tuple(tasks) if tasks is not None else hdf5_layout.task_names(file, width, path.name)
+        if len(names) != width:
+            shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+            raise DataError(f"{path.name}: {len(names)} task names ({shown}) for {width} label columns.")
+        _check_memory(arrays, path.name, max_memory)
+        splits = {name: _read_split(one, path.name, chosen) for name, one in arrays.items()}
+    note = f'{path.name}: the sequences are (n, length, 4) and were read so; say layout = "nlc" in [data].'
     return Dataset(
         name=path.name,
-        tasks=_task_names(tasks, stored, widths["train"], path.name),
+        tasks=names,
         splits=splits,
         source=str(path),
+        notes=(note,) if layout is None and chosen == "nlc" else (),
     )
 
 
-def _listed(sizes: dict[str, int]) -> str:
-    return ", ".join(f"{name} {size}" for name, size in sizes.items())
+def _find(file: h5py.File, keys: hdf5_layout.Keys, where: str) -> _Arrays:
+    x, y = (hdf5_layout.get_array(file, key, where) for key in (keys.x, keys.y))
+    model = hdf5_layout.get_array(file, keys.model, where) if keys.model and keys.model in file else None
+    hdf5_layout.check_numbers(x, keys.x, where, "one-hot numbers, integer or float")
+    hdf5_layout.check_numbers(y, keys.y, where, "numbers 0 and 1")
+    if model is not None:
+        hdf5_layout.check_numbers(model, keys.model, where, "probabilities")
+    return _Arrays(x, y, model, keys)
 
 
-def _task_names(given: Sequence[str] | None, stored: Any, width: int, where: str) -> tuple[str, ...]:
-    names = tuple(given) if given is not None else tuple(json.loads(stored)) if stored is not None else None
-    if names is None:
-        return tuple(f"task_{i}" for i in range(width))
-    if len(names) != width:
-        raise DataError(f"{where}: {len(names)} task names ({', '.join(names)}) for {width} label columns.")
-    return names
-
-
-def _read_split(file: h5py.File, split: str, where: str, layout: str) -> Split:
-    x, y = _dataset(file, f"X_{split}", where), _dataset(file, f"Y_{split}", where)
-    _check_axes(x, f"X_{split}", where, layout)
-    if len(x) == 0:
-        raise DataError(f"{where}: X_{split} is empty (shape {x.shape}).")
-    if len(y.shape) not in (1, 2) or y.shape[0] != x.shape[0]:
+def _check_shapes(one: _Arrays, where: str, layout: str) -> None:
+    x, y, model, keys = one
+    hdf5_layout.check_axes(tuple(x.shape), keys.x, where, layout)
+    if x.shape[0] == 0:
+        raise DataError(f"{where}: {keys.x} is empty (shape {x.shape}).")
+    if len(y.shape) not in (1, 2) or y.shape[0] != x.shape[0] or y.shape[-1] == 0:
         raise DataError(
-            f"{where}: X_{split} has {x.shape[0]} sequences but Y_{split} has shape {y.shape}; "
+            f"{where}: {keys.x} has {x.shape[0]} sequences but {keys.y} has shape {y.shape}; "
             f"expected ({x.shape[0]}, n_tasks)."
         )
+    if model is not None and hdf5_layout.core(tuple(model.shape)) != hdf5_layout.core(tuple(x.shape)):
+        raise DataError(f"{where}: {keys.model} has shape {model.shape}, {keys.x} {x.shape}; expected equal.")
+    for array, key in ((x, keys.x), (y, keys.y), *([] if model is None else [(model, keys.model)])):
+        hdf5_layout.check_written(array, key, where)
+
+
+def _check_alike(arrays: Mapping[str, _Arrays], layout: str, where: str) -> None:
+    axis = 2 if layout == "ncl" else 1
+    widths = {name: _width(one.y) for name, one in arrays.items()}
+    lengths = {name: hdf5_layout.core(tuple(one.x.shape))[axis] for name, one in arrays.items()}
+    for what, sizes in (("label columns", widths), ("bases per sequence", lengths)):
+        if len(set(sizes.values())) > 1:
+            listed = ", ".join(f"{name} {size}" for name, size in sizes.items())
+            raise DataError(f"{where}: the splits differ in {what}: {listed}.")
+
+
+def _width(y: h5py.Dataset) -> int:
+    return int(y.shape[1]) if len(y.shape) == 2 else 1
+
+
+def _check_memory(arrays: Mapping[str, _Arrays], where: str, limit: int | None) -> None:
+    """Refuse more than the memory takes, from the shapes alone: codes and labels are a byte each, truth four."""
+    kept = largest = 0
+    for one in arrays.values():
+        kept += math.prod(one.x.shape) // 4 + math.prod(one.y.shape)
+        kept += 4 * math.prod(one.model.shape) if one.model is not None else 0
+        for array in one[:3]:
+            if array is not None:
+                largest = max(largest, _rows(array) * _row_bytes(array) + 2 * _chunk_bytes(array))
+    shapes = ", ".join(f"{one.keys.x} {tuple(one.x.shape)}" for one in arrays.values())
+    require(where, kept + largest, limit, f"reading {shapes}")
+
+
+def _row_bytes(array: h5py.Dataset) -> int:
+    return int(math.prod(array.shape[1:])) * (int(array.dtype.itemsize) + _PER_VALUE)
+
+
+def _chunk_bytes(array: h5py.Dataset) -> int:
+    return 0 if array.chunks is None else int(math.prod(array.chunks)) * int(array.dtype.itemsize)
+
+
+def _rows(array: h5py.Dataset) -> int:
+    """Rows of a block: whole chunks, so that none is decompressed twice."""
+    rows = max(1, _BLOCK_BYTES // max(1, _row_bytes(array)))
+    if array.chunks is not None:
+        rows = max(1, rows // array.chunks[0]) * array.chunks[0]
+    return int(min(rows, array.shape[0]))
+
+
+def _blocks(array: h5py.Dataset, where: str) -> Iterator[tuple[slice, NDArray[Any]]]:
+    step = _rows(array)
+    for start in range(0, array.shape[0], step):
+        rows = slice(start, min(start + step, array.shape[0]))
+        yield rows, read_block(array, rows, where)
+
+
+def _sequence_blocks(array: h5py.Dataset, where: str, layout: str) -> Iterator[tuple[slice, NDArray[Any]]]:
+    shape = hdf5_layout.core(tuple(array.shape))
+    for rows, block in _blocks(array, where):
+        found = block.reshape(len(block), *shape[1:])
+        yield rows, found if layout == "ncl" else found.transpose(0, 2, 1)  # (n, 4, length)
+
+
+def _read_split(one: _Arrays, where: str, layout: str) -> Split:
+    x, _, model, keys = one
+    n, *axes = hdf5_layout.core(tuple(x.shape))
+    length = axes[1] if layout == "ncl" else axes[0]
     truth = None
-    if f"model_{split}" in file:
-        model = _dataset(file, f"model_{split}", where)
-        if model.shape[:3] != x.shape[:3]:
-            raise DataError(f"{where}: model_{split} has shape {model.shape}, X_{split} {x.shape}; expected equal.")
-        truth = np.concatenate([block.astype(np.float32) for _, block in _blocks(model, layout)])
-    return Split(codes=_read_codes(x, f"X_{split}", where, layout), labels=_labels(y, split, where), truth=truth)
+    if model is not None:
+        truth = np.empty((n, 4, length), np.float32)
+        for rows, block in _sequence_blocks(model, f"{where}: {keys.model}", layout):
+            truth[rows] = block
+    return Split(
+        codes=_read_codes(x, (n, length), f"{where}: {keys.x}", layout), labels=_labels(one, where), truth=truth
+    )
 
 
-def _dataset(file: h5py.File, key: str, where: str) -> h5py.Dataset:
-    found = file.get(key)
-    if not isinstance(found, h5py.Dataset):
-        raise DataError(
-            f"{where}: key {key!r} is missing; expected X_ and Y_ for train, valid and test, "
-            f"found {', '.join(file) or 'nothing'}."
-        )
-    return found
-
-
-def _check_axes(x: h5py.Dataset, key: str, where: str, layout: str) -> None:
-    """Refuse any shape but the layout's; name the axes to swap. A trailing axis of 1 (DeepSEA) is allowed."""
-    shape = tuple(x.shape)
-    core = shape[:3] if len(shape) == 4 and shape[3] == 1 else shape
-    expected, axis = ("(n, 4, length)", 1) if layout == "ncl" else ("(n, length, 4)", 2)
-    if len(core) == 3 and core[axis] == 4:
-        return
-    fault = f"{where}: {key} has shape {shape}; expected {expected}."
-    if len(core) != 3 or 4 not in core:
-        raise DataError(f"{fault} No axis holds the 4 bases of a one-hot sequence.")
-    found = core.index(4)
-    if found == 0:
-        raise DataError(f"{fault} Axis 0 holds the bases: transpose it to axis {axis}.")
-    other = LAYOUTS[1 - LAYOUTS.index(layout)]
-    raise DataError(f'{fault} Transpose axes 1 and 2, or set layout = "{other}".')
-
-
-def _blocks(data: h5py.Dataset, layout: str) -> Iterator[tuple[int, NDArray[Any]]]:
-    for start in range(0, data.shape[0], _BLOCK):
-        block = data[start : start + _BLOCK]
-        block = block.reshape(block.shape[:3])
-        yield start, block if layout == "ncl" else block.transpose(0, 2, 1)  # (n, 4, length)
-
-
-def _read_codes(x: h5py.Dataset, key: str, where: str, layout: str) -> Codes:
-    parts = []
-    for start, block in _blocks(x, layout):
+def _read_codes(x: h5py.Dataset, shape: tuple[int, int], where: str, layout: str) -> Codes:
+    codes = np.empty(shape, np.uint8)
+    for rows, block in _sequence_blocks(x, where, layout):
         if block.dtype.kind == "f":
-            _refuse(np.isnan(block), block, start, f"{where}: {key}")
+            _refuse(np.isnan(block), block, rows.start, where)
         total = block.sum(axis=1)  # (n, length)
         bad = ((block != 0) & (block != 1)).any(axis=1) | (total > 1)
-        _refuse(bad[:, None], block, start, f"{where}: {key}")
-        parts.append(np.where(total == 0, N_CODE, block.argmax(axis=1)).astype(np.uint8))
-    return np.concatenate(parts)
+        _refuse(bad[:, None], block, rows.start, where)
+        codes[rows] = np.where(total == 0, N_CODE, block.argmax(axis=1))
+    if (codes == N_CODE).all():
+        raise DataError(f"{where} holds only zeros: no base of any sequence is known. Write the sequences into it.")
+    return codes
 
 
 def _refuse(bad: NDArray[np.bool_], block: NDArray[Any], start: int, where: str) -> None:
     """Name the first row and position of a boolean (n, channels, length) map of faults."""
     if bad.any():
         row, _, position = (int(i) for i in np.argwhere(bad)[0])
-        bases = ", ".join(f"{value:g}" for value in block[row, :, position])
+        bases = ", ".join(f"{float(value):g}" for value in block[row, :, position])
         raise DataError(
             f"{where} row {start + row}, position {position} is ({bases}); "
             f"expected one-hot: a single 1 among 0s (all 0 for N)."
         )
 
 
-def _labels(y: h5py.Dataset, split: str, where: str) -> NDArray[np.uint8]:
-    values = np.asarray(y[()])
-    values = values.reshape(len(values), -1)
-    if values.dtype.kind not in "fiub":
-        raise DataError(f"{where}: Y_{split} holds {values.dtype}; expected numbers 0 and 1.")
-    bad = np.argwhere((values != 0) & (values != 1))
-    if len(bad):
-        row, column = (int(i) for i in bad[0])
-        raise DataError(
-            f"{where}: Y_{split} row {row}, column {column} is {values[row, column]}; expected 0 or 1. "
-            f"{len(np.unique(bad[:, 0]))} of {len(values)} rows are wrong."
-        )
-    return values.astype(np.uint8)
+def _labels(one: _Arrays, where: str) -> NDArray[np.uint8]:
+    labels = np.empty((one.y.shape[0], _width(one.y)), np.uint8)
+    first, wrong = "", 0
+    for rows, block in _blocks(one.y, f"{where}: {one.keys.y}"):
+        values = block.reshape(len(block), -1)
+        bad = np.argwhere((values != 0) & (values != 1))
+        if len(bad):
+            row, column = (int(i) for i in bad[0])
+            first = first or f"row {rows.start + row}, column {column} is {values[row, column]}"
+            wrong += len(np.unique(bad[:, 0]))
+        else:
+            labels[rows] = values
+    if wrong:
+        raise DataError(f"{where}: {one.keys.y} {first}; expected 0 or 1. {wrong} of {len(labels)} rows are wrong.")
+    return labels
 
 
 def write_koo_hdf5(dataset: Dataset, path: str | Path) -> Path:
@@ -216,9 +279,9 @@ def write_koo_hdf5(dataset: Dataset, path: str | Path) -> Path:
 def _write_split(file: h5py.File, name: str, split: Split) -> None:
     shape = (len(split), 4, split.codes.shape[1])
     x = file.create_dataset(f"X_{name}", shape, np.uint8, compression="gzip", chunks=(min(len(split), 256), *shape[1:]))
-    for start in range(0, len(split), _BLOCK):
-        block = split.codes[start : start + _BLOCK].astype(np.int64)
-        x[start : start + _BLOCK] = np.eye(N_CODE + 1, 4, dtype=np.uint8)[block].transpose(0, 2, 1)
+    for start in range(0, len(split), _WRITTEN):
+        block = split.codes[start : start + _WRITTEN].astype(np.int64)
+        x[start : start + _WRITTEN] = np.eye(N_CODE + 1, 4, dtype=np.uint8)[block].transpose(0, 2, 1)
     file.create_dataset(f"Y_{name}", data=split.labels, compression="gzip")
     if split.truth is not None:
         file.create_dataset(f"model_{name}", data=split.truth, compression="gzip", compression_opts=1)

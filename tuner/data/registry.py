@@ -198,7 +198,8 @@ def _short(error: Exception) -> str:
 def _verify(path: Path, row: NamedDataset, name: str) -> None:
     if not path.is_file():
         raise DataError(f"{name}: {path}: no such file.")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as stream:  # in pieces: whatever file stands there
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
     if digest != row.sha256:
         raise DataError(
             f"{name}: {path} is not the published file: SHA-256 {digest[:16]}..., "

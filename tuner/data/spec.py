@@ -26,8 +26,9 @@ class DataSpec:
         Two FASTA files; `negatives` may be ``"shuffle"``.
     folder : str, optional
         A folder with ``train``, ``valid`` and ``test`` FASTA files.
-    layout : str
-        Axes of an HDF5 file's sequences: ``"ncl"`` = (n, 4, length), ``"nlc"`` = (n, length, 4).
+    layout : str, optional
+        Axes of an HDF5 file's sequences: ``"ncl"`` = (n, 4, length), ``"nlc"`` = (n, length, 4); without it, as the
+        shapes say.
     length : int, optional
         Crop FASTA and table sequences to this length around their centre, or pad them with N.
     sequence_column, label_columns, split_column, group_column : optional
@@ -46,7 +47,7 @@ class DataSpec:
     positives: str | None = None
     negatives: str | None = None
     folder: str | None = None
-    layout: str = "ncl"
+    layout: str | None = None
     length: int | None = None
     sequence_column: str | None = None
     label_columns: tuple[str, ...] | None = None

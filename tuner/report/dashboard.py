@@ -275,6 +275,8 @@ def _summary_there(storage: FencedStorage, name: str) -> str:
 
 
 def _write(storage: FencedStorage, name: str, body: str) -> bool:
+    if name in storage.catalog().foreign:
+        return False  # another program's study that is called like a stage
     try:
         study = optuna.load_study(study_name=name, storage=storage)
     except KeyError:

@@ -65,9 +65,8 @@ class StudyCollector(Collector):
     def _names(self) -> list[str]:
         if self.study is not None:
             return [self.study]
-        stored = self.storage.get_all_studies()
-        ours = [s.study_name for s in stored if self.storage.budget(s._study_id) is not None]
-        return sorted(name for name in ours if "." not in name)  # not the later stages
+        searches = self.storage.catalog().searches
+        return sorted(name for name, study_id in searches.items() if self.storage.budget(study_id) is not None)
 
     def _trials(self, seen: Sequence[Overview]) -> Iterator[Metric]:
         labels = ("study", "stage")

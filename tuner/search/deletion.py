@@ -14,6 +14,7 @@ from tuner.search.overview import STAGES
 from tuner.search.results import stage_trials
 from tuner.search.roster import GRACE_SECONDS
 from tuner.search.storage import FencedStorage
+from tuner.search.study_name import folder_name
 
 
 class Doomed(NamedTuple):
@@ -51,7 +52,8 @@ def doomed(storage: FencedStorage, name: str, *, force: bool = False) -> Doomed:
     StudyError
         A trial is running and its worker is alive.
     """
-    present = {s.study_name for s in storage.get_all_studies()}
+    known = storage.catalog()
+    present = {**known.searches, **known.stages}  # a study of that name by another program stays
     stages = [name + suffix for suffix in STAGES.values() if name + suffix in present]
     for stage in stages if not force else ():
         study_id = storage.get_study_id_from_name(stage)
@@ -96,8 +98,8 @@ def delete(storage: FencedStorage, what: Doomed, artifacts: Artifacts, beside: l
         artifacts.remove(what.artifacts)
         for folder in beside:
             for stage in what.stages:
-                if Path(stage).name == stage and (folder / stage).is_dir():  # a stored name is no path
-                    shutil.rmtree(folder / stage)
+                if (folder / folder_name(stage)).is_dir():  # a stored name is no path
+                    shutil.rmtree(folder / folder_name(stage))
     except OSError as e:
         raise StorageError(f"{e.filename}: cannot be removed ({e.strerror}); the study is still there.") from e
     for stage in reversed(what.stages):

@@ -194,7 +194,11 @@ def openings(storage: FencedStorage, name: str) -> list[dict[str, Any]]:
     """The record of test openings, oldest first."""
     study_id = storage.get_study_id_from_name(name)
     stored = storage.get_study_system_attrs(study_id).get(OPENINGS)
-    return list(json.loads(stored)) if stored else []
+    try:
+        found = list(json.loads(stored)) if stored else []
+    except (TypeError, ValueError, RecursionError) as e:
+        raise StudyError(f"{name}: its record of test openings is not what tuner writes; restore a backup.") from e
+    return found
 
 
 def load_baselines(storage: FencedStorage, artifacts: Artifacts, name: str) -> list[tuple[str, Baseline]]:

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from tuner.errors import DataError, SearchSpaceError, StudyError
 from tuner.search.artifacts import Artifacts
+from tuner.search.catalog import listed
 from tuner.search.packages import PACKAGES, check_packages
 from tuner.search.space import check_space, listed_space
 from tuner.search.stages import IDENTITY, SOURCE
@@ -80,9 +81,10 @@ def wait_for_study(
         Nobody did.
     """
     end, said = time.monotonic() + seconds, False
+    storage.catalog().check(name)  # what another program made, nobody will make
     while not _exists(storage, name):
         if time.monotonic() >= end:
-            known = ", ".join(sorted(s.study_name for s in storage.get_all_studies() if "." not in s.study_name))
+            known = listed(storage.catalog().searches)
             raise StudyError(
                 f"{storage.address} has no study {name}, and no file here describes one; it has: {known or 'none'}. "
                 "Start it with tuner run, on any machine, with the same --storage and --artifacts."
@@ -158,7 +160,7 @@ def _source(name: str, attributes: dict[str, Any]) -> Source:
     try:
         stored = json.loads(attributes[SOURCE])
         told = {key: stored[key] for key in Source.model_fields}
-    except (KeyError, TypeError, ValueError) as e:
+    except (KeyError, TypeError, ValueError, RecursionError) as e:
         raise StudyError(f"{name} carries no study description; it was not made by tuner run.") from e
     return parse_table(Source, told, f"{name} (description in the storage)", StudyError)
 

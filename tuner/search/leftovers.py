@@ -52,7 +52,8 @@ def find_leftovers(
     until = time.monotonic() + artifacts.patience
     # Listed before the database is asked: what is uploaded meanwhile is not looked at.
     listed = patiently(lambda: [s for s in artifacts.store.find() if s.age >= older_than], until=until)
-    there = {s.study_name: s._study_id for s in storage.get_all_studies()}
+    known = storage.catalog()
+    there = {**known.searches, **known.stages}
     stages = [there[name + suffix] for suffix in STAGES.values() if name + suffix in there]
     # Attempts before entries: an attempt seen to have ended has stored its entries, or never will.
     owners = [o for study_id in stages for o in storage.owners(study_id)]

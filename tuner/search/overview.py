@@ -91,7 +91,9 @@ class Overview(NamedTuple):
 
 def overview(storage: FencedStorage, name: str) -> Overview:
     """Look at every stage of a study."""
-    stages = [_stage(storage, label, name + suffix) for label, suffix in STAGES.items() if _id(storage, name + suffix)]
+    known = storage.catalog()
+    there = {**known.searches, **known.stages}  # a study of that name by another program is no stage
+    stages = [_stage(storage, label, name + suffix) for label, suffix in STAGES.items() if name + suffix in there]
     trials = stage_trials(storage, name)
     return Overview(name, stages, _best(trials, objective_names(storage, name)), openings(storage, name))
 
@@ -112,13 +114,6 @@ def find_trial(storage: FencedStorage, name: str, number: int, stage: str = "sea
             return trial
     there = f"trials 0 to {len(trials) - 1}" if trials else "no trial yet"
     raise StudyError(f"{name}: no trial {number} in the {stage}; it has {there}.")
-
-
-def _id(storage: FencedStorage, name: str) -> int | None:
-    try:
-        return storage.get_study_id_from_name(name)
-    except KeyError:
-        return None
 
 
 def _stage(storage: FencedStorage, label: str, name: str) -> StageOverview:

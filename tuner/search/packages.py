@@ -33,7 +33,16 @@ def check_packages(name: str, stored: str | None) -> None:
     StudyError
         Naming package, stored version and version here.
     """
-    made, here = json.loads(stored or "{}"), packages()
+    here = packages()
+    try:
+        made = json.loads(stored or "{}")
+        if not isinstance(made, dict) or not all(isinstance(version, str) for version in made.values()):
+            raise ValueError
+    except (TypeError, ValueError, RecursionError) as e:
+        raise StudyError(
+            f"{name}: its list of packages is not what tuner writes; somebody changed it, or the database is damaged. "
+            "Restore a backup, or use a new study name (--name)."
+        ) from e
     for package, parts in PARTS.items():
         if package in made and _head(made[package], parts) != _head(here[package], parts):
             wanted = ".".join([*_head(made[package], parts), "*"])

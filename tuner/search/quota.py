@@ -82,7 +82,8 @@ def read_quota(text: str | None) -> int | None:
 
 def measure_use(storage: FencedStorage, name: str, candidates: int) -> Use:
     """Add up a study's files, and find the trials that keep theirs."""
-    there = {s.study_name: s._study_id for s in storage.get_all_studies()}
+    known = storage.catalog()
+    there = {**known.searches, **known.stages}
     stages = [there[name + suffix] for suffix in STAGES.values() if name + suffix in there]
     total = sum(n for study_id in stages for of_trial in storage.sizes(study_id).values() for n in of_trial.values())
     trials, objectives = stage_trials(storage, name), objective_names(storage, name)

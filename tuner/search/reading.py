@@ -17,6 +17,8 @@ from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection
 
+from tuner.errors import StorageError
+from tuner.search.study_name import shown
 from tuner.search.tables import PARAMS, STUDIES, SYSTEM_ATTRS, TRIALS, USER_ATTRS, VALUES
 
 INTERMEDIATE: sa.Table = models.TrialIntermediateValueModel.__table__
@@ -53,6 +55,8 @@ def read_trials(
     ------
     KeyError
         There is no such study.
+    StorageError
+        What is stored is not what Optuna writes.
     """
     columns = (
         TRIALS.c.trial_id,
@@ -76,8 +80,15 @@ def read_trials(
         for row in sorted(rows, key=lambda row: row.trial_id)
         if states is None or row.state in states
     }  # fmt: skip
-    for part in _parts(list(trials)):
-        _fill(connection, trials, part)
+    try:
+        for part in _parts(list(trials)):
+            _fill(connection, trials, part)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as e:
+        name = connection.scalar(sa.select(STUDIES.c.study_name).where(STUDIES.c.study_id == study_id))
+        raise StorageError(
+            f"the study {shown(str(name))} cannot be read: a value of a trial is not what Optuna writes "
+            f"({type(e).__name__}: {str(e)[:80]}). Somebody changed it, or the database is damaged: restore a backup."
+        ) from e
     return list(trials.values())
 
 

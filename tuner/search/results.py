@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from tuner.errors import StudyError
 from tuner.search.objective import OBJECTIVES
 from tuner.search.storage import FencedStorage
+from tuner.search.study_name import STAGE_SUFFIXES, shown
 
 __all__ = [
     "TERMINAL",
@@ -98,17 +99,35 @@ class Verdict(NamedTuple):
 
 
 def stage_trials(storage: FencedStorage, name: str) -> list[FrozenTrial]:
-    """Trials of a study or stage, none where it does not exist."""
+    """Trials of a study or stage, none where it does not exist, or is another program's."""
     try:
         study_id = storage.get_study_id_from_name(name)
     except KeyError:
+        return []
+    if name.endswith(STAGE_SUFFIXES) and name in storage.catalog().foreign:
         return []
     return storage.get_all_trials(study_id, deepcopy=False)
 
 
 def objective_names(storage: FencedStorage, name: str) -> list[str]:
-    """The objectives of a stored study, in order."""
-    return list(optuna.load_study(study_name=name, storage=storage).metric_names or [])
+    """The objectives of a stored study, in order.
+
+    Raises
+    ------
+    StudyError
+        It names none, one that does not exist, or another number than it has values.
+    """
+    study_id = storage.get_study_id_from_name(name)
+    stored = storage.get_study_system_attrs(study_id).get("study:metric_names")
+    directions = [d.name.lower() for d in storage.get_study_directions(study_id)]
+    names = stored if isinstance(stored, list) and all(isinstance(n, str) for n in stored) else []
+    if not names or [getattr(OBJECTIVES.get(n), "direction", "") for n in names] != directions:
+        listed = ", ".join(shown(n) for n in names) or "none"
+        raise StudyError(
+            f"{shown(name)}: its objectives ({listed}; {' and '.join(directions)}) are not what this version of tuner "
+            "knows; another version made it, or somebody changed it."
+        )
+    return names
 
 
 def leaderboard(trials: Sequence[FrozenTrial], objectives: Sequence[str]) -> list[Row]:

@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 from sqlalchemy import Connection
 
 from tuner.errors import StudyError
+from tuner.search.study_name import check_stored_name
 from tuner.search.tables import (
     BUDGETS,
     DIRECTIONS,
@@ -48,6 +49,7 @@ def create_study(
                 f"{name} was created with other directions: {shown[0]} -> {shown[1]}. Use a new study name."
             )
         return int(found)
+    check_stored_name(name)
     study_id = insert(connection, STUDIES, study_name=name)
     for i, direction in enumerate(wanted):
         connection.execute(DIRECTIONS.insert().values(study_id=study_id, direction=direction, objective=i))

@@ -26,9 +26,10 @@ import optuna
 from pydantic import Field, model_validator
 
 from tuner.errors import SearchSpaceError, unknown
-from tuner.search.toml import Table, parse_table, read_toml
+from tuner.search.toml import Table, parse_table, read_toml, short
 
 Scalar = bool | int | float | str
+MOST_PARAMETERS = 200  # there are about forty hyperparameters
 
 
 class Parameter(Table):
@@ -215,11 +216,15 @@ def check_space(document: dict[str, object], name: str, file: str) -> SearchSpac
         raise SearchSpaceError(f"{file} [warm_starts]: write each as its own [[warm_starts]] table.")
     if not document:
         raise SearchSpaceError(f"{file}: no parameter; add a table such as [kernel_size].")
+    if len(document) > MOST_PARAMETERS:
+        raise SearchSpaceError(f"{file}: {len(document)} parameters; a space has at most {MOST_PARAMETERS}.")
     parameters: dict[str, Parameter] = {}
     for key, table in document.items():
         if not isinstance(table, dict):
-            raise SearchSpaceError(f"{file}: {key} must be a table: write [{key}] and fixed = {table!r}.")
-        parameters[key] = parse_table(Parameter, table, f"{file} [{key}]", SearchSpaceError)
+            raise SearchSpaceError(
+                f"{file}: {short(key)} must be a table: write [{short(key)}] and fixed = {short(repr(table))}."
+            )
+        parameters[key] = parse_table(Parameter, table, f"{file} [{short(key)}]", SearchSpaceError)
     space = SearchSpace(name, _ordered(parameters, file), ())
     warm = []
     for i, table in enumerate(starts):
@@ -246,16 +251,18 @@ def _ordered(parameters: dict[str, Parameter], file: str) -> dict[str, Parameter
         for other, values in (parameter.when or {}).items():
             if other not in parameters or other == name:
                 known = [p for p in parameters if p != name]
-                raise SearchSpaceError(f"{file} [{name}].when: {unknown('parameter', other, known)}")
+                raise SearchSpaceError(f"{file} [{short(name)}].when: {unknown('parameter', other, known)}")
             for value in values:
                 if not parameters[other].holds(value):
                     close = unknown("value", value, parameters[other].values or ()).partition("; ")[2]
-                    raise SearchSpaceError(f"{file} [{name}].when: {other} never takes {value!r}; {close}")
+                    raise SearchSpaceError(
+                        f"{file} [{short(name)}].when: {short(other)} never takes {short(repr(value))}; {close}"
+                    )
     done: dict[str, Parameter] = {}
     left = dict(parameters)
     while left:
         ready = [n for n, p in left.items() if all(o in done for o in (p.when or {}))]
         if not ready:
-            raise SearchSpaceError(f"{file}: the when conditions of {', '.join(left)} form a circle.")
+            raise SearchSpaceError(f"{file}: the when conditions of {short(', '.join(left))} form a circle.")
         done |= {n: left.pop(n) for n in ready}
     return done

@@ -15,8 +15,9 @@ from typing import Any, Protocol
 
 import optuna
 
-from tuner.errors import StudyError
+from tuner.errors import ForeignStudy
 from tuner.models.training import EpochRecord
+from tuner.search import catalog
 from tuner.search.bench import Bench
 from tuner.search.gate import SearchGate
 from tuner.search.job import (
@@ -33,9 +34,10 @@ from tuner.search.results import choose_candidates, confirmed, declare
 from tuner.search.sampler import slot_sampler
 from tuner.search.space import Scalar
 from tuner.search.storage import FencedStorage
-from tuner.search.study import Plan, check_identity, mix, plan_source
+from tuner.search.study import Plan, check_identity, load_object, mix, plan_source
+from tuner.search.study_name import check_name
 
-IDENTITY = "tuner:identity"
+IDENTITY = catalog.IDENTITY
 SOURCE = "tuner:source"
 CONFIRMATION = ".confirmation"
 CONTROLS = ".controls"
@@ -282,14 +284,32 @@ def join(storage: FencedStorage, plan: Plan, identity: Mapping[str, Any]) -> int
         IDENTITY: json.dumps(identity), SOURCE: json.dumps(plan_source(plan)), PACKAGES: json.dumps(packages()),
         **plan.attributes,
     }  # fmt: skip
+    check_name_of(storage, plan.name)
     study_id = register(storage, plan.name, plan.study.objectives, described)
     attrs = storage.get_study_system_attrs(study_id)
     stored = attrs.get(IDENTITY)
     if stored is None:
-        raise StudyError(f"{plan.name}: another program made a study of this name. Choose another with --name.")
+        raise ForeignStudy(f"{plan.name}: another program made a study of this name. Choose another with --name.")
     check_packages(plan.name, attrs.get(PACKAGES))
-    check_identity(plan.name, json.loads(stored), json.loads(described[IDENTITY]))
+    check_identity(plan.name, load_object(stored, plan.name, IDENTITY), json.loads(described[IDENTITY]))
     return study_id
+
+
+def check_name_of(storage: FencedStorage, name: str) -> None:
+    """Refuse a name that a plan's study cannot have; one that is stored already opens under whatever name it has.
+
+    Raises
+    ------
+    StudyError
+        A new study under a name that breaks the rule, or that names a stage.
+    ForeignStudy
+        The study, or one of its stages, is another program's.
+    """
+    known = storage.catalog()
+    if name not in known.searches:
+        known.check(name)
+        check_name(name)
+    known.check_free(name)
 
 
 def register(
@@ -301,6 +321,10 @@ def register(
     ------
     StudyError
         A study of that name has other directions.
+    ForeignStudy
+        It is another program's.
     """
+    if name in (known := storage.catalog()).foreign:
+        known.check(name)
     directions = [OBJECTIVES[o].direction for o in objectives]
     return storage.create_or_load(name, directions, metric_names=objectives, system_attrs=system_attrs)

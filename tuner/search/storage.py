@@ -26,12 +26,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+import tuner
 from tuner.errors import StorageError
 from tuner.search import attempts, crashes, slots, tables
 from tuner.search.address import parse_url
 from tuner.search.attempts import Attempt, Record
+from tuner.search.catalog import MADE, Catalog, read_catalog
 from tuner.search.database import Backend, connect
 from tuner.search.draw import DrawingStorage
 from tuner.search.heartbeat import Heartbeat
@@ -39,6 +42,7 @@ from tuner.search.ledger import FileRows
 from tuner.search.process import Process, this_process
 from tuner.search.roster import Roster
 from tuner.search.rungs import RungRows
+from tuner.search.study_name import check_stored_name, shown
 from tuner.search.watch import Watch
 
 __all__ = [
@@ -170,9 +174,9 @@ class FencedStorage(FileRows, RungRows, DrawingStorage):
         Raises
         ------
         StudyError
-            The study exists with other directions.
+            The study exists with other directions, or its name is none for a new study.
         """
-        system = dict(system_attrs or {})
+        system = {MADE: tuner.__version__, **(system_attrs or {})}
         if metric_names is not None:
             system["study:metric_names"] = list(metric_names)  # as Study.set_metric_names stores them
         return self._backend.write(
@@ -183,6 +187,55 @@ class FencedStorage(FileRows, RungRows, DrawingStorage):
                 user_attrs=user_attrs or {},
                 system_attrs=system,
             )
+        )
+
+    def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
+        """As Optuna's, under a name that a new study may have.
+
+        Raises
+        ------
+        StudyError
+            It may not.
+        """
+        if study_name is not None:
+            check_stored_name(study_name)
+        return super().create_new_study(directions, study_name)
+
+    def catalog(self) -> Catalog:
+        """Every study of the database: tuner's searches, their stages, and other programs' studies."""
+        return self._backend.read(read_catalog)
+
+    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
+        """As Optuna's.
+
+        Raises
+        ------
+        StorageError
+            An attribute is no JSON.
+        """
+        try:
+            return super().get_study_system_attrs(study_id)
+        except (ValueError, RecursionError) as e:
+            raise self._unreadable(study_id, "an attribute is no JSON that can be read", e) from e
+
+    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
+        """As Optuna's.
+
+        Raises
+        ------
+        StorageError
+            An attribute is no JSON.
+        """
+        try:
+            return super().get_study_user_attrs(study_id)
+        except (ValueError, RecursionError) as e:
+            raise self._unreadable(study_id, "an attribute is no JSON that can be read", e) from e
+
+    def _unreadable(self, study_id: int, what: str, e: Exception) -> StorageError:
+        name = shown(self.get_study_name_from_id(study_id))
+        return StorageError(
+            f"{self.address}: the study {name} cannot be read: {what} ({type(e).__name__}: {str(e)[:80]}). "
+            "Somebody changed it, or the database is damaged; restore a backup, or use another study."
         )
 
     def budget(self, study_id: int) -> int | None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from tuner.data.dataset import Dataset
 from tuner.data.spec import DataSpec
 from tuner.errors import StudyError, unknown
@@ -22,7 +24,10 @@ from tuner.search.grid import grid_points
 from tuner.search.names import check_names, recipe_of
 from tuner.search.space import Parameter, SearchSpace, WarmStart, listed_space, read_space
 from tuner.search.study_file import PRESETS, ConfirmationSection, Sampler, StudyFile
-from tuner.search.toml import parse_table
+from tuner.search.study_name import shown
+from tuner.search.toml import Table, parse_table
+
+MOST_TRIALS = 1_000_000  # a column of the database takes two thousand times as many; nobody has the years
 
 
 @dataclass(frozen=True)
@@ -153,6 +158,10 @@ def make_plan(
         if trials not in (None, whole):
             raise StudyError(f"{study.name} is a grid of {whole} trials; choose a part of it with --only and --seeds.")
         trials = whole
+    for what, number in (("trials", trials or scaled.get("trials", study.search.trials)), ("replicates", replicates)):
+        if number > MOST_TRIALS:
+            given = f"{number:,}" if number < 10**15 else "more than 10^15"
+            raise StudyError(f"{study.name}: {given} {what}; a study takes at most {MOST_TRIALS:,}.")
     confirmation = study.confirmation.model_copy(
         update={k: scaled[k] for k in ("candidates", "seeds", "folds", "shuffled") if k in scaled}
     )
@@ -194,6 +203,21 @@ def plan_source(plan: Plan) -> dict[str, Any]:
     }
 
 
+class _Source(Table):
+    """What :func:`plan_source` stores."""
+
+    study: dict[str, Any]
+    space: str
+    parameters: dict[str, dict[str, Any]]
+    warm_starts: list[dict[str, Any]]
+    folder: str
+    preset: str
+    seed: int = Field(ge=0)
+    name: str
+    trials: int = Field(gt=0)
+    sampler: Sampler
+
+
 def restore_plan(source: Mapping[str, Any], locate: Callable[[StudyFile], StudyFile] = lambda study: study) -> Plan:
     """Rebuild a plan from its stored source, through the same checks as a file.
 
@@ -204,7 +228,9 @@ def restore_plan(source: Mapping[str, Any], locate: Callable[[StudyFile], StudyF
     locate : callable
         Gives the study's files the paths that they have here.
     """
-    where = f"stored study {source['name']}"
+    where = f"stored study {shown(str(source.get('name')))}"
+    described = parse_table(_Source, dict(source), where, StudyError)
+    source = described.model_dump()
     parameters = {
         name: parse_table(Parameter, table, f"{where} [{name}]", StudyError)
         for name, table in source["parameters"].items()
@@ -222,6 +248,33 @@ def restore_plan(source: Mapping[str, Any], locate: Callable[[StudyFile], StudyF
         trials=source["trials"],
         sampler=source["sampler"],
     )
+
+
+def load_object(text: object, name: str, key: str) -> dict[str, Any]:
+    """Read a description that is stored with a study.
+
+    Parameters
+    ----------
+    text : object
+        The attribute.
+    name, key : str
+        Study and attribute, for the error.
+
+    Raises
+    ------
+    StudyError
+        It is no JSON object.
+    """
+    try:
+        found = json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise StudyError(
+            f"{shown(name)}: its attribute {key} is not what tuner writes; somebody changed it, or the database is "
+            "damaged. Restore a backup, or use a new study name."
+        )
+    return found
 
 
 def identity(

@@ -6,7 +6,6 @@ epochs, how thorough a confirmation.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -18,6 +17,7 @@ from tuner.search.extras import AttributionSection, KooSection
 from tuner.search.objective import OBJECTIVES
 from tuner.search.space import Parameter, Scalar
 from tuner.search.stopping import StoppingSection
+from tuner.search.study_name import check_name
 from tuner.search.toml import Table, parse_table, read_toml
 
 Sampler = Literal["tpe", "random", "grid"]
@@ -145,8 +145,10 @@ class StudyFile(Table):
     @field_validator("name")
     @classmethod
     def _plain_name(cls, name: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", name):
-            raise ValueError("a study name is letters, digits, '_' and '-', at most 100 of them")
+        try:
+            check_name(name)
+        except StudyError as e:
+            raise ValueError(str(e)) from e
         return name
 
     @field_validator("objectives")

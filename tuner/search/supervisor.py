@@ -19,6 +19,7 @@ from tuner.search.process import Process, host_name, memory_kills, start_of
 CRASHES = 5  # crashes in a row without a finished trial: a fault that a restart does not mend
 MEMORY_SECONDS = 5.0  # a process that the kernel kills for want of memory may take so long to end
 STOP_SECONDS = 30.0
+INDEX, DEVICE = "\0i", "\0device"  # what the user types holds no NUL: no name or path is taken for one of these
 HUNG = 75  # how a worker leaves whose training hung; EX_TEMPFAIL of sysexits.h
 # What operators, schedulers and the death of a terminal send. A SIGKILL may be the kernel's own, for want of memory.
 ASKED = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
@@ -42,7 +43,7 @@ class Supervisor:
     Parameters
     ----------
     command : sequence of str
-        The worker's command; in any part ``{i}`` becomes the worker's index and ``{device}`` its device.
+        The worker's command; in any part `INDEX` becomes the worker's index and `DEVICE` its device.
     count : int
         How many.
     environment : mapping of str to str
@@ -125,7 +126,7 @@ class Supervisor:
         return [p for p in self.processes if p is not None and p.poll() is None]
 
     def _start(self, i: int) -> None:
-        command = [part.replace("{i}", str(i)).replace("{device}", self.devices[i]) for part in self.command]
+        command = [part.replace(INDEX, str(i)).replace(DEVICE, self.devices[i]) for part in self.command]
         with (self.logs / f"worker-{i}.log").open("ab") as log:
             started = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,

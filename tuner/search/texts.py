@@ -19,11 +19,11 @@ from tuner.search.artifacts import PREFIX, Artifacts, is_identifier
 from tuner.search.digests import BadFile, Digest
 from tuner.search.storage import FencedStorage
 from tuner.search.study import Plan
+from tuner.search.toml import LIMIT
 
 log = logging.getLogger("tuner.worker")
 
 TEXTS = "tuner:texts"
-LIMIT = 1_000_000  # bytes of one text; a TOML file that people write has some thousand
 
 
 @contextlib.contextmanager
@@ -129,7 +129,7 @@ def described_texts(name: str, attributes: Mapping[str, Any]) -> dict[str, tuple
         described = {str(k): (str(v["id"]), str(v["sha256"])) for k, v in json.loads(attributes[TEXTS]).items()}
         if "study" not in described or not all(is_identifier(i) for i, _ in described.values()):
             raise ValueError
-    except (TypeError, ValueError, KeyError, AttributeError) as e:
+    except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as e:
         raise StudyError(f"{name}: the description of its texts is not what tuner run writes.") from e
     return described
 

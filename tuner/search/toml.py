@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,6 +20,12 @@ class Table(BaseModel):
 
 
 T = TypeVar("T", bound=Table)
+
+LIMIT = 1_000_000  # bytes of one file; what people write has some thousand
+DEEPEST = 32  # tables and lists in one another; what a study or a space has is 4
+_SHOWN = 120  # characters of a value in an error
+_STRING = re.compile(r'"""(?:[^\\]|\\.)*?"""|\'\'\'.*?\'\'\'|"(?:[^"\\\n]|\\.)*+"|\'[^\'\n]*+\'|\#[^\n]*+', re.DOTALL)
+_DOTTED = re.compile(rf"(?<![\w.-])[\w-]++(?:[ \t]*+\.[ \t]*+[\w-]++){{{DEEPEST},}}+")
 
 
 def read_toml(path: Path, error: type[TunerError]) -> dict[str, object]:
@@ -43,7 +50,11 @@ def read_toml(path: Path, error: type[TunerError]) -> dict[str, object]:
         the parser gives one).
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as stream:
+            content = stream.read(LIMIT + 1)
+        if len(content) > LIMIT:
+            raise error(f"{path}: larger than {LIMIT:,} bytes, which no study or search space is. Is it another file?")
+        text = content.decode("utf-8").replace("\r\n", "\n")
     except UnicodeDecodeError as e:
         raise error(f"{path}: not UTF-8 text ({e.reason} at byte {e.start}). Save the file as UTF-8.") from e
     except OSError as e:
@@ -57,12 +68,37 @@ def parse_toml(text: str, where: str, error: type[TunerError]) -> dict[str, obje
     Raises
     ------
     TunerError
-        Of the given type: no TOML.
+        Of the given type: no TOML, or larger or deeper than any study is.
     """
+    if len(text) > LIMIT:
+        raise error(f"{where}: larger than {LIMIT:,} bytes, which no study or search space is. Is it another file?")
+    if line := _deep_line(text):  # the parser calls itself for each level, and takes quadratic time for dotted keys
+        raise error(f"{where}: line {line} nests tables or lists deeper than {DEEPEST}, which no study does.")
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as e:
-        raise error(f"{where}: TOML syntax error: {e}.") from e
+    except RecursionError as e:
+        raise error(f"{where}: tables or lists are nested deeper than can be read.") from e
+    except ValueError as e:  # a syntax error, or a number of more than 4300 digits
+        raise error(f"{where}: TOML syntax error: {short(str(e))}.") from e
+
+
+def _deep_line(text: str) -> int | None:
+    """First line on which brackets, or the parts of a dotted key, pass the greatest depth; strings do not count."""
+    bare = _STRING.sub(lambda found: "s" + "\n" * found[0].count("\n"), text)
+    depth = 0
+    if found := _DOTTED.search(bare):
+        return bare.count("\n", 0, found.start()) + 1
+    for found in re.finditer(r"[\[\]{}]", bare):
+        depth = max(0, depth + (1 if found[0] in "[{" else -1))
+        if depth > DEEPEST:
+            return bare.count("\n", 0, found.start()) + 1
+    return None
+
+
+def short(text: str) -> str:
+    """Show somebody's text as an error can: one line of bounded length."""
+    line = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text[: _SHOWN + 1])
+    return line if len(text) <= _SHOWN else line[:_SHOWN] + "..."
 
 
 def parse_table(model: type[T], table: object, where: str, error: type[TunerError]) -> T:
@@ -99,12 +135,12 @@ def _word(e: ValidationError, model: type[BaseModel], where: str) -> str:
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "missing":
         return f"{where} {_dotted(path[:-1])}: the key {path[-1]!r} is missing.{more}"
-    shown = "" if first["type"] == "value_error" else f"; it is {first['input']!r}"
+    shown = "" if first["type"] == "value_error" else f"; it is {short(repr(first['input']))}"
     return f"{where} {_dotted(path)}: {message}{shown}.{more}".replace(" :", ":")
 
 
 def _dotted(path: Iterable[str]) -> str:
-    text = ".".join(path)
+    text = ".".join(short(part) for part in path)
     return f"[{text}]" if text else ""
 
 

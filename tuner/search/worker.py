@@ -34,6 +34,7 @@ from tuner.search.space import Scalar
 from tuner.search.stages import Stage
 from tuner.search.stopper import Interrupted, Stopper
 from tuner.search.storage import Attempt, FencedStorage, Heartbeat
+from tuner.search.study_name import folder_name
 from tuner.search.supervisor import HUNG
 
 __all__ = ["Interrupted", "Pace", "Stopper", "Worker"]
@@ -144,7 +145,7 @@ class Worker:
                 time.sleep(self.pace.poll)
 
     def _run_attempt(self, stage: Stage, attempt: Attempt) -> None:
-        folder = self.checkpoints / stage.name
+        folder = self.checkpoints / folder_name(stage.name)
         label = f"{stage.name} trial {attempt.number}"
         self.stopper.release = partial(self._hand_back, attempt, label)
         # A fresh Study each time: samplers read its list of trials, which only study.ask would renew.
