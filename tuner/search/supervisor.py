@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Protocol
 
 from tuner.errors import StorageError
-from tuner.search.process import Process, host_name, memory_kills, start_of
+from tuner.search.process import Process, memory_kills, process_of
 
 CRASHES = 5  # crashes in a row without a finished trial: a fault that a restart does not mend
 MEMORY_SECONDS = 5.0  # a process that the kernel kills for want of memory may take so long to end
@@ -133,7 +133,7 @@ class Supervisor:
                 process_group=0,  # Ctrl-C reaches the parent alone, which then asks the workers
             )  # fmt: skip
         self.processes[i] = started
-        self.started[i] = Process(host_name(), started.pid, start_of(started.pid) or 0.0)
+        self.started[i] = process_of(started.pid)
 
     def _collect(self) -> None:
         ended = [(i, p) for i, p in enumerate(self.processes) if p is not None and p.poll() is not None]
