@@ -229,7 +229,7 @@ def check_fields(folder: Path) -> None:
         epochs = [line for line in lines if line.get("event") == "epoch"]
         assert epochs
         for line in epochs:
-            assert line["worker"] == log.stem
+            assert line["worker"] == log.name.partition(".")[0]
             assert (line["study"], line["level"], line["logger"]) == ("tiny", "INFO", "tuner.worker")
             assert isinstance(line["trial"], int)
             assert line["attempt"] == 1

@@ -75,6 +75,7 @@ def command(
     supervisor = Supervisor(
         command_line, count, environment, logs,
         devices=placement.devices, count_crash=partial(opened.count_crash, max_failures=plan.max_failures),
+        tell=context.note,
     )  # fmt: skip
     with Progress(opened, plan, count) as progress:
         supervisor.run(progress.poll)

@@ -114,7 +114,7 @@ def command(
         supervisor = Supervisor(
             worker_command(plan, words, limit), count, worker_environment(url, since, logs.log_format(log_format)),
             folder.parent / "logs" / plan.name, devices=placement.devices,
-            count_crash=partial(opened.count_crash, max_failures=plan.max_failures),
+            count_crash=partial(opened.count_crash, max_failures=plan.max_failures), tell=context.note,
         )  # fmt: skip
         with Progress(opened, plan, count) as progress:
             supervisor.run(progress.poll)

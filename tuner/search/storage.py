@@ -81,7 +81,7 @@ class Running(NamedTuple):
     progress: dict[str, Any]
 
 
-def open_storage(where: str | Path, *, patience: float = PATIENCE_SECONDS) -> FencedStorage:
+def open_storage(where: str | Path, *, patience: float = PATIENCE_SECONDS, wait: float = 0.0) -> FencedStorage:
     """Open a database, creating it and its tables if they are missing; many may do so at once.
 
     Parameters
@@ -89,14 +89,16 @@ def open_storage(where: str | Path, *, patience: float = PATIENCE_SECONDS) -> Fe
     where : str or Path
         A SQLite file, ``sqlite:///FILE``, or ``postgresql://USER:PASSWORD@HOST/DATABASE``.
     patience : float
-        Seconds that later calls wait for a database that is away. Opening does not wait.
+        Seconds that later calls wait for a database that is away.
+    wait : float
+        Seconds that opening waits for one: none, as a wrong address should be seen at once, unless it was right before.
 
     Raises
     ------
     StorageError
         One line without the password: unreachable, not writable, not a database, made by another version.
     """
-    return FencedStorage(connect(parse_url(where), patience=patience))
+    return FencedStorage(connect(parse_url(where), patience=patience, wait=wait))
 
 
 class FencedStorage(FileRows, RungRows, DrawingStorage):
@@ -133,6 +135,16 @@ class FencedStorage(FileRows, RungRows, DrawingStorage):
     def trouble(self) -> float:
         """When a call of this process last found the database away: monotonic seconds; 0 if none did."""
         return self._backend.trouble
+
+    def check_file(self) -> None:
+        """See that a SQLite file is still the one that was opened; every other call does so too.
+
+        Raises
+        ------
+        DatabaseGone
+            It was removed or replaced.
+        """
+        self._backend.check_file()
 
     def close(self) -> None:
         """Close the connections; the next call opens them again."""

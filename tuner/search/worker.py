@@ -28,6 +28,7 @@ from tuner.search.bench import Bench
 from tuner.search.checkpoint_copies import Checkpoints
 from tuner.search.job import Outcome
 from tuner.search.log_fields import log_fields
+from tuner.search.outage import DatabaseGone
 from tuner.search.quota import enforce_quota
 from tuner.search.roster import GRACE_SECONDS
 from tuner.search.space import Scalar
@@ -103,6 +104,7 @@ class Worker:
         self.checkpoints, self.stopper, self.name, self.ahead = checkpoints, stopper, name, ahead
         self.pace = pace
         self.copies = Checkpoints(storage, artifacts)
+        self._gone: DatabaseGone | None = None
 
     def work(self, stages: Sequence[Stage]) -> bool:
         """Run every stage to its end.
@@ -111,6 +113,11 @@ class Worker:
         -------
         bool
             False if the worker was told to stop before.
+
+        Raises
+        ------
+        StorageError
+            The database refuses, stayed away, or its file was removed or replaced.
         """
         try:
             for stage in stages:
@@ -118,6 +125,8 @@ class Worker:
                 stage.prepare(self.storage)
                 self._run_stage(stage)
         except Interrupted:
+            if self._gone is not None:
+                raise self._gone from None
             log.info("%s stops: %s", self.name, "time is over" if self.stopper.late else "asked to")
             return False
         return True
@@ -171,8 +180,14 @@ class Worker:
         limit = self.pace.stall_after
         return Heartbeat(
             self.storage, attempt, interval=self.pace.beat, on_hang=partial(self._hung, attempt, label),
+            on_gone=self._lose_database,
             stall_after=60 * self.bench.plan.study.search.stall_minutes if limit is None else limit,
         )  # fmt: skip
+
+    def _lose_database(self, error: DatabaseGone) -> None:
+        """End the training that nobody can store any more. Runs in the heartbeat."""
+        self._gone = error
+        self.stopper.leave(at_once=True)
 
     def _hung(self, attempt: Attempt, label: str, reason: str) -> None:
         """Count the failure and end this process: nothing in Python ends a hung call. Runs in the heartbeat."""
@@ -181,7 +196,7 @@ class Worker:
         except AttemptSuperseded:
             reason += "; another worker has the slot already"
         log.error("%s: %s. This process ends; where it hung:", label, reason)
-        faulthandler.dump_traceback()
+        faulthandler.dump_traceback(file=2)  # the handle: stderr itself may be a stream of JSON lines
         os._exit(HUNG)
 
     def _hand_back(self, attempt: Attempt, label: str) -> None:
