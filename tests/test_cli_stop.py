@@ -75,13 +75,13 @@ def test_a_process_that_was_still_loading_when_it_was_asked_counts_as_started(ro
 
 
 def test_a_worker_that_replaces_a_dead_one_heeds_what_was_asked_of_it(roster: Roster) -> None:
-    began = roster.clock()
+    began = roster.position()
     roster.ask(at_once=True)
     assert roster.asked(roster.join("a", "w", ELSEWHERE, age=0, since=began)) == "at once"
 
 
 def test_a_gentle_request_does_not_take_back_an_urgent_one(roster: Roster) -> None:
-    began = roster.clock()
+    began = roster.position()
     roster.ask(at_once=True)
     roster.ask(at_once=False)
     assert roster.asked(began) == "at once"

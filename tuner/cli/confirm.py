@@ -69,7 +69,7 @@ def command(
         "--worker-name", "worker-{i}", *([] if data is None else ["--data", str(data)]),
     ]  # fmt: skip
     # The URL may hold a password, and a command line is for everyone on the machine to read.
-    since = opened.roster(opened.get_study_id_from_name(found)).clock()
+    since = opened.roster(opened.get_study_id_from_name(found)).position()
     environment = {**os.environ, "TUNER_STORAGE": context.storage_url(storage), "TUNER_SINCE": repr(since)}
     logs = folder.parent / "logs" / found
     supervisor = Supervisor(

@@ -106,7 +106,7 @@ def command(
 
         # A worker that replaces a dead one heeds what the dead one was asked since this run began.
         roster = opened.roster(study_id)
-        since = roster.clock()
+        since = roster.position()
         words = [
             "--study", study, "--preset", preset, "--seed", str(seed), "--confirm" if confirm else "--no-confirm",
             "--artifacts", context.artifacts_address(artifacts), "--ahead", str(count),

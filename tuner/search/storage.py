@@ -489,10 +489,10 @@ class FencedStorage(FileRows, RungRows, DrawingStorage):
         """Set slots of dead workers back to WAITING.
 
         At once where the worker's process has ended on this host. Elsewhere, and where a process lives but
-        has stopped: after this process has watched the heartbeat stand still for `grace` seconds and the
-        database's clock agrees. Watching starts over when the database was away, so an outage, a suspended
-        laptop or a jump of a clock takes no slot from a healthy worker. A trial that another program set to
-        RUNNING is taken after the same time.
+        has stopped or hides: after this process has watched the heartbeat stand still for `grace` seconds and the
+        database's clock agrees, or for twice as long where it does not. Watching starts over when the database was
+        away, so an outage, a suspended laptop or a jump of a clock takes no slot from a healthy worker. A trial that
+        another program set to RUNNING is taken after the same time.
 
         Parameters
         ----------
