@@ -68,7 +68,7 @@ def test_files_of_a_trial_come_back_by_name_and_only_their_entries_are_for_the_d
     files = {"model.safetensors": bytes(300_000), "history.tsv": b"epoch\n1\n"}
     entries = artifacts.put(files, TOKEN)
     assert sum(len(k) + len(v) for k, v in entries.items()) < 1000
-    identifiers = [k.removeprefix(PREFIX) for k in entries if k != SIZES]
+    identifiers = [k.removeprefix(PREFIX) for k in entries if k.startswith(PREFIX)]
     assert all(is_identifier(i) and i[:24] == TOKEN[:24] for i in identifiers)
     assert sorted(json.loads(entries[SIZES]).values()) == [8, 300_000]
     assert artifacts.put(files, TOKEN) == entries  # an upload that is repeated replaces the same objects

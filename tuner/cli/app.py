@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "evaluate": "Open the test split for a trial, on record.",
     "report": "Report the best trials on a page, test included.",
     "rerun": "Retrain one trial and compare its values.",
+    "verify": "Check database and files of a study.",
     "match": "Match the motifs of a MEME file with a database.",
     "screen": "Find the promiscuous motifs of a database.",
     "simulate": "Write a simulated data set in Koo's HDF5 layout.",

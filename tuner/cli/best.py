@@ -76,6 +76,7 @@ def draw(storage: FencedStorage, name: str, objectives: Sequence[str], path: Pat
         The file cannot be written.
     """
     from tuner.errors import StorageError
+    from tuner.files import write_atomically
     from tuner.plots.fronts import pareto_front
     from tuner.search.objective import OBJECTIVES
     from tuner.search.results import stage_trials
@@ -105,7 +106,7 @@ def draw(storage: FencedStorage, name: str, objectives: Sequence[str], path: Pat
         title=f"{name}: validation values of {sum(bool(r.values) for r in rows)} trials",
     )
     try:
-        path.write_bytes(image)
+        write_atomically(path, image)
     except OSError as e:
         raise StorageError(f"{path}: cannot write the figure ({e.strerror}).") from e
 

@@ -11,12 +11,21 @@ from tuner.cli import context, options
 
 if TYPE_CHECKING:
     from tuner.models.training import EpochRecord
+    from tuner.search.artifacts import Artifacts
     from tuner.search.bench import Bench
+    from tuner.search.job import Outcome
+    from tuner.search.restoring import Restored
     from tuner.search.results import FrozenTrial
+    from tuner.search.storage import FencedStorage
 
 EXAMPLE = "Example: tuner rerun --study zbed2 --trial 3"
 
 TIMES = ("seconds",)  # measured, never reproduced
+STATES = {
+    "restored": "restored, exactly as it was stored",
+    "made anew": "made anew, and its new digest recorded: it holds measured seconds, is a drawing, or had no digest",
+    "refused": "not written: what was made now is not what was stored, although every value is",
+}
 
 
 def command(
@@ -27,20 +36,30 @@ def command(
     data: options.Data = None,
     device: options.Device = "auto",
     storage: options.Storage = None,
+    stage: Annotated[str, typer.Option(help="search, confirmation or controls.")] = "search",
+    artifacts: options.Artifacts = None,
+    restore: Annotated[
+        bool | None,
+        typer.Option("--restore/--no-restore", help="Write lost or damaged files back [if the store is the study's]."),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Retrain a trial with its stored seed and parameters; fails unless every value is exactly the stored."""
+    """Retrain a trial with its stored seed and parameters; fails unless every value is exactly the stored.
+
+    Files of the trial that are missing or damaged are written back then, if they are what was stored.
+    """
     import tuner
     from tuner.cli.stored import stored_plan
     from tuner.cli.worker import one_thread
     from tuner.errors import StudyError
     from tuner.search.bench import load_bench
-    from tuner.search.overview import find_trial
+    from tuner.search.overview import STAGES, find_trial
+    from tuner.search.restoring import restore_files
     from tuner.search.study import check_identity
 
     opened = context.open_existing(storage)
     found = context.stored_name(opened, study, preset, name)
-    one = find_trial(opened, found, trial)
+    one = find_trial(opened, found, trial, stage)
     reason = str(one.user_attrs.get("reason", ""))
     stopped = "stopped_at" in one.user_attrs
     diverged = one.state.name == "PRUNED" and not stopped and not reason.startswith("out of memory")
@@ -54,19 +73,30 @@ def command(
     check_identity(found, identity, bench.identity)
     one_thread()
     use_kernels_of(one)
-    now = retrain(bench, one)
+    wanted = look(opened, artifacts, found, one, restore)
+    now = retrain(opened, bench, one)
     measured = {k: v for k, v in one.user_attrs.items() if k != "reason"}
-    rows = compare({"reason": reason} if diverged else measured, now)
+    rows = compare(
+        {"reason": reason} if diverged else measured, {"reason": now} if isinstance(now, str) else now.attributes
+    )
     equal = all(r["equal"] for r in rows)
+    files: list[Restored] = []
+    if wanted is not None and equal and not isinstance(now, str):
+        store, bad = wanted
+        study_id = opened.get_study_id_from_name(found + STAGES[stage])
+        names = list(bad) or list(now.files)  # an older version did not say which files it could not write
+        files = restore_files(opened, store, study_id, one, names, now.files)
+    refused = any(f.state == "refused" for f in files)
     document = {
-        "study": found, "trial": trial, "equal": equal, "device": bench.device, "values": rows,
+        "study": found, "stage": stage, "trial": trial, "equal": equal, "device": bench.device, "values": rows,
+        "files": [f._asdict() for f in files],
         "tuner_version": {"stored": one.user_attrs.get("tuner_version"), "now": tuner.__version__},
     }  # fmt: skip
     if as_json:
         context.emit(document)
     else:
         print_comparison(document)
-    if not equal:
+    if not equal or refused:
         raise typer.Exit(1)
 
 
@@ -87,30 +117,47 @@ def use_kernels_of(trial: FrozenTrial) -> None:
             raise StudyError(f"trial {trial.number} was trained through compiled kernels, and here {reason}.")
 
 
-def retrain(bench: Bench, trial: FrozenTrial) -> dict[str, Any]:
+def retrain(opened: FencedStorage, bench: Bench, trial: FrozenTrial) -> Outcome | str:
     """Train as the trial's worker did, as far as it did; what it would store, or the reason it diverged for."""
     from tuner.errors import TrainingDiverged
-    from tuner.search.gate import EndsAt
-    from tuner.search.job import run_network
-    from tuner.search.study import mix
-
-    seed = int(trial.user_attrs.get("seed", mix(bench.plan.seed, trial.number)))
-    rung = trial.user_attrs.get("stopped_at")
-    gate = None if rung is None else EndsAt(int(rung))
+    from tuner.search.restoring import run_again
 
     def on_epoch(r: EpochRecord) -> None:
         context.note(f"epoch {r.epoch}: loss {r.loss:.4f}, validation AUROC {r.auroc:.4f}")
 
     try:
-        outcome = run_network(bench, trial.params, seed=seed, on_epoch=on_epoch, gate=gate)
+        return run_again(opened, bench, trial, on_epoch)
     except TrainingDiverged as e:
-        return {"reason": str(e)}
-    return dict(outcome.attributes)
+        return str(e)
+
+
+def look(
+    opened: FencedStorage, artifacts: str | None, name: str, trial: FrozenTrial, restore: bool | None
+) -> tuple[Artifacts, dict[str, str]] | None:
+    """The store, and the files of the trial that are to be made again; None where files are left alone."""
+    from tuner.search.restoring import bad_files, is_other_store, never_written
+
+    if restore is False:
+        return None
+    store = context.open_artifacts(artifacts)
+    bad = bad_files(store, trial)
+    if not bad and not never_written(trial):
+        return None
+    if restore is None and is_other_store(opened, store, name):
+        context.note(
+            f"warning: {store.address} holds no file of {name}, so none is written back. Name its store with "
+            "--artifacts, or say --restore if all of them are lost."
+        )
+        return None
+    for message in bad.values():
+        context.note(message.partition(" tuner rerun")[0])
+    return store, bad
 
 
 def compare(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Compare what was measured then and now, exactly; times, versions and provenance are left out."""
     left_out = {*TIMES, "tuner_version", "kernels", "warm_start", "artifacts_error", "failures"}
+    left_out |= {"candidate", "replicate", "training_notes"}  # what was asked for, and what happened to its process
     left_out |= {"precision"} - stored.keys()  # older trials do not say
     names = [n for n in {**stored, **now} if n not in left_out]
     return [
@@ -140,6 +187,8 @@ def print_comparison(document: Mapping[str, Any]) -> None:
     different = [r["name"] for r in document["values"] if not r["equal"]]
     if not different:
         context.note("every value is exactly the stored one (seconds are not compared)")
+        for f in document["files"]:
+            context.note(f"{f['name']}: {STATES[f['state']]}")
         return
     versions = document["tuner_version"]
     because = (

@@ -58,7 +58,7 @@ def as_document(
     from tuner.errors import StorageError
     from tuner.search.overview import STAGES
     from tuner.search.results import objective_names, watched
-    from tuner.search.tidy import read_tsv
+    from tuner.search.tidy import stored_table
 
     objectives = objective_names(storage, name + STAGES[stage])
     numbers = watched(trial)
@@ -69,7 +69,7 @@ def as_document(
         tables[table] = None
         if f"{table}.tsv" in held:
             try:
-                tables[table] = read_tsv(artifacts.get(trial, f"{table}.tsv").decode())
+                tables[table] = stored_table(artifacts, trial, f"{table}.tsv")
             except StorageError as e:
                 missing.append(str(e))
     return {
@@ -99,15 +99,16 @@ def save_files(artifacts: Artifacts, trial: FrozenTrial, folder: Path) -> None:
         The trial has no files, the store has lost one, or the folder cannot be written.
     """
     from tuner.errors import StorageError
+    from tuner.files import make_folder, write_atomically
 
     names = artifacts.names(trial)
     if not names:
         raise StorageError(f"trial {trial.number} has no files to save; it is {trial.state.name.lower()}.")
     contents = {n: artifacts.get(trial, n) for n in names}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         for n, content in contents.items():
-            (folder / Path(n).name).write_bytes(content)
+            write_atomically(folder / Path(n).name, content)
     except OSError as e:
         raise StorageError(f"{folder}: cannot be written ({e.strerror}). Choose another folder with --save.") from e
 

@@ -34,6 +34,7 @@ def command(
 ) -> None:
     """Show medians over the trials of each group; write the whole table and box plots."""
     from tuner.errors import StorageError
+    from tuner.files import write_atomically
     from tuner.plots.boxes import box_plots
     from tuner.search.results import objective_names, stage_trials
     from tuner.search.tidy import grouped, histories, tidy, to_tsv, varied
@@ -46,12 +47,13 @@ def command(
     columns, values = by or varied(trials), value or objectives
     try:
         if out is not None:
-            out.write_text(to_tsv(rows), encoding="utf-8")
+            write_atomically(out, to_tsv(rows).encode())
         if history is not None:
-            history.write_text(to_tsv(histories(trials, context.open_artifacts(artifacts))), encoding="utf-8")
+            write_atomically(history, to_tsv(histories(trials, context.open_artifacts(artifacts))).encode())
         if figure is not None:
             drawn = {v: [(g.key, g.values) for g in grouped(rows, columns, v)] for v in values}
-            figure.write_bytes(box_plots(drawn, title=found, file_format=figure.suffix.lstrip(".") or "png"))
+            drawing = box_plots(drawn, title=found, file_format=figure.suffix.lstrip(".") or "png")
+            write_atomically(figure, drawing)
     except OSError as e:
         raise StorageError(f"{e.filename}: cannot be written ({e.strerror}).") from e
     if as_json:

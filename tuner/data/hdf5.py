@@ -7,8 +7,6 @@ one root attribute, ``tasks`` (a JSON list of names), which other readers ignore
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 from tuner.data.dataset import SPLITS, Dataset, Split
 from tuner.data.sequence import N_CODE, Codes
 from tuner.errors import DataError, unknown
+from tuner.files import replacing
 
 LAYOUTS: Final = ("ncl", "nlc")
 # Rows expanded at a time: 4096 x 4 x 1000 float32 are 64 MB.
@@ -202,21 +201,15 @@ def write_koo_hdf5(dataset: Dataset, path: str | Path) -> Path:
     """
     path = Path(path)
     splits = {"train": dataset.train, "valid": dataset.valid, "test": dataset.test}
-    temporary = None
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        os.close(handle)
-        with h5py.File(temporary, "w") as file:
-            file.attrs["tasks"] = json.dumps(dataset.tasks)
-            for name, split in splits.items():
-                _write_split(file, name, split)
-        Path(temporary).chmod(0o644)  # mkstemp makes files that only their owner can read
-        os.replace(temporary, path)
+        with replacing(path) as part:
+            with h5py.File(part, "w") as file:
+                file.attrs["tasks"] = json.dumps(dataset.tasks)
+                for name, split in splits.items():
+                    _write_split(file, name, split)
+            part.chmod(0o644)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error}). Choose a folder with space that you own.") from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
     return path
 
 

@@ -6,8 +6,6 @@ operating system's, so a second worker adds none, and under want of memory they 
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -16,6 +14,7 @@ import numpy as np
 
 from tuner.data.dataset import Dataset, Split
 from tuner.data.sequence import Codes
+from tuner.files import make_folder, replacing
 
 SHARED_FROM: Final = 32 << 20
 """Bytes from which the codes of a split are shared; copies of smaller ones are not worth a file."""
@@ -54,16 +53,11 @@ def share_codes(dataset: Dataset, cache: Path | None, *, least: int = SHARED_FRO
 
 def _mapped(path: Path, split: Split) -> Codes:
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
+        make_folder(path.parent)
+        with replacing(path, durable=False) as part:
+            with part.open("wb") as file:
                 np.save(file, np.ascontiguousarray(split.codes), allow_pickle=False)
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+            part.chmod(0o644)
     # Private: a write, if there were one, would stay in the process that makes it.
     codes: Codes = np.load(path, mmap_mode="c", allow_pickle=False)
     if codes.dtype != np.uint8 or not np.array_equal(codes, split.codes):

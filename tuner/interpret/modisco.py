@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from tuner.data.sequence import N_CODE, Codes
 from tuner.errors import AttributionError, unknown
+from tuner.files import moved, sync
 from tuner.interpret.target import FloatArray
 from tuner.motifs.database import MotifDatabase
 from tuner.motifs.filters import Filter, trim_ppm
@@ -155,7 +156,8 @@ def find_patterns(
             patterns, tried = _read(stored), stored["tried"]
         if not patterns:
             return _none(_nothing(len(codes), tried))
-        (place / H5).replace(folder / H5)
+        sync(place / H5)
+        moved(place / H5, folder / H5)
     positive = sum(pattern.positive for pattern in patterns)
     words = (
         f"{len(patterns)} pattern{'s' * (len(patterns) > 1)} in {len(codes)} sequences: "

@@ -1,12 +1,15 @@
 """One file from which a killed training run goes on: safetensors with a JSON header, replaced whole.
 
-Format, version 1: a safetensors file whose metadata key ``tuner`` holds a JSON object with ``format``,
-``digest`` (of everything that determines the run), ``checksum`` (SHA-256 of the tensors) and ``progress``.
-Nothing in it is unpickled. A reader that finds anything else starts the run from the beginning.
+Format, version 2: a safetensors file whose metadata key ``tuner`` holds a JSON object with ``format``, ``digest`` (of
+everything that determines the run) and ``progress``; behind it the line ``TRAILER`` with the SHA-256 of all bytes
+before. The epoch before lies beside it under the same name and ``.previous``, for the case that the file is damaged.
+Version 1 had no such line, but a checksum of the tensors in its header; it is still read. Nothing is unpickled. A
+reader that finds anything else starts the run from the beginning.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -16,9 +19,16 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
 
-FORMAT = "tuner-checkpoint-1"
+from tuner.files import make_folder, write_atomically
+
+FORMAT = "tuner-checkpoint-2"
+FORMAT_1 = "tuner-checkpoint-1"
+TRAILER = b"\ntuner-checkpoint-2 sha256 "
+PREVIOUS = ".previous"  # ending of the name of the epoch before
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES}
+_TAIL = len(TRAILER) + 64 + 1  # bytes: the line, 64 hexadecimal digits, and its end
 
 
 class Checkpoint(NamedTuple):
@@ -36,6 +46,10 @@ class Checkpoint(NamedTuple):
     tensors: Mapping[str, torch.Tensor]
 
 
+class _Damaged(Exception):
+    """A file that cannot be gone on from, and why."""
+
+
 def _checksum(tensors: Mapping[str, torch.Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
@@ -44,8 +58,15 @@ def _checksum(tensors: Mapping[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
+def previous(path: Path) -> Path:
+    """Where the epoch before lies."""
+    return path.with_name(path.name + PREVIOUS)
+
+
 def write_checkpoint(path: Path, checkpoint: Checkpoint, digest: str) -> None:
-    """Replace the file at `path` in one step, so that a kill at any moment leaves the old or the new one.
+    """Replace the file at `path` in one step, and keep what was there as the epoch before.
+
+    A kill, and a power cut, at any moment leave the new one, or one of an epoch before.
 
     Parameters
     ----------
@@ -63,48 +84,98 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint, digest: str) -> None:
     """
     # The copy detaches best weights that share memory with the model's: safetensors refuses aliases.
     tensors = {name: t.detach().cpu().clone().contiguous() for name, t in checkpoint.tensors.items()}
-    header = {
-        "format": FORMAT,
-        "digest": digest,
-        "checksum": _checksum(tensors),
-        "progress": checkpoint.progress,
-    }
+    header = {"format": FORMAT, "digest": digest, "progress": checkpoint.progress}
     payload = save(tensors, metadata={"tuner": json.dumps(header)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    content = b"".join((payload, TRAILER, hashlib.sha256(payload).hexdigest().encode(), b"\n"))
+    make_folder(path.parent)
+    _keep(path)
+    # The first one's name is forced out; later ones replace it, and a power cut may bring an older epoch back.
+    write_atomically(path, content, durable=not previous(path).exists())
+
+
+def _keep(path: Path) -> None:
+    """Give the present file, if there is one, the name of the epoch before as well."""
+    link = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_bytes(payload)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+        link.unlink(missing_ok=True)
+        os.link(path, link)
+        os.replace(link, previous(path))
+    except FileNotFoundError:
+        return
+    except OSError as e:
+        if link.exists():
+            link.unlink()
+            raise
+        if e.errno not in _NO_LINKS:
+            raise
+        os.replace(path, previous(path))  # then a kill before the new one is there costs one epoch
 
 
 def read_checkpoint(path: Path, digest: str) -> tuple[Checkpoint | None, str | None]:
-    """Read a checkpoint if it is whole and belongs to this run.
+    """Read a checkpoint if it is whole and belongs to this run; else the epoch before, if that is.
 
     Returns
     -------
     checkpoint : Checkpoint or None
         None if there is nothing to resume from.
     reason : str or None
-        Why an existing file was left aside; None if it was read or does not exist.
+        Why an existing file was left aside, and what follows; None if it was read or does not exist.
     """
-    if not path.exists():
-        return None, None
+    reasons = []
+    for one in (path, previous(path)):
+        if one.exists():
+            try:
+                found = _read(one, digest)
+            except _Damaged as e:
+                reasons.append(f"{one}: {e}")
+                continue
+            reason = f"{'; '.join(reasons)}; training goes on from epoch {_epochs(found)}." if reasons else None
+            return found, reason
+    return None, f"{'; '.join(reasons)}; training starts at epoch 1." if reasons else None
+
+
+def reached(path: Path) -> int:
+    """Epochs that the checkpoint at `path` holds, whole; -1 where there is none that can be read."""
     try:
+        return _epochs(_read(path, None))
+    except _Damaged:
+        return -1
+
+
+def _epochs(checkpoint: Checkpoint) -> int:
+    return len(checkpoint.progress.get("history", ()))
+
+
+def _read(path: Path, digest: str | None) -> Checkpoint:
+    """Read one file; of whatever run without a `digest`."""
+    try:
+        content = path.read_bytes()
+        tail = content[-_TAIL:]
+        whole = tail.startswith(TRAILER)
+        if whole:
+            content = content[:-_TAIL]
+            if tail[len(TRAILER) :] != f"{hashlib.sha256(content).hexdigest()}\n".encode():
+                raise _Damaged("damaged checkpoint (checksum differs)")
+        header, tensors = _parse(path, content, whole)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, SafetensorError) as error:
+        raise _Damaged(f"unreadable checkpoint ({error})") from error
+    if header.get("format") != (FORMAT if whole else FORMAT_1):
+        raise _Damaged("not a checkpoint of this version")
+    if digest is not None and header.get("digest") != digest:
+        raise _Damaged("belongs to another model, recipe, seed or data")
+    if not whole and _checksum(tensors) != header.get("checksum"):
+        raise _Damaged("damaged checkpoint (checksum differs)")
+    progress = header.get("progress")
+    if not isinstance(progress, dict) or not isinstance(progress.get("history", []), list):
+        raise _Damaged("unreadable checkpoint (no progress)")
+    return Checkpoint(progress, tensors)
+
+
+def _parse(path: Path, content: bytes, whole: bool) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    if not whole:  # version 1, or a file that lost its end: safetensors tells them apart
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("tuner", "{}"))
-            if header.get("format") != FORMAT:
-                return None, f"{path}: not a checkpoint of this version; training starts at epoch 1."
-            if header["digest"] != digest:
-                return (
-                    None,
-                    f"{path}: belongs to another model, recipe, seed or data; training starts at epoch 1.",
-                )
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-            progress = header["progress"]
-    except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
-        return None, f"{path}: unreadable checkpoint ({error}); training starts at epoch 1."
-    if _checksum(tensors) != header.get("checksum"):
-        return None, f"{path}: damaged checkpoint (checksum differs); training starts at epoch 1."
-    return Checkpoint(progress, tensors), None
+            return header, {name: file.get_tensor(name) for name in file.keys()}
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(json.loads(content[8 : 8 + length]).get("__metadata__", {}).get("tuner", "{}"))
+    return header, load(content)

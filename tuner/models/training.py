@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -35,6 +36,8 @@ from tuner.models.prediction import exact_kernels, flip_strand, predict, resolve
 from tuner.models.recipe import EpochRecord, Progress, Recipe
 from tuner.models.recording import recorder_for
 from tuner.models.step import Step
+
+log = logging.getLogger("tuner.training")
 
 __all__ = ["EpochRecord", "Recipe", "Trained", "fit", "predict", "resolve_device", "resolve_precision"]
 
@@ -352,8 +355,12 @@ def fit(
         digest = run.digest(seed)
         found, reason = read_checkpoint(checkpoint, digest)
         if found is not None:
-            run.load(found)
+            try:
+                run.load(found)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:  # only version 1 lets this pass
+                reason = f"{checkpoint}: unreadable checkpoint ({error}); training starts at epoch 1."
         if reason is not None:
+            log.warning("%s", reason)
             notes.append(reason)
     resumed_from = run.progress.epoch
 

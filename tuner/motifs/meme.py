@@ -15,6 +15,7 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 
 from tuner.errors import MotifError
+from tuner.files import write_atomically
 
 COLUMN_SUM_TOLERANCE = 1e-3  # MEME files of four decimals are off by at most 2e-4
 DEFAULT_SITES = 20.0  # what the MEME format assumes where a matrix states no nsites
@@ -291,7 +292,7 @@ def write_meme(motifs: Iterable[Motif], path: str | Path | None = None) -> str:
     text = "".join(parts)
     if path is not None:
         try:
-            Path(path).write_text(text, encoding="utf-8")
+            write_atomically(path, text.encode())
         except OSError as error:
             raise MotifError(f"{path}: cannot be written ({error}).") from None
     return text

@@ -10,9 +10,8 @@ few enough. Each database is screened once with the shipped filters of trained n
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import as_file, files
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from tuner.errors import MotifError
+from tuner.files import make_folder, replacing
 from tuner.motifs.meme import Motif, motifs_digest, read_meme
 from tuner.motifs.tomtom import tomtom
 
@@ -30,6 +30,7 @@ PROMISCUOUS_RATE = 0.01
 PERMUTED_MATCHES = 0.017  # of permuted matrices, at most; untrained filters match up to 1.8 times as often: 3 %
 SIGNIFICANT_E = 0.01  # filters of label-shuffled and untrained networks seldom reach it; at .1 some do
 SCREEN_E_VALUE = 0.1
+_DIGEST = "sha256 "  # begins the last line of a kept report: the digest of the text before it
 _CHUNK = 250  # queries at a time: memory of the result stays below 20 MB
 
 
@@ -229,29 +230,31 @@ def promiscuous_targets(name: str, motifs: Sequence[Motif], *, cache: Path | Non
         return kept.promiscuous()
     report = screen_motifs(name, motifs)
     try:
-        _write_atomically(path, report.to_json())
+        text = report.to_json()
+        _write_atomically(path, f"{text.rstrip()}\n{_DIGEST}{_sha256(text)}\n")
     except OSError:
         pass  # a cache spares seconds; a read-only one must not stop a study
     return report.promiscuous()
 
 
 def _stored(path: Any, key: tuple[str, str]) -> ScreenReport | None:
-    """The report in a file, if there is one of these motifs and these references."""
+    """The report in a file, if there is one of these motifs and these references, and nothing in it was changed."""
     try:
-        report = ScreenReport(**json.loads(path.read_text(encoding="utf-8")))
+        text, _, digest = path.read_text(encoding="utf-8").partition(f"\n{_DIGEST}")
+        if digest.strip() != _sha256(text):
+            return None
+        report = ScreenReport(**json.loads(text))
     except (OSError, ValueError, TypeError):
         return None
     return report if (report.motifs_sha256, report.references_sha256) == key else None
 
 
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.strip().encode()).hexdigest()
+
+
 def _write_atomically(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(name).chmod(0o644)  # mkstemp makes it private; a shared cache is for all
-        Path(name).replace(path)
-    except OSError:
-        Path(name).unlink(missing_ok=True)
-        raise
+    make_folder(path.parent)
+    with replacing(path, durable=False) as part:
+        part.write_text(text, encoding="utf-8")
+        part.chmod(0o644)  # a shared cache is for all

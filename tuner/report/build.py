@@ -156,7 +156,8 @@ def assemble(
         warnings=cautions(
             study, data, bool(motifs.targets), selection, models, baselines, shuffled, composition, len(opened),
             left_out,
-        ),
+        )
+        + collect.undigested_files(source, choice.trials),
         rerun=tuple(rerun),
     )  # fmt: skip
 

@@ -1,14 +1,14 @@
 """Results of stages as files named by a digest of everything they were made from.
 
-A file is written under another name and then renamed, so that what has its name is whole: an interrupted report
-goes on at the first stage that has no file. Nothing in a file is unpickled.
+A file is written under another name and then renamed, so that what has its name is whole, and it carries a digest of
+what is in it and of the files beside it: an interrupted report goes on at the first stage that has no file, or one that
+was damaged since. Nothing in a file is unpickled.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 import tuner
 from tuner.errors import StorageError
+from tuner.files import make_folder, replacing, write_atomically
 from tuner.report.data import plain
 
 FOLDER = ".stages"
@@ -68,7 +69,7 @@ class Cache:
     def __init__(self, out: Path) -> None:
         self.out, self.folder = out, out / FOLDER
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
         except OSError as e:
             raise StorageError(f"{out}: cannot be written ({e.strerror}). Choose another folder with --out.") from e
 
@@ -76,7 +77,7 @@ class Cache:
         """Read a result; None where there is none, or where it or a file of it is gone or damaged."""
         try:
             if (text := self.folder / f"{stage}-{key}.json").is_file():
-                stored, arrays = json.loads(text.read_text(encoding="utf-8")), {}
+                stored, arrays = json.loads(text.read_bytes()), {}
             elif (packed := self.folder / f"{stage}-{key}.npz").is_file():
                 with packed.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                     stored = json.loads(file[_HEADER].tobytes())
@@ -84,9 +85,17 @@ class Cache:
             else:
                 return None
             result = Result(stored["values"], arrays, tuple(stored["files"]))
+            return result if self._is_whole(stored) else None
         except Exception:  # zipfile, numpy and json each have their own ways to say "damaged": made again
             return None
-        return result if all((self.out / name).is_file() for name in result.files) else None
+
+    def _is_whole(self, stored: Mapping[str, Any]) -> bool:
+        """Whether values and files are what was written; arrays carry zip's own checksums."""
+        if stored.keys() == {"values", "files"}:  # by a version that kept no digests
+            return all((self.out / name).is_file() for name in stored["files"])
+        body = {key: value for key, value in stored.items() if key != "sha256"}
+        same = all(_sha256(self.out / name) == sha for name, sha in stored["digests"].items())
+        return same and stored["digests"].keys() == set(stored["files"]) and _body_digest(body) == stored["sha256"]
 
     def write(self, stage: str, key: str, result: Result) -> None:
         """Keep a result.
@@ -96,22 +105,32 @@ class Cache:
         StorageError
             The file cannot be written, e.g. the disk is full.
         """
-        header = json.dumps({"values": plain(result.values), "files": list(result.files)}).encode()
         path = self.folder / f"{stage}-{key}.{'npz' if result.arrays else 'json'}"
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            if result.arrays:
-                with part.open("wb") as stream:
-                    np.savez_compressed(
-                        stream, allow_pickle=False, **{_HEADER: np.frombuffer(header, np.uint8)}, **result.arrays
-                    )
-            else:
-                part.write_bytes(header)
-            os.replace(part, path)
+            digests = {name: _sha256(self.out / name) for name in result.files if (self.out / name).is_file()}
+            body = {"values": plain(result.values), "files": list(result.files), "digests": digests}
+            body = json.loads(json.dumps(body))  # as it will be read back
+            header = json.dumps({**body, "sha256": _body_digest(body)}).encode()
+            with replacing(path) as part:
+                if result.arrays:
+                    with part.open("wb") as stream:
+                        np.savez_compressed(
+                            stream, allow_pickle=False, **{_HEADER: np.frombuffer(header, np.uint8)}, **result.arrays
+                        )
+                else:
+                    part.write_bytes(header)
         except OSError as e:
             raise StorageError(f"{path}: cannot be written ({e.strerror}).") from e
-        finally:
-            part.unlink(missing_ok=True)
+
+
+def _body_digest(body: Mapping[str, Any]) -> str:
+    """Of plain values as JSON has them: what is read back gives the same text."""
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -122,12 +141,8 @@ def write_file(path: Path, content: bytes) -> None:
     StorageError
         It cannot be written.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
-        os.replace(part, path)
+        make_folder(path.parent)
+        write_atomically(path, content)
     except OSError as e:
         raise StorageError(f"{path}: cannot be written ({e.strerror}). Choose another folder with --out.") from e
-    finally:
-        part.unlink(missing_ok=True)

@@ -26,6 +26,7 @@ from tuner.report.data import (
     TrialRow,
 )
 from tuner.report.source import Source
+from tuner.search.artifacts import undigested
 from tuner.search.confound import composition_words
 from tuner.search.objective import OBJECTIVES
 from tuner.search.results import FrozenTrial, TrialState, leaderboard, stage_trials
@@ -196,3 +197,14 @@ def about_composition(models: Sequence[ModelReport], baselines: Sequence[Baselin
     means = {k: e.mean for k, e in first.confirmation.items()} or first.valid
     words = composition_words(valid, means["auroc"], means.get("matched_auroc")) if "auroc" in means else None
     return None if words is None else f"On validation: {words}"
+
+
+def undigested_files(source: Source, trials: Sequence[int]) -> tuple[str, ...]:
+    """A warning where files of the reported models were stored without digests."""
+    count = sum(len(undigested(run)) for trial in trials for run in source.models(trial))
+    if not count:
+        return ()
+    return (
+        f"{count} files of these models were stored by a version of tuner that kept no digests: of them only the size "
+        "could be checked.",
+    )

@@ -18,6 +18,7 @@ import optuna_dashboard
 from tuner.errors import StorageError
 from tuner.search.artifacts import PREFIX, Artifacts
 from tuner.search.bench import Bench
+from tuner.search.digests import FIGURES, BadFile, Digest
 from tuner.search.examination import openings
 from tuner.search.objective import OBJECTIVES
 from tuner.search.results import Confirmed, Row, Verdict, confirmed, declare, leaderboard, stage_trials
@@ -25,7 +26,6 @@ from tuner.search.stages import CONFIRMATION, CONTROLS
 from tuner.search.storage import FencedStorage
 
 WRITTEN = "tuner:note"  # digest of the note as written here: a note that a person has edited is kept
-FIGURES = "tuner:report-figures"  # name -> artifact key and digest of what a report put there
 SUMMARY = "\n\n## Report\n\n"  # begins the section that a report adds to the study's note
 SHOWN = 5
 
@@ -241,7 +241,7 @@ def _upload(storage: FencedStorage, artifacts: Artifacts, name: str, figures: Ma
     known: dict[str, list[str]] = json.loads(attrs.get(FIGURES, "{}"))  # name -> [key, digest]
     changed = {
         n: content for n, content in figures.items()
-        if n not in known or known[n][1] != hashlib.sha256(content).hexdigest()
+        if n not in known or known[n][1] != hashlib.sha256(content).hexdigest() or not _intact(artifacts, n, *known[n])
     }  # fmt: skip
     for filename, content in changed.items():
         stored = artifacts.put({filename: content})
@@ -255,6 +255,14 @@ def _upload(storage: FencedStorage, artifacts: Artifacts, name: str, figures: Ma
     if changed:
         storage.set_study_system_attr(study_id, FIGURES, json.dumps(known))
     return len(changed)
+
+
+def _intact(artifacts: Artifacts, name: str, key: str, sha256: str) -> bool:
+    try:
+        artifacts.read(key.removeprefix(PREFIX), name, expected=Digest(sha256, None))
+    except BadFile:
+        return False
+    return True
 
 
 def _summary_there(storage: FencedStorage, name: str) -> str:

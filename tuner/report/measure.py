@@ -22,7 +22,7 @@ from tuner.report.source import Source
 from tuner.search.examination import score_test
 from tuner.search.results import FrozenTrial
 from tuner.search.study import mix
-from tuner.search.tidy import read_tsv
+from tuner.search.tidy import stored_table
 
 CHECKED, COMPARED = 100, 8  # sequences whose completeness, and whose agreement between engines, is measured
 Inputs = Mapping[str, Result]
@@ -49,12 +49,12 @@ def filters(source: Source, trial: int, inputs: Inputs, out: Path) -> Result:
     """Read the first-layer filters and their matches as they were stored, and how stable their families are."""
     runs = source.models(trial)
     shown = source.shown(trial)
-    tables = [read_tsv(source.artifacts.get(run, "matches.tsv").decode()) for run in runs]
+    tables = [stored_table(source.artifacts, run, "matches.tsv") for run in runs]
     return Result(
         {
             "rows": tables[0],
             "network": shown.words,
-            "history": read_tsv(source.artifacts.get(shown.run, "history.tsv").decode()),
+            "history": stored_table(source.artifacts, shown.run, "history.tsv"),
             "stability": stability([[_match(row) for row in table] for table in tables]),
             "stability_of": len(runs),
         },
@@ -67,7 +67,7 @@ def _match(row: Mapping[str, Any]) -> FilterMatch:
 
 
 def _matrices(source: Source, run: FrozenTrial) -> dict[str, np.ndarray]:
-    text = source.artifacts.get(run, "filters.meme").decode()
+    text = source.artifacts.text(run, "filters.meme")
     if "letter-probability" not in text:  # no filter has a column
         return {}
     with tempfile.TemporaryDirectory() as folder:

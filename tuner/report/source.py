@@ -17,7 +17,7 @@ from tuner.models.training import resolve_device
 from tuner.search.artifacts import Artifacts
 from tuner.search.bench import Bench, load_motifs
 from tuner.search.examination import declared_models
-from tuner.search.job import DESCRIPTION, WEIGHTS, load_network
+from tuner.search.job import WEIGHTS, stored_network
 from tuner.search.results import FrozenTrial, TrialState, stage_trials
 from tuner.search.stages import CONFIRMATION, CONTROLS
 from tuner.search.storage import FencedStorage
@@ -113,7 +113,7 @@ class Source:
 
     def network(self, run: FrozenTrial) -> tuple[Network, bool]:
         """Weights of a run, and whether its predictions average both strands."""
-        return load_network(self.artifacts.get(run, WEIGHTS), self.artifacts.get(run, DESCRIPTION))
+        return stored_network(self.artifacts, run)
 
     def weights(self, runs: list[FrozenTrial]) -> list[str]:
         """SHA-256 of the weights of each run."""

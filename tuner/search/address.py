@@ -13,6 +13,7 @@ from sqlalchemy import exc
 from sqlalchemy.engine import URL, make_url
 
 from tuner.errors import StorageError
+from tuner.files import make_folder
 
 # File systems of several machines (statfs names as in /proc/mounts).
 NETWORK_DISKS = frozenset(
@@ -78,7 +79,7 @@ def parse_url(text: str | Path) -> URL:
         raise StorageError(f"{address(url)}: name a plain path, not a file: URI.")
     folder = Path(str(url.database)).absolute().parent
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as e:
         raise StorageError(f"{address(url)}: cannot make the folder {folder} ({e.strerror}).") from e
     return url

@@ -20,12 +20,44 @@ from typing import NamedTuple
 from optuna.trial import FrozenTrial
 
 from tuner.errors import StorageError
-from tuner.search.store import ArtifactNotFound, Store, StoreAway, patiently, read, write
+from tuner.search.digests import (
+    DIGESTS,
+    MISSING,
+    SIZES,
+    BadFile,
+    Digest,
+    describe,
+    difference,
+    expected_of,
+    missing_names,
+    name_of,
+    not_written,
+    recorded_digests,
+    remedy_for,
+    unusable,
+)
+from tuner.search.store import ArtifactNotFound, Store, StoreAway, TooLarge, patiently, read, write
 from tuner.search.stores import open_store
+
+__all__ = [
+    "DIGESTS",
+    "MISSING",
+    "OWNER",
+    "PREFIX",
+    "SIZES",
+    "Artifacts",
+    "BadFile",
+    "Digest",
+    "Held",
+    "entries_of",
+    "is_identifier",
+    "missing_names",
+    "not_written",
+    "undigested",
+]
 
 # Key prefix and fields as optuna.artifacts writes them (Optuna 5.0).
 PREFIX = "artifacts:"
-SIZES = "tuner:sizes"  # id of each file of a trial -> bytes
 OWNER = 24  # letters that the ids of an attempt's files share with its token: 74 random bits
 PATIENCE_SECONDS = 120.0
 
@@ -74,7 +106,7 @@ class Artifacts:
         """Whether no path reaches the store."""
         return self.store.folder is None
 
-    def put(self, files: Mapping[str, bytes], token: str | None = None) -> dict[str, str]:
+    def put(self, files: Mapping[str, bytes], token: str | None = None, *, late: bool = False) -> dict[str, str]:
         """Write files to the store.
 
         Parameters
@@ -83,6 +115,8 @@ class Artifacts:
             File name (as users see it) -> content.
         token : str, optional
             Of the attempt that writes them; without one they are a study's.
+        late : bool
+            The attempt has ended: the files get ids of their own beside those that it wrote.
 
         Returns
         -------
@@ -99,7 +133,7 @@ class Artifacts:
         entries: dict[str, str] = {}
         sizes: dict[str, int] = {}
         for i, (name, content) in enumerate(files.items()):
-            identifier = str(uuid.uuid4()) if token is None else f"{token[:OWNER]}{i:012x}"
+            identifier = str(uuid.uuid4()) if token is None else f"{token[:OWNER]}{_tail(i, late)}"
             kind = TYPES.get(Path(name).suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
             meta = {"artifact_id": identifier, "filename": name, "mimetype": kind, "encoding": None}
             entries[PREFIX + identifier] = json.dumps(meta)
@@ -111,10 +145,20 @@ class Artifacts:
             except StorageError as e:
                 self.discard(entries)
                 raise StorageError(f"{name}: {e}") from e
-        return entries if token is None else {**entries, SIZES: json.dumps(sizes)}
+        return entries if token is None else {**entries, SIZES: json.dumps(sizes), DIGESTS: describe(files)}
 
     def _write(self, key: str, content: bytes, until: float) -> None:
         patiently(lambda: write(self.store, key, content), until=until)
+
+    def restore(self, identifier: str, content: bytes) -> None:
+        """Write a file that was lost or damaged in its place.
+
+        Raises
+        ------
+        StorageError
+            The store cannot be written.
+        """
+        self._write(identifier, content, time.monotonic() + self.patience)
 
     def discard(self, entries: Iterable[str]) -> None:
         """Remove the files of `entries` as far as that is possible now; the rest are leftovers."""
@@ -153,20 +197,20 @@ class Artifacts:
 
     def held(self, trial: FrozenTrial) -> dict[str, Held]:
         """What a trial has, by the name users see; a file may have been lost since."""
-        return {name: Held(self._place(i), self._exists(i)) for name, i in _entries(trial)}
+        return {name: Held(self._place(i), self._exists(i)) for name, i in entries_of(trial)}
 
     def holds(self, trial: FrozenTrial, name: str) -> bool:
         """Whether a trial has a file, and the store has not lost it."""
-        return any(self._exists(i) for n, i in _entries(trial) if n == name)
+        return any(self._exists(i) for n, i in entries_of(trial) if n == name)
 
     def paths(self, trial: FrozenTrial) -> dict[str, Path]:
         """Where each file of a trial lies in a folder; nothing of a store that no path reaches."""
         folder = self.store.folder
-        return {} if folder is None else {name: folder / i for name, i in _entries(trial)}
+        return {} if folder is None else {name: folder / i for name, i in entries_of(trial)}
 
     def names(self, trial: FrozenTrial) -> list[str]:
         """Names of the files of a trial."""
-        return [name for name, _ in _entries(trial)]
+        return [name for name, _ in entries_of(trial)]
 
     def _place(self, identifier: str) -> str:
         return f"{self.address}/{identifier}"
@@ -180,29 +224,84 @@ class Artifacts:
 
         Raises
         ------
+        BadFile
+            The store has lost it, or it is not what was stored.
         StorageError
-            The trial has no such file, or the store has lost it or stayed away.
+            The trial has no such file, or the store stayed away.
         """
-        for known, identifier in _entries(trial):
+        what = f"{name_of(trial)}: {name}"
+        for known, identifier in entries_of(trial):
             if known == name:
-                return self.read(identifier, f"trial {trial.number}: {name}")
-        raise StorageError(f"trial {trial.number} has no artifact {name}.")
+                expected = expected_of(trial, name, identifier)
+                return self.read(identifier, what, expected=expected, remedy=remedy_for(trial))
+        if name in missing_names(trial.system_attrs):
+            raise BadFile(f"{what} could not be written when the trial ended. {remedy_for(trial)}", missing=True)
+        raise StorageError(f"{name_of(trial)} has no artifact {name}.")
 
-    def read(self, identifier: str, what: str, limit: int | None = None) -> bytes:
-        """Read a file by its id, at most `limit` bytes of it; `what` names it in an error.
+    def text(self, trial: FrozenTrial, name: str) -> str:
+        """Read one file of a trial as text; raises as `get`, and BadFile for what is none."""
+        content = self.get(trial, name)
+        try:
+            return content.decode()
+        except UnicodeDecodeError as e:
+            raise unusable(trial, name, "it is no text") from e
+
+    def read(
+        self,
+        identifier: str,
+        what: str,
+        limit: int | None = None,
+        *,
+        expected: Digest = Digest(None, None),  # noqa: B008  it cannot be changed
+        remedy: str = "",
+    ) -> bytes:
+        """Read a file by its id and see that it is what was stored.
+
+        Parameters
+        ----------
+        identifier : str
+            Id of the file.
+        what : str
+            Names it in an error.
+        limit : int, optional
+            Bytes that are read at most.
+        expected : Digest
+            What it must be, as far as that was recorded.
+        remedy : str
+            A sentence for the error.
 
         Raises
         ------
+        BadFile
+            The store has lost it, or it is another file.
         StorageError
-            The store has lost it or stayed away.
+            The store stayed away, or the file is larger than `limit`.
         """
         until = time.monotonic() + self.patience
         try:
-            return patiently(lambda: read(self.store, identifier, limit), until=until)
+            content = patiently(lambda: read(self.store, identifier, limit or expected.size), until=until)
         except ArtifactNotFound as e:
-            raise StorageError(
-                f"{what} is missing from {self.address}; was the study made with another --artifacts folder?"
+            raise BadFile(
+                f"{what} is missing from {self.address}; was the study made with another --artifacts folder? {remedy}",
+                missing=True,
             ) from e
+        except TooLarge as e:
+            raise BadFile(f"{what} is damaged: {e} {remedy}".rstrip(), missing=False) from e
+        wrong = difference(content, expected)
+        if wrong:
+            place = self._place(identifier)
+            raise BadFile(f"{what} is damaged: {place} {wrong}. {remedy}".rstrip(), missing=not content)
+        return content
+
+
+def _tail(i: int, late: bool) -> str:
+    return uuid.uuid4().hex[:12] if late else f"{i:012x}"
+
+
+def undigested(trial: FrozenTrial) -> list[str]:
+    """Names of the files of a trial whose digest nobody recorded, because an older version stored them."""
+    known = recorded_digests(trial.system_attrs)
+    return [name for name, _ in entries_of(trial) if name not in known]
 
 
 def is_identifier(text: str) -> bool:
@@ -213,7 +312,7 @@ def is_identifier(text: str) -> bool:
         return False
 
 
-def _entries(trial: FrozenTrial) -> Iterator[tuple[str, str]]:
+def entries_of(trial: FrozenTrial) -> Iterator[tuple[str, str]]:
     """Name and id of each file; entries of another form, which other programs may have made, are passed over."""
     for key, value in trial.system_attrs.items():
         if key.startswith(PREFIX):

@@ -8,16 +8,14 @@ Where the store is a folder the checkpoints lie beside it, and nothing is copied
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
-import os
 import threading
 import time
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-
 from tuner.errors import StorageError
+from tuner.files import make_folder, moved, sync
+from tuner.models.checkpoint import reached
 from tuner.search.artifacts import Artifacts
 from tuner.search.attempts import Attempt
 from tuner.search.storage import FencedStorage
@@ -72,12 +70,18 @@ class Checkpoints:
         arrived = path.with_name(f".{path.name}.arrived")
         try:
             self._older = self._copies(attempt)
-            for key in self._older[:1]:
-                path.parent.mkdir(parents=True, exist_ok=True)
+            for key in self._older:
+                make_folder(path.parent)
                 arrived.write_bytes(read(self.artifacts.store, key))
-                if reached(arrived) > reached(path):
-                    os.replace(arrived, path)
-                    log.info("trial %d: goes on from epoch %d of the store", attempt.number, reached(path))
+                epochs = reached(arrived)
+                if epochs < 0:
+                    log.warning("trial %d: the checkpoint %s of the store is damaged", attempt.number, key)
+                    continue
+                if epochs > reached(path):
+                    sync(arrived)
+                    moved(arrived, path)
+                    log.info("trial %d: goes on from epoch %d of the store", attempt.number, epochs)
+                break
         except (StorageError, ArtifactNotFound, OSError) as e:
             log.warning("trial %d: no checkpoint from the store (%s)", attempt.number, e)
         finally:
@@ -126,13 +130,3 @@ class Checkpoints:
         there = {s.key for s in self.artifacts.store.find(PLACE)}
         tokens = self.storage.slot_tokens(attempt.trial_id)
         return [PLACE + t for t in sorted(tokens, key=lambda t: -tokens[t]) if PLACE + t in there]
-
-
-def reached(path: Path) -> int:
-    """Epochs that a checkpoint holds; -1 where there is none that can be read."""
-    try:
-        with safe_open(path, framework="np") as file:
-            header = json.loads((file.metadata() or {})["tuner"])
-        return len(header["progress"]["history"])
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
-        return -1

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+from tuner.models.checkpoint import PREVIOUS, previous
 from tuner.search.attempts import Attempt
 
 log = logging.getLogger("tuner.worker")
@@ -41,11 +42,22 @@ def take_over(folder: Path, attempt: Attempt) -> Path:
         except OSError as e:
             log.warning("%s: cannot be taken over (%s); training starts at epoch 1.", before[1], e.strerror)
         break
+    _take_over_previous(folder, attempt, path)
     return path
 
 
-def _earlier(folder: Path, attempt: Attempt) -> Iterator[tuple[int, Path]]:
-    for path in folder.glob(f"{attempt.number}.*.safetensors"):
+def _take_over_previous(folder: Path, attempt: Attempt, path: Path) -> None:
+    """The epoch before goes along, for the case that the file is damaged; without it nothing else is lost."""
+    before = max(_earlier(folder, attempt, PREVIOUS), default=None)
+    if before is not None:
+        try:
+            before[1].replace(previous(path))
+        except OSError as e:
+            log.info("%s: stays where it is (%s)", before[1], e.strerror)
+
+
+def _earlier(folder: Path, attempt: Attempt, ending: str = "") -> Iterator[tuple[int, Path]]:
+    for path in folder.glob(f"{attempt.number}.*.safetensors{ending}"):
         number = path.name.split(".")[1]
         if number.isdecimal() and int(number) < attempt.attempt:
             yield int(number), path
@@ -53,13 +65,18 @@ def _earlier(folder: Path, attempt: Attempt) -> Iterator[tuple[int, Path]]:
 
 def clear(folder: Path, number: int) -> None:
     """Remove every attempt's file of a slot that has ended, and what kills left of half-written ones."""
-    for pattern in (f"{number}.*.safetensors", f".{number}.*.safetensors.*.part"):
+    for pattern in (f"{number}.*.safetensors", f"{number}.*.safetensors{PREVIOUS}", f".{number}.*.safetensors.*.part"):
         for path in folder.glob(pattern):
-            discard(path)
+            _remove(path)
 
 
 def discard(path: Path) -> None:
-    """Remove one file, if it exists and can be removed."""
+    """Remove an attempt's file and the epoch before, if they exist and can be removed."""
+    for one in (path, previous(path)):
+        _remove(one)
+
+
+def _remove(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError as e:

@@ -129,7 +129,7 @@ class Backend(RDBStorage):
             self._file, self._writable = OpenFile(path), os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
             self._set_journal()
             self.engine.dispose()
-            event.listen(self.engine, "connect", _leave_transactions_to_us)
+            event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", self._begin)
 
     def _set_journal(self) -> None:
@@ -283,8 +283,10 @@ class Backend(RDBStorage):
     get_trial_id_from_study_id_trial_number = _retried(RDBStorage.get_trial_id_from_study_id_trial_number, write=False)
 
 
-def _leave_transactions_to_us(connection: Any, record: Any) -> None:
+def _prepare_sqlite(connection: Any, record: Any) -> None:
     connection.isolation_level = None  # else sqlite3 begins transactions by its own rules
+    # What a command said is done outlasts a power cut; some builds of SQLite take NORMAL for granted, which does not.
+    connection.execute("PRAGMA synchronous = FULL")
 
 
 def _prepared(url: URL, patience: float) -> Backend:

@@ -17,7 +17,7 @@ from tuner.models.baselines import Baseline
 from tuner.models.intervals import Interval, bootstrap_interval, paired_auroc_difference, weighted_auroc
 from tuner.models.training import predict
 from tuner.search.artifacts import Artifacts
-from tuner.search.job import BASELINE, DESCRIPTION, WEIGHTS, load_baseline, load_network
+from tuner.search.job import stored_baseline, stored_network
 from tuner.search.results import stage_trials
 from tuner.search.stages import CONFIRMATION, CONTROLS
 from tuner.search.storage import FencedStorage
@@ -124,10 +124,11 @@ def score_test(
     StudyError
         No such completed trial.
     StorageError
-        The weights are gone; the opening is not recorded then.
+        A stored model is gone, or not what was stored; the opening is not recorded then.
     """
     runs = declared_models(storage, name, trial)
-    networks = [load_network(artifacts.get(run, WEIGHTS), artifacts.get(run, DESCRIPTION)) for run in runs]
+    networks = [stored_network(artifacts, run) for run in runs]
+    fitted = load_baselines(storage, artifacts, name) if baselines else []
     openings = record_opening(storage, name, {"when": when, "trial": trial, "models": len(runs)})
     test = dataset.test
     logits = np.stack(
@@ -139,7 +140,7 @@ def score_test(
         for axis in ("gc", "cpg")
     }
     beside: dict[str, dict[str, float]] = {}
-    for label, baseline in load_baselines(storage, artifacts, name) if baselines else ():
+    for label, baseline in fitted:
         scores = baseline.score(test.codes)
         lead = paired_auroc_difference(test.labels, logits, scores, seed=seed)
         beside[label] = {
@@ -199,7 +200,7 @@ def openings(storage: FencedStorage, name: str) -> list[dict[str, Any]]:
 def load_baselines(storage: FencedStorage, artifacts: Artifacts, name: str) -> list[tuple[str, Baseline]]:
     """The fitted baselines of a study, as (name, baseline)."""
     return [
-        (str(t.params["control"]), load_baseline(artifacts.get(t, BASELINE)))
+        (str(t.params["control"]), stored_baseline(artifacts, t))
         for t in stage_trials(storage, name + CONTROLS)
         if t.state == TrialState.COMPLETE and t.params["control"] != "label-shuffled"
     ]

@@ -16,11 +16,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from optuna.trial import FrozenTrial
+from safetensors import SafetensorError
 from safetensors.numpy import save as save_tensors
 
 import tuner
 from tuner.data.dataset import Dataset, Split
 from tuner.data.splits import k_fold
+from tuner.errors import DataError, TunerError
 from tuner.models import compiled, metrics
 from tuner.models.architectures import build_model
 from tuner.models.baselines import Baseline, fit_baseline, read_baselines, write_baselines
@@ -28,7 +31,9 @@ from tuner.models.network import Network
 from tuner.models.training import EpochRecord, Recipe, Trained, fit, resolve_precision
 from tuner.motifs.database import Motif, write_meme
 from tuner.motifs.tomtom import prepare_kernel
+from tuner.search.artifacts import Artifacts
 from tuner.search.bench import Bench
+from tuner.search.digests import unusable
 from tuner.search.extras import measure_attribution, measure_koo
 from tuner.search.gate import Gate
 from tuner.search.names import recipe_of, split_point
@@ -319,6 +324,30 @@ def network_files(network: Network, point: Mapping[str, Scalar], recipe: Recipe,
         "tasks": list(data.tasks),
     }
     return {WEIGHTS: save_tensors(tensors), DESCRIPTION: json.dumps(description, indent=1).encode()}
+
+
+def stored_network(artifacts: Artifacts, run: FrozenTrial) -> tuple[Network, bool]:
+    """The network of a trial as `load_network` gives it.
+
+    Raises
+    ------
+    StorageError
+        Its files are missing, not what was stored, or no network; names file and trial.
+    """
+    weights, description = artifacts.get(run, WEIGHTS), artifacts.get(run, DESCRIPTION)
+    try:
+        return load_network(weights, description)
+    except (TunerError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as e:
+        raise unusable(run, f"{WEIGHTS} or {DESCRIPTION}", f"no network ({' '.join(str(e).split())[:200]})") from e
+
+
+def stored_baseline(artifacts: Artifacts, run: FrozenTrial) -> Baseline:
+    """The fitted baseline of a control; raises as `stored_network`."""
+    content = artifacts.get(run, BASELINE)
+    try:
+        return load_baseline(content)
+    except DataError as e:
+        raise unusable(run, BASELINE, "no readable baseline") from e
 
 
 def load_network(weights: bytes, description: bytes) -> tuple[Network, bool]:

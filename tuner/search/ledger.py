@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from optuna.trial import TrialState
 from sqlalchemy import Connection
 
-from tuner.search.artifacts import PREFIX, SIZES
+from tuner.search.artifacts import DIGESTS, MISSING, PREFIX, SIZES, Digest, missing_names
 from tuner.search.database import Backend
-from tuner.search.tables import ATTEMPTS, SYSTEM_ATTRS, TRIALS, to_json
+from tuner.search.tables import ATTEMPTS, SYSTEM_ATTRS, TRIALS, VALUES, to_json, write_attrs
 
 
 class Owner(NamedTuple):
@@ -95,6 +95,86 @@ def drop_files(connection: Connection, study_id: int, number: int, identifiers: 
         connection.execute(SYSTEM_ATTRS.update().where(is_sizes).values(value_json=to_json(SIZES, json.dumps(left))))
 
 
+def add_files(connection: Connection, study_id: int, number: int, entries: Mapping[str, str]) -> bool:
+    """Give a finished trial files that were written after it ended; see `FileRows.add_files`."""
+    found = connection.execute(
+        sa.select(TRIALS.c.trial_id, TRIALS.c.state)
+        .where(TRIALS.c.study_id == study_id, TRIALS.c.number == number)
+        .with_for_update()
+    ).first()
+    if found is None or not TrialState(found.state).is_finished():
+        return False
+    of_trial = sa.select(SYSTEM_ATTRS.c.key, SYSTEM_ATTRS.c.value_json).where(SYSTEM_ATTRS.c.trial_id == found.trial_id)
+    there = {key: json.loads(value) for key, value in connection.execute(of_trial)}
+    names = {json.loads(v)["filename"] for k, v in entries.items() if k.startswith(PREFIX)}
+    if names & {json.loads(v)["filename"] for k, v in there.items() if k.startswith(PREFIX)}:
+        return False  # another process was first
+    merged = {
+        key: json.dumps({**json.loads(there.get(key, "{}")), **json.loads(entries.get(key, "{}"))})
+        for key in (SIZES, DIGESTS)
+    }
+    left = [name for name in missing_names(there) if name not in names]
+    write_attrs(connection, found.trial_id, {}, {**entries, **merged, MISSING: json.dumps(left)})
+    return True
+
+
+def record_digest(
+    connection: Connection, study_id: int, number: int, name: str, identifier: str, digest: Digest
+) -> None:
+    """Record what a file of a finished trial must be from now on."""
+    where = (TRIALS.c.study_id == study_id) & (TRIALS.c.number == number)
+    trial_id = connection.scalar(sa.select(TRIALS.c.trial_id).where(where).with_for_update())
+    if trial_id is None:
+        return
+    of_trial = sa.select(SYSTEM_ATTRS.c.key, SYSTEM_ATTRS.c.value_json).where(SYSTEM_ATTRS.c.trial_id == trial_id)
+    there = {key: json.loads(value) for key, value in connection.execute(of_trial)}
+    sizes = {**json.loads(there.get(SIZES, "{}")), identifier: digest.size}
+    digests = {**json.loads(there.get(DIGESTS, "{}")), name: digest}
+    write_attrs(connection, trial_id, {}, {SIZES: json.dumps(sizes), DIGESTS: json.dumps(digests)})
+
+
+class Slot(NamedTuple):
+    """A trial as its rows are, for comparison with its attempts.
+
+    Attributes
+    ----------
+    number : int
+        In its study.
+    state : TrialState
+        As stored.
+    outcomes : tuple of str
+        How its attempts ended, in order; ``live`` for one that has not.
+    values : int
+        Objective values stored.
+    """
+
+    number: int
+    state: TrialState
+    outcomes: tuple[str, ...]
+    values: int
+
+
+def slots_of(connection: Connection, study_id: int) -> list[Slot]:
+    """Every trial of a study with its attempts, by number, as one look sees them."""
+    of_study = TRIALS.c.study_id == study_id
+    outcomes: dict[int, list[str]] = {}
+    query = sa.select(ATTEMPTS.c.trial_id, ATTEMPTS.c.outcome).join(TRIALS, TRIALS.c.trial_id == ATTEMPTS.c.trial_id)
+    for row in connection.execute(query.where(of_study).order_by(ATTEMPTS.c.trial_id, ATTEMPTS.c.attempt)):
+        outcomes.setdefault(row.trial_id, []).append(row.outcome or "live")
+    counted = (
+        sa.select(VALUES.c.trial_id, sa.func.count().label("n"))
+        .join(TRIALS, TRIALS.c.trial_id == VALUES.c.trial_id)
+        .where(of_study)
+        .group_by(VALUES.c.trial_id)
+    )
+    values = {row.trial_id: int(row.n) for row in connection.execute(counted)}
+    trials = sa.select(TRIALS.c.trial_id, TRIALS.c.number, TRIALS.c.state).where(of_study).order_by(TRIALS.c.number)
+    return [
+        Slot(r.number, TrialState(r.state), tuple(outcomes.get(r.trial_id, ())), values.get(r.trial_id, 0))
+        for r in connection.execute(trials)
+    ]
+
+
 class FileRows:
     """What a storage knows of the files of trials; a part of `FencedStorage`."""
 
@@ -115,6 +195,35 @@ class FileRows:
     def sizes(self, study_id: int) -> dict[int, dict[str, int]]:
         """Number of each trial that has files -> bytes of each by id, as they are stored now."""
         return self._backend.read(partial(sizes, study_id=study_id))
+
+    def add_files(self, study_id: int, number: int, entries: Mapping[str, str]) -> bool:
+        """Give a finished trial files that were written after it ended, in one transaction.
+
+        Parameters
+        ----------
+        study_id, number : int
+            The trial.
+        entries : mapping of str to str
+            From `Artifacts.put` with the token of an attempt of this trial. Their names are taken from the list of
+            those that are missing.
+
+        Returns
+        -------
+        bool
+            False, and nothing is stored, where the trial is gone or has not ended, or has a file of one of these
+            names: the written files are the caller's to remove.
+        """
+        return self._backend.write(partial(add_files, study_id=study_id, number=number, entries=entries))
+
+    def record_digest(self, study_id: int, number: int, name: str, identifier: str, digest: Digest) -> None:
+        """Record what a file of a finished trial, which was made anew, must be from now on."""
+        self._backend.write(
+            partial(record_digest, study_id=study_id, number=number, name=name, identifier=identifier, digest=digest)
+        )
+
+    def slots_of(self, study_id: int) -> list[Slot]:
+        """Every trial of a study with its attempts, as one look sees them."""
+        return self._backend.read(partial(slots_of, study_id=study_id))
 
     def drop_files(self, study_id: int, number: int, identifiers: Collection[str]) -> None:
         """Take files from a finished trial; their bytes are the caller's to remove."""

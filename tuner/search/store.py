@@ -16,10 +16,10 @@ from typing import BinaryIO, NamedTuple, Protocol, TypeVar
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from tuner.errors import StorageError
+from tuner.files import HALF
 
 T = TypeVar("T")
 
-HALF = ".part"  # ending of a file that is being written, and of what a kill then leaves
 FIRST_PAUSE, LAST_PAUSE = 0.5, 10.0  # seconds between tries
 # One file: a part of a key is a name, never a path.
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -45,6 +45,10 @@ class Stored(NamedTuple):
 
 class StoreAway(StorageError):
     """A store that may answer later: no connection, no bucket, no permission."""
+
+
+class TooLarge(StorageError):
+    """An object that is larger than it may be; it was not read."""
 
 
 class Store(Protocol):
@@ -125,8 +129,10 @@ def read(store: Store, key: str, limit: int | None = None) -> bytes:
     ------
     ArtifactNotFound
         There is none of this key.
+    TooLarge
+        It has more than `limit` bytes.
     StorageError
-        It cannot be read, or is too large.
+        It cannot be read.
     """
     try:
         with store.open_reader(key) as stream:
@@ -134,7 +140,7 @@ def read(store: Store, key: str, limit: int | None = None) -> bytes:
     except OSError as e:
         raise StorageError(f"{store.address}: cannot read {key} ({e.strerror}).") from e
     if limit is not None and len(content) > limit:
-        raise StorageError(f"{store.address}: {key} is larger than {limit} bytes; it was not read.")
+        raise TooLarge(f"{store.address}: {key} is larger than {limit} bytes; it was not read.")
     return content
 
 
@@ -152,4 +158,15 @@ def write(store: Store, key: str, content: bytes) -> None:
         raise StorageError(f"{store.address}: cannot write {key} ({e.strerror}).") from e
 
 
-__all__ = ["HALF", "ArtifactNotFound", "Store", "StoreAway", "Stored", "check_key", "patiently", "read", "write"]
+__all__ = [
+    "HALF",
+    "ArtifactNotFound",
+    "Store",
+    "StoreAway",
+    "Stored",
+    "TooLarge",
+    "check_key",
+    "patiently",
+    "read",
+    "write",
+]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import stat
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -14,7 +12,8 @@ from typing import BinaryIO
 from optuna.artifacts import FileSystemArtifactStore
 
 from tuner.errors import StorageError
-from tuner.search.store import HALF, Store, Stored, check_key
+from tuner.files import make_folder, replacing
+from tuner.search.store import Store, Stored, check_key
 
 
 def open_store(where: str | Path) -> Store:
@@ -66,7 +65,7 @@ class FolderStore(FileSystemArtifactStore):
 
     def __init__(self, folder: Path) -> None:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
         except OSError as e:
             raise StorageError(
                 f"{folder}: cannot keep artifacts here ({e.strerror}). Choose another folder with --artifacts."
@@ -89,17 +88,14 @@ class FolderStore(FileSystemArtifactStore):
         return super().open_reader(check_key(artifact_id))
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        """Write a file beside its place and move it there, so that no reader sees a half."""
+        """Write a file beside its place and move it there: no reader sees a half, and no power cut leaves one."""
         path = self._folder / check_key(artifact_id)
-        part = path.with_name(f"{path.name}.{uuid.uuid4().hex}{HALF}")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(content_body.read())
-            os.replace(part, path)
+            make_folder(path.parent)
+            with replacing(path, prefix="") as part:  # a name that tells whose half it was
+                part.write_bytes(content_body.read())
         except OSError as e:
             raise StorageError(f"{self._folder}: cannot write {artifact_id} ({e.strerror}).") from e
-        finally:
-            part.unlink(missing_ok=True)
 
     def remove(self, artifact_id: str) -> None:
         """Remove a file."""

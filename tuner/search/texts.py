@@ -9,14 +9,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from tuner.errors import StorageError, StudyError
 from tuner.search.artifacts import PREFIX, Artifacts, is_identifier
+from tuner.search.digests import BadFile, Digest
 from tuner.search.storage import FencedStorage
 from tuner.search.study import Plan
+
+log = logging.getLogger("tuner.worker")
 
 TEXTS = "tuner:texts"
 LIMIT = 1_000_000  # bytes of one text; a TOML file that people write has some thousand
@@ -44,7 +48,9 @@ def published(storage: FencedStorage, artifacts: Artifacts, plan: Plan) -> Itera
     StorageError
         The store cannot be written: nothing was created.
     """
-    if not plan.texts or TEXTS in attributes_of(storage, plan.name):
+    there = attributes_of(storage, plan.name)
+    if not plan.texts or TEXTS in there:
+        _restore(artifacts, plan, there)
         yield plan
         return
     entries = artifacts.put({f"{kind}.toml": text for kind, text in plan.texts.items()})
@@ -63,6 +69,19 @@ def published(storage: FencedStorage, artifacts: Artifacts, plan: Plan) -> Itera
     finally:
         if attributes_of(storage, plan.name).get(TEXTS) != ours[TEXTS]:
             artifacts.discard(entries)
+
+
+def _restore(artifacts: Artifacts, plan: Plan, attributes: Mapping[str, Any]) -> None:
+    """Write the texts that the store has lost again, where this plan has them as they were."""
+    described = described_texts(plan.name, attributes) if plan.texts else {}
+    for kind, (identifier, sha256) in described.items():
+        text = plan.texts.get(kind, b"")
+        if hashlib.sha256(text).hexdigest() == sha256:
+            try:
+                artifacts.read(identifier, f"{kind}.toml", expected=Digest(sha256, len(text)))
+            except BadFile as e:
+                artifacts.restore(identifier, text)
+                log.warning("%s: %s It was written again.", plan.name, e)
 
 
 def fetch(artifacts: Artifacts, name: str, attributes: Mapping[str, Any]) -> dict[str, str]:
@@ -94,22 +113,35 @@ def fetch(artifacts: Artifacts, name: str, attributes: Mapping[str, Any]) -> dic
             f"{name} has no texts in the artifact store; run tuner run once where its files are, with the same "
             "--artifacts, and it will."
         )
+    described = described_texts(name, attributes)
+    return {kind: _fetch(artifacts, name, kind, *described[kind]) for kind in ("study", "space") if kind in described}
+
+
+def described_texts(name: str, attributes: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Id and SHA-256 of each text of a study, by its system attributes.
+
+    Raises
+    ------
+    StudyError
+        The description is not what `published` writes.
+    """
     try:
         described = {str(k): (str(v["id"]), str(v["sha256"])) for k, v in json.loads(attributes[TEXTS]).items()}
         if "study" not in described or not all(is_identifier(i) for i, _ in described.values()):
             raise ValueError
     except (TypeError, ValueError, KeyError, AttributeError) as e:
         raise StudyError(f"{name}: the description of its texts is not what tuner run writes.") from e
-    return {kind: _fetch(artifacts, name, kind, *described[kind]) for kind in ("study", "space") if kind in described}
+    return described
 
 
 def _fetch(artifacts: Artifacts, name: str, kind: str, identifier: str, digest: str) -> str:
-    content = artifacts.read(identifier, f"{name}: {kind}.toml", LIMIT)
+    remedy = "tuner run where the study's files are, with the same --artifacts, writes it again."
+    content = artifacts.read(identifier, f"{name}: {kind}.toml", LIMIT, remedy=remedy)
     found = hashlib.sha256(content).hexdigest()
     if found != digest:
         raise StorageError(
             f"{artifacts.address}: {kind}.toml of {name} is not what the study was made with: SHA-256 "
-            f"{found[:16]}..., expected {digest[:16]}.... Somebody changed {identifier} in the store; it is not used."
+            f"{found[:16]}..., expected {digest[:16]}.... {identifier} was changed or damaged; it is not used. {remedy}"
         )
     try:
         return content.decode()

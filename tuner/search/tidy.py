@@ -9,6 +9,7 @@ import numpy as np
 
 from tuner.errors import StudyError, unknown
 from tuner.search.artifacts import Artifacts
+from tuner.search.digests import unusable
 from tuner.search.results import FrozenTrial, TrialState
 
 Row = dict[str, Any]
@@ -64,20 +65,37 @@ def histories(trials: Sequence[FrozenTrial], artifacts: Artifacts) -> list[Row]:
     Raises
     ------
     StorageError
-        A stored history is gone.
+        A stored history is gone, or not what was stored.
     """
     rows = []
     for t in trials:
         if t.state != TrialState.COMPLETE:
             continue
         replicate = {k: t.user_attrs[k] for k in ("replicate",) if k in t.user_attrs}
-        header, *lines = artifacts.get(t, "history.tsv").decode().splitlines()
-        names = header.split("\t")
-        rows += [
-            {"trial": t.number, **t.params, **replicate, **dict(zip(names, line.split("\t"), strict=True))}
-            for line in lines
-        ]
+        text = artifacts.text(t, "history.tsv")
+        try:
+            names, *lines = [line.split("\t") for line in text.splitlines()]
+            rows += [
+                {"trial": t.number, **t.params, **replicate, **dict(zip(names, line, strict=True))} for line in lines
+            ]
+        except ValueError as e:
+            raise unusable(t, "history.tsv", "it is no table") from e
     return rows
+
+
+def stored_table(artifacts: Artifacts, trial: FrozenTrial, name: str) -> list[dict[str, Any]]:
+    """Read a table of a trial with typed cells.
+
+    Raises
+    ------
+    StorageError
+        The file is missing, not what was stored, or no table.
+    """
+    text = artifacts.text(trial, name)
+    try:
+        return read_tsv(text)
+    except ValueError as e:
+        raise unusable(trial, name, "it is no table") from e
 
 
 def columns(rows: Sequence[Row]) -> list[str]:

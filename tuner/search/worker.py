@@ -23,7 +23,7 @@ from optuna.trial import TrialState
 from tuner.errors import AttemptSuperseded, StorageError, TrainingDiverged
 from tuner.models.training import EpochRecord
 from tuner.search import checkpoints
-from tuner.search.artifacts import Artifacts
+from tuner.search.artifacts import Artifacts, not_written
 from tuner.search.bench import Bench
 from tuner.search.checkpoint_copies import Checkpoints
 from tuner.search.job import Outcome
@@ -264,6 +264,7 @@ class Worker:
                 entries = self.artifacts.put(outcome.files, attempt.token)
         except StorageError as e:  # the values took minutes, the files are secondary: keep what can be kept
             attributes["artifacts_error"] = str(e)
+            entries = not_written(outcome.files)
             log.error("%s: %s The values are stored without files.", label, e)
         state, values = TrialState.COMPLETE, None
         if outcome.stopped is None:
