@@ -27,8 +27,9 @@ from tuner.search.artifacts import Artifacts, not_written
 from tuner.search.bench import Bench
 from tuner.search.checkpoint_copies import Checkpoints
 from tuner.search.job import Outcome
+from tuner.search.late import LateFiles
 from tuner.search.log_fields import log_fields
-from tuner.search.outage import DatabaseGone
+from tuner.search.outage import DatabaseGone, notices
 from tuner.search.quota import enforce_quota
 from tuner.search.roster import GRACE_SECONDS
 from tuner.search.space import Scalar
@@ -104,6 +105,7 @@ class Worker:
         self.checkpoints, self.stopper, self.name, self.ahead = checkpoints, stopper, name, ahead
         self.pace = pace
         self.copies = Checkpoints(storage, artifacts)
+        self.late = LateFiles(storage, artifacts)
         self._gone: DatabaseGone | None = None
 
     def work(self, stages: Sequence[Stage]) -> bool:
@@ -127,8 +129,10 @@ class Worker:
         except Interrupted:
             if self._gone is not None:
                 raise self._gone from None
+            self.late.finish(wait=False)
             log.info("%s stops: %s", self.name, "time is over" if self.stopper.late else "asked to")
             return False
+        self.late.finish(wait=True)
         return True
 
     def _run_stage(self, stage: Stage) -> None:
@@ -142,6 +146,7 @@ class Worker:
                 raise Interrupted
             for number in self.storage.reap(study_id, grace=self.pace.grace):
                 log.warning("%s trial %d: its worker is gone; the trial waits for another", stage.name, number)
+            self.late.write()
             self.storage.ensure_slots(study_id, ahead=self.ahead)
             attempt = self.storage.claim(study_id, self.name)
             if attempt is not None:
@@ -266,6 +271,7 @@ class Worker:
             attributes["artifacts_error"] = str(e)
             entries = not_written(outcome.files)
             log.error("%s: %s The values are stored without files.", label, e)
+            notices.warning("%s: %s Its values are stored; its files are written when that can be done.", label, e)
         state, values = TrialState.COMPLETE, None
         if outcome.stopped is None:
             values = [outcome.measured[o] for o in stage.objectives]
@@ -276,6 +282,8 @@ class Worker:
         except AttemptSuperseded:
             self.artifacts.discard(entries)
             raise
+        if "artifacts_error" in attributes:
+            self.late.keep(attempt, label, outcome.files)
         if outcome.stopped is not None:
             log.info("%s: %s", label, outcome.stopped)
             return
