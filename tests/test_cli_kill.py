@@ -45,7 +45,7 @@ def epoch_seen(folder: Path, at_least: int) -> int | None:
         lines = [line for line in log.read_text().splitlines() if " trial " in line]
         number = re.search(r"epoch (\d+),", lines[-1]) if lines else None
         if number and at_least <= int(number[1]) < 20:
-            return int(log.stem.removeprefix("worker-"))
+            return int(log.name.partition(".")[0].removeprefix("worker-"))
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -19,6 +20,8 @@ from optuna.trial import TrialState
 from storage_backends import postgres, postgres_tables, sqlite_template, where  # noqa: F401
 from tiny import STUDY, write_study
 
+from tuner.cli.stop import present
+from tuner.cli.stop import wait_for as wait_for_workers
 from tuner.search.process import Process, age_of, this_process
 from tuner.search.results import stage_trials
 from tuner.search.roster import Membership, Roster
@@ -75,13 +78,13 @@ def test_a_process_that_was_still_loading_when_it_was_asked_counts_as_started(ro
 
 
 def test_a_worker_that_replaces_a_dead_one_heeds_what_was_asked_of_it(roster: Roster) -> None:
-    began = roster.clock()
+    began = roster.position()
     roster.ask(at_once=True)
     assert roster.asked(roster.join("a", "w", ELSEWHERE, age=0, since=began)) == "at once"
 
 
 def test_a_gentle_request_does_not_take_back_an_urgent_one(roster: Roster) -> None:
-    began = roster.clock()
+    began = roster.position()
     roster.ask(at_once=True)
     roster.ask(at_once=False)
     assert roster.asked(began) == "at once"
@@ -131,6 +134,39 @@ def test_age_of_this_process_agrees_with_the_clock_of_the_kernel() -> None:
     import psutil
 
     assert abs(age_of(this_process()) - (time.time() - psutil.Process().create_time())) < 5
+
+
+def test_clocks_an_hour_apart_change_neither_who_is_asked_nor_who_has_left(tmp_path: Path) -> None:
+    """On SQLite each host writes its own clock: the worker's host is an hour ahead, then an hour behind."""
+    opened = open_storage(tmp_path / "tuner.db")
+    roster = opened.roster(opened.create_or_load("s", ["maximize"]))
+    for hours in (1, -1):
+        stands = roster.join(f"{hours}", f"w{hours}", ELSEWHERE, age=0)
+        with sqlite3.connect(tmp_path / "tuner.db") as database:
+            database.execute("UPDATE tuner_workers SET started = started + ?, beat = beat + ?", [3600 * hours] * 2)
+        assert roster.asked(stands) is None
+        roster.ask(at_once=False)
+        assert roster.asked(stands) == "after the trial"
+        assert [m.worker for m in present(roster)] == [f"w{hours}"]
+        with sqlite3.connect(tmp_path / "tuner.db") as database:
+            database.execute("UPDATE tuner_requests SET host = 'elsewhere boot', time = time + ?", [-3600 * hours])
+        assert roster.asked(roster.join("late", "late", ELSEWHERE, age=30)) is None
+        for token in (f"{hours}", "late"):
+            roster.leave(token)
+    opened.close()
+
+
+def test_a_worker_of_another_host_that_died_is_waited_for_by_its_beat_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuner.search.roster.GRACE_SECONDS", 1.0)
+    opened = open_storage(tmp_path / "tuner.db")
+    roster = opened.roster(opened.create_or_load("s", ["maximize"]))
+    roster.join("a", "w", ELSEWHERE, age=0)
+    with sqlite3.connect(tmp_path / "tuner.db") as database:
+        database.execute("UPDATE tuner_workers SET beat = beat + 3600")
+    assert wait_for_workers(roster, present(roster)) == (0, 1)
+    opened.close()
 
 
 # ------------------------------------------------------------------ the command
@@ -229,7 +265,7 @@ def check_fields(folder: Path) -> None:
         epochs = [line for line in lines if line.get("event") == "epoch"]
         assert epochs
         for line in epochs:
-            assert line["worker"] == log.stem
+            assert line["worker"] == log.name.partition(".")[0]
             assert (line["study"], line["level"], line["logger"]) == ("tiny", "INFO", "tuner.worker")
             assert isinstance(line["trial"], int)
             assert line["attempt"] == 1

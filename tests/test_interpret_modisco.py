@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from tuner.data.simulate_synthetic import SYNTHETIC_MOTIFS, SYNTHETIC_RELEASE, synthetic
@@ -247,3 +251,46 @@ time.sleep(600)
     while Path(f"/proc/{child}").exists() and b"Z" not in Path(f"/proc/{child}/stat").read_bytes().rpartition(b")")[2]:
         assert not os.kill(child, 0)
         time.sleep(0.05)
+
+
+REPORT = """
+import sys
+from pathlib import Path
+import numpy as np
+from tuner.interpret.modisco import find_patterns
+rng = np.random.default_rng(0)
+codes = rng.integers(0, 4, (2000, 300)).astype(np.uint8)
+find_patterns(codes, rng.normal(size=(2000, 4, 300)).astype(np.float32), folder=Path(sys.argv[1]))
+"""
+
+
+def test_a_killed_report_leaves_no_process_and_no_temporary_folder(tmp_path: Path) -> None:
+    """The report is killed as the kernel does, without a word; its child is recognised by the folder it works in."""
+    folder = tmp_path / "report"
+
+    def working() -> list[psutil.Process]:
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                if any(f"{folder}/.modisco-" in word for word in process.cmdline()):
+                    found.append(process)
+        return found
+
+    report = subprocess.Popen([sys.executable, "-c", REPORT, str(folder)])
+    try:
+        end = time.monotonic() + 120
+        while len(working()) < 2 and time.monotonic() < end:  # the search and its guard
+            time.sleep(0.05)
+        assert len(working()) == 2
+        here = int(Path(f"/proc/{report.pid}/oom_score_adj").read_text())
+        search = min(process.pid for process in working())
+        while int(Path(f"/proc/{search}/oom_score_adj").read_text()) == here and time.monotonic() < end:
+            time.sleep(0.05)
+        assert int(Path(f"/proc/{search}/oom_score_adj").read_text()) == here + 300
+    finally:
+        report.kill()
+        report.wait()
+    while working() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert working() == []
+    assert list(folder.iterdir()) == []

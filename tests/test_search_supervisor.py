@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from optuna.trial import TrialState
 
+from tuner.cli import logs
 from tuner.errors import StorageError
+from tuner.search import ears
 from tuner.search.process import Process
 from tuner.search.storage import open_storage
 from tuner.search.supervisor import CRASHES, CountCrash, Supervisor
@@ -115,3 +120,77 @@ def test_a_slot_that_crashes_every_process_fails_and_the_others_complete(tmp_pat
     assert [t.state for t in trials] == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
     assert trials[0].user_attrs["failures"] == ["the process crashed with SIGSEGV"] * 2
     storage.close()
+
+
+SPEAKING = """
+import json, os, sys
+pipe = int(os.environ["TUNER_NOTICES"])
+for i in range(3):
+    os.write(pipe, json.dumps({"message": f"the disk is full, {i} bytes free", "last": False}).encode() + b"\\n")
+os.write(pipe, json.dumps({"message": "the data set is gone", "last": True}).encode() + b"\\n")
+sys.exit(1)
+"""
+
+
+def test_last_words_arrive_without_a_log_and_a_notice_is_told_once(tmp_path: Path) -> None:
+    """The folder of the logs is a file here."""
+    (tmp_path / "logs").write_text("")
+    told: list[str] = []
+    supervisor = Supervisor([sys.executable, "-c", SPEAKING], 1, dict(os.environ), tmp_path / "logs", tell=told.append)
+    with pytest.raises(StorageError, match=r"^worker 0 failed: the data set is gone$"):
+        supervisor.run(lambda: None, interval=0.02)
+    assert len(told) == 2
+    assert "worker-0." in told[0]
+    assert ": the log cannot be written (" in told[0]
+    assert told[1] == "worker 0: the disk is full, 0 bytes free"
+
+
+def test_a_worker_whose_supervisor_listens_no_more_is_not_stopped(tmp_path: Path) -> None:
+    """It says far more than a pipe holds."""
+    log = logging.getLogger("tuner.notice")
+    reading, writing = os.pipe()
+    handler = logs.ToSupervisor(writing, logs.Unfailing(sys.stderr))
+    log.addHandler(handler)
+    try:
+        for i in range(5000):
+            log.warning("%d: %s", i, "x" * 10_000)
+        os.close(reading)
+        log.warning("nobody")
+    finally:
+        log.removeHandler(handler)
+        os.close(writing)
+
+
+def test_a_stream_on_a_full_disk_ends_nothing() -> None:
+    """/dev/full takes nothing, as a full disk."""
+    code = (
+        "from tuner.cli import logs; import logging, sys; f = sys.argv[1];"
+        "logs.start(f); logging.getLogger('tuner').info('x' * 20000); logs.say('hello'); logs.failed('bye')"
+    )
+    for form in ("text", "json"):
+        with Path("/dev/full").open("wb") as full:
+            wrapped = f"from tuner.cli import logs\nwith logs.restored():\n    exec({code!r})"
+            done = subprocess.run([sys.executable, "-c", wrapped, form], stderr=full, timeout=120, check=False)
+        assert done.returncode == 0, form
+
+
+def test_a_log_that_grows_is_moved_aside_and_old_ones_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ears, "LARGEST_LOG", 100)
+    monkeypatch.setattr(ears, "KEPT_LOGS", 2)
+    book = ears.LogFile(tmp_path, 0)
+    with book.open(lambda line: None) as log:
+        assert not isinstance(log, int)
+        log.write(b"first\n" * 30)
+        log.flush()
+        book.keep_small()
+        log.write(b"error: second\n")
+    assert book.path.read_bytes() == b"error: second\n"
+    assert book.path.with_name(f"{book.path.name}.1").read_bytes() == b"first\n" * 30
+    assert book.last_line() == "second"
+    for name, age in (("worker-0.old-1.log", 200_000), ("worker-0.old-2.log", 300_000), ("worker-1.log", 10)):
+        (tmp_path / name).write_text("")
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    ears.remove_old_logs(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([book.path.name, f"{book.path.name}.1", "worker-1.log"])

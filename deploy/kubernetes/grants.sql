@@ -15,7 +15,7 @@ GRANT INSERT, UPDATE, DELETE ON trial_params, trial_values, trial_user_attribute
 TO tuner_worker;
 
 GRANT INSERT, UPDATE ON tuner_attempts, tuner_studies, tuner_stops TO tuner_worker;
-GRANT INSERT ON tuner_once, tuner_rungs TO tuner_worker;
+GRANT INSERT ON tuner_once, tuner_requests, tuner_rungs TO tuner_worker;
 GRANT INSERT, UPDATE, DELETE ON tuner_workers TO tuner_worker;
 
 -- Only read: alembic_version, version_info, tuner_meta, trial_heartbeats.

@@ -70,12 +70,13 @@ def command(
         "--worker-name", f"worker-{INDEX}", *([] if data is None else ["--data", str(data)]),
     ]  # fmt: skip
     # The URL may hold a password, and a command line is for everyone on the machine to read.
-    since = opened.roster(opened.get_study_id_from_name(found)).clock()
+    since = opened.roster(opened.get_study_id_from_name(found)).position()
     environment = {**os.environ, "TUNER_STORAGE": context.storage_url(storage), "TUNER_SINCE": repr(since)}
     logs = folder.parent / "logs" / folder_name(found)
     supervisor = Supervisor(
         command_line, count, environment, logs,
         devices=placement.devices, count_crash=partial(opened.count_crash, max_failures=plan.max_failures),
+        tell=context.note,
     )  # fmt: skip
     with Progress(opened, plan, count) as progress:
         supervisor.run(progress.poll)

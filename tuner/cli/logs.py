@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import json
 import logging
 import math
 import os
+import select
 import sys
 import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 from pythonjsonlogger.core import LogData
 from pythonjsonlogger.json import JsonFormatter
@@ -23,14 +26,16 @@ from tuner.search.log_fields import AddFields, add_log_fields, log_fields
 
 FORMATS = ("text", "json")
 OUTPUT = logging.getLogger("tuner.output")
+NOTICES = logging.getLogger("tuner.notice")  # what whoever started a worker should see now
+PIPE_VARIABLE = "TUNER_NOTICES"  # the handle that a supervisor gives its workers
 LEVELS = {"error: ": logging.ERROR, "warning: ": logging.WARNING, "warning  ": logging.WARNING}
 
 
 class TextFormatter(logging.Formatter):
     """Time and message, as a person greps it."""
 
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S")
+    def __init__(self, form: str = "%(asctime)s %(message)s") -> None:
+        super().__init__(form, "%Y-%m-%d %H:%M:%S")
         self.secrets = secrets_of(os.environ, sys.argv)
 
     def format(self, record: logging.LogRecord) -> str:
@@ -64,6 +69,93 @@ class JsonLines(JsonFormatter):
         if isinstance(value, float) and not math.isfinite(value):
             return None  # JSON has no NaN
         return redact(value, self.secrets) if isinstance(value, str) else value
+
+
+class Unfailing(io.TextIOBase):
+    """A stream for people whose disk may be full: what cannot be written is lost, and ends nothing.
+
+    Parameters
+    ----------
+    stream : TextIO
+        Where to write.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream, self.failing = stream, False
+
+    def writable(self) -> bool:
+        """It is for writing."""
+        return True
+
+    def isatty(self) -> bool:
+        """Whether a person looks on."""
+        return self.stream.isatty()
+
+    def fileno(self) -> int:
+        """Number of the handle."""
+        return self.stream.fileno()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # rich asks for it
+        """Of the stream."""
+        return self.stream.encoding
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        try:
+            self.stream.write(text)
+            self.stream.flush()
+        except OSError as e:
+            self._fail(e)
+        else:
+            self.failing = False
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what could not be written before, if that is possible now."""
+        try:
+            self.stream.flush()
+        except OSError as e:
+            self._fail(e)
+
+    def _fail(self, e: OSError) -> None:
+        if not self.failing:
+            self.failing = True  # first, because this notice fails here too
+            NOTICES.warning("the log cannot be written (%s); lines are lost until it can.", e.strerror)
+
+
+class ToSupervisor(logging.Handler):
+    """Tells who started this process what he should see now, past a log that may be on a full disk.
+
+    Parameters
+    ----------
+    handle : int
+        Writing end of the supervisor's pipe.
+    log : Unfailing
+        Where everything goes; while that fails, warnings go to the supervisor too.
+    """
+
+    def __init__(self, handle: int, log: Unfailing) -> None:
+        super().__init__(logging.WARNING)
+        os.set_inheritable(handle, False)
+        os.set_blocking(handle, False)  # a supervisor that is stopped must stop nobody else
+        self.pipe, self.log = handle, log
+        self.setFormatter(TextFormatter("%(message)s"))
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it is a notice, or has no other way to be seen."""
+        return record.name == NOTICES.name or self.log.failing
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send one notice."""
+        self.tell(self.format(record))
+
+    def tell(self, message: str, *, last: bool = False) -> None:
+        """Send one line, whole or not at all."""
+        while len(line := json.dumps({"message": message, "last": last}).encode() + b"\n") > select.PIPE_BUF:
+            message = message[: 3 * len(message) // 4]
+        with contextlib.suppress(OSError):  # nobody reads any more: then nobody is to be told
+            os.write(self.pipe, line)
 
 
 class LogStream(io.TextIOBase):
@@ -123,18 +215,33 @@ def start(given: str | None, **fields: object) -> None:
         Of every line.
     """
     chosen = log_format(given)
-    handler = logging.StreamHandler(sys.stderr)
+    log = Unfailing(sys.stderr)
+    # As text it goes where stderr leads at that moment: above a live table while there is one.
+    handler = logging.StreamHandler(log) if chosen == "json" else _ToStderr()
     handler.setFormatter(JsonLines() if chosen == "json" else TextFormatter())
     handler.addFilter(AddFields())
     root = logging.getLogger()
     root.handlers[:] = [handler]
+    if pipe := os.environ.pop(PIPE_VARIABLE, None):  # of this process alone, not of those that it starts
+        root.addHandler(ToSupervisor(int(pipe), log))
     root.setLevel(logging.INFO)
     logging.getLogger("optuna").setLevel(logging.WARNING)
     logging.captureWarnings(True)
     threading.excepthook = _log_thread
     add_log_fields(**fields)
-    if chosen == "json":
-        sys.stderr = LogStream()
+    sys.stderr = LogStream() if chosen == "json" else log
+
+
+class _ToStderr(logging.StreamHandler[TextIO]):
+    """Writes to what `sys.stderr` is when a record comes."""
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, value: TextIO) -> None:
+        pass  # the base class sets what it found at the start
 
 
 @contextmanager
@@ -147,7 +254,11 @@ def restored() -> Iterator[None]:
             yield
     finally:
         sys.stderr.flush()
-        sys.stderr, threading.excepthook = stderr, hook
+        log, sys.stderr, threading.excepthook = sys.stderr, stderr, hook
+        try:
+            stderr.flush()
+        except OSError:  # else Python ends with 120, because its own last flush fails
+            sys.stderr = log
         root.handlers[:] = handlers
         root.setLevel(level)
         logging.getLogger("optuna").setLevel(optuna)
@@ -164,7 +275,10 @@ def say(text: str, **fields: object) -> None:
 
 
 def failed(message: str, e: BaseException | None = None) -> None:
-    """Say why the process ends; in JSON with the traceback of what was not expected."""
+    """Say why the process ends, to its supervisor too; in JSON with the traceback of what was not expected."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, ToSupervisor):
+            handler.tell(redact(message), last=True)
     if isinstance(sys.stderr, LogStream):
         OUTPUT.error(message, exc_info=e)
     else:

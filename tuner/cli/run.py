@@ -108,7 +108,7 @@ def command(
 
         # A worker that replaces a dead one heeds what the dead one was asked since this run began.
         roster = opened.roster(study_id)
-        since = roster.clock()
+        since = roster.position()
         words = [
             "--study", study, "--preset", preset, "--seed", str(seed), "--confirm" if confirm else "--no-confirm",
             "--artifacts", context.artifacts_address(artifacts), "--ahead", str(count),
@@ -116,7 +116,7 @@ def command(
         supervisor = Supervisor(
             worker_command(plan, words, limit), count, worker_environment(url, since, logs.log_format(log_format)),
             folder.parent / "logs" / folder_name(plan.name), devices=placement.devices,
-            count_crash=partial(opened.count_crash, max_failures=plan.max_failures),
+            count_crash=partial(opened.count_crash, max_failures=plan.max_failures), tell=context.note,
         )  # fmt: skip
         with Progress(opened, plan, count) as progress:
             supervisor.run(progress.poll)

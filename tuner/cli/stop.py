@@ -33,33 +33,45 @@ def command(
     with closing(context.open_existing(storage)) as opened:
         found = context.stored_name(opened, study, preset, name)
         roster = opened.roster(opened.get_study_id_from_name(found))
-        at = roster.ask(at_once=now)
-        asked = present(roster, at)
+        roster.ask(at_once=now)
+        asked = present(roster)
         how = "hand their trials back and leave" if now else "finish their trials and leave"
         context.note(f"{found}: {workers(len(asked))} asked to {how}")
-        left, lost = wait_for(roster, at, asked) if wait and asked else (0, 0)
+        left, lost = wait_for(roster, asked) if wait and asked else (0, 0)
     if wait and asked:
         context.note(f"{found}: {workers(left)} left" + (f"; nothing was heard of {lost} for a minute" if lost else ""))
     if as_json:
         context.emit({"study": found, "asked": len(asked), "left": left, "lost": lost, "at_once": now, "waited": wait})
 
 
-def present(roster: Roster, at: float) -> list[Member]:
-    """Living workers that had started at `at`."""
-    return [m for m in roster.members() if m.started <= at and not m.is_gone()]
+def present(roster: Roster) -> list[Member]:
+    """Workers that are not known to be gone."""
+    return [m for m in roster.members() if not m.is_gone()]
 
 
-def wait_for(roster: Roster, at: float, asked: list[Member]) -> tuple[int, int]:
-    """Wait until every worker that was asked has left or is dead; how many left, and how many died."""
+def wait_for(roster: Roster, asked: list[Member]) -> tuple[int, int]:
+    """Wait until every worker that was asked has left or is dead; how many left, and how many died.
+
+    Dead is also whose sign of life stood still for a minute of this process, whatever the clock of its host says.
+    """
     from tuner.cli.live import Changing
+    from tuner.search.roster import GRACE_SECONDS
 
+    tokens, beats, since = {m.token for m in asked}, dict[str, float](), dict[str, float]()
     with Changing(keep=False) as shown:
-        while there := present(roster, at):
+        while there := [m for m in present(roster) if m.token in tokens]:
+            at = time.monotonic()
+            for m in there:
+                if beats.get(m.token) != m.beat:
+                    beats[m.token], since[m.token] = m.beat, at
+            there = [m for m in there if at - since[m.token] < GRACE_SECONDS]
+            if not there:
+                break
             names = ", ".join(f"{m.worker} on {m.host}" for m in there)
             line = f"waiting for {len(there)} of {len(asked)}: {names}"
             shown.show(line, line)
             time.sleep(POLL_SECONDS)
-    lost = {m.process for m in roster.members()} & {m.process for m in asked}
+    lost = {m.token for m in roster.members()} & tokens
     return len(asked) - len(lost), len(lost)
 
 

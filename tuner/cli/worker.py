@@ -59,15 +59,19 @@ def command(
     from tuner.search.grid_stage import Grid
     from tuner.search.joining import join_study
     from tuner.search.log_fields import add_log_fields
+    from tuner.search.process import offer_to_memory_killer
     from tuner.search.quota import set_quota
     from tuner.search.roster import Membership
     from tuner.search.stages import Confirmation, Controls, Search, Stage
-    from tuner.search.storage import open_storage
+    from tuner.search.storage import PATIENCE_SECONDS, open_storage
     from tuner.search.texts import published
     from tuner.search.worker import Worker
 
     url = context.storage_url(storage)
-    opened, store = open_storage(url), context.open_artifacts(artifacts)
+    if parent:
+        offer_to_memory_killer()
+    # The run has opened it before: what is wrong now is no wrong address, and a restart must not end the run.
+    opened, store = open_storage(url, wait=PATIENCE_SECONDS if parent else 0.0), context.open_artifacts(artifacts)
     folder = context.data_dir()
     if stored and name is not None:
         plan, _, folder = stored_plan(opened, name, data)

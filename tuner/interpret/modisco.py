@@ -278,7 +278,7 @@ def _run(command: list[str], log: Path, timeout: float | None, environment: Mapp
     """Run to the end; None, or what went wrong in words."""
     with log.open("wb") as file:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+            command, stdin=subprocess.PIPE, stdout=file, stderr=file,  # the pipe ends with this process, killed or not
             env=None if environment is None else dict(environment),
             process_group=0,  # so that its own children end with it
         )  # fmt: skip
@@ -303,6 +303,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except ProcessLookupError:
         pass
     process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
 
 
 def _read(stored: Mapping[str, NDArray[Any]]) -> tuple[Pattern, ...]:

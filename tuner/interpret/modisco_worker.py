@@ -2,17 +2,48 @@
 
 It is a process of its own because modisco-lite forks, compiles kernels, needs a gigabyte and can be stopped only from
 outside. It needs nothing else of this package, so it runs from any folder. Files go in and come back: INPUT and ARRAYS
-are NumPy archives without pickled objects.
+are NumPy archives without pickled objects. The folder of ARRAYS is removed when whoever started this is gone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import shutil
+import signal
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+OOM_SCORE = 300  # when memory runs out, the kernel ends this process before the report that waits for it
+
+
+def guard(folder: str) -> None:
+    """Fork a guard that ends this process group and removes `folder` when the process that started it is gone.
+
+    The pipe to stdin ends with that process, however it ends. A guard that is a process of its own hears it also while
+    native code keeps Python's lock; it ends with the group.
+    """
+    worker = os.getpid()
+    if os.fork():
+        return
+    with contextlib.suppress(OSError):
+        os.read(0, 1)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(worker, signal.SIGKILL)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.killpg(0, signal.SIGKILL)
+
+
+def offer_to_memory_killer() -> None:
+    """Raise this process's score; as `tuner.search.process` does for workers, which this file cannot import."""
+    with contextlib.suppress(OSError, ValueError), open("/proc/self/oom_score_adj", "r+") as file:
+        score = min(1000, int(file.read()) + OOM_SCORE)
+        file.seek(0)
+        file.write(str(score))
 
 
 def run(source: str, h5: str, arrays: str, settings: dict[str, Any]) -> None:
@@ -31,6 +62,7 @@ def run(source: str, h5: str, arrays: str, settings: dict[str, Any]) -> None:
         Of ``modiscolite.tfmodisco.TFMoDISco``.
     """
     import numba
+    import numpy as np
 
     options: Any = numba.config
     options.NUMBA_NUM_THREADS = 1  # read when modisco-lite is imported and when it counts its threads
@@ -57,4 +89,6 @@ def run(source: str, h5: str, arrays: str, settings: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     _input, _h5, _arrays, _settings = sys.argv[1:]
+    guard(os.path.dirname(_arrays))
+    offer_to_memory_killer()
     run(_input, _h5, _arrays, json.loads(_settings))

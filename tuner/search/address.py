@@ -20,8 +20,12 @@ NETWORK_DISKS = frozenset(
     "nfs nfs4 cifs smb3 smbfs lustre gpfs beegfs ceph afs 9p fuse.sshfs fuse.glusterfs fuse.ceph".split()
 )
 # SQLSTATE classes and codes that pass: connection lost, rollback (deadlock), resources, lock timeout,
-# operator intervention (restart), system error, idle transaction ended.
-PASSING = ("08", "40", "53", "55", "57", "58", "25P03")
+# operator intervention (restart), system error, idle transaction ended, read-only (a standby until it takes over).
+READ_ONLY = "25006"
+PASSING = ("08", "40", "53", "55", "57", "58", "25P03", READ_ONLY)
+# Names of SQLite's errors that pass: locks, a full disk, one that fails or is read-only for now.
+SQLITE_LOCKS = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")
+SQLITE_PASSING = (*SQLITE_LOCKS, "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN")
 
 # Tried with MariaDB 10.11 and pymysql: the index covers ended attempts too, and refuses a slot its second one.
 NO_PARTIAL_INDEX = " MySQL and MariaDB have no partial indexes, which keep a trial to one live attempt."
@@ -89,15 +93,15 @@ def address(url: URL) -> str:
     return url.update_query_dict(secret).render_as_string(hide_password=True)
 
 
-def explain(error: BaseException, url: URL) -> str:
-    """One line about a database error, without the password."""
+def explain(error: BaseException, url: URL, *, remedy: bool = True) -> str:
+    """One line about a database error, without the password; without a remedy where it may pass by itself."""
     original = getattr(error, "orig", None) or error
     line = " ".join(str(original).split()) or type(original).__name__
     secrets = [url.password, *(value for key, value in url.query.items() if "password" in key.lower())]
     for secret in filter(None, secrets):
         line = line.replace(str(secret), "***")
-    remedy = next((text for part, text in REMEDIES if part in line), "")
-    return f"{address(url)}: {line[:300].rstrip('.')}.{remedy}"
+    what = next((text for part, text in REMEDIES if part in line), "") if remedy else ""
+    return f"{address(url)}: {line[:300].rstrip('.')}.{what}"
 
 
 def is_passing(error: BaseException) -> bool:
@@ -111,10 +115,32 @@ def is_passing(error: BaseException) -> bool:
     state = getattr(error.orig, "sqlstate", None)
     if state is not None:
         return str(state).startswith(PASSING)
-    text = str(error.orig).lower()
     if "sqlite3" in type(error.orig).__module__:
-        return any(word in text for word in ("locked", "busy", "disk is full"))
+        return _sqlite_name(error).startswith(SQLITE_PASSING)
     return isinstance(error, exc.OperationalError | exc.InterfaceError)
+
+
+def is_lock(error: BaseException) -> bool:
+    """Whether another process was in the way: its lock, a deadlock."""
+    return _sqlite_name(error).startswith(SQLITE_LOCKS) or _state(error).startswith(("40", "55P03"))
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether a disk is full."""
+    return _sqlite_name(error) == "SQLITE_FULL" or _state(error) == "53100"
+
+
+def is_read_only(error: BaseException) -> bool:
+    """Whether the database takes no writes now: a file or its disk is read-only, a server is a standby."""
+    return _sqlite_name(error).startswith("SQLITE_READONLY") or _state(error) == READ_ONLY
+
+
+def _sqlite_name(error: BaseException) -> str:
+    return str(getattr(getattr(error, "orig", None), "sqlite_errorname", ""))
+
+
+def _state(error: BaseException) -> str:
+    return str(getattr(getattr(error, "orig", None), "sqlstate", ""))
 
 
 def database_error(error: BaseException) -> exc.SQLAlchemyError | None:

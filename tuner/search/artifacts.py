@@ -140,7 +140,9 @@ class Artifacts:
             sizes[identifier] = len(content)
             try:
                 self._write(identifier, content, until)
-            except StoreAway as e:  # nothing can be removed there now
+            except StoreAway as e:
+                if not self.remote:  # on a full disk they are in the way; from a bucket nothing can be removed now
+                    self.discard(entries)
                 raise StorageError(f"{str(e).rstrip('.')}; waited {self.patience:.0f} s to write {name}.") from e
             except StorageError as e:
                 self.discard(entries)

@@ -61,6 +61,7 @@ class Open(NamedTuple):
     beat: float | None
     age: float  # seconds of the database's clock since `beat`
     progress: dict[str, Any]
+    ahead: float = 0.0  # seconds that `beat` lies in the future: the worker's clock is not ours
 
 
 class Record(NamedTuple):
@@ -247,6 +248,7 @@ def open_attempts(connection: Connection, study_id: int) -> list[Open]:
             r.trial_id, r.number, r.attempt or 0, r.token, r.worker or "",
             Process(r.host or "", r.pid or 0, r.process_start or 0.0),
             r.beat, 0.0 if r.beat is None else max(0.0, at - r.beat), json.loads(r.progress or "{}"),
+            0.0 if r.beat is None else max(0.0, r.beat - at),
         )
         for r in connection.execute(query)
     ]  # fmt: skip

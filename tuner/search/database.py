@@ -32,7 +32,17 @@ from sqlalchemy.pool import NullPool
 
 from tuner.errors import AttemptSuperseded, StorageError
 from tuner.search import attempts, tables
-from tuner.search.address import address, database_error, explain, is_network_disk, is_passing
+from tuner.search.address import (
+    address,
+    database_error,
+    explain,
+    is_full,
+    is_lock,
+    is_network_disk,
+    is_passing,
+    is_read_only,
+)
+from tuner.search.outage import OpenFile, Outage, room
 from tuner.search.reading import read_trials
 
 P = ParamSpec("P")
@@ -88,6 +98,10 @@ class Backend(RDBStorage):
         self.address, self.where, self.patience = address(url), url, patience
         self.trouble = 0.0  # monotonic time of the last try that failed
         self.held: dict[int, str] = {}  # trial_id -> token of the attempt that this process runs
+        self.opening = True  # until its tables are there: then only a lock is waited for
+        self._outages = {write: Outage(patience) for write in (False, True)}
+        self._file: OpenFile | None = None
+        self._writable = True
         self._mode = threading.local()
         sqlite = url.get_backend_name() == "sqlite"
         given = url.query.get("options", "")
@@ -111,6 +125,8 @@ class Backend(RDBStorage):
                 self.engine.dispose()
             raise
         if sqlite:
+            path = Path(str(url.database))
+            self._file, self._writable = OpenFile(path), os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
             self._set_journal()
             self.engine.dispose()
             event.listen(self.engine, "connect", _prepare_sqlite)
@@ -137,27 +153,63 @@ class Backend(RDBStorage):
         StorageError
             The database refuses, or stayed away.
         """
-        deadline = time.monotonic() + (self.patience if patience is None else patience)
+        started = time.monotonic()
+        deadline = started + (self.patience if patience is None else patience)
         delay, conflicts = FIRST_DELAY, 0
         while True:
+            self.check_file()
             before = getattr(self._mode, "writing", False)
             self._mode.writing = write
             try:
-                return work()
+                result = work()
             except (exc.SQLAlchemyError, StorageInternalError) as e:
+                self.check_file()  # a file that is gone has errors of its own
                 error = database_error(e)
                 if isinstance(error, exc.IntegrityError) and conflicts < 5:
                     conflicts += 1  # another process was first: look again
                     continue
-                if error is None or not is_passing(error):
+                if error is None or not self._passes(error):
                     raise StorageError(explain(error or e, self.where)) from e
-                self.trouble = time.monotonic()
+                self._went_away(error, write=write, started=started)
                 if self.trouble + delay > deadline:
-                    raise StorageError(explain(error, self.where)) from e
+                    raise StorageError(self._reason(error)) from e
+            else:
+                self._outages[write].worked(self.address)
+                return result
             finally:
                 self._mode.writing = before
             time.sleep(delay)
             delay = min(2 * delay, LAST_DELAY)
+
+    def check_file(self) -> None:
+        """See that the path of a SQLite database still means the file that is open.
+
+        Raises
+        ------
+        DatabaseGone
+            It was removed or replaced.
+        """
+        if self._file is not None:
+            self._file.check()
+
+    def _passes(self, error: exc.SQLAlchemyError) -> bool:
+        if self.opening:
+            return is_lock(error)
+        return is_passing(error) and (self._writable or not is_read_only(error))
+
+    def _went_away(self, error: exc.SQLAlchemyError, *, write: bool, started: float) -> None:
+        self.trouble = time.monotonic()
+        if is_read_only(error):
+            # Connections to a server that was demoted, and those opened while the file was read-only, stay so.
+            self.engine.dispose()
+        certain = is_full(error) or is_read_only(error)  # no hiccup of a connection
+        self._outages[write].failed(self._reason(error), started=started, at_once=certain)
+
+    def _reason(self, error: exc.SQLAlchemyError) -> str:
+        reason = explain(error, self.where, remedy=False)
+        if self._file is None or is_lock(error):
+            return reason
+        return f"{reason.rstrip('.')}; {room(self._file.path.parent)}."
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a transaction that only reads."""
@@ -244,17 +296,44 @@ def _prepared(url: URL, patience: float) -> Backend:
     except BaseException:
         backend.engine.dispose()
         raise
+    backend.opening = False
     return backend
 
 
-def connect(url: URL, *, patience: float) -> Backend:
+def connect(url: URL, *, patience: float, wait: float = 0.0) -> Backend:
     """Open a database, creating Optuna's tables and ours where they are missing.
+
+    Parameters
+    ----------
+    url : URL
+        From `parse_url`.
+    patience : float
+        As for `Backend`.
+    wait : float
+        Seconds to wait for a database that is away now.
 
     Raises
     ------
     StorageError
         Unreachable, not writable, not a database, or made by another version.
     """
+    started, pause, outage = time.monotonic(), FIRST_DELAY, Outage(wait)
+    while True:
+        try:
+            backend = _connect(url, patience)
+        except StorageError as e:
+            error = database_error(e.__cause__) if e.__cause__ is not None else None
+            if error is None or not is_passing(error) or time.monotonic() - started + pause > wait:
+                raise
+            outage.failed(explain(error, url, remedy=False), started=started, at_once=True)
+        else:
+            outage.worked(backend.address)
+            return backend
+        time.sleep(pause)
+        pause = min(2 * pause, LAST_DELAY)
+
+
+def _connect(url: URL, patience: float) -> Backend:
     delay = FIRST_DELAY
     for tries in range(1, SETUP_TRIES + 1):
         try:

@@ -12,6 +12,7 @@ from typing import Any, Protocol, Self
 
 from tuner.errors import AttemptSuperseded, TunerError
 from tuner.search.attempts import Attempt
+from tuner.search.outage import DatabaseGone
 
 log = logging.getLogger("tuner.heartbeat")
 
@@ -51,6 +52,8 @@ class Heartbeat:
         Seconds between beats; the grace of `FencedStorage.reap` should be several of them.
     stall_after : float
         Seconds without a tick after which the training counts as hung.
+    on_gone : callable, optional
+        Called once in the thread when the database's file was removed or replaced: no result can be stored any more.
     on_hang : callable, optional
         Called in the thread with what is known of the hang, at each interval while it lasts. Nothing in Python
         ends a hung call, so it should count the failure and end the process.
@@ -74,8 +77,9 @@ class Heartbeat:
         interval: float,
         stall_after: float,
         on_hang: Callable[[str], None] | None = None,
+        on_gone: Callable[[DatabaseGone], None] | None = None,
     ) -> None:
-        self.storage, self.attempt = storage, attempt
+        self.storage, self.attempt, self.on_gone = storage, attempt, on_gone
         self.interval, self.stall_after, self.on_hang = interval, stall_after, on_hang
         self.superseded = threading.Event()
         self._stop = threading.Event()
@@ -125,6 +129,10 @@ class Heartbeat:
             except AttemptSuperseded:
                 if not self._stop.is_set():
                     self.superseded.set()
+            except DatabaseGone as e:
+                if self.on_gone is not None and not self._stop.is_set():
+                    self.on_gone(e)
+                return
             except Exception as e:  # any error that ended this thread would cost a healthy trial its slot
                 if not away:
                     reason = str(e) if isinstance(e, TunerError) else f"{type(e).__name__}: {e}"

@@ -1,7 +1,11 @@
 """Which process is meant, and whether it still lives.
 
-A process is known by its host, its id and its start: ids are reused. The host names the boot and the process
-namespace too, so that a container never judges the process ids of another.
+A process is known by its host, its id and its start: ids are reused. The host names the boot and the namespaces of
+process ids and clocks too, so that a container never judges the processes of another.
+
+Dead is what was shown to be dead: the kernel says that the id is free, or the process that has it now started at
+another time or has left only its exit status. A process that cannot be seen (``hidepid``, another user, no /proc) is
+not dead; of that one only its heartbeat tells.
 """
 
 from __future__ import annotations
@@ -9,12 +13,18 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import sys
 import time
 import uuid
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
+
+UNKNOWN = "?"  # a boot or namespace that cannot be read
+HIGHEST_OOM_SCORE = 1000  # proc(5)
+WORKER_OOM_SCORE = 300  # as if a worker took 30 % of the memory more: a run takes less than its workers anyway
+LARGEST_PID = 2**31  # of the kernel's type; a larger one is no process id
 
 
 class Process(NamedTuple):
@@ -23,11 +33,12 @@ class Process(NamedTuple):
     Attributes
     ----------
     host : str
-        Host name, boot and process namespace.
+        Host name, boot and namespaces.
     pid : int
         Process id in that namespace.
     start : float
-        When it started: clock ticks since boot on Linux, which no set clock moves; else Unix seconds.
+        When it started: clock ticks since boot on Linux, which no set clock moves; else Unix seconds. 0 if that could
+        not be read.
     """
 
     host: str
@@ -36,48 +47,119 @@ class Process(NamedTuple):
 
     @property
     def is_dead(self) -> bool:
-        """Whether it is known to have ended: on another host nothing is known."""
-        if self.host != host_name():
+        """Whether it is known to have ended: on another host, and of a process that hides, nothing is known."""
+        if self.host != host_name() or UNKNOWN in self.host or not 0 < self.pid < LARGEST_PID:
             return False
-        start = start_of(self.pid)
-        return start is None or abs(start - self.start) > 1.0
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            pass  # somebody has this id: whether it is he, only his start tells
+        try:
+            start = start_of(self.pid)
+        except PermissionError:
+            return False
+        return start is None or (self.start != 0.0 and abs(start - self.start) > 1.0)
+
+    @property
+    def shares_clock(self) -> bool:
+        """Whether it reads the same clock as this process: that of one boot of one machine."""
+        return _boot(self.host) is not None and _boot(self.host) == _boot(host_name())
 
 
 def this_process() -> Process:
     """The process that asks."""
-    return Process(host_name(), os.getpid(), start_of(os.getpid()) or 0.0)
+    return process_of(os.getpid())
+
+
+def process_of(pid: int) -> Process:
+    """A process of this host that is known to live, such as a child."""
+    try:
+        start = start_of(pid)
+    except PermissionError:
+        start = None
+    return Process(host_name(), pid, start or 0.0)
 
 
 def host_name() -> str:
-    """Name of this host, boot and process namespace."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        namespace = os.readlink("/proc/self/ns/pid")
-    except OSError:
+    """Name of this host, boot and namespaces; where a namespace cannot be read, no process is judged by its id."""
+    if sys.platform != "linux":
         return f"{socket.gethostname()} {uuid.getnode():x}"
-    return f"{socket.gethostname()} {boot} {namespace}"
+    boot, *namespaces = (_read_word(word) for word in ("boot", "pid", "time"))
+    if not _proc_is_ours():
+        namespaces = [UNKNOWN]
+    return " ".join((socket.gethostname(), boot, *filter(None, namespaces)))
+
+
+def _read_word(word: str) -> str:
+    try:
+        if word == "boot":
+            return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return os.readlink(f"/proc/self/ns/{word}")
+    except FileNotFoundError:
+        return "" if word == "time" else UNKNOWN  # older kernels have one clock for all
+    except OSError:
+        return UNKNOWN
+
+
+def _proc_is_ours() -> bool:
+    """Whether /proc shows the namespace of this process: `unshare --pid` alone leaves the outer one there."""
+    try:
+        return os.readlink("/proc/self") == str(os.getpid())
+    except OSError:
+        return False
+
+
+def _boot(host: str) -> str | None:
+    words = host.split(" ")
+    return words[1] if len(words) > 1 and words[1] != UNKNOWN else None
 
 
 def start_of(pid: int) -> float | None:
-    """Start of a living process; None if there is none, or only its exit status is left."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return None if fields[0] in "ZX" else float(fields[19])  # proc(5): state, starttime
-    except FileNotFoundError:
-        if Path("/proc/self/stat").exists():
+    """Start of a living process; None if there is none, or only its exit status is left.
+
+    Raises
+    ------
+    PermissionError
+        There is one, or was a moment ago, and it hides.
+    """
+    if sys.platform == "linux":
+        if not _proc_is_ours():
+            raise PermissionError(f"/proc does not show the processes of this namespace, so not {pid}")
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except FileNotFoundError:
+            _check_gone(pid)
             return None
-    except ProcessLookupError:
-        return None
+        except ProcessLookupError:
+            return None
+        return None if fields[0] in "ZX" else float(fields[19])  # proc(5): state, starttime
     try:
         process = psutil.Process(pid)
         return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
     except psutil.NoSuchProcess:
         return None
+    except psutil.AccessDenied as e:
+        raise PermissionError(str(e)) from e
+
+
+def _check_gone(pid: int) -> None:
+    """Raise PermissionError if there is such a process, and /proc merely does not show it."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return
+    except PermissionError:
+        pass
+    raise PermissionError(f"process {pid} is there, but /proc hides it")
 
 
 def age_of(process: Process) -> float:
     """Seconds since a living process of this host started."""
-    if Path("/proc/self/stat").exists():
+    if process.start == 0.0:
+        return 0.0
+    if sys.platform == "linux":
         return time.clock_gettime(time.CLOCK_BOOTTIME) - process.start / os.sysconf("SC_CLK_TCK")
     return time.time() - process.start
 
@@ -103,3 +185,13 @@ def memory_kills() -> int:
                 if name == "oom_kill":
                     return int(value)
     return 0
+
+
+def offer_to_memory_killer() -> None:
+    """Let the kernel, when memory runs out, end this process before others of this user: a worker, not its run.
+
+    Nothing happens where the kernel has no such setting.
+    """
+    file = Path("/proc/self/oom_score_adj")
+    with contextlib.suppress(OSError, ValueError):  # raising it is allowed to everybody, where it exists
+        file.write_text(str(min(HIGHEST_OOM_SCORE, int(file.read_text()) + WORKER_OOM_SCORE)))

@@ -1,7 +1,8 @@
 """Who works on a study now, and who was asked to leave.
 
-Each worker keeps one row in ``tuner_workers`` from its start to its end, also while it waits for a slot. A
-request to leave is a time by the database's clock: it concerns the workers that had started by then.
+Each worker keeps one row in ``tuner_workers`` from its start to its end, also while it waits for a slot. A request to
+leave has a number, one more than the one before it; it concerns the workers that had started by then. Who started
+between requests 2 and 3 stands at 2.5. So no clock decides: on SQLite the database's clock is that of whoever asks.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from sqlalchemy import Connection
 from tuner.errors import StorageError
 from tuner.search.database import Backend
 from tuner.search.process import Process, age_of, this_process
-from tuner.search.tables import ATTEMPTS, LIVE, STOPS, STUDIES, WORKERS, now
+from tuner.search.tables import ATTEMPTS, LIVE, REQUESTS, STOPS, STUDIES, WORKERS, now
 
 log = logging.getLogger("tuner.roster")
 
@@ -44,12 +45,21 @@ class Member(NamedTuple):
         Host and process id.
     started, beat_age : float
         Start (Unix seconds), and seconds since its last sign of life, both by the database's clock.
+    token : str
+        Key of its row.
+    one_clock : bool
+        Whether `beat_age` is the difference of two looks at one clock; else it may be hours off.
+    beat : float
+        Time of the last sign of life.
     """
 
     worker: str
     process: Process
     started: float
     beat_age: float
+    token: str = ""
+    one_clock: bool = True
+    beat: float = 0.0
 
     @property
     def host(self) -> str:
@@ -57,8 +67,11 @@ class Member(NamedTuple):
         return self.process.host.partition(" ")[0]
 
     def is_gone(self, grace: float = GRACE_SECONDS) -> bool:
-        """Whether its process has ended on this host, or nothing was heard of it for `grace` seconds."""
-        return self.beat_age >= grace or self.process.is_dead
+        """Whether its process has ended on this host, or nothing was heard of it for `grace` seconds.
+
+        A host whose clock is not ours is believed for a day: then only who watches its beat stand still knows more.
+        """
+        return self.beat_age >= (grace if self.one_clock else FORGET_SECONDS) or self.process.is_dead
 
 
 class Roster:
@@ -75,15 +88,15 @@ class Roster:
     def __init__(self, backend: Backend, study_id: int) -> None:
         self._backend, self._study_id = backend, study_id
 
-    def clock(self) -> float:
-        """Unix time of the database's clock, in seconds."""
-        return self._backend.read(now)
+    def position(self) -> float:
+        """Where a worker stands that starts now: after every request that was made."""
+        return self._backend.read(partial(_position, study_id=self._study_id))
 
     def members(self) -> list[Member]:
         """Every worker that has not left, by start; dead ones too, until somebody forgets them."""
         return self._backend.read(partial(_members, study_id=self._study_id))
 
-    def ask(self, *, at_once: bool) -> float:
+    def ask(self, *, at_once: bool) -> int:
         """Ask all workers that have started by now to leave.
 
         Parameters
@@ -93,13 +106,13 @@ class Roster:
 
         Returns
         -------
-        float
-            Time of the request by the database's clock.
+        int
+            Number of the request.
         """
         return self._backend.write(partial(_ask, study_id=self._study_id, at_once=at_once))
 
     def asked(self, since: float) -> Request | None:
-        """What was asked of a worker that started at `since`."""
+        """What was asked of a worker that stands at `since`."""
         return self._backend.read(partial(_asked, study_id=self._study_id, since=since))
 
     def join(self, token: str, worker: str, process: Process, *, age: float, since: float | None = None) -> float:
@@ -116,12 +129,12 @@ class Roster:
         age : float
             Seconds since the process started.
         since : float, optional
-            Earlier start by the database's clock: of the run that replaces a dead worker by this one.
+            Earlier position: of the run that replaces a dead worker by this one.
 
         Returns
         -------
         float
-            When the worker counts as started, by the database's clock.
+            Where it stands among the requests; one that was made while the process was loading comes after it.
         """
         values = {"token": token, "study_id": self._study_id, "worker": worker, **process._asdict()}
         return self._backend.write(partial(_join, values=values, age=age, since=since))
@@ -208,12 +221,30 @@ class Membership:
 
 def _join(connection: Connection, values: dict[str, object], age: float, since: float | None) -> float:
     at = now(connection)
-    started = min(at - max(0.0, age), at if since is None else since)
     silent = (WORKERS.c.study_id == values["study_id"]) & (WORKERS.c.beat < at - FORGET_SECONDS)
     connection.execute(WORKERS.delete().where(silent | (WORKERS.c.token == values["token"])))
     row = {key: value for key, value in values.items() if key != "start"}
+    started = at - max(0.0, age)
     connection.execute(WORKERS.insert().values(**row, process_start=values["start"], started=started, beat=at))
-    return started
+    study = REQUESTS.c.study_id == values["study_id"]
+    recent = connection.execute(sa.select(REQUESTS.c.number, REQUESTS.c.host).where(study, REQUESTS.c.time >= started))
+    missed = [float(r.number) - 0.5 for r in recent if _one_clock(connection, r.host)]
+    here = _position(connection, int(str(values["study_id"])))
+    return min(here, *missed, here if since is None else since)
+
+
+def _one_clock(connection: Connection, host: str) -> bool:
+    """Whether a time that a process of `host` wrote and `now` are of one clock: the server's, else that of one boot."""
+    return connection.dialect.name != "sqlite" or Process(host, 0, 0.0).shares_clock
+
+
+def _last(connection: Connection, study_id: int) -> int:
+    last = sa.select(sa.func.max(REQUESTS.c.number)).where(REQUESTS.c.study_id == study_id)
+    return int(connection.scalar(last) or 0)
+
+
+def _position(connection: Connection, study_id: int) -> float:
+    return _last(connection, study_id) + 0.5
 
 
 def _members(connection: Connection, study_id: int) -> list[Member]:
@@ -226,24 +257,26 @@ def _members(connection: Connection, study_id: int) -> list[Member]:
     for r in connection.execute(query):
         process = Process(r.host, r.pid, r.process_start)
         beat = max(r.beat, training.get(process, 0.0))
-        found.append(Member(r.worker, process, r.started, max(0.0, at - beat)))
+        one_clock = _one_clock(connection, r.host)
+        found.append(Member(r.worker, process, r.started, max(0.0, at - beat), r.token, one_clock, beat))
     return found
 
 
-def _ask(connection: Connection, study_id: int, at_once: bool) -> float:
+def _ask(connection: Connection, study_id: int, at_once: bool) -> int:
     # The study's lock, so that two requests do not both insert.
     connection.execute(sa.select(STUDIES.c.study_id).where(STUDIES.c.study_id == study_id).with_for_update())
-    at = now(connection)
+    at, number = now(connection), _last(connection, study_id) + 1
+    host = this_process().host
+    connection.execute(REQUESTS.insert().values(study_id=study_id, number=number, at_once=at_once, time=at, host=host))
     values = {"at_once": at} if at_once else {"after_trial": at}
     if not connection.execute(STOPS.update().where(STOPS.c.study_id == study_id).values(**values)).rowcount:
         connection.execute(STOPS.insert().values(study_id=study_id, **values))
-    return at
+    return number
 
 
 def _asked(connection: Connection, study_id: int, since: float) -> Request | None:
-    row = connection.execute(sa.select(STOPS).where(STOPS.c.study_id == study_id)).first()
-    if row is None:
+    query = sa.select(REQUESTS.c.at_once).where(REQUESTS.c.study_id == study_id, REQUESTS.c.number > since)
+    asked = [bool(at_once) for at_once in connection.scalars(query)]
+    if not asked:
         return None
-    if row.at_once is not None and row.at_once >= since:
-        return "at once"
-    return "after the trial" if row.after_trial is not None and row.after_trial >= since else None
+    return "at once" if any(asked) else "after the trial"

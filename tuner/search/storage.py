@@ -85,7 +85,7 @@ class Running(NamedTuple):
     progress: dict[str, Any]
 
 
-def open_storage(where: str | Path, *, patience: float = PATIENCE_SECONDS) -> FencedStorage:
+def open_storage(where: str | Path, *, patience: float = PATIENCE_SECONDS, wait: float = 0.0) -> FencedStorage:
     """Open a database, creating it and its tables if they are missing; many may do so at once.
 
     Parameters
@@ -93,14 +93,16 @@ def open_storage(where: str | Path, *, patience: float = PATIENCE_SECONDS) -> Fe
     where : str or Path
         A SQLite file, ``sqlite:///FILE``, or ``postgresql://USER:PASSWORD@HOST/DATABASE``.
     patience : float
-        Seconds that later calls wait for a database that is away. Opening does not wait.
+        Seconds that later calls wait for a database that is away.
+    wait : float
+        Seconds that opening waits for one: none, as a wrong address should be seen at once, unless it was right before.
 
     Raises
     ------
     StorageError
         One line without the password: unreachable, not writable, not a database, made by another version.
     """
-    return FencedStorage(connect(parse_url(where), patience=patience))
+    return FencedStorage(connect(parse_url(where), patience=patience, wait=wait))
 
 
 class FencedStorage(FileRows, RungRows, DrawingStorage):
@@ -137,6 +139,16 @@ class FencedStorage(FileRows, RungRows, DrawingStorage):
     def trouble(self) -> float:
         """When a call of this process last found the database away: monotonic seconds; 0 if none did."""
         return self._backend.trouble
+
+    def check_file(self) -> None:
+        """See that a SQLite file is still the one that was opened; every other call does so too.
+
+        Raises
+        ------
+        DatabaseGone
+            It was removed or replaced.
+        """
+        self._backend.check_file()
 
     def close(self) -> None:
         """Close the connections; the next call opens them again."""
@@ -530,10 +542,10 @@ class FencedStorage(FileRows, RungRows, DrawingStorage):
         """Set slots of dead workers back to WAITING.
 
         At once where the worker's process has ended on this host. Elsewhere, and where a process lives but
-        has stopped: after this process has watched the heartbeat stand still for `grace` seconds and the
-        database's clock agrees. Watching starts over when the database was away, so an outage, a suspended
-        laptop or a jump of a clock takes no slot from a healthy worker. A trial that another program set to
-        RUNNING is taken after the same time.
+        has stopped or hides: after this process has watched the heartbeat stand still for `grace` seconds and the
+        database's clock agrees, or for twice as long where it does not. Watching starts over when the database was
+        away, so an outage, a suspended laptop or a jump of a clock takes no slot from a healthy worker. A trial that
+        another program set to RUNNING is taken after the same time.
 
         Parameters
         ----------

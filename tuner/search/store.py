@@ -17,6 +17,7 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 
 from tuner.errors import StorageError
 from tuner.files import HALF
+from tuner.search.outage import Outage
 
 T = TypeVar("T")
 
@@ -44,7 +45,7 @@ class Stored(NamedTuple):
 
 
 class StoreAway(StorageError):
-    """A store that may answer later: no connection, no bucket, no permission."""
+    """A store that may answer later: no connection, no bucket, no permission, a full or read-only disk."""
 
 
 class TooLarge(StorageError):
@@ -102,13 +103,20 @@ def patiently(work: Callable[[], T], *, until: float) -> T:
     StorageError
         The store refuses, or stayed away.
     """
-    pause = FIRST_PAUSE
+    pause, started = FIRST_PAUSE, time.monotonic()
+    outage = Outage(until - started)
+    place = ""
     while True:
         try:
-            return work()
-        except StoreAway:
+            result = work()
+        except StoreAway as e:
+            place = str(e).partition(": ")[0]
             if time.monotonic() + pause > until:
                 raise
+            outage.failed(str(e), started=started, at_once=True)
+        else:
+            outage.worked(place)
+            return result
         time.sleep(pause)
         pause = min(2 * pause, LAST_PAUSE)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import stat
 import time
 from collections.abc import Iterator
@@ -13,7 +14,16 @@ from optuna.artifacts import FileSystemArtifactStore
 
 from tuner.errors import StorageError
 from tuner.files import make_folder, replacing
-from tuner.search.store import Store, Stored, check_key
+from tuner.search.outage import room
+from tuner.search.store import Store, StoreAway, Stored, check_key
+
+# A disk that is full, read-only, failing or away for now.
+PASSING = frozenset(
+    {
+        errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT,
+        errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENODEV, errno.ENXIO,
+    }
+)  # fmt: skip
 
 
 def open_store(where: str | Path) -> Store:
@@ -95,7 +105,10 @@ class FolderStore(FileSystemArtifactStore):
             with replacing(path, prefix="") as part:  # a name that tells whose half it was
                 part.write_bytes(content_body.read())
         except OSError as e:
-            raise StorageError(f"{self._folder}: cannot write {artifact_id} ({e.strerror}).") from e
+            what = f"{self._folder}: cannot write {artifact_id} ({e.strerror}"
+            if e.errno in PASSING:
+                raise StoreAway(f"{what}; {room(self._folder)}).") from e
+            raise StorageError(f"{what}).") from e
 
     def remove(self, artifact_id: str) -> None:
         """Remove a file."""

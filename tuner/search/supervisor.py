@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
+import math
 import os
+import re
 import signal
 import subprocess
 import time
@@ -14,12 +14,14 @@ from types import FrameType
 from typing import Protocol
 
 from tuner.errors import StorageError
-from tuner.search.process import Process, host_name, memory_kills, start_of
+from tuner.search.ears import Ear, LogFile, remove_old_logs
+from tuner.search.process import Process, memory_kills, process_of
 
 CRASHES = 5  # crashes in a row without a finished trial: a fault that a restart does not mend
 MEMORY_SECONDS = 5.0  # a process that the kernel kills for want of memory may take so long to end
 STOP_SECONDS = 30.0
 INDEX, DEVICE = "\0i", "\0device"  # what the user types holds no NUL: no name or path is taken for one of these
+TELL_SECONDS = 60.0  # what several workers say within this time is told once
 HUNG = 75  # how a worker leaves whose training hung; EX_TEMPFAIL of sysexits.h
 # What operators, schedulers and the death of a terminal send. A SIGKILL may be the kernel's own, for want of memory.
 ASKED = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
@@ -49,11 +51,13 @@ class Supervisor:
     environment : mapping of str to str
         Of the workers.
     logs : Path
-        Folder; worker i writes to ``worker-i.log`` there.
+        Folder; worker i writes to ``worker-i.HOST-PROCESS.log`` there, named after this process.
     devices : sequence of str
         The device of each worker; may be left out where the command names none.
     count_crash : callable, optional
         Told of each crash.
+    tell : callable, optional
+        Told in one line what whoever started the run should see now: notices of the workers.
     kills : callable
         The kernel's count of processes killed for want of memory.
     """
@@ -67,6 +71,7 @@ class Supervisor:
         *,
         devices: Sequence[str] = (),
         count_crash: CountCrash | None = None,
+        tell: Callable[[str], None] | None = None,
         kills: Callable[[], int] = memory_kills,
     ) -> None:
         self.command, self.environment, self.logs = list(command), dict(environment), logs
@@ -74,9 +79,12 @@ class Supervisor:
         self.processes: list[subprocess.Popen[bytes] | None] = [None] * count
         self.started: list[Process] = [Process("", 0, 0.0)] * count
         self.crashes = [0] * count
-        self.count_crash, self.kills = count_crash, kills
+        self.count_crash, self.kills, self.tell = count_crash, kills, tell or (lambda line: None)
+        self.ears = [Ear()] * count
+        self.books = [LogFile(logs, i) for i in range(count)]
+        self._told: dict[str, float] = {}  # notice without its numbers -> when it was told
         self._kills, self._unclaimed = kills(), list[float]()  # count, and times of kills that fit no death yet
-        logs.mkdir(parents=True, exist_ok=True)
+        remove_old_logs(logs)
 
     def run(self, poll: Callable[[], None], *, interval: float = 0.5) -> None:
         """Start the workers and wait; `poll` is called between.
@@ -97,6 +105,7 @@ class Supervisor:
             while any(p is not None for p in self.processes):
                 poll()
                 time.sleep(interval)
+                self._hear()
                 self._collect()
             poll()
         except BaseException:
@@ -127,14 +136,33 @@ class Supervisor:
 
     def _start(self, i: int) -> None:
         command = [part.replace(INDEX, str(i)).replace(DEVICE, self.devices[i]) for part in self.command]
-        with (self.logs / f"worker-{i}.log").open("ab") as log:
-            started = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env={**self.environment, "TUNER_PARENT": str(os.getpid())},
-                process_group=0,  # Ctrl-C reaches the parent alone, which then asks the workers
-            )  # fmt: skip
+        self.ears[i].close()
+        ear, tongue = Ear.pair()
+        try:
+            with self.books[i].open(self._say) as log:
+                started = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(tongue,),
+                    env={**self.environment, "TUNER_PARENT": str(os.getpid()), "TUNER_NOTICES": str(tongue)},
+                    process_group=0,  # Ctrl-C reaches the parent alone, which then asks the workers
+                )  # fmt: skip
+        finally:
+            os.close(tongue)
+        self.ears[i] = ear
         self.processes[i] = started
-        self.started[i] = Process(host_name(), started.pid, start_of(started.pid) or 0.0)
+        self.started[i] = process_of(started.pid)
+
+    def _hear(self) -> None:
+        """Pass the workers' notices on, each once a minute however many have it."""
+        for i, ear in enumerate(self.ears):
+            for message in ear.listen():
+                self._say(f"worker {i}: {message}", what=message)
+            self.books[i].keep_small()
+
+    def _say(self, line: str, what: str | None = None) -> None:
+        key, now = re.sub(r"\d+", "#", what or line), time.monotonic()
+        if now - self._told.get(key, -math.inf) >= TELL_SECONDS:
+            self._told[key] = now
+            self.tell(line)
 
     def _collect(self) -> None:
         ended = [(i, p) for i, p in enumerate(self.processes) if p is not None and p.poll() is not None]
@@ -172,12 +200,9 @@ class Supervisor:
             )
 
     def _last_line(self, i: int) -> str:
-        lines = (self.logs / f"worker-{i}.log").read_text(errors="replace").strip().splitlines()
-        if not lines:
-            return "it printed nothing"
-        with contextlib.suppress(ValueError, KeyError, TypeError):  # a JSON log
-            return str(json.loads(lines[-1])["message"])
-        return lines[-1].removeprefix("error: ")
+        for message in self.ears[i].listen():
+            self._say(f"worker {i}: {message}", what=message)
+        return self.ears[i].last or self.books[i].last_line() or "it printed nothing"
 
 
 def _describe(code: int, memory: bool) -> str:

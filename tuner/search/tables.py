@@ -1,9 +1,10 @@
 """Tables of slots and attempts beside Optuna's, in the same database.
 
 ``tuner_attempts`` has one row an execution of a trial, ``tuner_rungs`` one row a trial and rung; ``tuner_studies``
-holds the budgets, ``tuner_once`` what was enqueued, ``tuner_workers`` who works now, ``tuner_stops`` who was asked to
-leave, ``tuner_meta`` the version of these tables. Optuna's own tables keep their shape; rows here vanish with their
-study, whoever deletes it. Times are Unix seconds of the database's clock.
+holds the budgets, ``tuner_once`` what was enqueued, ``tuner_workers`` who works now, ``tuner_requests`` who was asked
+to leave (``tuner_stops`` when, for workers of versions without numbers), ``tuner_meta`` the version of these tables.
+Optuna's own tables keep their shape; rows here vanish with their study, whoever deletes it. Times are Unix seconds of
+the database's clock.
 """
 
 from __future__ import annotations
@@ -83,6 +84,14 @@ STOPS = sa.Table(
     sa.Column("after_trial", sa.Float(53)),
     sa.Column("at_once", sa.Float(53)),
 )  # fmt: skip
+REQUESTS = sa.Table(
+    "tuner_requests", METADATA,
+    sa.Column("study_id", sa.Integer, _of(STUDIES.c.study_id), primary_key=True, autoincrement=False),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("at_once", sa.Boolean, nullable=False),
+    sa.Column("time", sa.Float(53), nullable=False),
+    sa.Column("host", sa.String(512), nullable=False),
+)  # fmt: skip
 LIVE = ATTEMPTS.c.outcome.is_(None)
 sa.Index("tuner_live_attempts", ATTEMPTS.c.trial_id, unique=True, sqlite_where=LIVE, postgresql_where=LIVE)
 RUNGS = sa.Table(
@@ -105,6 +114,7 @@ TRIGGERS = (
     ("studies", "study_id", "tuner_once"),
     ("studies", "study_id", "tuner_workers"),
     ("studies", "study_id", "tuner_stops"),
+    ("studies", "study_id", "tuner_requests"),
 )
 
 

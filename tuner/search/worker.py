@@ -27,7 +27,9 @@ from tuner.search.artifacts import Artifacts, not_written
 from tuner.search.bench import Bench
 from tuner.search.checkpoint_copies import Checkpoints
 from tuner.search.job import Outcome
+from tuner.search.late import LateFiles
 from tuner.search.log_fields import log_fields
+from tuner.search.outage import DatabaseGone, notices
 from tuner.search.quota import enforce_quota
 from tuner.search.roster import GRACE_SECONDS
 from tuner.search.space import Scalar
@@ -104,6 +106,8 @@ class Worker:
         self.checkpoints, self.stopper, self.name, self.ahead = checkpoints, stopper, name, ahead
         self.pace = pace
         self.copies = Checkpoints(storage, artifacts)
+        self.late = LateFiles(storage, artifacts)
+        self._gone: DatabaseGone | None = None
 
     def work(self, stages: Sequence[Stage]) -> bool:
         """Run every stage to its end.
@@ -112,6 +116,11 @@ class Worker:
         -------
         bool
             False if the worker was told to stop before.
+
+        Raises
+        ------
+        StorageError
+            The database refuses, stayed away, or its file was removed or replaced.
         """
         try:
             for stage in stages:
@@ -119,8 +128,12 @@ class Worker:
                 stage.prepare(self.storage)
                 self._run_stage(stage)
         except Interrupted:
+            if self._gone is not None:
+                raise self._gone from None
+            self.late.finish(wait=False)
             log.info("%s stops: %s", self.name, "time is over" if self.stopper.late else "asked to")
             return False
+        self.late.finish(wait=True)
         return True
 
     def _run_stage(self, stage: Stage) -> None:
@@ -134,6 +147,7 @@ class Worker:
                 raise Interrupted
             for number in self.storage.reap(study_id, grace=self.pace.grace):
                 log.warning("%s trial %d: its worker is gone; the trial waits for another", stage.name, number)
+            self.late.write()
             self.storage.ensure_slots(study_id, ahead=self.ahead)
             attempt = self.storage.claim(study_id, self.name)
             if attempt is not None:
@@ -172,8 +186,14 @@ class Worker:
         limit = self.pace.stall_after
         return Heartbeat(
             self.storage, attempt, interval=self.pace.beat, on_hang=partial(self._hung, attempt, label),
+            on_gone=self._lose_database,
             stall_after=60 * self.bench.plan.study.search.stall_minutes if limit is None else limit,
         )  # fmt: skip
+
+    def _lose_database(self, error: DatabaseGone) -> None:
+        """End the training that nobody can store any more. Runs in the heartbeat."""
+        self._gone = error
+        self.stopper.leave(at_once=True)
 
     def _hung(self, attempt: Attempt, label: str, reason: str) -> None:
         """Count the failure and end this process: nothing in Python ends a hung call. Runs in the heartbeat."""
@@ -182,7 +202,7 @@ class Worker:
         except AttemptSuperseded:
             reason += "; another worker has the slot already"
         log.error("%s: %s. This process ends; where it hung:", label, reason)
-        faulthandler.dump_traceback()
+        faulthandler.dump_traceback(file=2)  # the handle: stderr itself may be a stream of JSON lines
         os._exit(HUNG)
 
     def _hand_back(self, attempt: Attempt, label: str) -> None:
@@ -252,6 +272,7 @@ class Worker:
             attributes["artifacts_error"] = str(e)
             entries = not_written(outcome.files)
             log.error("%s: %s The values are stored without files.", label, e)
+            notices.warning("%s: %s Its values are stored; its files are written when that can be done.", label, e)
         state, values = TrialState.COMPLETE, None
         if outcome.stopped is None:
             values = [outcome.measured[o] for o in stage.objectives]
@@ -262,6 +283,8 @@ class Worker:
         except AttemptSuperseded:
             self.artifacts.discard(entries)
             raise
+        if "artifacts_error" in attributes:
+            self.late.keep(attempt, label, outcome.files)
         if outcome.stopped is not None:
             log.info("%s: %s", label, outcome.stopped)
             return

@@ -1,0 +1,143 @@
+"""What is away, said at once and with its reason; and a database file that is gone, which nothing brings back.
+
+Notices go to the logger ``tuner.notice``: what whoever started the work should see now, also if a worker says it.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import threading
+import time
+import weakref
+from pathlib import Path
+
+from tuner.errors import StorageError
+
+notices = logging.getLogger("tuner.notice")
+
+SAY_SECONDS = 1.0  # a shorter outage is nobody's business
+AGAIN_SECONDS = 300.0  # between two notices of one outage
+
+
+class DatabaseGone(StorageError):
+    """A SQLite file that was removed or replaced while it was open; nothing that is written to it can be found."""
+
+
+class Outage:
+    """Says that something is away, why and since when, once in a while; and when it is back.
+
+    Parameters
+    ----------
+    patience : float
+        Seconds that are waited at most.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self.patience = patience
+        self._lock = threading.Lock()
+        self._since: float | None = None
+        self._said: float | None = None
+
+    def failed(self, reason: str, *, started: float, at_once: bool = False) -> None:
+        """Note a try that failed; `started` is the monotonic time at which its caller began to wait."""
+        now = time.monotonic()
+        with self._lock:
+            self._since = min(started, now) if self._since is None else self._since
+            due = self._said is None and (at_once or now - self._since >= SAY_SECONDS)
+            if due or (self._said is not None and now - self._said >= AGAIN_SECONDS):
+                waited = f", for {now - self._since:.0f} s now" if self._said is not None else ""
+                notices.warning("%s Waiting for it%s, %s at most.", reason, waited, duration(self.patience))
+                self._said = now
+
+    def worked(self, what: str) -> None:
+        """Note that it answers."""
+        if self._since is None:
+            return
+        with self._lock:
+            if self._said is not None and self._since is not None:
+                notices.warning("%s is back after %.0f s.", what, time.monotonic() - self._since)
+            self._since = self._said = None
+
+
+class OpenFile:
+    """The file that a path meant when it was opened.
+
+    Parameters
+    ----------
+    path : Path
+        Of a file that exists.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # A handle without access: it keeps the inode's number from being reused, and closing it drops no lock of
+        # SQLite's, as closing any other handle of the file would.
+        handle = getattr(os, "O_PATH", None)
+        self._handle = None if handle is None else os.open(path, handle | os.O_CLOEXEC)
+        if self._handle is not None:
+            weakref.finalize(self, os.close, self._handle)
+        self._identity = _identity(os.stat(path))
+
+    def check(self) -> None:
+        """See that the path still means this file.
+
+        Raises
+        ------
+        DatabaseGone
+            It was removed, moved away or replaced.
+        """
+        try:
+            now = _identity(os.stat(self.path))
+        except OSError as e:
+            if e.errno not in (errno.ENOENT, errno.ENOTDIR):
+                return  # a disk that does not answer says nothing about the file
+            raise DatabaseGone(
+                f"{self.path}: the database was removed or moved away while it was in use; results are stored nowhere. "
+                "Put it back, or run the study again."
+            ) from e
+        if now != self._identity:
+            raise DatabaseGone(
+                f"{self.path}: the database was replaced by another file while it was in use; results of this process "
+                "are not in that one. The same command goes on with the file that is there now."
+            )
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def duration(seconds: float) -> str:
+    """Word a time: ``15 min``, ``40 s``."""
+    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
+
+
+def room(folder: Path) -> str:
+    """Say how much is free where a folder lies, or why nothing can be written there.
+
+    Returns
+    -------
+    str
+        ``0 bytes of 4.2 MB are free in runs``
+    """
+    if not folder.exists():
+        return f"there is no folder {folder}"
+    try:
+        disk = os.statvfs(folder)
+    except OSError as e:
+        return f"{folder} does not answer: {e.strerror}"
+    if disk.f_flag & os.ST_RDONLY:
+        return f"the file system of {folder} is mounted read-only"
+    free, size = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
+    if disk.f_files and not disk.f_favail:
+        return f"no file can be made in {folder}: its file system has no inode left"
+    return f"{_bytes(free)} of {_bytes(size)} are free in {folder}"
+
+
+def _bytes(n: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if n < 1000:
+            return f"{n:.0f} bytes" if unit == "bytes" else f"{n:.1f} {unit}"
+        n /= 1000
+    return f"{n:.1f} TB"
