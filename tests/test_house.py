@@ -16,6 +16,7 @@ MODULES = sorted((ROOT / "tuner").rglob("*.py"))
 FLOORS = {
     "errors": 0,
     "resources": 1,
+    "private": 1,
     "motifs": 2,
     "data": 3,
     "models": 4,

@@ -6,7 +6,6 @@ import json
 import math
 import os
 import sys
-import tempfile
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +14,15 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from tuner.cli import logs
+from tuner.cli.places import cache_dir, code_dir, numba_dir, prepare_places
 
 if TYPE_CHECKING:
     from tuner.search.artifacts import Artifacts
     from tuner.search.storage import FencedStorage
     from tuner.search.study import Plan
     from tuner.search.study_file import Sampler
+
+__all__ = ["cache_dir", "code_dir", "numba_dir"]  # of tuner.cli.places
 
 RUNS = Path("runs")
 INTERRUPTED = 130  # exit code: 128 + SIGINT, as shells count
@@ -30,24 +32,9 @@ def prepare_process() -> None:
     """Set what libraries read from the environment when they are imported: one thread, kernel cache."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
-    os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_dir() / "numba"))
     os.environ.setdefault("MPLBACKEND", "Agg")
     warnings.filterwarnings("ignore", module=r"optuna(\..*)?")
-
-
-def cache_dir() -> Path:
-    """User cache: TUNER_CACHE_DIR, else XDG_CACHE_HOME/tuner, else ~/.cache/tuner; a temporary one if unwritable."""
-    given = os.environ.get("TUNER_CACHE_DIR")
-    base = os.environ.get("XDG_CACHE_HOME")
-    folder = Path(given) if given else (Path(base) if base else Path.home() / ".cache") / "tuner"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError:
-        fallback = Path(tempfile.gettempdir()) / f"tuner-cache-{os.getuid()}"
-        fallback.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return fallback
+    prepare_places()
 
 
 def data_dir() -> Path | None:

@@ -63,7 +63,7 @@ def command(
     plan = context.plan_for(
         study, preset=preset, seed=seed, name=name, trials=trials, sampler=context.check_sampler(sampler)
     )
-    with kernel_in_preparation(context.cache_dir() / "numba"):  # beside the imports and the first trainings
+    with kernel_in_preparation(context.numba_dir()):  # beside the imports and the first trainings
         from tuner.cli.best import print_best
         from tuner.cli.progress import Progress
         from tuner.cli.table import print_table
