@@ -5,6 +5,7 @@ Accepted: a path of a SQLite file, ``sqlite:///FILE``, or ``postgresql://USER:PA
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import psutil
@@ -13,6 +14,7 @@ from sqlalchemy import exc
 from sqlalchemy.engine import URL, make_url
 
 from tuner.errors import StorageError
+from tuner.search.masking import mask
 
 # File systems of several machines (statfs names as in /proc/mounts).
 NETWORK_DISKS = frozenset(
@@ -24,6 +26,8 @@ PASSING = ("08", "40", "53", "55", "57", "58", "25P03")
 
 # Tried with MariaDB 10.11 and pymysql: the index covers ended attempts too, and refuses a slot its second one.
 NO_PARTIAL_INDEX = " MySQL and MariaDB have no partial indexes, which keep a trial to one live attempt."
+
+_LIBPQ = re.compile(r"(?:^|\s)(?:host|hostaddr|port|dbname|user|password|service)\s*=", re.IGNORECASE)
 
 REMEDIES = (
     ("readonly", " Choose a file in a folder that you can write."),
@@ -54,6 +58,11 @@ def parse_url(text: str | Path) -> URL:
         Not a URL, another kind of database, a database in memory, or a folder that cannot be made.
     """
     if "://" not in str(text):
+        if _LIBPQ.search(str(text)):
+            raise StorageError(
+                "the storage is a connection string of key=value; write postgresql://USER@HOST/DATABASE, and the "
+                "password into PGPASSWORD or ~/.pgpass."
+            )
         url = URL.create("sqlite", database=str(Path(text).expanduser().absolute()))
     else:
         try:
@@ -62,6 +71,8 @@ def parse_url(text: str | Path) -> URL:
             raise StorageError(
                 "the storage is no database URL; expected FILE, sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DB."
             ) from e
+    if "@" in (url.host or ""):  # not shown: what stands before it is the end of a password
+        raise StorageError("the storage's user or password holds an @; write %40 for it, or set PGPASSWORD.")
     backend = url.get_backend_name()
     if backend == "postgresql":
         return url.set(drivername="postgresql+psycopg")
@@ -92,9 +103,9 @@ def explain(error: BaseException, url: URL) -> str:
     """One line about a database error, without the password."""
     original = getattr(error, "orig", None) or error
     line = " ".join(str(original).split()) or type(original).__name__
-    secrets = [url.password, *(value for key, value in url.query.items() if "password" in key.lower())]
-    for secret in filter(None, secrets):
-        line = line.replace(str(secret), "***")
+    queried = (value for key, value in url.query.items() if "password" in key.lower())
+    values = (one for value in queried for one in ((value,) if isinstance(value, str) else value))
+    line = mask(line, {str(secret) for secret in (url.password, *values) if secret})
     remedy = next((text for part, text in REMEDIES if part in line), "")
     return f"{address(url)}: {line[:300].rstrip('.')}.{remedy}"
 

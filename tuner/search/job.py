@@ -36,6 +36,7 @@ from tuner.search.objective import OBJECTIVES, Evaluation, evaluate_network, mea
 from tuner.search.space import Scalar
 from tuner.search.stopping import Decision
 from tuner.search.study import mix
+from tuner.search.tidy import harmless
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
@@ -267,7 +268,7 @@ def matches_tsv(evaluation: Evaluation) -> bytes:
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else harmless(str(value))
 
 
 def tasks_tsv(tasks: Sequence[str], evaluation: Evaluation) -> bytes:
