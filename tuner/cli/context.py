@@ -15,6 +15,7 @@ from rich.console import Console
 
 from tuner.cli import logs
 from tuner.cli.places import cache_dir, code_dir, numba_dir, prepare_places
+from tuner.cli.redaction import redact, secrets_of
 
 if TYPE_CHECKING:
     from tuner.search.artifacts import Artifacts
@@ -141,8 +142,8 @@ def study_names(storage: FencedStorage) -> list[str]:
     return sorted(s.study_name for s in storage.get_all_studies())
 
 
-def open_existing(url: str | None) -> FencedStorage:
-    """Open a storage that should already be there.
+def open_existing(url: str | None, *, reading: bool = False) -> FencedStorage:
+    """Open a storage that should already be there; one that cannot be written only for `reading`.
 
     Raises
     ------
@@ -155,14 +156,14 @@ def open_existing(url: str | None) -> FencedStorage:
     where = storage_url(url)
     if "://" not in where and not Path(where).is_file():
         raise StorageError(f"{where}: no storage here yet. Run a study first, or name one with --storage.")
-    return open_storage(where)
+    return open_storage(where, reading=reading)
 
 
-def open_artifacts(given: str | None) -> Artifacts:
-    """Open the artifact store."""
+def open_artifacts(given: str | None, *, reading: bool = False) -> Artifacts:
+    """Open the artifact store; for `reading`, no folder is made."""
     from tuner.search.artifacts import Artifacts
 
-    return Artifacts(artifacts_address(given))
+    return Artifacts(artifacts_address(given), reading=reading)
 
 
 def console() -> Console:
@@ -177,16 +178,20 @@ def note(text: str, **fields: object) -> None:
 
 
 def emit(value: Any) -> None:
-    """Print machine-readable output; JSON has no infinity and no NaN, they become null."""
-    print(json.dumps(_finite(value), indent=1, allow_nan=False, default=str))
+    """Print machine-readable output, without secrets; JSON has no infinity and no NaN, they become null."""
+    known = secrets_of(os.environ, sys.argv)
+    print(json.dumps(_clean(value, known), indent=1, allow_nan=False, default=lambda other: redact(str(other), known)))
 
 
-def _finite(value: Any) -> Any:
+def _clean(value: Any, secrets: frozenset[str]) -> Any:
+    """JSON's own values, without secrets."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return redact(value, secrets)
     if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    return [_finite(v) for v in value] if isinstance(value, list | tuple) else value
+        return {k: _clean(v, secrets) for k, v in value.items()}
+    return [_clean(v, secrets) for v in value] if isinstance(value, list | tuple) else value
 
 
 def check_sampler(sampler: str | None) -> Any:

@@ -38,7 +38,7 @@ def command(
     from tuner.search.results import objective_names, stage_trials
     from tuner.search.tidy import grouped, histories, tidy, to_tsv, varied
 
-    opened = context.open_existing(storage)
+    opened = context.open_existing(storage, reading=True)
     found = context.stored_name(opened, study, preset, name)
     objectives = objective_names(opened, found)
     trials = stage_trials(opened, found)
@@ -48,7 +48,9 @@ def command(
         if out is not None:
             out.write_text(to_tsv(rows), encoding="utf-8")
         if history is not None:
-            history.write_text(to_tsv(histories(trials, context.open_artifacts(artifacts))), encoding="utf-8")
+            history.write_text(
+                to_tsv(histories(trials, context.open_artifacts(artifacts, reading=True))), encoding="utf-8"
+            )
         if figure is not None:
             drawn = {v: [(g.key, g.values) for g in grouped(rows, columns, v)] for v in values}
             figure.write_bytes(box_plots(drawn, title=found, file_format=figure.suffix.lstrip(".") or "png"))

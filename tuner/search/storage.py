@@ -81,7 +81,7 @@ class Running(NamedTuple):
     progress: dict[str, Any]
 
 
-def open_storage(where: str | Path, *, patience: float = PATIENCE_SECONDS) -> FencedStorage:
+def open_storage(where: str | Path, *, patience: float = PATIENCE_SECONDS, reading: bool = False) -> FencedStorage:
     """Open a database, creating it and its tables if they are missing; many may do so at once.
 
     Parameters
@@ -90,13 +90,15 @@ def open_storage(where: str | Path, *, patience: float = PATIENCE_SECONDS) -> Fe
         A SQLite file, ``sqlite:///FILE``, or ``postgresql://USER:PASSWORD@HOST/DATABASE``.
     patience : float
         Seconds that later calls wait for a database that is away. Opening does not wait.
+    reading : bool
+        Open a SQLite file that cannot be written all the same, and leave no trace of it; writes are refused then.
 
     Raises
     ------
     StorageError
         One line without the password: unreachable, not writable, not a database, made by another version.
     """
-    return FencedStorage(connect(parse_url(where), patience=patience))
+    return FencedStorage(connect(parse_url(where), patience=patience, reading=reading))
 
 
 class FencedStorage(FileRows, RungRows, DrawingStorage):
