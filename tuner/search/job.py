@@ -24,6 +24,7 @@ from tuner.data.splits import k_fold
 from tuner.models import compiled, metrics
 from tuner.models.architectures import build_model
 from tuner.models.baselines import Baseline, fit_baseline, read_baselines, write_baselines
+from tuner.models.budget import budget_for
 from tuner.models.network import Network
 from tuner.models.training import EpochRecord, Recipe, Trained, fit, resolve_precision
 from tuner.motifs.database import Motif, write_meme
@@ -333,6 +334,8 @@ def load_network(weights: bytes, description: bytes) -> tuple[Network, bool]:
     from safetensors.torch import load
 
     told = json.loads(description)
-    network = build_model(told["hyperparameters"], n_tasks=told["n_tasks"], length=told["length"], seed=0)
-    network.load_state_dict({k: torch.as_tensor(v) for k, v in load(io.BytesIO(weights).getvalue()).items()})
+    stored = load(io.BytesIO(weights).getvalue())
+    with budget_for(stored.values()):  # a description that lies takes no memory
+        network = build_model(told["hyperparameters"], n_tasks=told["n_tasks"], length=told["length"], seed=0)
+    network.load_state_dict({k: torch.as_tensor(v) for k, v in stored.items()})
     return network.eval(), bool(told["average_strands"])
