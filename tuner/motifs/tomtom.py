@@ -148,6 +148,14 @@ def _serial_module() -> ModuleType:
     return module
 
 
+def kernel_folder(default: Path) -> Path:
+    """Where numba was told to keep what it compiles, by the command line or by NUMBA_CACHE_DIR; else `default`."""
+    import numba
+
+    settings: Any = numba.config
+    return Path(settings.CACHE_DIR) if settings.CACHE_DIR else default
+
+
 def prepare_kernel(cache_dir: Path) -> Path:
     """Compile the comparison kernel once per machine and keep it in `cache_dir`.
 

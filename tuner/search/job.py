@@ -28,7 +28,7 @@ from tuner.models.budget import budget_for
 from tuner.models.network import Network
 from tuner.models.training import EpochRecord, Recipe, Trained, fit, resolve_precision
 from tuner.motifs.database import Motif, write_meme
-from tuner.motifs.tomtom import prepare_kernel
+from tuner.motifs.tomtom import kernel_folder, prepare_kernel
 from tuner.search.bench import Bench
 from tuner.search.extras import measure_attribution, measure_koo
 from tuner.search.gate import Gate
@@ -161,7 +161,9 @@ def _evaluate(
     threads = torch.get_num_threads()
     try:
         if bench.cache is not None:
-            prepare_kernel(bench.cache / "numba")  # compiled once a machine: the others wait here, after training
+            prepare_kernel(
+                kernel_folder(bench.cache / "numba")
+            )  # compiled once a machine: the others wait here, after training
             torch.set_num_threads(threads)
         evaluation = evaluate_network(
             network, trained, data, bench.database, bench.plan.study.motifs.targets,
