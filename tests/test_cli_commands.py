@@ -214,7 +214,7 @@ def test_screen_writes_the_report_it_prints(terminal: Terminal) -> None:
 
 
 def test_dashboard_warns_where_others_can_connect() -> None:
-    from tuner.cli.dashboard import is_loopback
+    from tuner.report.server import is_loopback
 
     assert [is_loopback(h) for h in ("127.0.0.1", "localhost", "::1", "127.0.0.2")] == [True] * 4
     assert [is_loopback(h) for h in ("0.0.0.0", "::", "example.org", "192.168.0.4")] == [False] * 4

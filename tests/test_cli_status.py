@@ -26,6 +26,7 @@ from tuner.cli.metrics import parse_address
 from tuner.cli.watch import picture, watch_study
 from tuner.errors import UsageError
 from tuner.report.metrics import serve, write
+from tuner.report.server import Access
 from tuner.search.overview import overview
 from tuner.search.process import Process, this_process
 from tuner.search.storage import Attempt, FencedStorage, open_storage
@@ -233,7 +234,7 @@ def test_a_database_that_cannot_be_read_is_down(scene: Scene, tmp_path: Path) ->
     with sqlite3.connect(tmp_path / "runs" / "tuner.db") as connection:
         connection.execute("ALTER TABLE trials RENAME TO elsewhere")
     connection.close()
-    server = serve(scene.storage, None, "127.0.0.1", 0)
+    server = serve(scene.storage, None, Access("127.0.0.1"), 0)
     page = urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/metrics", timeout=10).read().decode()
     server.shutdown()
     server.server_close()

@@ -21,6 +21,7 @@ from command_line import Terminal, prepare_environment, write_tiny_study
 from optuna.trial import TrialState
 
 from tuner.report.dashboard import serve, write_notes
+from tuner.report.server import Access
 from tuner.search.artifacts import Artifacts
 from tuner.search.bench import Bench, load_bench
 from tuner.search.checks import sample_points
@@ -329,8 +330,8 @@ def test_dashboard_serves_study_and_artifacts(terminal: Terminal, finished: Path
     storage = open_storage(finished / "runs" / "tuner.db")
     ports: queue.Queue[int] = queue.Queue()
     threading.Thread(
-        target=serve, args=(storage, Artifacts(finished / "runs" / "artifacts")), daemon=True,
-        kwargs={"host": "127.0.0.1", "port": 0, "ready": ports.put},
+        target=serve, args=(storage, Artifacts(finished / "runs" / "artifacts"), Access("127.0.0.1")),
+        kwargs={"port": 0, "ready": ports.put}, daemon=True,
     ).start()  # fmt: skip
     port = ports.get(timeout=60)
 

@@ -18,6 +18,7 @@ FLOORS = {
     "files": 1,
     "limits": 1,
     "resources": 1,
+    "private": 1,
     "motifs": 2,
     "data": 3,
     "models": 4,

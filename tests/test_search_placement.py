@@ -22,7 +22,7 @@ from tuner.search.probe import Cuda, footprint, in_child, largest_load, largest_
 from tuner.search.space import Parameter, SearchSpace, read_space
 from tuner.search.study import make_plan
 from tuner.search.study_file import read_study
-from tuner.search.supervisor import Supervisor
+from tuner.search.supervisor import DEVICE, INDEX, Supervisor
 
 CACHE = Path.home() / ".cache" / "tuner"
 
@@ -146,7 +146,8 @@ def test_device_names_that_cannot_be_are_refused_in_one_line() -> None:
 
 
 def test_each_worker_is_started_with_its_own_device(tmp_path: Path) -> None:
-    supervisor = Supervisor(["sh", "-c", "echo {i} on {device}"], 2, os.environ, tmp_path, devices=["cuda:1", "cpu"])
+    command = ["sh", "-c", 'echo "$1 on $2"', "sh", INDEX, DEVICE]
+    supervisor = Supervisor(command, 2, os.environ, tmp_path, devices=["cuda:1", "cpu"])
     supervisor.run(lambda: None, interval=0.05)
     logs = sorted(tmp_path.glob("worker-*.log"))
     assert [log.read_text() for log in logs] == ["0 on cuda:1\n", "1 on cpu\n"]

@@ -76,6 +76,10 @@ class StorageError(TunerError):
     """A database or artifact store that cannot be reached, read, or written."""
 
 
+class CacheError(TunerError):
+    """A folder that others could put code into, or in which nothing can be kept."""
+
+
 class AttemptSuperseded(TunerError):
     """An attempt whose slot was given to another worker; its results must not be stored."""
 

@@ -33,7 +33,7 @@ def command(
     """Show what a study has found; nothing here has seen the test split."""
     from tuner.search.results import objective_names
 
-    opened = context.open_existing(storage)
+    opened = context.open_existing(storage, reading=True)
     found = context.stored_name(opened, study, preset, name)
     objectives = objective_names(opened, found)
     if figure is not None:

@@ -59,7 +59,7 @@ def command(
     context.open_artifacts(artifacts)  # an unwritable folder is known before the first epoch
     if openings(opened, found):
         context.note("warning: the test split was opened before this confirmation; tuner status lists when.")
-    prepare_kernel(context.cache_dir() / "numba")
+    prepare_kernel(context.numba_dir())
     trials = plan.confirmation.candidates * plan.confirmation.seeds * max(1, plan.confirmation.folds)
     cores = len(os.sched_getaffinity(0))
     placement = place(names, workers, cores=cores, trials=trials, memory=Cuda(bench))

@@ -6,7 +6,6 @@ import json
 import math
 import os
 import sys
-import tempfile
 import warnings
 from contextlib import closing
 from dataclasses import replace
@@ -16,12 +15,16 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from tuner.cli import logs
+from tuner.cli.places import cache_dir, code_dir, numba_dir, prepare_places
+from tuner.cli.redaction import redact, secrets_of
 
 if TYPE_CHECKING:
     from tuner.search.artifacts import Artifacts
     from tuner.search.storage import FencedStorage
     from tuner.search.study import Plan
     from tuner.search.study_file import Sampler
+
+__all__ = ["cache_dir", "code_dir", "numba_dir"]  # of tuner.cli.places
 
 RUNS = Path("runs")
 INTERRUPTED = 130  # exit code: 128 + SIGINT, as shells count
@@ -31,24 +34,9 @@ def prepare_process() -> None:
     """Set what libraries read from the environment when they are imported: one thread, kernel cache."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
-    os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_dir() / "numba"))
     os.environ.setdefault("MPLBACKEND", "Agg")
     warnings.filterwarnings("ignore", module=r"optuna(\..*)?")
-
-
-def cache_dir() -> Path:
-    """User cache: TUNER_CACHE_DIR, else XDG_CACHE_HOME/tuner, else ~/.cache/tuner; a temporary one if unwritable."""
-    given = os.environ.get("TUNER_CACHE_DIR")
-    base = os.environ.get("XDG_CACHE_HOME")
-    folder = Path(given) if given else (Path(base) if base else Path.home() / ".cache") / "tuner"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError:
-        fallback = Path(tempfile.gettempdir()) / f"tuner-cache-{os.getuid()}"
-        fallback.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return fallback
+    prepare_places()
 
 
 def data_dir() -> Path | None:
@@ -181,8 +169,8 @@ def check_new_name(name: str, url: str | None) -> None:
         check_name(name)
 
 
-def open_existing(url: str | None) -> FencedStorage:
-    """Open a storage that should already be there.
+def open_existing(url: str | None, *, reading: bool = False) -> FencedStorage:
+    """Open a storage that should already be there; one that cannot be written only for `reading`.
 
     Raises
     ------
@@ -195,14 +183,14 @@ def open_existing(url: str | None) -> FencedStorage:
     where = storage_url(url)
     if "://" not in where and not Path(where).is_file():
         raise StorageError(f"{where}: no storage here yet. Run a study first, or name one with --storage.")
-    return open_storage(where)
+    return open_storage(where, reading=reading)
 
 
-def open_artifacts(given: str | None) -> Artifacts:
-    """Open the artifact store."""
+def open_artifacts(given: str | None, *, reading: bool = False) -> Artifacts:
+    """Open the artifact store; for `reading`, no folder is made."""
     from tuner.search.artifacts import Artifacts
 
-    return Artifacts(artifacts_address(given))
+    return Artifacts(artifacts_address(given), reading=reading)
 
 
 def console() -> Console:
@@ -217,16 +205,20 @@ def note(text: str, **fields: object) -> None:
 
 
 def emit(value: Any) -> None:
-    """Print machine-readable output; JSON has no infinity and no NaN, they become null."""
-    print(json.dumps(_finite(value), indent=1, allow_nan=False, default=str))
+    """Print machine-readable output, without secrets; JSON has no infinity and no NaN, they become null."""
+    known = secrets_of(os.environ, sys.argv)
+    print(json.dumps(_clean(value, known), indent=1, allow_nan=False, default=lambda other: redact(str(other), known)))
 
 
-def _finite(value: Any) -> Any:
+def _clean(value: Any, secrets: frozenset[str]) -> Any:
+    """JSON's own values, without secrets."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return redact(value, secrets)
     if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    return [_finite(v) for v in value] if isinstance(value, list | tuple) else value
+        return {k: _clean(v, secrets) for k, v in value.items()}
+    return [_clean(v, secrets) for v in value] if isinstance(value, list | tuple) else value
 
 
 def check_sampler(sampler: str | None) -> Any:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import ipaddress
+import secrets
 import signal
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuner.cli import context, options
+from tuner.cli import context, logs, options
+
+if TYPE_CHECKING:
+    from tuner.report.server import Access
 
 EXAMPLE = "Example: tuner dashboard --port 8080"
 
@@ -18,35 +21,68 @@ def command(
         "127.0.0.1"
     ),
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8080,
+    proxy: Annotated[
+        list[str] | None, typer.Option(help="Name under which a proxy that asks for a log-in serves it.")
+    ] = None,
+    write: Annotated[
+        bool | None,
+        typer.Option("--write/--read-only", help="Whether notes and studies can be changed [only behind a --proxy]."),
+    ] = None,
     storage: options.Storage = None,
     artifacts: options.Artifacts = None,
 ) -> None:
-    """Serve the Pareto front, histories and every trial's artifacts until Ctrl-C."""
+    """Serve the Pareto front, histories and every trial's artifacts until Ctrl-C; nothing can be changed there.
+
+    With --write, changes need the address with a token that is printed; behind a --proxy they need its log-in.
+    """
     from tuner.report.dashboard import serve
 
-    opened = context.open_existing(storage)
-    store = context.open_artifacts(artifacts)
-    if not is_loopback(host):
-        context.note(f"warning: the dashboard has no authentication; whoever reaches {host} can change and delete.")
+    access = allow(host, proxy or [], write)
+    opened = context.open_existing(storage, reading=not access.writable)
+    store = context.open_artifacts(artifacts, reading=not access.writable)
+    warn(host, access)
     shown = f"[{host}]" if ":" in host else host
 
     def ready(at: int) -> None:
+        token = f"?token={access.token}" if access.token else ""
         context.note(f"{opened.address}: http://{shown}:{at}/dashboard/ (Ctrl-C ends)")
+        if token:
+            print(f"to change notes and studies: http://{shown}:{at}/dashboard/{token}", flush=True)
 
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # an ordinary end, also as process 1
     try:
-        serve(opened, store, host=host, port=port, ready=ready)
+        serve(opened, store, access, port=port, ready=ready)
     except KeyboardInterrupt:
         context.note("dashboard stopped")
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can connect."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def allow(host: str, proxies: list[str], write: bool | None) -> Access:
+    """Who may ask, and change, what.
+
+    Raises
+    ------
+    UsageError
+        A --proxy that is no name.
+    """
+    from tuner.errors import UsageError
+    from tuner.report.server import Access, host_name
+
+    for name in proxies:
+        if not host_name(name) or ":" in name:
+            raise UsageError(f"--proxy {name!r} is no name; write what stands in the browser, e.g. tuner.example.org.")
+    writable = bool(proxies) if write is None else write
+    token = secrets.token_urlsafe(24) if writable and not proxies else ""
+    names = frozenset(host_name(name) for name in proxies)
+    return Access(host, names, writable, token, logs.Redacted())
+
+
+def warn(host: str, access: Access) -> None:
+    """Say what is open to whom."""
+    from tuner.report.server import is_loopback
+
+    if is_loopback(host):
+        return
+    what = "read and change everything" if access.writable and not access.token else "read everything"
+    context.note(f"warning: the dashboard has no log-in of its own; whoever reaches {host} can {what}.")

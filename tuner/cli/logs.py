@@ -158,6 +158,19 @@ class ToSupervisor(logging.Handler):
             os.write(self.pipe, line)
 
 
+class Redacted(io.TextIOBase):
+    """Stderr for tracebacks of other programs: without secrets."""
+
+    def writable(self) -> bool:
+        """It is for writing."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Write through."""
+        sys.stderr.write(redact(text))
+        return len(text)
+
+
 class LogStream(io.TextIOBase):
     """What is printed for people becomes log records, a line each; blank lines are left out."""
 

@@ -31,7 +31,7 @@ def command(
     from tuner.motifs.tomtom import prepare_kernel
 
     queries = read_meme(query)
-    prepare_kernel(context.cache_dir() / "numba")
+    prepare_kernel(context.numba_dir())
     database = load_database(targets, cache=context.cache_dir())
     matches = match_motifs(queries, database)
     if as_json:

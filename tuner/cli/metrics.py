@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner.cli import context
+from tuner.cli import context, logs
 
 if TYPE_CHECKING:
     from tuner.search.storage import FencedStorage
@@ -41,17 +41,17 @@ def serve_metrics(storage: FencedStorage, study: str | None, address: str) -> No
     StorageError
         It cannot be listened on.
     """
-    from tuner.cli.dashboard import is_loopback
     from tuner.errors import StorageError
     from tuner.report.metrics import serve
+    from tuner.report.server import Access, is_loopback
 
     host, port = parse_address(address)
     if not is_loopback(host):
         context.note(f"warning: whoever reaches {host} can read the metrics; there is no authentication.")
     try:
-        server = serve(storage, study, host, port)
-    except OSError as e:
-        raise StorageError(f"--serve {address}: cannot listen there ({e.strerror}). Choose another port.") from e
+        server = serve(storage, study, Access(host, errors=logs.Redacted()), port)
+    except StorageError as e:
+        raise StorageError(f"--serve {address}: {str(e).partition('. Choose')[0]}. Choose another port.") from e
     shown = f"[{host}]" if ":" in host else host
     context.note(f"{storage.address}: http://{shown}:{server.server_port}/metrics (Ctrl-C ends)")
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # an ordinary end, also as process 1

@@ -6,11 +6,11 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from urllib.parse import quote, quote_plus, unquote
+from urllib.parse import unquote
 
-MASK = "***"
+from tuner.search.masking import MASK, mask, passwords_of
+
 KEPT = rf"\1{MASK}"  # the name of the secret stays
-SHORTEST = 6  # a shorter value of the environment would be cut out of ordinary words
 
 SECRET_NAME = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|ACCESS_KEY|API_KEY|CREDENTIAL", re.IGNORECASE)
 PLACE_NAME = re.compile(r"_(FILE|PATH|DIR|URI|URL|NAME|EXPIRATION)$", re.IGNORECASE)  # says where, holds no secret
@@ -23,7 +23,14 @@ FORMS = (
         re.compile(r"([?&;](?:\w*password|x-amz-(?:signature|credential|security-token))=)[^&\s'\"]+", re.I),
         rf"\1{MASK}",
     ),
-    (re.compile(r"\b(password\s*=\s*)('[^']*'|\"[^\"]*\"|[^\s,;&)]+)", re.I), KEPT),
+    (
+        re.compile(
+            r"\b(\w*(?:password|passwd|secret_access_key|session_token)[\"']?\s*[=:]\s*)"
+            r"('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^\s,;&)\"']+)",
+            re.I,
+        ),
+        KEPT,
+    ),
     (re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"), MASK),
 )
 
@@ -41,15 +48,14 @@ def secrets_of(environment: Mapping[str, str], words: Iterable[str]) -> frozense
     Returns
     -------
     frozenset of str
-        As given, and as they stand in URLs.
+        As given, and decoded where they stood in a URL.
     """
     found = {value for name, value in environment.items() if SECRET_NAME.search(name) and not PLACE_NAME.search(name)}
     for text in (*environment.values(), *words):
+        found |= passwords_of(text) | passwords_of(text.partition("=")[2])  # --storage=URL
         for match in URL.finditer(text):
             found |= {match["password"], unquote(match["password"])}
-    return frozenset(
-        form for secret in found if len(secret) >= SHORTEST for form in (secret, quote(secret, ""), quote_plus(secret))
-    )
+    return frozenset(found - {""})
 
 
 def redact(text: str, secrets: Iterable[str] | None = None) -> str:
@@ -65,6 +71,4 @@ def redact(text: str, secrets: Iterable[str] | None = None) -> str:
     known = secrets_of(os.environ, sys.argv) if secrets is None else secrets
     for pattern, replacement in FORMS:
         text = pattern.sub(replacement, text)
-    for secret in sorted(known, key=len, reverse=True):
-        text = text.replace(secret, MASK)
-    return text
+    return mask(text, known)

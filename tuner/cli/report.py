@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tuner.cli import context, options
+from tuner.cli.redaction import redact, secrets_of
 
 if TYPE_CHECKING:
     from tuner.report.build import Built
@@ -50,12 +51,12 @@ def command(
 
     given, wanted = parse_trials(trials), parse_stages(stages)
     chosen = Options(sequences=sequences, references=references, modisco=modisco, task=task)
-    opened = context.open_existing(storage)
+    opened = context.open_existing(storage, reading=True)
     found = context.stored_name(opened, study, preset, name)
     folder = out or default_folder(found)
     plan, identity, data_dir = stored_plan(opened, found, data)
     source = open_source(
-        opened, context.open_artifacts(artifacts), found, plan, identity, chosen,
+        opened, context.open_artifacts(artifacts, reading=True), found, plan, identity, chosen,
         data_dir=data_dir, cache=context.cache_dir(), device=device,
     )  # fmt: skip
 
@@ -64,7 +65,7 @@ def command(
     from tuner.report.build import build_report
 
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
-    typed = shlex.join(["tuner", *sys.argv[1:]])
+    typed = typed_command(["tuner", *sys.argv[1:]])
     events: list[Event] = []
 
     def on_event(event: Event) -> None:
@@ -79,6 +80,12 @@ def command(
         context.emit(as_document(built, events))
     else:
         print_report(built)
+
+
+def typed_command(words: list[str]) -> str:
+    """The command as it stands on the page: without secrets."""
+    known = secrets_of(os.environ, words)
+    return shlex.join(redact(word, known) for word in words)
 
 
 def parse_trials(text: str | None) -> tuple[int, ...]:

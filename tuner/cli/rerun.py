@@ -112,7 +112,7 @@ def use_kernels_of(trial: FrozenTrial) -> None:
     from tuner.models import compiled
 
     if trial.user_attrs.get("kernels") == "compiled":
-        reason = compiled.enable(context.cache_dir() / "kernels")
+        reason = compiled.enable(context.code_dir() / "kernels")
         if reason:
             raise StudyError(f"trial {trial.number} was trained through compiled kernels, and here {reason}.")
 

@@ -64,7 +64,7 @@ def command(
         study, preset=preset, seed=seed, name=name, trials=trials, sampler=context.check_sampler(sampler)
     )
     context.check_new_name(plan.name, storage)
-    with kernel_in_preparation(context.cache_dir() / "numba"):  # beside the imports and the first trainings
+    with kernel_in_preparation(context.numba_dir()):  # beside the imports and the first trainings
         from tuner.cli.best import print_best
         from tuner.cli.progress import Progress
         from tuner.cli.table import print_table

@@ -27,7 +27,7 @@ def command(
     from tuner.motifs.database import screen_database
     from tuner.motifs.tomtom import prepare_kernel
 
-    prepare_kernel(context.cache_dir() / "numba")
+    prepare_kernel(context.numba_dir())
     report = screen_database(database)
     if out is not None:
         report.write(out)

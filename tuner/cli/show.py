@@ -36,10 +36,10 @@ def command(
     """Show parameters, values, watched metrics, history, and the filters with their matches."""
     from tuner.search.overview import find_trial
 
-    opened = context.open_existing(storage)
+    opened = context.open_existing(storage, reading=True)
     found = context.stored_name(opened, study, preset, name)
     one = find_trial(opened, found, trial, stage)
-    store = context.open_artifacts(artifacts)
+    store = context.open_artifacts(artifacts, reading=True)
     document = as_document(opened, store, found, stage, one)
     if save is not None:
         save_files(store, one, save)

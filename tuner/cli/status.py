@@ -45,7 +45,7 @@ def command(
     if len(asked := [option for option, given in wanted.items() if given]) > 1:
         raise UsageError(f"{' and '.join(asked)} exclude each other; call tuner status once for each.")
     every = (prometheus or serve) and study is None and name is None
-    with closing(context.open_existing(storage)) as opened:
+    with closing(context.open_existing(storage, reading=True)) as opened:
         found = None if every else context.stored_name(opened, study, preset, name)
         if prometheus:
             write_metrics(opened, found, prometheus)

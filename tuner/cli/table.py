@@ -39,7 +39,7 @@ def command(
     from tuner.search.results import objective_names, stage_trials
     from tuner.search.tidy import grouped, histories, tidy, to_tsv, varied
 
-    opened = context.open_existing(storage)
+    opened = context.open_existing(storage, reading=True)
     found = context.stored_name(opened, study, preset, name)
     objectives = objective_names(opened, found)
     trials = stage_trials(opened, found)
@@ -49,7 +49,8 @@ def command(
         if out is not None:
             write_atomically(out, to_tsv(rows).encode())
         if history is not None:
-            write_atomically(history, to_tsv(histories(trials, context.open_artifacts(artifacts))).encode())
+            read = context.open_artifacts(artifacts, reading=True)
+            write_atomically(history, to_tsv(histories(trials, read)).encode())
         if figure is not None:
             drawn = {v: [(g.key, g.values) for g in grouped(rows, columns, v)] for v in values}
             drawing = box_plots(drawn, title=found, file_format=figure.suffix.lstrip(".") or "png")

@@ -171,7 +171,7 @@ def use_kernels(bench: Bench) -> None:
         return
     if wanted == "auto" and find_compiler() is None:
         return
-    if reason := compiled.enable(context.cache_dir() / "kernels"):
+    if reason := compiled.enable(context.code_dir() / "kernels"):
         context.note(reason)
 
 

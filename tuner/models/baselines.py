@@ -20,6 +20,7 @@ from tuner.data.composition import kmer_counts
 from tuner.data.dataset import Dataset, Split
 from tuner.data.sequence import cpg, gc_content
 from tuner.errors import DataError, unknown
+from tuner.models.budget import check_archive
 from tuner.models.metrics import FloatArray, auroc
 from tuner.models.pwm import best_scores
 from tuner.motifs.meme import Motif
@@ -259,6 +260,7 @@ def read_baselines(path: Path) -> tuple[Baseline, ...]:
         If the file is missing, damaged, or of another format.
     """
     try:
+        check_archive(path)
         # numpy leaves a damaged archive open if it opened the file itself
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             header = json.loads(file["header"].tobytes())

@@ -1,4 +1,8 @@
-"""The library of the C++ kernels beside this file: built once for a processor, loaded once in a process."""
+"""The library of the C++ kernels beside this file: built once for a processor, loaded once in a process.
+
+It runs as the person who loads it. So it lies in a folder that nobody else can write, its name is the digest of what
+it was built from, and its own digest, recorded beside it, is compared before it is opened; another one is built again.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,9 @@ from typing import Any
 
 from filelock import FileLock
 from torch import Tensor
+
+from tuner.errors import CacheError
+from tuner.private import private_folder
 
 _HERE = Path(__file__).parent
 _SOURCES = tuple(_HERE / name for name in ("convolutions.cpp", "elementwise.cpp", "norms.cpp"))
@@ -38,31 +45,45 @@ def load(folder: Path) -> str:
     Parameters
     ----------
     folder : Path
-        Cache; made if it does not exist. Several processes may share it: one builds, the others wait.
+        Cache of this user alone; made if it does not exist. Several processes may share it: one builds, the others
+        wait.
 
     Returns
     -------
     str
-        Empty if they are loaded, else why not.
+        Empty if they are loaded, else why not, e.g. that others can write to `folder`.
     """
     compiler = find_compiler()
     if compiler is None:
         return f"no C++ compiler ({', '.join(_COMPILERS)}) on the PATH"
     texts = (source.read_text(encoding="utf-8") for source in (_HERE / "maps.hpp", *_SOURCES))
     identity = "\0".join((*texts, *_OPTIONS, compiler, platform.machine(), _processor()))
-    built = folder / f"kernels-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
+    name = f"kernels-{hashlib.sha256(identity.encode()).hexdigest()}"
     try:
-        if not built.is_file():
-            folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder / "compile.lock", timeout=_BUILD_SECONDS):
-                if not built.is_file():
+        built = private_folder(folder) / f"{name}.so"
+        if not _is_whole(built):
+            with FileLock(built.with_name("compile.lock"), timeout=_BUILD_SECONDS):
+                if not _is_whole(built):
                     _build(compiler, built)
         Library.loaded = ctypes.CDLL(str(built))
     except subprocess.CalledProcessError as error:
         return f"{compiler} failed: {error.stderr.strip().splitlines()[-1:]}"
-    except (OSError, subprocess.TimeoutExpired) as error:  # a lock that is not to be had is an OSError
+    except (CacheError, OSError, subprocess.TimeoutExpired) as error:  # a lock that is not to be had is an OSError
         return str(error)
     return ""
+
+
+def _digest_of(built: Path) -> Path:
+    return built.with_suffix(".sha256")
+
+
+def _is_whole(built: Path) -> bool:
+    """Whether the library is there, and is byte for byte what was built."""
+    try:
+        recorded = _digest_of(built).read_text(encoding="ascii").strip()
+        return hashlib.sha256(built.read_bytes()).hexdigest() == recorded
+    except (FileNotFoundError, UnicodeDecodeError):
+        return False
 
 
 def _processor() -> str:
@@ -79,7 +100,10 @@ def _build(compiler: str, built: Path) -> None:
         new = Path(scratch) / built.name
         command = [compiler, *_OPTIONS, f"-I{_HERE}", *map(str, _SOURCES), "-o", str(new)]
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=_BUILD_SECONDS)
+        digest = Path(scratch) / _digest_of(built).name
+        digest.write_text(hashlib.sha256(new.read_bytes()).hexdigest(), encoding="ascii")
         new.replace(built)
+        digest.replace(_digest_of(built))
 
 
 def call(name: str, *arguments: Tensor | int | float | None) -> int:

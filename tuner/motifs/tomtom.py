@@ -8,10 +8,8 @@ time and gives the same bits: a worker has no other.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import tempfile
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -23,8 +21,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tuner.errors import MotifError
+from tuner.errors import CacheError, MotifError
 from tuner.motifs.meme import COLUMN_SUM_TOLERANCE, check_ppm, column_information
+from tuner.private import private_folder, temporary_private_folder
 
 MINIMUM_INFORMATION = 2.0  # bits: one fixed base; a flatter query fits flat columns of anything
 MINIMUM_P = 1e-300
@@ -149,14 +148,22 @@ def _serial_module() -> ModuleType:
     return module
 
 
+def kernel_folder(default: Path) -> Path:
+    """Where numba was told to keep what it compiles, by the command line or by NUMBA_CACHE_DIR; else `default`."""
+    import numba
+
+    settings: Any = numba.config
+    return Path(settings.CACHE_DIR) if settings.CACHE_DIR else default
+
+
 def prepare_kernel(cache_dir: Path) -> Path:
     """Compile the comparison kernel once per machine and keep it in `cache_dir`.
 
     Parameters
     ----------
     cache_dir : Path
-        Folder for numba's cache, made if missing. If it cannot be written (a read-only home), a folder
-        under the system's temporary folder that belongs to this user serves instead.
+        Folder for numba's cache, made if missing. If it cannot be written (a read-only home), or others can put
+        something there, a private temporary folder serves instead, until this process ends.
 
     Returns
     -------
@@ -171,7 +178,7 @@ def prepare_kernel(cache_dir: Path) -> Path:
     import numba
     from filelock import FileLock
 
-    folder = _writable(cache_dir)
+    folder = _private(cache_dir)
     settings: Any = numba.config
     settings.CACHE_DIR = str(folder)
     ramp = np.full((4, 6), 0.05)
@@ -210,22 +217,9 @@ def kernel_in_preparation(cache_dir: Path) -> Iterator[None]:
             process.kill()
 
 
-def _writable(folder: Path) -> Path:
-    """`folder`, or a private temporary one if nothing can be written there."""
+def _private(folder: Path) -> Path:
+    """`folder`, or a temporary one: numba unpickles what it finds, so nobody else may have put it there."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError:
-        pass
-    # numba unpickles what it finds there, so a folder that others could have made is not used.
-    user = os.getuid() if hasattr(os, "getuid") else 0
-    shared = Path(tempfile.gettempdir()) / f"tuner-numba-{user}"
-    try:
-        shared.mkdir(mode=0o700, exist_ok=True)
-        status = shared.lstat()
-        if shared.is_dir() and not shared.is_symlink() and status.st_uid == user and not status.st_mode & 0o022:
-            return shared
-    except OSError:
-        pass
-    return Path(tempfile.mkdtemp(prefix="tuner-numba-"))
+        return private_folder(folder)
+    except CacheError:
+        return temporary_private_folder()

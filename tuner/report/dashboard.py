@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import optuna
 import optuna_dashboard
 
-from tuner.errors import StorageError
+from tuner.report.server import Access, make_guarded_server
 from tuner.search.artifacts import PREFIX, Artifacts
 from tuner.search.bench import Bench
 from tuner.search.digests import FIGURES, BadFile, Digest
@@ -30,20 +28,9 @@ SUMMARY = "\n\n## Report\n\n"  # begins the section that a report adds to the st
 SHOWN = 5
 
 
-class _Quiet(WSGIRequestHandler):
-    """Without a line a request: the page polls every few seconds."""
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
-
-
-class _Server6(WSGIServer):
-    """For addresses such as ::1."""
-
-    address_family = socket.AF_INET6
-
-
-def serve(storage: FencedStorage, artifacts: Artifacts, *, host: str, port: int, ready: Callable[[int], None]) -> None:
+def serve(
+    storage: FencedStorage, artifacts: Artifacts, access: Access, *, port: int, ready: Callable[[int], None]
+) -> None:
     """Serve the dashboard until interrupted.
 
     Parameters
@@ -52,8 +39,10 @@ def serve(storage: FencedStorage, artifacts: Artifacts, *, host: str, port: int,
         Every study in it is shown.
     artifacts : Artifacts
         Where the trials' files are.
-    host, port : str, int
-        Where to listen (port 0: any free one); there is no authentication.
+    access : Access
+        Where to listen, who is answered, and whether anything may be changed.
+    port : int
+        0 takes a free one.
     ready : callable
         Called with the port once connections are accepted.
 
@@ -63,11 +52,7 @@ def serve(storage: FencedStorage, artifacts: Artifacts, *, host: str, port: int,
         The address cannot be listened on.
     """
     app = optuna_dashboard.wsgi(storage, artifact_store=artifacts.store)
-    try:
-        server = make_server(host, port, app, _Server6 if ":" in host else WSGIServer, _Quiet)
-    except OSError as e:
-        raise StorageError(f"cannot listen on {host}:{port} ({e.strerror}). Choose another --port or --host.") from e
-    with server:
+    with make_guarded_server(app, access, port) as server:
         ready(server.server_port)
         server.serve_forever()
 

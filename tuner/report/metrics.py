@@ -6,21 +6,21 @@ be read; then there is nothing else.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, start_http_server, write_to_textfile
+from prometheus_client import CollectorRegistry, make_wsgi_app, write_to_textfile
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from tuner.errors import StorageError
+from tuner.report.server import Access, Server, make_guarded_server
 from tuner.search.overview import STAGES, Overview, overview
 from tuner.search.storage import FencedStorage
 
 if TYPE_CHECKING:
-    from wsgiref.simple_server import WSGIServer
-
     from prometheus_client import Metric
 
 OUTCOMES = ("complete", "pruned", "fail", "failed", "handed back", "reaped", "superseded")
@@ -137,13 +137,14 @@ def write(storage: FencedStorage, study: str | None, file: Path) -> None:
     write_to_textfile(str(file), registry(storage, study))
 
 
-def serve(storage: FencedStorage, study: str | None, host: str, port: int) -> WSGIServer:
+def serve(storage: FencedStorage, study: str | None, access: Access, port: int) -> Server:
     """Answer at ``/metrics`` from a thread of its own; port 0 takes a free one.
 
     Raises
     ------
-    OSError
+    StorageError
         The address cannot be listened on.
     """
-    server, _ = start_http_server(port, host, registry(storage, study))
+    server = make_guarded_server(make_wsgi_app(registry(storage, study)), access, port)
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
     return server

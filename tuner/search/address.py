@@ -5,6 +5,7 @@ Accepted: a path of a SQLite file, ``sqlite:///FILE``, or ``postgresql://USER:PA
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import psutil
@@ -14,6 +15,7 @@ from sqlalchemy.engine import URL, make_url
 
 from tuner.errors import StorageError
 from tuner.files import make_folder
+from tuner.search.masking import mask
 
 # File systems of several machines (statfs names as in /proc/mounts).
 NETWORK_DISKS = frozenset(
@@ -29,6 +31,8 @@ SQLITE_PASSING = (*SQLITE_LOCKS, "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY
 
 # Tried with MariaDB 10.11 and pymysql: the index covers ended attempts too, and refuses a slot its second one.
 NO_PARTIAL_INDEX = " MySQL and MariaDB have no partial indexes, which keep a trial to one live attempt."
+
+_LIBPQ = re.compile(r"(?:^|\s)(?:host|hostaddr|port|dbname|user|password|service)\s*=", re.IGNORECASE)
 
 REMEDIES = (
     ("readonly", " Choose a file in a folder that you can write."),
@@ -59,6 +63,11 @@ def parse_url(text: str | Path) -> URL:
         Not a URL, another kind of database, a database in memory, or a folder that cannot be made.
     """
     if "://" not in str(text):
+        if _LIBPQ.search(str(text)):
+            raise StorageError(
+                "the storage is a connection string of key=value; write postgresql://USER@HOST/DATABASE, and the "
+                "password into PGPASSWORD or ~/.pgpass."
+            )
         url = URL.create("sqlite", database=str(Path(text).expanduser().absolute()))
     else:
         try:
@@ -67,6 +76,8 @@ def parse_url(text: str | Path) -> URL:
             raise StorageError(
                 "the storage is no database URL; expected FILE, sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DB."
             ) from e
+    if "@" in (url.host or ""):  # not shown: what stands before it is the end of a password
+        raise StorageError("the storage's user or password holds an @; write %40 for it, or set PGPASSWORD.")
     backend = url.get_backend_name()
     if backend == "postgresql":
         return url.set(drivername="postgresql+psycopg")
@@ -97,9 +108,9 @@ def explain(error: BaseException, url: URL, *, remedy: bool = True) -> str:
     """One line about a database error, without the password; without a remedy where it may pass by itself."""
     original = getattr(error, "orig", None) or error
     line = " ".join(str(original).split()) or type(original).__name__
-    secrets = [url.password, *(value for key, value in url.query.items() if "password" in key.lower())]
-    for secret in filter(None, secrets):
-        line = line.replace(str(secret), "***")
+    queried = (value for key, value in url.query.items() if "password" in key.lower())
+    values = (one for value in queried for one in ((value,) if isinstance(value, str) else value))
+    line = mask(line, {str(secret) for secret in (url.password, *values) if secret})
     what = next((text for part, text in REMEDIES if part in line), "") if remedy else ""
     return f"{address(url)}: {line[:300].rstrip('.')}.{what}"
 

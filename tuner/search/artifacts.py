@@ -85,6 +85,8 @@ class Artifacts:
         A folder, which is made, or ``s3://BUCKET/PREFIX``.
     patience : float
         Seconds that one call waits for a store that is away. Opening does not wait.
+    reading : bool
+        A folder is not made before something is written.
 
     Raises
     ------
@@ -92,8 +94,8 @@ class Artifacts:
         The folder cannot be made; the bucket does not answer.
     """
 
-    def __init__(self, where: str | Path, *, patience: float = PATIENCE_SECONDS) -> None:
-        self.store: Store = open_store(where)
+    def __init__(self, where: str | Path, *, patience: float = PATIENCE_SECONDS, reading: bool = False) -> None:
+        self.store: Store = open_store(where, reading=reading)
         self.patience = patience
 
     @property

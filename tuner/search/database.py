@@ -15,6 +15,7 @@ import contextlib
 import fcntl
 import functools
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Container, Iterator
@@ -44,6 +45,7 @@ from tuner.search.address import (
 )
 from tuner.search.outage import OpenFile, Outage, room
 from tuner.search.reading import read_trials
+from tuner.search.readonly import Reader, is_closed
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -92,11 +94,14 @@ class Backend(RDBStorage):
         From `parse_url`.
     patience : float
         Seconds to wait for a database that is away before giving up.
+    reader : Reader, optional
+        Opens a SQLite file that cannot be written; every write is then refused.
     """
 
-    def __init__(self, url: URL, *, patience: float) -> None:
+    def __init__(self, url: URL, *, patience: float, reader: Reader | None = None) -> None:
         self.address, self.where, self.patience = address(url), url, patience
         self.trouble = 0.0  # monotonic time of the last try that failed
+        self.reader = reader
         self.held: dict[int, str] = {}  # trial_id -> token of the attempt that this process runs
         self.opening = True  # until its tables are there: then only a lock is waited for
         self._outages = {write: Outage(patience) for write in (False, True)}
@@ -118,16 +123,23 @@ class Backend(RDBStorage):
             }
         )
         text = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
+        engine: dict[str, Any] = {"connect_args": connect, "pool_size": 2, "max_overflow": 0}
+        if reader is not None:
+            engine = {"creator": reader.connect, "poolclass": NullPool}  # each connection sees what is there then
         try:
-            super().__init__(text, {"connect_args": connect, "pool_size": 2, "max_overflow": 0})
+            super().__init__(text, engine, skip_table_creation=reader is not None)
         except BaseException:
             if hasattr(self, "engine"):
                 self.engine.dispose()
             raise
         if sqlite:
             path = Path(str(url.database))
-            self._file, self._writable = OpenFile(path), os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
-            self._set_journal()
+            if reader is None:
+                self._file = OpenFile(path)
+                self._writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+                self._set_journal()
+            else:
+                self._writable = False
             self.engine.dispose()
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", self._begin)
@@ -153,6 +165,8 @@ class Backend(RDBStorage):
         StorageError
             The database refuses, or stayed away.
         """
+        if write and self.reader is not None:
+            raise StorageError(f"{self.address}: this database cannot be written here, so it is only read.")
         started = time.monotonic()
         deadline = started + (self.patience if patience is None else patience)
         delay, conflicts = FIRST_DELAY, 0
@@ -300,7 +314,22 @@ def _prepared(url: URL, patience: float) -> Backend:
     return backend
 
 
-def connect(url: URL, *, patience: float, wait: float = 0.0) -> Backend:
+def _only_read(url: URL, patience: float) -> Backend:
+    """Open a SQLite file that cannot be written; one that lacks tables is completed in a private copy."""
+    reader = Reader(Path(str(url.database)))
+    try:
+        with contextlib.closing(reader.connect()) as connection:
+            complete = tables.are_complete(connection)
+        if not complete:
+            copied = reader.copy()
+            _prepared(url.set(database=str(copied)), patience).engine.dispose()
+            reader = Reader(copied)
+        return Backend(url, patience=patience, reader=reader)
+    except (OSError, sqlite3.Error) as e:
+        raise StorageError(f"{address(url)}: cannot be read ({getattr(e, 'strerror', None) or e}).") from e
+
+
+def connect(url: URL, *, patience: float, wait: float = 0.0, reading: bool = False) -> Backend:
     """Open a database, creating Optuna's tables and ours where they are missing.
 
     Parameters
@@ -311,12 +340,16 @@ def connect(url: URL, *, patience: float, wait: float = 0.0) -> Backend:
         As for `Backend`.
     wait : float
         Seconds to wait for a database that is away now.
+    reading : bool
+        A SQLite file that cannot be written is opened all the same, and writes are refused.
 
     Raises
     ------
     StorageError
         Unreachable, not writable, not a database, or made by another version.
     """
+    if reading and is_closed(url):
+        return _only_read(url, patience)
     started, pause, outage = time.monotonic(), FIRST_DELAY, Outage(wait)
     while True:
         try:

@@ -27,10 +27,11 @@ from tuner.errors import DataError, TunerError
 from tuner.models import compiled, metrics
 from tuner.models.architectures import build_model
 from tuner.models.baselines import Baseline, fit_baseline, read_baselines, write_baselines
+from tuner.models.budget import budget_for
 from tuner.models.network import Network
 from tuner.models.training import EpochRecord, Recipe, Trained, fit, resolve_precision
 from tuner.motifs.database import Motif, write_meme
-from tuner.motifs.tomtom import prepare_kernel
+from tuner.motifs.tomtom import kernel_folder, prepare_kernel
 from tuner.search.artifacts import Artifacts
 from tuner.search.bench import Bench
 from tuner.search.digests import unusable
@@ -41,6 +42,7 @@ from tuner.search.objective import OBJECTIVES, Evaluation, evaluate_network, mea
 from tuner.search.space import Scalar
 from tuner.search.stopping import Decision
 from tuner.search.study import mix
+from tuner.search.tidy import harmless
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
@@ -164,7 +166,9 @@ def _evaluate(
     threads = torch.get_num_threads()
     try:
         if bench.cache is not None:
-            prepare_kernel(bench.cache / "numba")  # compiled once a machine: the others wait here, after training
+            prepare_kernel(
+                kernel_folder(bench.cache / "numba")
+            )  # compiled once a machine: the others wait here, after training
             torch.set_num_threads(threads)
         evaluation = evaluate_network(
             network, trained, data, bench.database, bench.plan.study.motifs.targets,
@@ -272,7 +276,7 @@ def matches_tsv(evaluation: Evaluation) -> bytes:
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else harmless(str(value))
 
 
 def tasks_tsv(tasks: Sequence[str], evaluation: Evaluation) -> bytes:
@@ -361,6 +365,8 @@ def load_network(weights: bytes, description: bytes) -> tuple[Network, bool]:
     from safetensors.torch import load
 
     told = json.loads(description)
-    network = build_model(told["hyperparameters"], n_tasks=told["n_tasks"], length=told["length"], seed=0)
-    network.load_state_dict({k: torch.as_tensor(v) for k, v in load(io.BytesIO(weights).getvalue()).items()})
+    stored = load(io.BytesIO(weights).getvalue())
+    with budget_for(stored.values()):  # a description that lies takes no memory
+        network = build_model(told["hyperparameters"], n_tasks=told["n_tasks"], length=told["length"], seed=0)
+    network.load_state_dict({k: torch.as_tensor(v) for k, v in stored.items()})
     return network.eval(), bool(told["average_strands"])

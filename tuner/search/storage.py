@@ -85,7 +85,9 @@ class Running(NamedTuple):
     progress: dict[str, Any]
 
 
-def open_storage(where: str | Path, *, patience: float = PATIENCE_SECONDS, wait: float = 0.0) -> FencedStorage:
+def open_storage(
+    where: str | Path, *, patience: float = PATIENCE_SECONDS, wait: float = 0.0, reading: bool = False
+) -> FencedStorage:
     """Open a database, creating it and its tables if they are missing; many may do so at once.
 
     Parameters
@@ -96,13 +98,15 @@ def open_storage(where: str | Path, *, patience: float = PATIENCE_SECONDS, wait:
         Seconds that later calls wait for a database that is away.
     wait : float
         Seconds that opening waits for one: none, as a wrong address should be seen at once, unless it was right before.
+    reading : bool
+        Open a SQLite file that cannot be written all the same, and leave no trace of it; writes are refused then.
 
     Raises
     ------
     StorageError
         One line without the password: unreachable, not writable, not a database, made by another version.
     """
-    return FencedStorage(connect(parse_url(where), patience=patience, wait=wait))
+    return FencedStorage(connect(parse_url(where), patience=patience, wait=wait, reading=reading))
 
 
 class FencedStorage(FileRows, RungRows, DrawingStorage):

@@ -21,6 +21,8 @@ from tuner.search.outage import Outage
 
 T = TypeVar("T")
 
+PART = 1 << 20  # bytes read at a time
+
 FIRST_PAUSE, LAST_PAUSE = 0.5, 10.0  # seconds between tries
 # One file: a part of a key is a name, never a path.
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -144,12 +146,21 @@ def read(store: Store, key: str, limit: int | None = None) -> bytes:
     """
     try:
         with store.open_reader(key) as stream:
-            content = stream.read() if limit is None else stream.read(limit + 1)
+            content = stream.read() if limit is None else _at_most(stream, limit + 1)
     except OSError as e:
         raise StorageError(f"{store.address}: cannot read {key} ({e.strerror}).") from e
     if limit is not None and len(content) > limit:
         raise TooLarge(f"{store.address}: {key} is larger than {limit} bytes; it was not read.")
     return content
+
+
+def _at_most(stream: BinaryIO, size: int) -> bytes:
+    """In parts: one read of a size that was declared too large would take that memory at once."""
+    parts = []
+    while size > 0 and (part := stream.read(min(size, PART))):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
 
 
 def write(store: Store, key: str, content: bytes) -> None:

@@ -26,7 +26,7 @@ PASSING = frozenset(
 )  # fmt: skip
 
 
-def open_store(where: str | Path) -> Store:
+def open_store(where: str | Path, *, reading: bool = False) -> Store:
     """Open a store, and see that it answers.
 
     Parameters
@@ -34,6 +34,8 @@ def open_store(where: str | Path) -> Store:
     where : str or Path
         A folder, which is made, or ``s3://BUCKET/PREFIX``. Credentials, region and endpoint of S3 are AWS's own
         environment variables and files.
+    reading : bool
+        A folder is not made before something is written.
 
     Raises
     ------
@@ -46,7 +48,7 @@ def open_store(where: str | Path) -> Store:
             raise StorageError(
                 f"{text.partition('://')[0]}://: artifacts are kept in a folder or in s3://BUCKET/PREFIX."
             )
-        return FolderStore(Path(where))
+        return FolderStore(Path(where), make=not reading)
     try:
         from tuner.search.s3 import open_s3
     except ModuleNotFoundError as e:
@@ -65,7 +67,9 @@ class FolderStore(FileSystemArtifactStore):
     Parameters
     ----------
     folder : Path
-        Made if it does not exist.
+        Where the files lie.
+    make : bool
+        Whether it is made now if it does not exist, or not before something is written.
 
     Raises
     ------
@@ -73,9 +77,10 @@ class FolderStore(FileSystemArtifactStore):
         The folder cannot be made.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, make: bool = True) -> None:
         try:
-            make_folder(folder)
+            if make:
+                make_folder(folder)
         except OSError as e:
             raise StorageError(
                 f"{folder}: cannot keep artifacts here ({e.strerror}). Choose another folder with --artifacts."

@@ -10,6 +10,7 @@ the database's clock.
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -141,6 +142,15 @@ def create_tables(connection: Connection) -> None:
                 f"CREATE TRIGGER IF NOT EXISTS {child}_go_with_{parent} AFTER DELETE ON {parent} "
                 f"BEGIN DELETE FROM {child} WHERE {key} = OLD.{key}; END"
             )
+
+
+def are_complete(connection: sqlite3.Connection) -> bool:
+    """Whether a SQLite file has every table and column of ours, so that nothing needs to be made to read it."""
+    for table in METADATA.sorted_tables:
+        there = {str(row[1]) for row in connection.execute(f'PRAGMA table_info("{table.name}")')}
+        if not {column.name for column in table.columns} <= there:
+            return False
+    return True
 
 
 def versions(connection: Connection) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +14,10 @@ from tuner.search.digests import unusable
 from tuner.search.results import FrozenTrial, TrialState
 
 Row = dict[str, Any]
+
+FORMULA = "=+-@\uff1d\uff0b\uff0d\uff20"  # what begins a formula, also in full width
+CONTROL = ("\t", "\r", "\n")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)")
 
 
 class Group(NamedTuple):
@@ -104,15 +109,15 @@ def columns(rows: Sequence[Row]) -> list[str]:
 
 
 def to_tsv(rows: Sequence[Row]) -> str:
-    """Write rows as tab-separated text; a value a row lacks is empty, floats are exact."""
+    """Write rows as tab-separated text; a value a row lacks is empty, floats are exact, no cell is a formula."""
     names = columns(rows)
-    lines = ["\t".join(names)]
+    lines = ["\t".join(_cell(name) for name in names)]
     lines += ["\t".join(_cell(row.get(name)) for name in names) for row in rows]
     return "\n".join(lines) + "\n"
 
 
 def read_tsv(text: str) -> list[dict[str, Any]]:
-    """Read a TSV with typed cells: numbers, True, False, and None where a cell is empty or no number."""
+    """Read a TSV with typed cells: numbers, True, False, None for empty and NaN; texts are as before `harmless`."""
     head, *rows = [line.split("\t") for line in text.splitlines()] or [[]]
     return [{k: _value(v) for k, v in zip(head, row, strict=True)} for row in rows]
 
@@ -126,7 +131,7 @@ def _value(text: str) -> Any:
             return kind(text)
         except ValueError:
             continue
-    return text
+    return text[1:] if text[:1] == "'" and harmless(text[1:]) == text else text
 
 
 def varied(trials: Sequence[FrozenTrial]) -> list[str]:
@@ -165,5 +170,17 @@ def grouped(rows: Sequence[Row], by: Sequence[str], value: str) -> list[Group]:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    text = repr(value) if isinstance(value, float) else str(value)
-    return text.replace("\t", " ").replace("\n", " ")
+    if isinstance(value, bool | int | float | np.number):
+        return repr(float(value)) if isinstance(value, float) else str(value)
+    return harmless(" ".join(re.split(r"[\t\r\n\v\f]", str(value))))
+
+
+def harmless(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula: a quote goes before = + - @, tab and CR, unless it is a number.
+
+    (OWASP, "CSV injection".)
+    """
+    start = text.lstrip(" \u00a0\ufeff")[:1]
+    if (start and start in FORMULA) or text[:1] in CONTROL:
+        return text if _NUMBER.fullmatch(text) else f"'{text}"
+    return text

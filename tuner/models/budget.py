@@ -1,0 +1,89 @@
+"""What comes from a store may not take more memory than its size justifies.
+
+A description of a network or an archive of arrays says how large it is before anything is read, and may lie.
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.lib import format as npy
+from torch.overrides import TorchFunctionMode
+
+from tuner.errors import DataError, ModelError
+
+SLACK = 1 << 22  # elements that any network may have: buffers, and weights while they are drawn
+DRAWS = 8  # times a weight is allocated while a network is built: empty, drawn, scaled, in another layout
+DEFLATE = 1032  # bytes that one byte of deflate can become at most (zlib's technical details)
+LARGEST = 256 << 20  # bytes of an archive of baselines, unpacked
+
+_MAKERS = frozenset(("empty", "zeros", "ones", "full", "rand", "randn", "arange", "linspace", "eye"))
+
+
+class Budget(TorchFunctionMode):
+    """While it is entered, making more than `elements` elements is an error, before the memory is taken.
+
+    Parameters
+    ----------
+    elements : int
+        Of all tensors together.
+
+    Raises
+    ------
+    ModelError
+        On the tensor that goes beyond.
+    """
+
+    def __init__(self, elements: int) -> None:
+        super().__init__()
+        self.elements, self.made = elements, 0
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        given = dict(kwargs or {})
+        if getattr(func, "__name__", "") in _MAKERS:
+            sizes = given.get("size", args[0] if args and isinstance(args[0], tuple | list) else args)
+            self.made += math.prod(int(n) for n in sizes if isinstance(n, int))
+            if self.made > self.elements:
+                raise ModelError(f"the described network has over {self.made} elements; its weights hold far fewer.")
+        return func(*args, **given)
+
+
+def budget_for(weights: Iterable[torch.Tensor]) -> Budget:
+    """The budget of a network that is to have these weights."""
+    return Budget(SLACK + DRAWS * sum(w.numel() for w in weights))
+
+
+def check_archive(path: Path) -> None:
+    """Refuse an .npz file whose members unpack, or whose arrays are declared, larger than they can be.
+
+    Raises
+    ------
+    DataError
+        Which member, and what it declares.
+    zipfile.BadZipFile, ValueError, OSError
+        It is no such archive.
+    """
+    with zipfile.ZipFile(path) as archive:
+        total = 0
+        for member in archive.infolist():
+            total += member.file_size
+            if total > LARGEST or member.file_size > DEFLATE * max(1, member.compress_size):
+                raise DataError(f"{path}: {member.filename} unpacks to {member.file_size} bytes, which is too much.")
+            with archive.open(member) as stream:
+                version = npy.read_magic(stream)
+                read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+                shape, _, kind = read(stream)
+            if kind.hasobject or math.prod(shape) * np.dtype(kind).itemsize > member.file_size:
+                raise DataError(f"{path}: {member.filename} declares an array of {shape}, more than it holds.")
