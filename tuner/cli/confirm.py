@@ -49,6 +49,7 @@ def command(
 
     opened = context.open_existing(storage)
     found = context.stored_name(opened, study, preset, name)
+    joined = opened.join(found)
     plan, identity, data_dir = stored_plan(opened, found, data)
     check_finished(opened, plan)
     names = device_names(device)
@@ -71,6 +72,7 @@ def command(
     # The URL may hold a password, and a command line is for everyone on the machine to read.
     since = opened.roster(opened.get_study_id_from_name(found)).clock()
     environment = {**os.environ, "TUNER_STORAGE": context.storage_url(storage), "TUNER_SINCE": repr(since)}
+    environment["TUNER_IDENTITY"] = joined
     logs = folder.parent / "logs" / found
     supervisor = Supervisor(
         command_line, count, environment, logs,

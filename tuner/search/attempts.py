@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 from sqlalchemy import Connection
 
 from tuner.errors import AttemptSuperseded
+from tuner.search.identity import identity_of
 from tuner.search.process import Process
 from tuner.search.tables import ATTEMPTS, LIVE, PARAMS, TRIALS, VALUES, now, utc, write_attrs
 
@@ -38,6 +39,8 @@ class Attempt(NamedTuple):
         The fence; never reused, not even by another study after a deletion.
     suggested : bool
         Whether an earlier attempt has drawn all parameters, so that they are only read back.
+    study : str
+        Identity of the study; empty where another program made the study and nobody has joined it.
     """
 
     study_id: int
@@ -47,6 +50,7 @@ class Attempt(NamedTuple):
     worker: str
     token: str
     suggested: bool = False
+    study: str = ""
 
 
 class Open(NamedTuple):
@@ -81,13 +85,14 @@ def claim(connection: Connection, study_id: int, worker: str, process: Process, 
 
     The same `token` again returns the same claim: the first answer may have been lost with its connection.
     """
+    study = identity_of(connection, study_id) or ""
     mine = (
         sa.select(ATTEMPTS.c.trial_id, TRIALS.c.number, ATTEMPTS.c.attempt, ATTEMPTS.c.suggested)
         .join(TRIALS, TRIALS.c.trial_id == ATTEMPTS.c.trial_id)
         .where(ATTEMPTS.c.token == token, LIVE)
     )
     if (row := connection.execute(mine).first()) is not None:
-        return Attempt(study_id, row.trial_id, row.number, row.attempt, worker, token, row.suggested)
+        return Attempt(study_id, row.trial_id, row.number, row.attempt, worker, token, row.suggested, study)
     waiting = (
         sa.select(TRIALS.c.trial_id, TRIALS.c.number)
         .where(TRIALS.c.study_id == study_id, TRIALS.c.state == TrialState.WAITING)
@@ -121,7 +126,7 @@ def claim(connection: Connection, study_id: int, worker: str, process: Process, 
             pid=process.pid, process_start=process.start, started=at, beat=at, suggested=bool(suggested),
         )
     )  # fmt: skip
-    return Attempt(study_id, slot.trial_id, slot.number, last + 1, worker, token, bool(suggested))
+    return Attempt(study_id, slot.trial_id, slot.number, last + 1, worker, token, bool(suggested), study)
 
 
 def _move(connection: Connection, trial_id: int, before: TrialState, after: TrialState, **also: Any) -> None:

@@ -27,6 +27,8 @@ def crash(connection: Connection, process: Process, reason: str, max_failures: i
     finished = bool(connection.scalar(ended))
     if last is None or last.outcome not in (None, "reaped"):
         return finished  # it crashed between two slots
+    # Two crashes of one slot that are counted at the same moment must see each other.
+    connection.execute(sa.select(TRIALS.c.trial_id).where(TRIALS.c.trial_id == last.trial_id).with_for_update())
     at = now(connection)
     connection.execute(
         ATTEMPTS.update()

@@ -175,8 +175,16 @@ def write_attrs(
             connection.execute(table.insert(), rows)
 
 
+def _unused(connection: Connection, table: sa.Table) -> int:
+    key = next(iter(table.primary_key))
+    deleted = sa.select(sa.cast(META.c.value, sa.Integer)).where(META.c.key == f"last {key.name}")  # by a trigger
+    return 1 + max(connection.scalar(sa.select(sa.func.max(key))) or 0, connection.scalar(deleted) or 0)
+
+
 def insert(connection: Connection, table: sa.Table, **values: Any) -> int:
-    """Insert one row; the id that the database gave it."""
+    """Insert one row; its id, which no row of the table had before, deleted ones included."""
+    if connection.dialect.name == "sqlite":  # it would give the id of a deleted last row again
+        values = {next(iter(table.primary_key)).name: _unused(connection, table), **values}
     key = connection.execute(table.insert().values(**values)).inserted_primary_key
     assert key is not None  # an INSERT of one row always has it
     return int(key[0])
