@@ -201,7 +201,7 @@ def finish(
     reason = user_attrs.get("reason")
     if not _ended_as(connection, attempt, ENDINGS[state], None if reason is None else str(reason), at):
         return
-    _move(connection, attempt.trial_id, TrialState.RUNNING, state, datetime_complete=utc(at))
+    # The state comes last: to a worker's role on PostgreSQL a trial that has ended is closed.
     write_attrs(connection, attempt.trial_id, user_attrs, system_attrs)
     if values is not None:
         finite = models.TrialValueModel.TrialValueType.FINITE
@@ -209,8 +209,11 @@ def finish(
             {"trial_id": attempt.trial_id, "objective": i, "value": v, "value_type": finite}
             for i, v in enumerate(values)
         ]
-        connection.execute(VALUES.delete().where(VALUES.c.trial_id == attempt.trial_id))
+        stray = VALUES.c.trial_id == attempt.trial_id  # of another program; usually there are none
+        if connection.scalar(sa.select(sa.func.count()).where(stray)):
+            connection.execute(VALUES.delete().where(stray))
         connection.execute(VALUES.insert(), rows)
+    _move(connection, attempt.trial_id, TrialState.RUNNING, state, datetime_complete=utc(at))
 
 
 def hand_back(connection: Connection, attempt: Attempt, reason: str) -> None:
@@ -231,8 +234,8 @@ def fail(connection: Connection, attempt: Attempt, reason: str, max_failures: in
     reasons = [str(r) for r in connection.scalars(query)]
     for_good = len(reasons) >= max_failures
     if fresh and for_good:
-        _move(connection, attempt.trial_id, TrialState.RUNNING, TrialState.FAIL, datetime_complete=utc(at))
         write_attrs(connection, attempt.trial_id, {"reason": reason, "failures": reasons}, {})
+        _move(connection, attempt.trial_id, TrialState.RUNNING, TrialState.FAIL, datetime_complete=utc(at))
     elif fresh:
         _move(connection, attempt.trial_id, TrialState.RUNNING, TrialState.WAITING)
     return "failed" if for_good else "waiting"

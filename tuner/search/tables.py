@@ -170,9 +170,15 @@ def write_attrs(
     """Set attributes of a trial."""
     for table, attrs in ((USER_ATTRS, user_attrs), (SYSTEM_ATTRS, system_attrs)):
         if attrs:
+            here = (table.c.trial_id == trial_id) & table.c.key.in_(list(attrs))
+            known = set(connection.scalars(sa.select(table.c.key).where(here)))
             rows = [{"trial_id": trial_id, "key": k, "value_json": to_json(k, v)} for k, v in attrs.items()]
-            connection.execute(table.delete().where(table.c.trial_id == trial_id, table.c.key.in_(list(attrs))))
-            connection.execute(table.insert(), rows)
+            for row in rows:  # changed, not deleted: a worker's role on PostgreSQL may delete little
+                if row["key"] in known:
+                    which = (table.c.trial_id == trial_id) & (table.c.key == row["key"])
+                    connection.execute(table.update().where(which).values(value_json=row["value_json"]))
+            if fresh := [row for row in rows if row["key"] not in known]:
+                connection.execute(table.insert(), fresh)
 
 
 def _unused(connection: Connection, table: sa.Table) -> int:
