@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -17,11 +17,14 @@ from deaths import QUICK, Disturbed, Tiny, at_next_batch, make_bench
 from optuna.trial import TrialState
 from storage_backends import (  # noqa: F401
     CONTEXT,
+    TIMES,
+    change_at_once,
     empty,
     join,
     note,
     postgres,
     postgres_tables,
+    quota_at_once,
     sqlite_template,
     start,
     where,
@@ -29,12 +32,12 @@ from storage_backends import (  # noqa: F401
 from test_cli_kill import wait_for
 
 from tuner.errors import TunerError
-from tuner.report.dashboard import FIGURES, _upload
-from tuner.report.selection import Choice, store_choice, stored_choices
+from tuner.report.dashboard import FIGURES
+from tuner.report.selection import stored_choices
 from tuner.search.artifacts import PREFIX, Artifacts
 from tuner.search.deletion import delete, doomed
 from tuner.search.examination import openings, record_opening
-from tuner.search.quota import QUOTA, set_quota
+from tuner.search.quota import QUOTA
 from tuner.search.storage import FencedStorage, open_storage
 from tuner.search.worker import Stopper, Worker
 
@@ -221,25 +224,14 @@ def test_a_checkpoint_of_an_earlier_version_is_taken_over_by_its_token_alone(tmp
 
 # ---------------------------------------------------------------- what is read, changed and written back
 
-PROCESSES, TIMES = 6, 5
-
-
-def change_at_once(url: str, folder: str, barrier: Any, i: int) -> None:
-    """Append, choose and upload as fast as possible, beside others that do the same."""
-    storage, artifacts = open_storage(url), Artifacts(folder)
-    barrier.wait()
-    for k in range(TIMES):
-        record_opening(storage, "s", {"by": i, "time": k})
-        store_choice(storage, "s", Choice._make([f"{i} {k}"] * len(Choice._fields)), f"{i} {k}")
-        _upload(storage, artifacts, "s", {"figure.svg": f"{i} {k}".encode()})
-    storage.close()
+PROCESSES = 6
 
 
 def test_processes_that_append_at_once_lose_nothing(where: str, tmp_path: Path) -> None:  # noqa: F811
     storage = open_storage(where)
     study_id = storage.create_or_load("s", ["maximize"])
     barrier = CONTEXT.Barrier(PROCESSES)
-    join([start(change_at_once, where, str(tmp_path), barrier, i) for i in range(PROCESSES)], 120)
+    join([start(change_at_once, where, str(tmp_path / "files"), barrier, i) for i in range(PROCESSES)], 300)
     everything = {(i, k) for i in range(PROCESSES) for k in range(TIMES)}
     record = openings(storage, "s")
     assert len(record) == PROCESSES * TIMES
@@ -249,18 +241,9 @@ def test_processes_that_append_at_once_lose_nothing(where: str, tmp_path: Path) 
     [(key, digest)] = json.loads(attrs[FIGURES]).values()
     shown = [k for k, v in attrs.items() if k.startswith(PREFIX) and json.loads(v) is not None]
     assert shown == [key]
-    artifacts = Artifacts(tmp_path)
+    artifacts = Artifacts(tmp_path / "files")
     assert [s.key for s in artifacts.store.find()] == [key.removeprefix(PREFIX)]
-    import hashlib
-
     assert hashlib.sha256(artifacts.read(key.removeprefix(PREFIX), "figure")).hexdigest() == digest
-    storage.close()
-
-
-def quota_at_once(url: str, barrier: Any, given: str | None) -> None:
-    storage = open_storage(url)
-    barrier.wait()
-    set_quota(storage, "s", given, default="1 GB")
     storage.close()
 
 
@@ -268,6 +251,6 @@ def test_a_default_never_replaces_a_quota_that_was_given(where: str) -> None:  #
     storage = open_storage(where)
     study_id = storage.create_or_load("s", ["maximize"])
     barrier = CONTEXT.Barrier(PROCESSES)
-    join([start(quota_at_once, where, barrier, "2 GB" if i == 0 else None) for i in range(PROCESSES)])
+    join([start(quota_at_once, where, barrier, "2 GB" if i == 0 else None) for i in range(PROCESSES)], 300)
     assert storage.get_study_system_attrs(study_id)[QUOTA] == 2_000_000_000
     storage.close()

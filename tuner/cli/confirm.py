@@ -79,7 +79,7 @@ def command(
         devices=placement.devices, count_crash=partial(opened.count_crash, max_failures=plan.max_failures),
     )  # fmt: skip
     with Progress(opened, plan, count) as progress:
-        supervisor.run(progress.poll)
+        progress.watch(supervisor)
     write_notes(opened, bench)
     if as_json:
         context.emit(as_document(opened, found, plan.study.objectives))

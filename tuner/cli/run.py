@@ -120,7 +120,7 @@ def command(
             count_crash=partial(opened.count_crash, max_failures=plan.max_failures),
         )  # fmt: skip
         with Progress(opened, plan, count) as progress:
-            supervisor.run(progress.poll)
+            progress.watch(supervisor)
         write_notes(opened, bench)
         collect(opened, store, plan.name, context.checkpoints(artifacts))
         if not progress.finished and roster.asked(since):

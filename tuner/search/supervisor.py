@@ -126,6 +126,7 @@ class Supervisor:
 
     def _start(self, i: int) -> None:
         command = [part.replace("{i}", str(i)).replace("{device}", self.devices[i]) for part in self.command]
+        self.logs.mkdir(parents=True, exist_ok=True)
         with (self.logs / f"worker-{i}.log").open("ab") as log:
             started = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
@@ -171,7 +172,10 @@ class Supervisor:
             )
 
     def _last_line(self, i: int) -> str:
-        lines = (self.logs / f"worker-{i}.log").read_text(errors="replace").strip().splitlines()
+        try:
+            lines = (self.logs / f"worker-{i}.log").read_text(errors="replace").strip().splitlines()
+        except FileNotFoundError:
+            return "its log was removed"
         if not lines:
             return "it printed nothing"
         with contextlib.suppress(ValueError, KeyError, TypeError):  # a JSON log
