@@ -46,7 +46,7 @@ from tuner.search.worker import Stopper, Worker
 
 WORKERS, BUDGET, WANTED = 8, 200, 30
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["__main__"])  # the imports cost seconds, once
+CONTEXT.set_forkserver_preload(["tuner.search.worker", "__main__"])  # the imports cost seconds, once
 NAME = "storm"
 
 

@@ -37,7 +37,7 @@ from tuner.search.worker import GRACE_SECONDS, Pace, Stopper, Worker
 
 WORKERS, BUDGET, OUTAGE = 3, 6, 60.0
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["__main__"])  # the imports cost seconds, once
+CONTEXT.set_forkserver_preload(["tuner.search.worker", "__main__"])  # the imports cost seconds, once
 MOMENTS = ("idle", "suggest", "mid-epoch", "tell")
 
 

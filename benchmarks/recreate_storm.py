@@ -35,7 +35,7 @@ from tuner.search.storage import FencedStorage, open_storage
 from tuner.search.worker import Pace, Stopper, Worker
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["__main__"])  # the imports cost seconds, once
+CONTEXT.set_forkserver_preload(["tuner.search.worker", "__main__"])  # the imports cost seconds, once
 PACE = Pace(poll=0.1, beat=0.5, grace=5.0)
 
 
