@@ -18,11 +18,8 @@ import optuna
 import pytest
 import typer
 import yaml
-from command_line import Terminal, prepare_environment
 from optuna.trial import TrialState
 from storage_backends import postgres, work  # noqa: F401
-from tiny import STUDY as STUDY_TEXT
-from tiny import write_study
 
 from tuner.cli.app import COMMANDS, app
 from tuner.errors import StorageError
@@ -421,27 +418,6 @@ def test_a_reader_role_reads_and_claims_nothing(worker: FencedStorage, roles: st
     with pytest.raises(StorageError, match="permission denied for table"):
         reader.claim(study_id, "w")
     reader.close()
-
-
-@pytest.mark.postgres
-def test_the_command_line_runs_a_study_as_the_worker_and_reads_it_as_the_reader(
-    roles: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_study(tmp_path, study=STUDY_TEXT.replace("epochs = 4", "epochs = 1").replace("trials = 6", "trials = 2"))
-    prepare_environment(tmp_path / "cache", monkeypatch)
-    tuner = Terminal(tmp_path, capsys, monkeypatch)
-    monkeypatch.setenv("TUNER_STORAGE", roles.replace("USER", "tuner_worker"))
-    ran = tuner("run", "--study", "tiny.toml", "--workers", "1", "--no-confirm")
-    assert ran.code == 0, ran.err
-    monkeypatch.setenv("TUNER_STORAGE", roles.replace("USER", "tuner_reader"))
-    status = tuner("status", "--name", "tiny", "--json")
-    assert (status.code, status.json["stages"][0]["states"]["complete"]) == (0, 2), status
-    for words in (("best",), ("show", "--trial", "0"), ("table",)):
-        read = tuner(words[0], "--name", "tiny", *words[1:])
-        assert read.code == 0, read
-    for words in (("delete", "--yes"), ("stop",), ("evaluate", "--trial", "0")):
-        code, error = tuner.refuses(words[0], "--name", "tiny", *words[1:])
-        assert (code, "permission denied for table" in error) == (1, True), error
 
 
 @pytest.mark.postgres

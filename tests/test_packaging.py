@@ -239,7 +239,7 @@ def test_compose_keeps_the_password_outside_and_the_dashboard_inside() -> None:
         assert services[name]["environment"]["TUNER_STORAGE"] == f"postgresql://tuner_{user}@database/tuner"
         assert services[name]["environment"]["PGPASSWORD"].startswith(f"${{TUNER_{user.upper()}_PASSWORD:?")
     assert "tuner_owner" in services["grants"]["entrypoint"]
-    passwords = re.findall(r"PASSWORD: (.*)", text)
+    passwords = re.findall(r"PASSWORD: ([$].*)", text)
     assert len(passwords) == 8
     assert all(re.match(r"\$\{(POSTGRES|TUNER_(OWNER|WORKER|READER))_PASSWORD:\?", p) for p in passwords)
     holders = [name for name, s in services.items() if "POSTGRES_PASSWORD" in str(s)]
