@@ -128,7 +128,7 @@ def test_no_environment_variable_is_needed(tmp_path: Path) -> None:
 
 
 def test_a_study_that_is_deleted_under_a_run_ends_it_with_one_line_and_leaves_nothing(tmp_path: Path) -> None:
-    write_study(tmp_path, study=LONG)
+    write_study(tmp_path, study=LONG.replace("trials = 4", "trials = 40"))  # it outlives two starts of the command
     run = start(tmp_path)
     wait_for(lambda: epoch_seen(tmp_path, 1) is not None, 240)
     workers = workers_of(run.pid)
