@@ -1,6 +1,8 @@
-# CPU image:   docker build -t tuner .
-# CUDA image:  docker build -t tuner:cuda --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130 .
-FROM python:3.11-slim AS build
+# The base image is named by its digest, which has no default: `docker buildx imagetools inspect python:3.11-slim` prints it.
+# CPU image:   docker build -t tuner --build-arg PYTHON_IMAGE=python@sha256:... .
+# CUDA image:  the same with -t tuner:cuda --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130
+ARG PYTHON_IMAGE
+FROM ${PYTHON_IMAGE} AS build
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
@@ -13,7 +15,7 @@ RUN python -m venv /opt/tuner \
     && /opt/tuner/bin/pip install --no-cache-dir --extra-index-url "$TORCH_INDEX" '.[postgres]' \
     && /opt/tuner/bin/tuner --version
 
-FROM python:3.11-slim
+FROM ${PYTHON_IMAGE}
 # Workers build their training kernels for the processor they run on: half the time of a step.
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*

@@ -35,7 +35,7 @@ format: $(STAMP)  ## rewrite the sources in house style
 
 # Those that measure by themselves; rungs, rungs_sampler, whole_search, koo_readout, null_patterns say in --help what they start from.
 BENCHMARKS = training_step growth gradient_precision metrics filters attribution modisco report memory storage outage \
-	kill_storm match_power motif_null screen_transfer objective_reliability search_quality trial workers
+	kill_storm recreate_storm match_power motif_null screen_transfer objective_reliability search_quality trial workers
 
 bench: $(STAMP)  ## benchmarks, one after the other; BENCHMARKS="metrics filters" for some
 	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python "benchmarks/$$name.py"; done

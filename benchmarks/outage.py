@@ -23,6 +23,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import history
 import optuna
 from kill_storm import NAME, Short, database, make_storm_plan, note, record, table, value_of
 from optuna.trial import TrialState
@@ -36,7 +37,7 @@ from tuner.search.worker import GRACE_SECONDS, Pace, Stopper, Worker
 
 WORKERS, BUDGET, OUTAGE = 3, 6, 60.0
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["__main__"])  # the imports cost seconds, once
+CONTEXT.set_forkserver_preload(["tuner.search.worker", "__main__"])  # the imports cost seconds, once
 MOMENTS = ("idle", "suggest", "mid-epoch", "tell")
 
 
@@ -85,8 +86,8 @@ def work(url: str, folder: str, moment: str, pace: Pace) -> None:
     stage = Slow(moment, root / "log", root / "stopped")
     bench = Bench(stage.plan, None, None, "cpu")  # type: ignore[arg-type]  # nothing is trained
     worker = Worker(
-        bench, open_storage(url), Artifacts(root / "artifacts"), root / "checkpoints", stopper,
-        name=str(os.getpid()), ahead=WORKERS, pace=pace,
+        bench, history.open_recorded(url, root / "history"), Artifacts(root / "artifacts"), root / "checkpoints",
+        stopper, name=str(os.getpid()), ahead=WORKERS, pace=pace,
     )  # fmt: skip
     worker.work([stage])
 
@@ -200,6 +201,8 @@ def row(storage: FencedStorage, study_id: int, folder: Path, moment: str, worker
     histories = [storage.attempts(t._trial_id) for t in trials]
     ran = [[r for r in history if r.worker != "elsewhere"] for history in histories]
     starts = [slot for _, slot, _ in lines(folder, "start")]
+    wrong = history.check(history.read_log(folder / "history"), history.read_database(storage))
+    print("".join(f"wrong: {line}\n" for line in wrong), end="", file=sys.stderr)
     storage.close()
     return {
         "moment": moment,
@@ -209,6 +212,7 @@ def row(storage: FencedStorage, study_id: int, folder: Path, moment: str, worker
         "complete": sum(t.state == TrialState.COMPLETE for t in trials),
         "values stored": sum(t.values == [value_of(t.number, t.params)] for t in trials if t.params),
         "run again": len(starts) - len(set(starts)),
+        "wrong": len(wrong),
         "attempts lost": sum(len(history) - 1 for history in ran if history),
     }
 
@@ -228,7 +232,7 @@ def main() -> None:
                 seen = cut(url, folder, options.seconds, pace)
             else:
                 seen = outage(url, server, folder, moment, options.seconds, pace)
-        failed |= bool(seen["exited"] or seen["run again"] or seen["attempts lost"])
+        failed |= bool(seen["wrong"] or seen["exited"] or seen["run again"] or seen["attempts lost"])
         failed |= not seen["slots"] == seen["complete"] == seen["values stored"]
         print("\n".join(table([seen]).splitlines()[2 * (i > 0) :]), flush=True)
     if failed:

@@ -194,3 +194,32 @@ def enter_as_many(url: str, barrier: Any, seed: int) -> None:
             if not storage.enter_rung(trial, rung, values, signs={"a": 1.0, "b": 1.0}, rule=rule).goes_on:
                 break
     storage.close()
+
+
+TIMES = 5
+
+
+def change_at_once(url: str, folder: str, barrier: Any, i: int) -> None:
+    """Append, choose and upload as fast as possible, beside others that do the same."""
+    from tuner.report.dashboard import _upload
+    from tuner.report.selection import Choice, store_choice
+    from tuner.search.artifacts import Artifacts
+    from tuner.search.examination import record_opening
+
+    storage, artifacts = open_storage(url), Artifacts(folder)
+    barrier.wait()
+    for k in range(TIMES):
+        record_opening(storage, "s", {"by": i, "time": k})
+        store_choice(storage, "s", Choice._make([f"{i} {k}"] * len(Choice._fields)), f"{i} {k}")
+        _upload(storage, artifacts, "s", {"figure.svg": f"{i} {k}".encode()})
+    storage.close()
+
+
+def quota_at_once(url: str, barrier: Any, given: str | None) -> None:
+    """Give a quota, or none, beside others."""
+    from tuner.search.quota import set_quota
+
+    storage = open_storage(url)
+    barrier.wait()
+    set_quota(storage, "s", given, default="1 GB")
+    storage.close()

@@ -125,3 +125,28 @@ def test_no_environment_variable_is_needed(tmp_path: Path) -> None:
     command = [*TUNER, "check", "--study", "tiny.toml"]
     done = subprocess.run(command, cwd=tmp_path, env=bare, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_study_that_is_deleted_under_a_run_ends_it_with_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    write_study(tmp_path, study=LONG.replace("trials = 4", "trials = 40"))  # it outlives two starts of the command
+    run = start(tmp_path)
+    wait_for(lambda: epoch_seen(tmp_path, 1) is not None, 240)
+    workers = workers_of(run.pid)
+    command = [*TUNER, "delete", "--name", "tiny", "--yes"]
+    refused = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert "Stop its workers first" in refused.stderr
+    done = subprocess.run([*command, "--force"], cwd=tmp_path, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert run.wait(timeout=120) == 1
+    last = (tmp_path / "run.log").read_text().strip().splitlines()[-1]
+    assert re.search(r"study tiny was deleted while this run worked on it; nothing was stored\.", last), last
+    wait_for(lambda: not any(w.is_running() and w.status() != "zombie" for w in workers.values()), 60)
+    logs = (tmp_path / "run.log").read_text()
+    logs += "".join(p.read_text() for p in tmp_path.glob("runs/logs/**/*.log"))
+    assert "Traceback" not in logs
+    assert "this is a bug" not in logs
+    storage = open_storage(tmp_path / "runs" / "tuner.db")
+    assert storage.get_all_studies() == []
+    left = [*(tmp_path / "runs" / "artifacts").rglob("*"), *(tmp_path / "runs" / "checkpoints").rglob("*")]
+    assert [p for p in left if p.is_file()] == []

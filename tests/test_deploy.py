@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -22,6 +23,7 @@ from storage_backends import postgres, work  # noqa: F401
 
 from tuner.cli.app import COMMANDS, app
 from tuner.errors import StorageError
+from tuner.search.artifacts import SIZES
 from tuner.search.process import this_process
 from tuner.search.storage import FencedStorage, open_storage
 
@@ -128,6 +130,31 @@ def test_pods_have_no_rights_that_they_do_not_need() -> None:
         assert "memory" in container["resources"]["limits"]
 
 
+def test_images_are_named_by_digest_and_start_nowhere_before_they_are_set() -> None:
+    (kustomization,) = documents(KUBERNETES / "kustomization.yaml")
+    named = {image["name"]: image for image in kustomization["images"]}
+    assert {c["image"] for _, c in containers()} == set(named) == {"tuner", "postgres"}
+    assert all(image["digest"].startswith("sha256:") and "newTag" not in image for image in named.values())
+
+
+def test_every_pod_is_shut_but_for_what_a_policy_opens() -> None:
+    policies = {m["metadata"]["name"]: m["spec"] for m in manifests() if m["kind"] == "NetworkPolicy"}
+    shut = policies["tuner-nothing"]
+    assert shut["policyTypes"] == ["Ingress", "Egress"]
+    assert "ingress" not in shut
+    assert "egress" not in shut
+    assert shut["podSelector"]["matchLabels"] == {"app.kubernetes.io/part-of": "tuner"}
+    (clients,) = policies["tuner-clients"]["podSelector"]["matchExpressions"]
+    names = {m["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/name"] for m in manifests()
+             if "template" in m["spec"]}  # fmt: skip
+    assert set(clients["values"]) == names - {"tuner-database"}
+    reached = [policies[name] for name in ("tuner-database", "tuner-dashboard", "tuner-metrics")]
+    assert [p["ingress"][0]["ports"][0]["port"] for p in reached] == [5432, 8080, 9464]
+    (outside,) = policies["tuner-worker-https"]["egress"]
+    assert outside["ports"] == [{"port": 443}]
+    assert "10.0.0.0/8" in outside["to"][0]["ipBlock"]["except"]
+
+
 def test_secrets_are_only_referred_to() -> None:
     assert not [m for m in manifests() if m["kind"] == "Secret"]
     keys = set()
@@ -186,14 +213,15 @@ def test_compose_file_fits_the_schema_of_compose(tmp_path: Path) -> None:
     assert done.returncode == 1
     docker = shutil.which("docker")
     if docker and subprocess.run([docker, "compose", "version"], capture_output=True).returncode == 0:
-        environment = {**os.environ, "POSTGRES_PASSWORD": "x"}
+        given = re.findall(r"\$\{(\w+):\?", (ROOT / "compose.yaml").read_text())
+        environment = {**os.environ, **dict.fromkeys(given, "x")}
         subprocess.run([docker, "compose", "config", "--quiet"], cwd=ROOT, env=environment, check=True, timeout=60)
 
 
 def test_compose_file_speaks_the_language_of_the_command_line() -> None:
     services = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]
     ours = [s for s in services.values() if "command" in s]
-    assert len(ours) == 2
+    assert len(ours) == 3
     for service in ours:
         parses([filled(word, STUDY) for word in service["command"]])
         assert all(f'"{name}"' in READ for name in service["environment"] if name.startswith("TUNER_"))
@@ -320,10 +348,55 @@ def test_a_worker_role_can_do_no_more_than_work(worker: FencedStorage, roles: st
         "DELETE FROM trials", "DELETE FROM studies", "UPDATE alembic_version SET version_num = 'x'",
         "UPDATE tuner_meta SET value = '9'", "DELETE FROM tuner_attempts", "COPY trials TO PROGRAM 'cat'",
         "GRANT SELECT ON trials TO PUBLIC", "SET ROLE tuner_owner",
+        "UPDATE studies SET study_name = 'mine'", "DELETE FROM trial_values", "UPDATE trial_values SET value = 1",
+        "TRUNCATE trial_values", "TRUNCATE studies CASCADE", "UPDATE trials SET number = 9",
+        "UPDATE tuner_attempts SET token = 'x'", "DELETE FROM tuner_identities", "DELETE FROM trial_user_attributes",
+        "UPDATE tuner_identities SET identity = 'x'", "UPDATE tuner_rungs SET place = 1", "DELETE FROM tuner_buried",
+        "INSERT INTO tuner_buried VALUES ('x', 0)", "DROP POLICY tuner_update ON trials",
+        "ALTER TABLE trials DISABLE ROW LEVEL SECURITY", "UPDATE study_directions SET direction = 'MINIMIZE'",
     ):  # fmt: skip
         done = psql(postgres, "roles", "--set", "ON_ERROR_STOP=1", "--command", statement, user="tuner_worker")
         refused = re.search("permission denied|must be owner|no privileges were granted", done.stderr)
         assert refused, f"{statement}: {done.stdout}{done.stderr}"
+
+
+@pytest.mark.postgres
+def test_a_trial_that_has_ended_is_closed_to_a_worker_role(worker: FencedStorage, postgres: Any) -> None:  # noqa: F811
+    study_id = worker.create_or_load("closed", ["maximize"], metric_names=["auroc"], system_attrs={"tuner:source": "x"})
+    worker.set_budget(study_id, 2)
+    worker.ensure_slots(study_id, ahead=2)
+    ended = worker.claim(study_id, "w")
+    assert ended is not None
+    entries = {"artifacts:0": json.dumps({"artifact_id": "0", "filename": "a"}), SIZES: json.dumps({"0": 5})}
+    worker.finish(ended, TrialState.COMPLETE, [0.5], user_attrs={"seed": 1}, system_attrs=entries)
+    number = ended.trial_id
+    before = [t for t in worker.get_all_trials(study_id) if t.number == 0]
+    for statement in (
+        f"UPDATE trials SET state = 'WAITING' WHERE trial_id = {number}",
+        f"UPDATE trial_user_attributes SET value_json = '2' WHERE trial_id = {number}",
+        f"DELETE FROM trial_params WHERE trial_id = {number}",
+        f"UPDATE study_system_attributes SET value_json = '2' WHERE key = 'tuner:source' AND study_id = {study_id}",
+    ):
+        done = psql(postgres, "roles", "--command", f"{statement} RETURNING 1", "--tuples-only", user="tuner_worker")
+        assert (done.stdout.strip(), done.stderr) == ("", ""), statement  # no row of that kind to be changed
+    for statement in (
+        f"INSERT INTO trial_values (trial_id, objective, value, value_type) VALUES ({number}, 1, 0.9, 'FINITE')",
+        f"INSERT INTO trial_user_attributes (trial_id, key, value_json) VALUES ({number}, 'k', '1')",
+        f"INSERT INTO trials (study_id, number, state) VALUES ({study_id}, 7, 'COMPLETE')",
+    ):
+        done = psql(postgres, "roles", "--command", statement, user="tuner_worker")
+        assert "violates row-level security policy" in done.stderr, f"{statement}: {done.stdout}{done.stderr}"
+    worker.drop_files(study_id, 0, ["0"])  # to keep a quota
+    fresh = open_storage(worker.url)
+    after = [t for t in fresh.get_all_trials(study_id) if t.number == 0]
+    assert [t.values for t in after] == [t.values for t in before] == [[0.5]]
+    assert [t.user_attrs for t in after] == [{"seed": 1}]
+    assert [t.system_attrs for t in after] == [{SIZES: "{}"}]
+    crashing = worker.claim(study_id, "w")
+    assert crashing is not None
+    worker.count_crash(this_process(), "the process crashed", memory=True, max_failures=1)
+    assert worker.counts(study_id)[TrialState.PRUNED] == 1
+    fresh.close()
 
 
 @pytest.mark.postgres

@@ -210,7 +210,9 @@ def test_dockerfile_passes_hadolint() -> None:
 def test_image_runs_tuner_as_an_ordinary_user_on_the_cpu() -> None:
     steps = instructions()
     last = dict(steps)
-    assert last["FROM"] == "python:3.11-slim"
+    assert last["FROM"] == "${PYTHON_IMAGE}"  # by its digest, without a default: a tag names another image tomorrow
+    assert steps[0] == ("ARG", "PYTHON_IMAGE")
+    assert {rest for word, rest in steps if word == "FROM"} == {"${PYTHON_IMAGE} AS build", "${PYTHON_IMAGE}"}
     assert last["ENTRYPOINT"] == '["tuner"]'
     assert last["USER"] == "1000:1000"
     assert last["ARG"].startswith("TORCH_INDEX=")
@@ -229,13 +231,24 @@ def test_image_copies_only_files_that_exist_and_are_sent_to_the_engine() -> None
 def test_compose_keeps_the_password_outside_and_the_dashboard_inside() -> None:
     text = (ROOT / "compose.yaml").read_text(encoding="utf-8")
     services = yaml.safe_load(text)["services"]
-    assert set(services) == {"database", "worker", "dashboard"}
+    assert set(services) == {"database", "tables", "grants", "worker", "dashboard"}
     for name in ("worker", "dashboard"):
-        assert services[name]["depends_on"] == {"database": {"condition": "service_healthy"}}
-        assert "@database" in services[name]["environment"]["TUNER_STORAGE"]
-    passwords = re.findall(r"PASSWORD: (.*)", text)
-    assert passwords
-    assert all(password.startswith("${POSTGRES_PASSWORD:?") for password in passwords)
+        assert services[name]["depends_on"] == {"grants": {"condition": "service_completed_successfully"}}
+    users = {"tables": "owner", "worker": "worker", "dashboard": "reader"}  # nobody is the superuser
+    for name, user in users.items():
+        assert services[name]["environment"]["TUNER_STORAGE"] == f"postgresql://tuner_{user}@database/tuner"
+        assert services[name]["environment"]["PGPASSWORD"].startswith(f"${{TUNER_{user.upper()}_PASSWORD:?")
+    assert "tuner_owner" in services["grants"]["entrypoint"]
+    passwords = re.findall(r"PASSWORD: ([$].*)", text)
+    assert len(passwords) == 8
+    assert all(re.match(r"\$\{(POSTGRES|TUNER_(OWNER|WORKER|READER))_PASSWORD:\?", p) for p in passwords)
+    holders = [name for name, s in services.items() if "POSTGRES_PASSWORD" in str(s)]
+    assert holders == ["database"]
+    for service in services.values():  # each image by its digest, which has no default
+        assert "image" in service
+        assert service["image"] == "tuner" or service["image"].startswith("${POSTGRES_IMAGE:?")
+        if "build" in service:
+            assert service["build"]["args"]["PYTHON_IMAGE"].startswith("${PYTHON_IMAGE:?")
     assert services["dashboard"]["ports"] == ["127.0.0.1:8080:8080"]
     assert "ports" not in services["database"]
     assert "pg_isready" in services["database"]["healthcheck"]["test"]

@@ -115,7 +115,7 @@ def test_an_attempt_that_was_given_up_can_write_neither_checkpoint_nor_values(
     seen: list[bytes] = []
 
     def continue_the_stale() -> None:
-        mine = next(folder.glob("0.2.*.safetensors"), None)
+        mine = next(folder.rglob("0.2.*.safetensors"), None)
         if mine is None:
             return  # this is the other slot
         seen.append(mine.read_bytes())
@@ -129,7 +129,7 @@ def test_an_attempt_that_was_given_up_can_write_neither_checkpoint_nor_values(
     assert seen[0] == seen[1]
     storage = open_storage(where)
     assert measured(results(storage))[0] == undisturbed[0]
-    assert not list(folder.iterdir())
+    assert not [p for p in folder.rglob("*") if p.is_file()]
     trial = results(storage)[0]
     assert trial.user_attrs["resumed_from"] == 1
     assert [r.outcome for r in storage.attempts(trial._trial_id)] == ["reaped", "complete"]

@@ -193,7 +193,7 @@ def test_a_search_stopped_at_a_rung_and_resumed_equals_the_undisturbed_one(
     # checkpoint is written, its decision is not.
     assert not stopped.work(StopAt(1))
     assert stopped.storage.rung_log(1) == []
-    assert len(list((tmp_path / "checkpoints" / "tiny").glob("0.1.*.safetensors"))) == 1
+    assert len(list((tmp_path / "checkpoints" / "tiny").rglob("0.1.*.safetensors"))) == 1
     stopped.work()
     assert decisions(stopped.storage.rung_log(1)) == decisions(search.storage.rung_log(1))
     assert measured(stopped.trials()) == measured(search.trials())

@@ -84,6 +84,10 @@ class AttemptSuperseded(TunerError):
     """An attempt whose slot was given to another worker; its results must not be stored."""
 
 
+class StudyGone(AttemptSuperseded):
+    """A study that was deleted, or deleted and made again, while a process worked on it."""
+
+
 def unknown(kind: str, name: object, known: Iterable[object]) -> str:
     """Word an unknown name: what it is, the nearest known names, else all of them.
 

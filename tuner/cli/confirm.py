@@ -50,6 +50,7 @@ def command(
 
     opened = context.open_existing(storage)
     found = context.stored_name(opened, study, preset, name)
+    joined = opened.join(found)
     plan, identity, data_dir = stored_plan(opened, found, data)
     check_finished(opened, plan)
     names = device_names(device)
@@ -72,6 +73,7 @@ def command(
     # The URL may hold a password, and a command line is for everyone on the machine to read.
     since = opened.roster(opened.get_study_id_from_name(found)).position()
     environment = {**os.environ, "TUNER_STORAGE": context.storage_url(storage), "TUNER_SINCE": repr(since)}
+    environment["TUNER_IDENTITY"] = joined
     logs = folder.parent / "logs" / folder_name(found)
     supervisor = Supervisor(
         command_line, count, environment, logs,
@@ -79,7 +81,7 @@ def command(
         tell=context.note,
     )  # fmt: skip
     with Progress(opened, plan, count) as progress:
-        supervisor.run(progress.poll)
+        progress.watch(supervisor)
     write_notes(opened, bench)
     if as_json:
         context.emit(as_document(opened, found, plan.study.objectives))

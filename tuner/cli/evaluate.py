@@ -38,6 +38,7 @@ def command(
 
     opened = context.open_existing(storage)
     found = context.stored_name(opened, study, preset, name)
+    opened.join(found)
     if trial is None:
         objectives = objective_names(opened, found)
         _, _, verdict, _ = collect(opened, found, objectives)

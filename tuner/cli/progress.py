@@ -15,10 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from tuner.cli import context
+from tuner.errors import StorageError
 from tuner.search.results import TERMINAL, FrozenTrial, TrialState, signed, stage_trials
 from tuner.search.stages import CONFIRMATION, CONTROLS
 from tuner.search.storage import FencedStorage
 from tuner.search.study import Plan
+from tuner.search.supervisor import Supervisor
 
 STAGES = (("search", ""), ("confirmation", CONFIRMATION), ("controls", CONTROLS))
 
@@ -59,6 +61,22 @@ class Progress:
             self._poll()
         if self.live:
             self.live.stop()
+
+    def watch(self, supervisor: Supervisor) -> None:
+        """Run the workers to their end, showing what changes.
+
+        Raises
+        ------
+        StudyGone
+            The study was deleted meanwhile: the reason before what its workers said of it.
+        StorageError
+            As `Supervisor.run`.
+        """
+        try:
+            supervisor.run(self.poll)
+        except StorageError:
+            self.storage.check_joined()
+            raise
 
     def poll(self) -> None:
         """Look again, at most once a second."""

@@ -53,6 +53,7 @@ def command(
     chosen = Options(sequences=sequences, references=references, modisco=modisco, task=task)
     opened = context.open_existing(storage, reading=True)
     found = context.stored_name(opened, study, preset, name)
+    opened.join(found, adopt_it=False)  # a database that may only be read is read
     folder = out or default_folder(found)
     plan, identity, data_dir = stored_plan(opened, found, data)
     source = open_source(

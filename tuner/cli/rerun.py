@@ -59,6 +59,7 @@ def command(
 
     opened = context.open_existing(storage)
     found = context.stored_name(opened, study, preset, name)
+    opened.join(found)
     one = find_trial(opened, found, trial, stage)
     reason = str(one.user_attrs.get("reason", ""))
     stopped = "stopped_at" in one.user_attrs

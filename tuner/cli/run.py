@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -98,6 +99,7 @@ def command(
         count = len(placement.devices)
         with published(opened, store, plan) as described:
             (Grid(described, bench.identity, part) if part else Search(described, bench.identity)).prepare(opened)
+        identity = opened.join(plan.name, who="this run")
         set_quota(opened, plan.name, artifact_quota, default=plan.study.storage.quota)
         describe(bench, placement, opened.address)
         study_id = opened.get_study_id_from_name(plan.name)
@@ -114,14 +116,15 @@ def command(
             "--artifacts", context.artifacts_address(artifacts), "--ahead", str(count),
         ]  # fmt: skip
         supervisor = Supervisor(
-            worker_command(plan, words, limit), count, worker_environment(url, since, logs.log_format(log_format)),
+            worker_command(plan, words, limit), count,
+            worker_environment(url, since, logs.log_format(log_format), identity),
             folder.parent / "logs" / folder_name(plan.name), devices=placement.devices,
             count_crash=partial(opened.count_crash, max_failures=plan.max_failures), tell=context.note,
         )  # fmt: skip
         with Progress(opened, plan, count) as progress:
-            supervisor.run(progress.poll)
+            progress.watch(supervisor)
         write_notes(opened, bench)
-        collect(opened, store, plan.name)
+        collect(opened, store, plan.name, context.checkpoints(artifacts))
         if not progress.finished and roster.asked(since):
             context.note(
                 f"the workers were asked to leave (tuner stop) and have left; {plan.name} goes on when run again"
@@ -161,9 +164,12 @@ def worker_command(plan: Plan, words: list[str], limit: float | None) -> list[st
     return [*line, "--deadline", str(time.time() + limit)] if limit else line
 
 
-def worker_environment(url: str, since: float, log_format: str) -> dict[str, str]:
+def worker_environment(url: str, since: float, log_format: str, identity: str) -> dict[str, str]:
     """Environment of every worker: this one, and what is no argument because ps would show the password of a URL."""
-    return {**os.environ, "TUNER_STORAGE": url, "TUNER_SINCE": repr(since), "TUNER_LOG_FORMAT": log_format}
+    return {
+        **os.environ, "TUNER_STORAGE": url, "TUNER_SINCE": repr(since), "TUNER_LOG_FORMAT": log_format,
+        "TUNER_IDENTITY": identity,
+    }  # fmt: skip
 
 
 def check_points(bench: Bench) -> None:
@@ -258,13 +264,13 @@ def seconds(text: str) -> float:
     return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
 
 
-def collect(storage: FencedStorage, store: Artifacts, name: str) -> None:
+def collect(storage: FencedStorage, store: Artifacts, name: str, checkpoints: Path) -> None:
     """Remove what attempts that died have left in the artifact store; that it cannot be is no failure of the study."""
     from tuner.errors import StorageError
-    from tuner.search.leftovers import collect_leftovers
+    from tuner.search.leftovers import collect_buried, collect_leftovers
 
     try:
-        found = collect_leftovers(storage, store, name)
+        found = collect_leftovers(storage, store, name) + collect_buried(storage, store, checkpoints)
     except StorageError as e:
         context.note(f"warning: leftovers were not collected: {e}")
     else:

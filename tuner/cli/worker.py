@@ -65,7 +65,7 @@ def command(
     from tuner.search.stages import Confirmation, Controls, Search, Stage
     from tuner.search.storage import PATIENCE_SECONDS, open_storage
     from tuner.search.texts import published
-    from tuner.search.worker import Worker
+    from tuner.search.worker import WHO, Worker
 
     url = context.storage_url(storage)
     if parent:
@@ -73,6 +73,9 @@ def command(
     # The run has opened it before: what is wrong now is no wrong address, and a restart must not end the run.
     opened, store = open_storage(url, wait=PATIENCE_SECONDS if parent else 0.0), context.open_artifacts(artifacts)
     folder = context.data_dir()
+    given = os.environ.get("TUNER_IDENTITY")  # of the run that this worker belongs to: it makes no study again
+    if given and name is not None:
+        opened.join(name, given, who=WHO)
     if stored and name is not None:
         plan, _, folder = stored_plan(opened, name, data)
     elif not files and (found := stored_study(opened, study, preset, seed, name, wait, stopper)):
@@ -96,6 +99,8 @@ def command(
     stages.append(Controls(plan))
     with published(opened, store, plan) as described:  # by the first to come, if nobody has made the study
         replace(search, plan=described).prepare(opened)
+    if not given:
+        opened.join(plan.name, who=WHO)
     set_quota(opened, plan.name, None, default=plan.study.storage.quota)
     worker = Worker(
         bench, opened, store, context.checkpoints(artifacts), stopper, name=worker_name, ahead=ahead,

@@ -10,8 +10,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import optuna
 import optuna_dashboard
+from optuna_dashboard._note import get_note_from_system_attrs, note_str_key_prefix, note_ver_key, split_body
 
 from tuner.report.server import Access, make_guarded_server
 from tuner.search.artifacts import PREFIX, Artifacts
@@ -26,6 +26,8 @@ from tuner.search.storage import FencedStorage
 WRITTEN = "tuner:note"  # digest of the note as written here: a note that a person has edited is kept
 SUMMARY = "\n\n## Report\n\n"  # begins the section that a report adds to the study's note
 SHOWN = 5
+
+Note = str | Callable[[str], str]  # Markdown, or what becomes of the note that is there
 
 
 def serve(
@@ -84,8 +86,8 @@ def write_notes(storage: FencedStorage, bench: Bench) -> list[str]:
         objectives,
         tested=len(openings(storage, name)),
     )
-    notes = {
-        name: question(bench) + "\n\n" + found + _summary_there(storage, name),
+    notes: dict[str, Note] = {
+        name: lambda there: question(bench) + "\n\n" + found + "".join(there.partition(SUMMARY)[1:]),
         name + CONFIRMATION: (
             f"# Confirmation of {name}\n\nThe candidates of the search, each retrained with the same new "
             "seeds. `candidate` is the trial's number in the search. The means over the runs declare the "
@@ -207,13 +209,14 @@ def write_report_notes(
     list of str
         What was written, in words.
     """
-    study = optuna.load_study(study_name=name, storage=storage, sampler=optuna.samplers.RandomSampler(seed=0))
-    head = optuna_dashboard.get_note(study).partition(SUMMARY)[0]
-    done = ["study note"] if _write(storage, name, f"{head}{SUMMARY}{summary}") else []
+
+    def with_summary(there: str) -> str:
+        return f"{there.partition(SUMMARY)[0]}{SUMMARY}{summary}"
+
+    done = ["study note"] if _write(storage, name, with_summary) else []
     by_number = {t.number: t._trial_id for t in stage_trials(storage, name)}
     for number, body in notes.items():
-        trial = optuna.Trial(study, by_number[number])
-        if _save(storage, name, trial, f"{WRITTEN}:{number}", body):
+        if _save(storage, name, by_number[number], f"{WRITTEN}:{number}", body):
             done.append(f"note of trial {number}")
     uploaded = _upload(storage, artifacts, name, figures)
     return [*done, f"{uploaded} figure{'s' * (uploaded > 1)} on the study"] if uploaded else done
@@ -222,23 +225,27 @@ def write_report_notes(
 def _upload(storage: FencedStorage, artifacts: Artifacts, name: str, figures: Mapping[str, bytes]) -> int:
     """Store figures with the study; one of the same name is replaced by another content."""
     study_id = storage.get_study_id_from_name(name)
-    attrs = storage.get_study_system_attrs(study_id)
-    known: dict[str, list[str]] = json.loads(attrs.get(FIGURES, "{}"))  # name -> [key, digest]
+    known = _figures(storage.get_study_system_attrs(study_id))
+    digests = {filename: hashlib.sha256(content).hexdigest() for filename, content in figures.items()}
     changed = {
         n: content for n, content in figures.items()
-        if n not in known or known[n][1] != hashlib.sha256(content).hexdigest() or not _intact(artifacts, n, *known[n])
+        if n not in known or known[n][1] != digests[n] or not _intact(artifacts, n, *known[n])
     }  # fmt: skip
     for filename, content in changed.items():
-        stored = artifacts.put({filename: content})
-        [(key, entry)] = stored.items()
-        if filename in known:  # an entry cannot be taken back: the old key gets the new content
-            old = known[filename][0]
-            artifacts.replace(old, key)
-            key, entry = old, json.dumps({**json.loads(entry), "artifact_id": old.removeprefix(PREFIX)})
-        storage.set_study_system_attr(study_id, key, entry)
-        known[filename] = [key, hashlib.sha256(content).hexdigest()]
-    if changed:
-        storage.set_study_system_attr(study_id, FIGURES, json.dumps(known))
+        [(key, entry)] = artifacts.put({filename: content}).items()
+
+        def enter(
+            attrs: Mapping[str, Any], filename: str = filename, key: str = key, entry: str = entry
+        ) -> tuple[dict[str, Any], list[str]]:
+            there = _figures(attrs)  # another report may have come first
+            if filename in there and there[filename][1] == digests[filename]:
+                return {}, [key]
+            gone = [there[filename][0]] if filename in there else []
+            there[filename] = [key, digests[filename]]
+            # An entry cannot be taken back: null is what optuna-dashboard leaves of one it deleted.
+            return {key: entry, FIGURES: json.dumps(there), **dict.fromkeys(gone, "null")}, gone
+
+        artifacts.remove(storage.update_attrs(study_id, enter))
     return len(changed)
 
 
@@ -250,34 +257,35 @@ def _intact(artifacts: Artifacts, name: str, key: str, sha256: str) -> bool:
     return True
 
 
-def _summary_there(storage: FencedStorage, name: str) -> str:
-    """The section that the latest report added to a study's note; empty without one."""
-    try:
-        study = optuna.load_study(study_name=name, storage=storage)
-    except KeyError:
-        return ""
-    return "".join(optuna_dashboard.get_note(study).partition(SUMMARY)[1:])
+def _figures(attrs: Mapping[str, Any]) -> dict[str, list[str]]:
+    """File name -> key of its entry and digest."""
+    return dict(json.loads(attrs.get(FIGURES, "{}")))
 
 
-def _write(storage: FencedStorage, name: str, body: str) -> bool:
+def _write(storage: FencedStorage, name: str, note: Note) -> bool:
     if name in storage.catalog().foreign:
         return False  # another program's study that is called like a stage
     try:
-        study = optuna.load_study(study_name=name, storage=storage)
+        storage.get_study_id_from_name(name)
     except KeyError:
         return False  # a stage that was not reached
-    return _save(storage, name, study, WRITTEN, body)
+    return _save(storage, name, None, WRITTEN, note)
 
 
-def _save(storage: FencedStorage, name: str, owner: optuna.Study | optuna.Trial, key: str, body: str) -> bool:
-    there = optuna_dashboard.get_note(owner)
-    study_id = storage.get_study_id_from_name(name)
-    written = storage.get_study_system_attrs(study_id).get(key)
-    if there == body or (there and written != _digest(there)):
-        return False
-    optuna_dashboard.save_note(owner, body)
-    storage.set_study_system_attr(study_id, key, _digest(body))
-    return True
+def _save(storage: FencedStorage, name: str, trial_id: int | None, key: str, note: Note) -> bool:
+    """Replace a note that was written here, as `optuna_dashboard.save_note` stores it, in one transaction."""
+
+    def replace(attrs: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+        there = get_note_from_system_attrs(dict(attrs), trial_id)["body"]
+        body = note if isinstance(note, str) else note(there)
+        if there == body or (there and attrs.get(key) != _digest(there)):
+            return {}, False
+        wanted = split_body(body, trial_id)
+        parts = {k: "" for k in attrs if k.startswith(note_str_key_prefix(trial_id))}
+        version = note_ver_key(trial_id)
+        return {**parts, **wanted, version: attrs.get(version, 0) + 1, key: _digest(body)}, True
+
+    return storage.update_attrs(storage.get_study_id_from_name(name), replace)
 
 
 def _digest(text: str) -> str:

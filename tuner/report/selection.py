@@ -173,13 +173,15 @@ def store_choice(storage: FencedStorage, name: str, choice: Choice, when: str) -
     str
         When this choice was stored.
     """
-    record = stored_choices(storage, name)
     plain = json.loads(json.dumps(choice._asdict()))
-    if record and {k: v for k, v in record[-1].items() if k != "when"} == plain:
-        return str(record[-1]["when"])
-    record.append({"when": when, **plain})
-    storage.set_study_system_attr(storage.get_study_id_from_name(name), RECORD, json.dumps(record))
-    return when
+
+    def add(attrs: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+        record = list(json.loads(attrs.get(RECORD) or "[]"))
+        if record and {k: v for k, v in record[-1].items() if k != "when"} == plain:
+            return {}, str(record[-1]["when"])
+        return {RECORD: json.dumps([*record, {"when": when, **plain}])}, when
+
+    return storage.update_attrs(storage.get_study_id_from_name(name), add)
 
 
 def stored_choices(storage: FencedStorage, name: str) -> list[dict[str, Any]]:

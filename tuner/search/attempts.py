@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 from sqlalchemy import Connection
 
 from tuner.errors import AttemptSuperseded
+from tuner.search.identity import identity_of
 from tuner.search.process import Process
 from tuner.search.tables import ATTEMPTS, LIVE, PARAMS, TRIALS, VALUES, now, utc, write_attrs
 
@@ -38,6 +39,8 @@ class Attempt(NamedTuple):
         The fence; never reused, not even by another study after a deletion.
     suggested : bool
         Whether an earlier attempt has drawn all parameters, so that they are only read back.
+    study : str
+        Identity of the study; empty where another program made the study and nobody has joined it.
     """
 
     study_id: int
@@ -47,6 +50,7 @@ class Attempt(NamedTuple):
     worker: str
     token: str
     suggested: bool = False
+    study: str = ""
 
 
 class Open(NamedTuple):
@@ -82,13 +86,14 @@ def claim(connection: Connection, study_id: int, worker: str, process: Process, 
 
     The same `token` again returns the same claim: the first answer may have been lost with its connection.
     """
+    study = identity_of(connection, study_id) or ""
     mine = (
         sa.select(ATTEMPTS.c.trial_id, TRIALS.c.number, ATTEMPTS.c.attempt, ATTEMPTS.c.suggested)
         .join(TRIALS, TRIALS.c.trial_id == ATTEMPTS.c.trial_id)
         .where(ATTEMPTS.c.token == token, LIVE)
     )
     if (row := connection.execute(mine).first()) is not None:
-        return Attempt(study_id, row.trial_id, row.number, row.attempt, worker, token, row.suggested)
+        return Attempt(study_id, row.trial_id, row.number, row.attempt, worker, token, row.suggested, study)
     waiting = (
         sa.select(TRIALS.c.trial_id, TRIALS.c.number)
         .where(TRIALS.c.study_id == study_id, TRIALS.c.state == TrialState.WAITING)
@@ -122,7 +127,7 @@ def claim(connection: Connection, study_id: int, worker: str, process: Process, 
             pid=process.pid, process_start=process.start, started=at, beat=at, suggested=bool(suggested),
         )
     )  # fmt: skip
-    return Attempt(study_id, slot.trial_id, slot.number, last + 1, worker, token, bool(suggested))
+    return Attempt(study_id, slot.trial_id, slot.number, last + 1, worker, token, bool(suggested), study)
 
 
 def _move(connection: Connection, trial_id: int, before: TrialState, after: TrialState, **also: Any) -> None:
@@ -197,7 +202,7 @@ def finish(
     reason = user_attrs.get("reason")
     if not _ended_as(connection, attempt, ENDINGS[state], None if reason is None else str(reason), at):
         return
-    _move(connection, attempt.trial_id, TrialState.RUNNING, state, datetime_complete=utc(at))
+    # The state comes last: to a worker's role on PostgreSQL a trial that has ended is closed.
     write_attrs(connection, attempt.trial_id, user_attrs, system_attrs)
     if values is not None:
         finite = models.TrialValueModel.TrialValueType.FINITE
@@ -205,8 +210,11 @@ def finish(
             {"trial_id": attempt.trial_id, "objective": i, "value": v, "value_type": finite}
             for i, v in enumerate(values)
         ]
-        connection.execute(VALUES.delete().where(VALUES.c.trial_id == attempt.trial_id))
+        stray = VALUES.c.trial_id == attempt.trial_id  # of another program; usually there are none
+        if connection.scalar(sa.select(sa.func.count()).where(stray)):
+            connection.execute(VALUES.delete().where(stray))
         connection.execute(VALUES.insert(), rows)
+    _move(connection, attempt.trial_id, TrialState.RUNNING, state, datetime_complete=utc(at))
 
 
 def hand_back(connection: Connection, attempt: Attempt, reason: str) -> None:
@@ -227,8 +235,8 @@ def fail(connection: Connection, attempt: Attempt, reason: str, max_failures: in
     reasons = [str(r) for r in connection.scalars(query)]
     for_good = len(reasons) >= max_failures
     if fresh and for_good:
-        _move(connection, attempt.trial_id, TrialState.RUNNING, TrialState.FAIL, datetime_complete=utc(at))
         write_attrs(connection, attempt.trial_id, {"reason": reason, "failures": reasons}, {})
+        _move(connection, attempt.trial_id, TrialState.RUNNING, TrialState.FAIL, datetime_complete=utc(at))
     elif fresh:
         _move(connection, attempt.trial_id, TrialState.RUNNING, TrialState.WAITING)
     return "failed" if for_good else "waiting"

@@ -115,6 +115,15 @@ class Checkpoints:
         ended = time.monotonic()
         self._due = ended + max(self.every, SHARE * (ended - started))
 
+    def withdraw(self) -> None:
+        """Remove this attempt's own copy: nobody will read it, and after its study was deleted nobody finds it."""
+        if self._attempt is None or not self.artifacts.remote:
+            return
+        try:
+            self.artifacts.store.remove(PLACE + self._attempt.token)
+        except StorageError as e:
+            log.warning("trial %d: a copy of its checkpoint is left (%s)", self._attempt.number, e)
+
     def delete(self) -> None:
         """Remove every copy of the slot, which has ended; what cannot be removed now is a leftover."""
         if self._attempt is None or not self.artifacts.remote:

@@ -8,17 +8,34 @@ network disks too. Whatever the predecessor writes later has a name that nobody 
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from tuner.models.checkpoint import PREVIOUS, previous
 from tuner.search.attempts import Attempt
+from tuner.search.study_name import folder_name
 
 log = logging.getLogger("tuner.worker")
 
 
-def take_over(folder: Path, attempt: Attempt) -> Path:
+def folder_of(root: Path, stage: str, identity: str) -> Path:
+    """Folder of one study's checkpoints: another study of the same name never has it.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of all checkpoints.
+    stage : str
+        Name of the stage's Optuna study.
+    identity : str
+        Of that study; empty where another program made it.
+    """
+    return root / folder_name(stage) / identity if identity else root / folder_name(stage)
+
+
+def take_over(folder: Path, attempt: Attempt, *, legacy: Path | None = None, tokens: Collection[str] = ()) -> Path:
     """The file of an attempt, holding what its predecessor had reached, if that can be had.
 
     Parameters
@@ -27,6 +44,10 @@ def take_over(folder: Path, attempt: Attempt) -> Path:
         Checkpoints of the study.
     attempt : Attempt
         Live.
+    legacy : Path, optional
+        Where an earlier version kept those of every study of this name; files there are taken only by their token.
+    tokens : collection of str
+        Of the slot's attempts.
 
     Returns
     -------
@@ -34,8 +55,9 @@ def take_over(folder: Path, attempt: Attempt) -> Path:
         ``NUMBER.ATTEMPT.TOKEN.safetensors``; it exists only if an earlier attempt left one.
     """
     path = folder / f"{attempt.number}.{attempt.attempt}.{attempt.token}.safetensors"
-    while (before := max(_earlier(folder, attempt), default=None)) is not None:
+    while (before := max(_known(folder, legacy, attempt, tokens), default=None)) is not None:
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             before[1].replace(path)
         except FileNotFoundError:
             continue  # an attempt that is no longer live took it at this moment: look again
@@ -56,6 +78,13 @@ def _take_over_previous(folder: Path, attempt: Attempt, path: Path) -> None:
             log.info("%s: stays where it is (%s)", before[1], e.strerror)
 
 
+def _known(folder: Path, legacy: Path | None, attempt: Attempt, tokens: Collection[str]) -> Iterator[tuple[int, Path]]:
+    yield from _earlier(folder, attempt)
+    for number, path in () if legacy is None else _earlier(legacy, attempt):
+        if path.name.split(".")[2] in tokens:
+            yield number, path
+
+
 def _earlier(folder: Path, attempt: Attempt, ending: str = "") -> Iterator[tuple[int, Path]]:
     for path in folder.glob(f"{attempt.number}.*.safetensors{ending}"):
         number = path.name.split(".")[1]
@@ -68,6 +97,13 @@ def clear(folder: Path, number: int) -> None:
     for pattern in (f"{number}.*.safetensors", f"{number}.*.safetensors{PREVIOUS}", f".{number}.*.safetensors.*.part"):
         for path in folder.glob(pattern):
             _remove(path)
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove a study's folder, and the one that it lies in, if nothing is left there."""
+    for one in (folder, folder.parent):
+        with contextlib.suppress(OSError):  # it holds something, or is gone
+            one.rmdir()
 
 
 def discard(path: Path) -> None:

@@ -27,6 +27,9 @@ def crash(connection: Connection, process: Process, reason: str, max_failures: i
     finished = bool(connection.scalar(ended))
     if last is None or last.outcome not in (None, "reaped"):
         return finished  # it crashed between two slots
+    # Two crashes of one slot that are counted at the same moment must see each other.
+    row = sa.select(TRIALS.c.state).where(TRIALS.c.trial_id == last.trial_id).with_for_update()
+    state = connection.scalar(row)
     at = now(connection)
     connection.execute(
         ATTEMPTS.update()
@@ -46,7 +49,8 @@ def crash(connection: Connection, process: Process, reason: str, max_failures: i
         connection.execute(trial.values(state=TrialState.WAITING))
     else:
         after = TrialState.PRUNED if memory else TrialState.FAIL
-        if connection.execute(trial.values(state=after, datetime_complete=utc(at))).rowcount:
+        if state == before:
             constraint = {"constraints:memory": 1.0} if memory else {}
             write_attrs(connection, last.trial_id, {"reason": reason, "failures": reasons}, constraint)
+            connection.execute(trial.values(state=after, datetime_complete=utc(at)))
     return finished

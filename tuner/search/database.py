@@ -5,8 +5,8 @@ network disks, where the shared memory of write-ahead mode does not exist. Every
 BEGIN IMMEDIATE: one that reads first and asks for the write lock later fails at once instead of waiting, if another
 has written in between.
 
-Only this module, `tables`, `slots`, `attempts`, `reading`, `draw`, `groups` and `storage` use what Optuna does not
-publish.
+Only this module, `tables`, `identity`, `attributes`, `slots`, `attempts`, `reading`, `draw`, `groups` and `storage` use
+what Optuna does not publish.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.pool import NullPool
 
 from tuner.errors import AttemptSuperseded, StorageError
-from tuner.search import attempts, tables
+from tuner.search import attempts, identity, tables
 from tuner.search.address import (
     address,
     database_error,
@@ -107,6 +107,7 @@ class Backend(RDBStorage):
         self._outages = {write: Outage(patience) for write in (False, True)}
         self._file: OpenFile | None = None
         self._writable = True
+        self.joined: dict[int, identity.Joined] = {}  # study_id -> what this process works on
         self._mode = threading.local()
         sqlite = url.get_backend_name() == "sqlite"
         given = url.query.get("options", "")
@@ -176,6 +177,9 @@ class Backend(RDBStorage):
             self._mode.writing = write
             try:
                 result = work()
+            except KeyError:  # Optuna's word for what is not there
+                self.check_joined()
+                raise
             except (exc.SQLAlchemyError, StorageInternalError) as e:
                 self.check_file()  # a file that is gone has errors of its own
                 error = database_error(e)
@@ -233,9 +237,14 @@ class Backend(RDBStorage):
         """Run `work` in one transaction that writes: all of it happens, or nothing."""
         return self._transact(work, write=True, patience=patience)
 
+    def check_joined(self) -> None:
+        """Look whether what this process has joined is still there; raises StudyGone."""
+        self.read(lambda connection: None)
+
     def _transact(self, work: Callable[[Connection], T], *, write: bool, patience: float | None) -> T:
         def once() -> T:
             with self.engine.begin() as connection:
+                identity.check(connection, self.joined)
                 return work(connection)
 
         return self.patiently(once, write=write, patience=patience)
@@ -278,10 +287,12 @@ class Backend(RDBStorage):
             )
         )
 
+    def delete_study(self, study_id: int) -> None:
+        """Delete a study with all its rows, in one transaction."""
+        self.joined.pop(study_id, None)
+        self.write(partial(identity.delete_study, study_id=study_id))
+
     create_new_study = _retried(RDBStorage.create_new_study, write=True)
-    delete_study = _retried(RDBStorage.delete_study, write=True)
-    set_study_user_attr = _retried(RDBStorage.set_study_user_attr, write=True)
-    set_study_system_attr = _retried(RDBStorage.set_study_system_attr, write=True)
     set_trial_user_attr = _retried(RDBStorage.set_trial_user_attr, write=True)
     set_trial_system_attr = _retried(RDBStorage.set_trial_system_attr, write=True)
     set_trial_intermediate_value = _retried(RDBStorage.set_trial_intermediate_value, write=True)
@@ -303,10 +314,15 @@ def _prepare_sqlite(connection: Any, record: Any) -> None:
     connection.execute("PRAGMA synchronous = FULL")
 
 
+def _create_tables(connection: Connection) -> None:
+    tables.create_tables(connection)
+    identity.prepare(connection)
+
+
 def _prepared(url: URL, patience: float) -> Backend:
     backend = Backend(url, patience=patience)
     try:
-        backend.write(tables.create_tables)
+        backend.write(_create_tables)
     except BaseException:
         backend.engine.dispose()
         raise

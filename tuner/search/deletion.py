@@ -1,4 +1,8 @@
-"""Delete a study: its stages, their artifacts and checkpoints."""
+"""Delete a study: its stages, their artifacts and checkpoints.
+
+Everybody is shut out first, so that nothing is added to what was counted; then files go, then rows. Who works on the
+study learns it from its next call and leaves.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from typing import NamedTuple
 
 from tuner.errors import StorageError, StudyError
 from tuner.search.artifacts import PREFIX, Artifacts, is_identifier
-from tuner.search.leftovers import collect_leftovers
+from tuner.search.leftovers import collect_buried, collect_leftovers
 from tuner.search.overview import STAGES
 from tuner.search.results import stage_trials
 from tuner.search.roster import GRACE_SECONDS
@@ -22,14 +26,17 @@ class Doomed(NamedTuple):
 
     Attributes
     ----------
+    name : str
+        The study.
     stages : list of str
-        Optuna studies.
+        Its Optuna studies.
     trials : int
         Their trials.
     artifacts : list of str
         Keys of their artifacts.
     """
 
+    name: str
     stages: list[str]
     trials: int
     artifacts: list[str]
@@ -70,11 +77,11 @@ def doomed(storage: FencedStorage, name: str, *, force: bool = False) -> Doomed:
     attributes += [storage.get_study_system_attrs(storage.get_study_id_from_name(s)) for s in stages]
     keys = [key for attrs in attributes for key in attrs if key.startswith(PREFIX)]
     keys = [key for key in keys if is_identifier(key.removeprefix(PREFIX))]  # what another program stored is not ours
-    return Doomed(stages, len(trials), keys)
+    return Doomed(name, stages, len(trials), keys)
 
 
 def delete(storage: FencedStorage, what: Doomed, artifacts: Artifacts, beside: list[Path]) -> None:
-    """Delete leftovers and artifacts, then folders, then the studies: a deletion that was interrupted can be repeated.
+    """Shut everybody out, delete leftovers, artifacts and folders, then the studies; it can be repeated.
 
     Parameters
     ----------
@@ -85,13 +92,16 @@ def delete(storage: FencedStorage, what: Doomed, artifacts: Artifacts, beside: l
     artifacts : Artifacts
         Store of the artifacts.
     beside : list of Path
-        Folders that hold one folder a stage (checkpoints, logs).
+        Folders that hold one folder a stage: checkpoints first, then logs.
 
     Raises
     ------
     StorageError
         A file cannot be removed; the studies are still there.
     """
+    for stage in what.stages:
+        storage.condemn(storage.get_study_id_from_name(stage))
+    what = doomed(storage, what.name, force=True)  # with what was stored since it was counted
     try:
         for stage in what.stages:  # nobody works on it any more
             collect_leftovers(storage, artifacts, stage, older_than=-math.inf, condemned=True)
@@ -104,3 +114,4 @@ def delete(storage: FencedStorage, what: Doomed, artifacts: Artifacts, beside: l
         raise StorageError(f"{e.filename}: cannot be removed ({e.strerror}); the study is still there.") from e
     for stage in reversed(what.stages):
         storage.delete_study(storage.get_study_id_from_name(stage))
+    collect_buried(storage, artifacts, beside[0] if beside else None)

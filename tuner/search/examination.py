@@ -183,11 +183,7 @@ def _task_scores(
 
 def record_opening(storage: FencedStorage, name: str, entry: Mapping[str, Any]) -> int:
     """Append to the study's record of test openings; how many there are now."""
-    study_id = storage.get_study_id_from_name(name)
-    record = openings(storage, name)
-    record.append(dict(entry))
-    storage.set_study_system_attr(study_id, OPENINGS, json.dumps(record))
-    return len(record)
+    return storage.append_attr(storage.get_study_id_from_name(name), OPENINGS, entry)
 
 
 def openings(storage: FencedStorage, name: str) -> list[dict[str, Any]]:

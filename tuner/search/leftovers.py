@@ -9,10 +9,13 @@ and whatever else lies there have no such owner.
 
 from __future__ import annotations
 
+import shutil
 import time
+from pathlib import Path
 
 from tuner.search.artifacts import OWNER, PREFIX, Artifacts, is_identifier
 from tuner.search.checkpoint_copies import PLACE
+from tuner.search.checkpoints import remove_empty
 from tuner.search.ledger import Owner
 from tuner.search.overview import STAGES
 from tuner.search.storage import FencedStorage
@@ -67,9 +70,45 @@ def find_leftovers(
     return [s for s in listed if _is_leftover(s.key, kept, by_file, by_copy)]
 
 
-def _is_leftover(key: str, kept: set[str], by_file: dict[str, Owner], by_copy: dict[str, Owner]) -> bool:
+def collect_buried(storage: FencedStorage, artifacts: Artifacts, checkpoints: Path | None = None) -> list[Stored]:
+    """Remove what attempts of deleted studies wrote after the deletion; what was removed from the store.
+
+    Parameters
+    ----------
+    storage, artifacts : FencedStorage, Artifacts
+        Where studies and files are, or were.
+    checkpoints : Path, optional
+        Folder of the checkpoints of all studies.
+
+    Raises
+    ------
+    StorageError
+        The store cannot be listed, or a file cannot be removed.
+    """
+    buried = storage.buried()
+    if not buried:
+        return []
+    for folder in [] if checkpoints is None else checkpoints.glob("*/*/"):
+        if folder.name in buried:
+            shutil.rmtree(folder, ignore_errors=True)  # what cannot be removed now is found again
+            remove_empty(folder)
+    until = time.monotonic() + artifacts.patience
+    listed = patiently(lambda: list(artifacts.store.find()), until=until)
+    files, copies = {token[:OWNER] for token in buried}, {PLACE + token for token in buried}
+    found = [s for s in listed if s.key in copies or _owner(s.key)[:OWNER] in files]
+    for one in found:
+        patiently(lambda key=one.key: artifacts.store.remove(key), until=until)  # type: ignore[misc]
+    return found
+
+
+def _owner(key: str) -> str:
+    """What a file's id begins like, also of a half-written one; empty where the key is no id."""
     whose = key.partition(".")[0] if key.endswith(HALF) else key
-    if is_identifier(whose):
+    return whose if is_identifier(whose) else ""
+
+
+def _is_leftover(key: str, kept: set[str], by_file: dict[str, Owner], by_copy: dict[str, Owner]) -> bool:
+    if whose := _owner(key):
         owner = by_file.get(whose[:OWNER])
         return owner is not None and owner.ended and key not in kept
     copy = by_copy.get(key)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -64,9 +64,14 @@ def set_quota(storage: FencedStorage, name: str, given: str | None, *, default: 
         Not a size.
     """
     study_id = storage.get_study_id_from_name(name)
-    wanted = read_quota(given if QUOTA in storage.get_study_system_attrs(study_id) else given or default)
-    if given is not None or wanted is not None:
-        storage.set_study_system_attr(study_id, QUOTA, wanted)
+    first, asked = read_quota(given or default), read_quota(given)  # before anything is locked
+
+    def choose(attrs: Mapping[str, Any]) -> tuple[dict[str, Any], None]:
+        wanted = asked if QUOTA in attrs else first
+        return ({QUOTA: wanted} if given is not None or wanted is not None else {}), None
+
+    if given is not None or first is not None:
+        storage.update_attrs(study_id, choose)
 
 
 def read_quota(text: str | None) -> int | None:

@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple, Self
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from tuner.errors import StorageError
+from tuner.errors import StorageError, StudyGone
 from tuner.search.database import Backend
 from tuner.search.process import Process, age_of, this_process
 from tuner.search.tables import ATTEMPTS, LIVE, REQUESTS, STOPS, STUDIES, WORKERS, now
@@ -196,6 +196,8 @@ class Membership:
         self._thread.join(self.interval)
         try:
             self.roster.leave(self.token)
+        except StudyGone as e:
+            log.debug("%s: its row went with the study: %s", self.worker, e)
         except StorageError as e:
             log.warning("%s could not be struck from the roster (%s); its silence will show", self.worker, e)
 
@@ -215,6 +217,9 @@ class Membership:
                 self._look()
                 if looks % LOOKS_PER_BEAT == 0:
                     self.roster.beat(self.token)
+            except StudyGone as e:  # the worker's own next call says it aloud
+                log.debug("%s: %s", self.worker, e)
+                return
             except StorageError as e:  # the worker's own calls decide when an outage has lasted too long
                 log.debug("%s: no look into the roster: %s", self.worker, e)
 

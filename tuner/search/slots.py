@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 from sqlalchemy import Connection
 
 from tuner.errors import StudyError
+from tuner.search.identity import identify
 from tuner.search.study_name import check_stored_name
 from tuner.search.tables import (
     BUDGETS,
@@ -48,9 +49,11 @@ def create_study(
             raise StudyError(
                 f"{name} was created with other directions: {shown[0]} -> {shown[1]}. Use a new study name."
             )
+        identify(connection, int(found))
         return int(found)
     check_stored_name(name)
     study_id = insert(connection, STUDIES, study_name=name)
+    identify(connection, study_id)
     for i, direction in enumerate(wanted):
         connection.execute(DIRECTIONS.insert().values(study_id=study_id, direction=direction, objective=i))
     for table, attrs in ((STUDY_USER_ATTRS, user_attrs), (STUDY_SYSTEM_ATTRS, system_attrs)):

@@ -34,10 +34,12 @@ from tuner.errors import StorageError
 from tuner.search import attempts, crashes, slots, tables
 from tuner.search.address import parse_url
 from tuner.search.attempts import Attempt, Record
+from tuner.search.attributes import AttributeRows
 from tuner.search.catalog import MADE, Catalog, read_catalog
 from tuner.search.database import Backend, connect
 from tuner.search.draw import DrawingStorage
 from tuner.search.heartbeat import Heartbeat
+from tuner.search.identity import Identities
 from tuner.search.ledger import FileRows
 from tuner.search.process import Process, this_process
 from tuner.search.roster import Roster
@@ -109,7 +111,7 @@ def open_storage(
     return FencedStorage(connect(parse_url(where), patience=patience, wait=wait, reading=reading))
 
 
-class FencedStorage(FileRows, RungRows, DrawingStorage):
+class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorage):
     """Storage for `optuna.load_study` whose trials are slots; open it with `open_storage`.
 
     Whatever creates trials or changes their state past the slots (`study.ask`, `tell`, `optimize`,

@@ -190,13 +190,27 @@ def write_attrs(
     """Set attributes of a trial."""
     for table, attrs in ((USER_ATTRS, user_attrs), (SYSTEM_ATTRS, system_attrs)):
         if attrs:
+            here = (table.c.trial_id == trial_id) & table.c.key.in_(list(attrs))
+            known = set(connection.scalars(sa.select(table.c.key).where(here)))
             rows = [{"trial_id": trial_id, "key": k, "value_json": to_json(k, v)} for k, v in attrs.items()]
-            connection.execute(table.delete().where(table.c.trial_id == trial_id, table.c.key.in_(list(attrs))))
-            connection.execute(table.insert(), rows)
+            for row in rows:  # changed, not deleted: a worker's role on PostgreSQL may delete little
+                if row["key"] in known:
+                    which = (table.c.trial_id == trial_id) & (table.c.key == row["key"])
+                    connection.execute(table.update().where(which).values(value_json=row["value_json"]))
+            if fresh := [row for row in rows if row["key"] not in known]:
+                connection.execute(table.insert(), fresh)
+
+
+def _unused(connection: Connection, table: sa.Table) -> int:
+    key = next(iter(table.primary_key))
+    deleted = sa.select(sa.cast(META.c.value, sa.Integer)).where(META.c.key == f"last {key.name}")  # by a trigger
+    return 1 + max(connection.scalar(sa.select(sa.func.max(key))) or 0, connection.scalar(deleted) or 0)
 
 
 def insert(connection: Connection, table: sa.Table, **values: Any) -> int:
-    """Insert one row; the id that the database gave it."""
+    """Insert one row; its id, which no row of the table had before, deleted ones included."""
+    if connection.dialect.name == "sqlite":  # it would give the id of a deleted last row again
+        values = {next(iter(table.primary_key)).name: _unused(connection, table), **values}
     key = connection.execute(table.insert().values(**values)).inserted_primary_key
     assert key is not None  # an INSERT of one row always has it
     return int(key[0])

@@ -64,8 +64,7 @@ def published(storage: FencedStorage, artifacts: Artifacts, plan: Plan) -> Itera
         stored = attributes_of(storage, plan.name)
         if stored and TEXTS not in stored:
             study_id = storage.get_study_id_from_name(plan.name)
-            for key, value in ours.items():
-                storage.set_study_system_attr(study_id, key, value)
+            storage.update_attrs(study_id, lambda there: ({} if TEXTS in there else ours, None))
     finally:
         if attributes_of(storage, plan.name).get(TEXTS) != ours[TEXTS]:
             artifacts.discard(entries)

@@ -20,7 +20,7 @@ import optuna
 import torch
 from optuna.trial import TrialState
 
-from tuner.errors import AttemptSuperseded, StorageError, TrainingDiverged
+from tuner.errors import AttemptSuperseded, StorageError, StudyGone, TrainingDiverged
 from tuner.models.training import EpochRecord
 from tuner.search import checkpoints
 from tuner.search.artifacts import Artifacts, not_written
@@ -43,6 +43,7 @@ __all__ = ["Interrupted", "Pace", "Stopper", "Worker"]
 
 log = logging.getLogger("tuner.worker")
 
+WHO = "this worker"  # in the error about a study that is gone
 HAND_BACK_SECONDS = 3.0  # a stop must not wait for a database that is away
 
 
@@ -121,12 +122,16 @@ class Worker:
         ------
         StorageError
             The database refuses, stayed away, or its file was removed or replaced.
+        StudyGone
+            The study was deleted, perhaps made again; nothing of this worker is in another.
         """
         try:
             for stage in stages:
                 self.stopper.check()
                 stage.prepare(self.storage)
-                self._run_stage(stage)
+                if self._has(stage):  # a stage may have nothing to do: e.g. no candidate to confirm
+                    self.storage.join(stage.name, who=WHO)
+                    self._run_stage(stage)
         except Interrupted:
             if self._gone is not None:
                 raise self._gone from None
@@ -136,11 +141,15 @@ class Worker:
         self.late.finish(wait=True)
         return True
 
-    def _run_stage(self, stage: Stage) -> None:
+    def _has(self, stage: Stage) -> bool:
         try:
-            study_id = self.storage.get_study_id_from_name(stage.name)
+            self.storage.get_study_id_from_name(stage.name)
         except KeyError:
-            return  # nothing to do: e.g. no candidate to confirm
+            return False
+        return True
+
+    def _run_stage(self, stage: Stage) -> None:
+        study_id = self.storage.get_study_id_from_name(stage.name)
         while True:
             self.stopper.check()
             if self.stopper.leaving:
@@ -159,13 +168,14 @@ class Worker:
                 time.sleep(self.pace.poll)
 
     def _run_attempt(self, stage: Stage, attempt: Attempt) -> None:
-        folder = self.checkpoints / folder_name(stage.name)
+        folder = checkpoints.folder_of(self.checkpoints, stage.name, attempt.study)
         label = f"{stage.name} trial {attempt.number}"
         self.stopper.release = partial(self._hand_back, attempt, label)
         # A fresh Study each time: samplers read its list of trials, which only study.ask would renew.
         sampler = stage.sampler(attempt.number)
         study = optuna.load_study(study_name=stage.name, storage=self.storage, sampler=sampler)
-        checkpoint = checkpoints.take_over(folder, attempt)
+        tokens = self.storage.slot_tokens(attempt.trial_id)
+        checkpoint = checkpoints.take_over(folder, attempt, legacy=self.checkpoints / folder_name(stage.name), tokens=tokens)
         try:
             with self._heartbeat(attempt, label) as heartbeat:
                 ended = self._attempt(stage, study, attempt, heartbeat, checkpoint, label)
@@ -173,14 +183,23 @@ class Worker:
                 checkpoints.clear(folder, attempt.number)
                 self.copies.delete()
         except AttemptSuperseded:
+            self._discard(checkpoint)
             log.warning("%s: attempt %d was superseded; its result is discarded", label, attempt.attempt)
-            checkpoints.discard(checkpoint)
         except Interrupted:
             self.copies.hand_over()
             self._hand_back(attempt, label)
             raise
         finally:
             self.stopper.release = None
+
+    def _discard(self, checkpoint: Path) -> None:
+        checkpoints.discard(checkpoint)
+        try:
+            self.storage.check_joined()
+        except StudyGone:
+            checkpoints.remove_empty(checkpoint.parent)
+            self.copies.withdraw()
+            raise
 
     def _heartbeat(self, attempt: Attempt, label: str) -> Heartbeat:
         limit = self.pace.stall_after
@@ -208,6 +227,8 @@ class Worker:
     def _hand_back(self, attempt: Attempt, label: str) -> None:
         try:
             self.storage.hand_back(attempt, "the worker was told to stop", patience=HAND_BACK_SECONDS)
+        except StudyGone as e:
+            log.debug("%s: %s", label, e)  # said once, by the error that ends the worker
         except AttemptSuperseded:
             log.info("%s: another worker has it already", label)
         except StorageError as e:
