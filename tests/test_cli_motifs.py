@@ -69,6 +69,19 @@ def test_names_that_look_like_markup_are_printed_as_they_are(terminal: Terminal)
     assert "[bold]" in answer.err
 
 
+def test_more_pairs_than_a_table_holds_are_lines_with_tabs(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_meme([motif(identifier) for identifier in IDS], terminal.folder / "five.meme")
+    drawn = terminal("match", "five.meme", "--targets", "JASPAR2016")
+    monkeypatch.setattr("tuner.cli.match.LARGEST_TABLE", 5)
+    listed = terminal("match", "five.meme", "--targets", "JASPAR2016")
+    assert (drawn.code, listed.code) == (0, 0)
+    rows = [line.split("\t") for line in listed.err.splitlines() if "\t" in line]
+    table = [[c.strip() for c in line.strip("│").split("│")] for line in drawn.err.splitlines() if line[0] == "│"]
+    assert rows[0] == ["query", "target", "name", "p", "E", "offset", "overlap", "strand"]
+    assert [row + [""] * (9 - len(row)) for row in rows[1:]] == table
+    assert drawn.err.splitlines()[-1] == listed.err.splitlines()[-1]
+
+
 def test_a_database_of_one_sharp_motif_is_used(terminal: Terminal) -> None:
     study = write_tiny_study(terminal.folder)
     write_meme([motif("MA0139.2")], terminal.folder / "motifs.meme")

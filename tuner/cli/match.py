@@ -11,7 +11,12 @@ import typer
 from tuner.cli import context, options
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from tuner.motifs.compare import MotifMatch
+
+LARGEST_TABLE = 5000  # rows; drawing a hundred thousand takes minutes, and nobody reads them: lines with tabs then
+_COLUMNS = ("query", "target", "name", "p", "E", "offset", "overlap", "strand", "")
 
 EXAMPLE = "Example: tuner match filters.meme --targets JASPAR2026 --json"
 
@@ -39,7 +44,9 @@ def command(
     file = read_motif_file(query)
     queries, wide = matchable(file.motifs)
     if not queries:
-        raise MotifError(f"{query}: {wide[0]}" + (f" None of its {len(wide)} motifs can be compared." if len(wide) > 1 else ""))
+        raise MotifError(
+            f"{query}: {wide[0]}" + (f" None of its {len(wide)} motifs can be compared." if len(wide) > 1 else "")
+        )
     prepare_kernel(context.cache_dir() / "numba")
     database = load_database(targets, cache=context.cache_dir())
     matches = match_motifs(queries, database)
@@ -63,19 +70,31 @@ def name_broken(faults: Sequence[str], *, prefix: str = "warning: ", most: int =
 
 def print_matches(matches: list[MotifMatch], title: str) -> None:
     """Print the pairs, and the count of queries with a significant match."""
+    if len(matches) > LARGEST_TABLE:
+        lines = ["\t".join(_COLUMNS).rstrip(), *("\t".join(_cells(m)).rstrip() for m in matches)]
+        typer.echo("\n".join([title, *lines]), err=True)
+    else:
+        context.console().print(_table(matches, title))
+    all_queries = {m.query for m in matches}
+    significant = {m.query for m in matches if m.significant}
+    context.note(f"{len(significant)} of {len(all_queries)} motifs have a significant match")
+
+
+def _table(matches: list[MotifMatch], title: str) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
     table = Table(title=escape(title), title_justify="left", title_style="bold")
-    for column in ("query", "target", "name", "p", "E", "offset", "overlap", "strand", ""):
+    for column in _COLUMNS:
         table.add_column(column, justify="left" if column in ("query", "target", "name", "") else "right")
     for m in matches:
-        mark = "significant" if m.significant else "promiscuous" if m.promiscuous else ""
-        table.add_row(
-            escape(m.query), escape(m.target), escape(m.target_name), f"{m.p_value:.2e}", f"{m.e_value:.2g}",
-            str(m.offset), str(m.overlap), m.strand, mark,
-        )  # fmt: skip
-    context.console().print(table)
-    all_queries = {m.query for m in matches}
-    significant = {m.query for m in matches if m.significant}
-    context.note(f"{len(significant)} of {len(all_queries)} motifs have a significant match")
+        table.add_row(*map(escape, _cells(m)))
+    return table
+
+
+def _cells(m: MotifMatch) -> tuple[str, ...]:
+    mark = "significant" if m.significant else "promiscuous" if m.promiscuous else ""
+    return (
+        m.query, m.target, m.target_name, f"{m.p_value:.2e}", f"{m.e_value:.2g}", str(m.offset), str(m.overlap),
+        m.strand, mark,
+    )  # fmt: skip
