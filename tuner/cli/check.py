@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tuner.cli import context, options
+from tuner.cli.match import name_broken
 
 if TYPE_CHECKING:
     from tuner.search.study import Plan
@@ -76,6 +77,7 @@ def examine(plan: Plan, points: int) -> tuple[dict[str, Any], list[tuple[str, in
             "database": database.name,
             "targets": len(database.screened),
             "promiscuous": len(database.promiscuous),
+            "broken": list(database.broken),
             "named": plan.study.motifs.targets,
         }
         check_targets(database, plan.study.motifs.targets)
@@ -112,6 +114,8 @@ def print_check(d: dict[str, Any]) -> None:
         context.note(
             f"motifs   {m['database']}: {m['targets']} targets, {m['promiscuous']} promiscuous ones left out; {named}"
         )
+        if m["broken"]:
+            name_broken(m["broken"])
 
 
 def _split(s: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuner.cli import context, logs, options
+from tuner.cli.match import name_broken
 
 if TYPE_CHECKING:
     from tuner.search.artifacts import Artifacts
@@ -209,6 +210,8 @@ def describe(bench: Bench, placement: Placement, address: str) -> None:
         free = ", ".join(f"{name} {gib(n)} free" for name, n in placement.free.items())
         context.note(f"memory   one training takes {gib(placement.need)}; {free}")
     context.note(f"motifs   {bench.database.name}, {len(bench.database.screened)} screened targets")
+    if bench.database.broken:
+        name_broken(bench.database.broken, prefix="warning  ")
     context.note(f"storage  {address}")
 
 

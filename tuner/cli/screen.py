@@ -13,7 +13,7 @@ EXAMPLE = "Example: tuner screen JASPAR2026 --out JASPAR2026.json"
 
 
 def command(
-    database: Annotated[str, typer.Argument(help="JASPAR release, or a MEME file.", metavar="DATABASE")],
+    database: Annotated[str, typer.Argument(help="JASPAR release, or a motif file.", metavar="DATABASE")],
     out: Annotated[Path | None, typer.Option(help="Write the whole report to this JSON file.")] = None,
     as_json: options.Json = False,
 ) -> None:

@@ -11,9 +11,10 @@ from tuner.motifs.database import MotifDatabase
 from tuner.motifs.filters import passes_gates
 from tuner.motifs.meme import DEFAULT_SITES, Motif, check_ppm, corrected_information
 from tuner.motifs.screen import SIGNIFICANT_E
-from tuner.motifs.tomtom import tomtom
+from tuner.motifs.tomtom import MAXIMUM_WIDTH, tomtom
 
 REPORTED_E = 10.0
+_CHUNK = 250  # queries at a time: five arrays of queries x targets are held at once
 
 
 class MotifMatch(NamedTuple):
@@ -29,6 +30,17 @@ class MotifMatch(NamedTuple):
     strand: str
     promiscuous: bool
     significant: bool
+
+
+def matchable(queries: Sequence[Motif]) -> tuple[tuple[Motif, ...], tuple[str, ...]]:
+    """The motifs that can be compared, and one sentence for each that has too many columns for it."""
+    fitting = tuple(query for query in queries if query.ppm.shape[1] <= MAXIMUM_WIDTH)
+    wide = tuple(
+        f"motif {query.id}: {query.ppm.shape[1]} columns; at most {MAXIMUM_WIDTH} can be compared. Cut its flat flanks."
+        for query in queries
+        if query.ppm.shape[1] > MAXIMUM_WIDTH
+    )
+    return fitting, wide
 
 
 def match_motifs(queries: Sequence[Motif], database: MotifDatabase) -> list[MotifMatch]:
@@ -54,6 +66,13 @@ def match_motifs(queries: Sequence[Motif], database: MotifDatabase) -> list[Moti
     """
     for query in queries:
         check_ppm(query.ppm, f"motif {query.id}")
+    matches: list[MotifMatch] = []
+    for start in range(0, len(queries), _CHUNK):
+        matches += _match(queries[start : start + _CHUNK], database)
+    return matches
+
+
+def _match(queries: Sequence[Motif], database: MotifDatabase) -> list[MotifMatch]:
     result = tomtom([query.ppm for query in queries], [motif.ppm for motif in database.motifs])
     matches = []
     for row, query in enumerate(queries):

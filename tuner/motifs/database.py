@@ -1,4 +1,4 @@
-"""Motif databases: a JASPAR release or a MEME file, with its promiscuous targets marked."""
+"""Motif databases: a JASPAR release or a motif file, with its promiscuous targets marked."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from tuner.errors import MotifError, unknown
+from tuner.motifs.formats import read_motif_file
 from tuner.motifs.jaspar import JASPAR_RELEASES, jaspar_motifs
 from tuner.motifs.meme import Motif, check_ppm, motifs_digest, read_meme, write_meme
 from tuner.motifs.screen import ScreenReport, promiscuous_targets, screen_motifs
@@ -36,11 +37,14 @@ class MotifDatabase:
         Every motif, promiscuous ones included.
     promiscuous : frozenset of str
         Identifiers that column-permuted filters hit; no objective counts them.
+    broken : tuple of str
+        One sentence for each matrix of the file that cannot be read and is therefore none of `motifs`.
     """
 
     name: str
     motifs: tuple[Motif, ...]
     promiscuous: frozenset[str] = frozenset()
+    broken: tuple[str, ...] = ()
 
     @cached_property
     def screened(self) -> tuple[Motif, ...]:
@@ -58,6 +62,9 @@ class MotifDatabase:
         for motif in self.motifs:
             if motif.id == motif_id:
                 return motif
+        for fault in self.broken:
+            if f": motif {motif_id}:" in fault:
+                raise MotifError(f"{self.name}: motif {motif_id} is left out: {fault}")
         known = [motif.id for motif in self.motifs]
         # An old version of a matrix is the usual slip: name the version this database has.
         stem = motif_id.rsplit(".", 1)[0] + "."
@@ -80,9 +87,10 @@ def load_database(name_or_path: str, *, cache: Path | None = None, screen: bool 
     Parameters
     ----------
     name_or_path : str
-        ``"JASPAR2014"`` to ``"JASPAR2026"`` (CORE vertebrates), or the path of a MEME file.
+        ``"JASPAR2014"`` to ``"JASPAR2026"`` (CORE vertebrates), or the path of a motif file
+        (`tuner.motifs.formats.FORMATS`).
     cache : Path, optional
-        Folder that keeps the screen of a MEME file; without it the file is screened each time (seconds).
+        Folder that keeps the screen of a file; without it the file is screened each time (seconds).
     screen : bool
         Whether to mark promiscuous targets.
 
@@ -93,11 +101,11 @@ def load_database(name_or_path: str, *, cache: Path | None = None, screen: bool 
     Raises
     ------
     MotifError
-        Neither a known release nor a readable MEME file.
+        Neither a known release nor a file with a readable motif.
     """
-    name, motifs = _motifs(name_or_path)
+    name, motifs, broken = _motifs(name_or_path)
     promiscuous = promiscuous_targets(name, motifs, cache=cache) if screen else frozenset[str]()
-    return MotifDatabase(name, motifs, promiscuous)
+    return MotifDatabase(name, motifs, promiscuous, broken)
 
 
 def screen_database(name_or_path: str, *, n: int = 1500, e_value: float = 0.1, seed: int = 0) -> ScreenReport:
@@ -115,15 +123,16 @@ def screen_database(name_or_path: str, *, n: int = 1500, e_value: float = 0.1, s
     ScreenReport
         Its `write` makes the file that ships in ``tuner/motifs/screens``.
     """
-    name, motifs = _motifs(name_or_path)
+    name, motifs, _ = _motifs(name_or_path)
     return screen_motifs(name, motifs, n=n, e_value=e_value, seed=seed)
 
 
-def _motifs(name_or_path: str) -> tuple[str, tuple[Motif, ...]]:
+def _motifs(name_or_path: str) -> tuple[str, tuple[Motif, ...], tuple[str, ...]]:
     if name_or_path in JASPAR_RELEASES:
-        return name_or_path, jaspar_motifs(name_or_path)
+        return name_or_path, jaspar_motifs(name_or_path), ()
     path = Path(name_or_path)
     if not path.exists() and path.suffix == "" and len(path.parts) == 1:
         message = unknown("motif database", name_or_path, JASPAR_RELEASES)
-        raise MotifError(f"{message} A MEME file is given by its path.")
-    return path.stem, read_meme(path)
+        raise MotifError(f"{message} A motif file is given by its path.")
+    found = read_motif_file(path)
+    return path.stem, found.motifs, found.broken

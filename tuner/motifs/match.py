@@ -82,7 +82,7 @@ class Matches(NamedTuple):
 
 
 def check_targets(database: MotifDatabase, targets: Mapping[str, Sequence[str]]) -> None:
-    """Refuse named targets that no filter could ever be counted for.
+    """Refuse a database without a target, and named targets that no filter could ever be counted for.
 
     Parameters
     ----------
@@ -94,18 +94,40 @@ def check_targets(database: MotifDatabase, targets: Mapping[str, Sequence[str]])
     Raises
     ------
     MotifError
-        A family without identifiers, an identifier the database lacks, or a promiscuous one.
+        No motif is left after the screen; or a family without identifiers, an identifier the database lacks or that
+        is broken in its file, or a promiscuous one. Every such family is named.
     """
-    for family, identifiers in targets.items():
-        if not identifiers:
-            raise MotifError(f"target {family!r} names no motif of {database.name}.")
-        for identifier in identifiers:
+    if not database.screened:
+        left_out = sorted(database.promiscuous)
+        told = f"{', '.join(left_out[:5])}{' and others' if len(left_out) > 5 else ''}"
+        raise MotifError(
+            f"{database.name}: no target is left: column-permuted filters hit every motif of this database ({told}), "
+            "so no match would mean anything. Use a database with other motifs, e.g. JASPAR2026."
+        )
+    faults = [
+        fault for family, identifiers in targets.items() for fault in _target_faults(database, family, identifiers)
+    ]
+    if faults:
+        raise MotifError(" ".join(faults))
+
+
+def _target_faults(database: MotifDatabase, family: str, identifiers: Sequence[str]) -> list[str]:
+    """What is wrong with the motifs named for one family."""
+    if not identifiers:
+        return [f"target {family!r} names no motif of {database.name}."]
+    faults = []
+    for identifier in identifiers:
+        try:
             database.find(identifier)
-            if identifier in database.promiscuous:
-                raise MotifError(
-                    f"target {family!r}: {identifier} is promiscuous in {database.name} (column-permuted "
-                    "filters hit it), so a match would mean nothing. Name another motif."
-                )
+        except MotifError as error:
+            faults.append(f"target {family!r}: {error}")
+            continue
+        if identifier in database.promiscuous:
+            faults.append(
+                f"target {family!r}: {identifier} is promiscuous in {database.name} (column-permuted "
+                "filters hit it), so a match would mean nothing. Name another motif."
+            )
+    return faults
 
 
 def match_filters(

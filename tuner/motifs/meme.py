@@ -1,4 +1,4 @@
-"""Motif matrices: what a valid one is, its information content, and MEME files.
+"""Motif matrices: what a valid one is, its information content, and how it is written as a MEME file.
 
 A matrix is a position probability matrix (PPM) of shape (4, width), rows in the order A, C, G, T,
 columns summing to 1. MEME files hold its transpose, one line a position.
@@ -7,10 +7,9 @@ columns summing to 1. MEME files hold its transpose, one line a position.
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 import numpy as np
 
@@ -45,15 +44,17 @@ class Motif(NamedTuple):
     n_sites: float | None = None
 
 
-def check_ppm(ppm: object, where: str) -> np.ndarray:
+def check_ppm(ppm: object, where: str, *, tolerance: float = COLUMN_SUM_TOLERANCE) -> np.ndarray:
     """Return `ppm` as float64 with columns scaled to sum to exactly 1, or say what is wrong with it.
 
     Parameters
     ----------
     ppm : array_like, shape=(4, width)
-        Probabilities whose columns sum to 1 within 1e-3.
+        Probabilities whose columns sum to 1 within `tolerance`.
     where : str
         Name of the motif for the error, e.g. ``"filters.meme: filter3"``.
+    tolerance : float
+        Greatest difference of a column sum from 1.
 
     Returns
     -------
@@ -77,10 +78,11 @@ def check_ppm(ppm: object, where: str) -> np.ndarray:
         raise MotifError(
             f"{where}: column {column} holds {matrix[:, column].min():g}. Give probabilities, not log-odds."
         )
-    sums = matrix.sum(axis=0)
+    with np.errstate(over="ignore"):
+        sums = matrix.sum(axis=0)
     if (sums == 0).any():
         raise MotifError(f"{where}: column {int(np.argmin(sums))} is all zero. Remove it or use 0.25 each.")
-    if (np.abs(sums - 1) > COLUMN_SUM_TOLERANCE).any():
+    if (np.abs(sums - 1) > tolerance).any():
         column = int(np.argmax(np.abs(sums - 1)))
         raise MotifError(
             f"{where}: column {column} sums to {sums[column]:g}, not 1. "
@@ -148,17 +150,13 @@ def motifs_digest(motifs: Iterable[Motif]) -> str:
     return digest.hexdigest()
 
 
-_MATRIX = re.compile(r"letter-probability matrix\s*:(.*)", re.IGNORECASE)
-_FIELD = re.compile(r"(\w+)\s*=\s*(\S+)")
-
-
 def read_meme(path: str | Path) -> tuple[Motif, ...]:
-    """Read every letter-probability matrix of a MEME text file.
+    """Read every matrix of a motif file that must be whole, such as the filters of a trial.
 
     Parameters
     ----------
     path : str or Path
-        A file in minimal MEME format, or the text output of MEME or STREME. DNA only.
+        A file in MEME format, or in any other of `tuner.motifs.formats.FORMATS`.
 
     Returns
     -------
@@ -168,93 +166,14 @@ def read_meme(path: str | Path) -> tuple[Motif, ...]:
     Raises
     ------
     MotifError
-        File missing or unreadable, another alphabet, no motif, a repeated identifier, a truncated or
-        invalid matrix; the text names file, line and motif.
-
-    Notes
-    -----
-    Format: https://meme-suite.org/meme/doc/meme-format.html
+        As `tuner.motifs.formats.read_motif_file`, and where any of its matrices is broken.
     """
-    path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise MotifError(f"{path}: no such file. Give the path of a MEME file.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise MotifError(f"{path}: cannot be read as text ({error}).") from None
-    motifs: list[Motif] = []
-    seen: set[str] = set()
-    identifier = name = ""
-    at = 0
-    while at < len(lines):
-        line = lines[at].strip()
-        at += 1
-        if line.startswith("ALPHABET"):
-            _check_alphabet(line, f"{path.name} line {at}")
-        elif line.startswith("MOTIF "):
-            # MEME's own output goes on with "width = 15 sites = 20 ..." on this line.
-            words = re.split(r"\bwidth\s*=", line[6:])[0].split()
-            if not words:
-                _fail(path, at, "MOTIF without a name")
-            identifier, name = words[0], " ".join(words[1:])
-        elif found := _MATRIX.match(line):
-            if not identifier:
-                _fail(path, at, "a matrix before any MOTIF line")
-            if identifier in seen:
-                _fail(path, at, f"motif {identifier} occurs twice. Rename or remove one")
-            fields = dict(_FIELD.findall(found[1]))
-            rows, at = _read_rows(path, lines, at, identifier, fields)
-            sites = _positive(fields.get("nsites"))
-            ppm = check_ppm(np.array(rows).T, f"{path.name}: motif {identifier}")
-            motifs.append(Motif(identifier, name, ppm, n_sites=sites))
-            seen.add(identifier)
-    if not motifs:
-        raise MotifError(f"{path}: no 'letter-probability matrix' found. Expected a MEME text file, version 4.")
-    return tuple(motifs)
+    from tuner.motifs.formats import read_motif_file  # its readers make the motifs of this module
 
-
-def _check_alphabet(line: str, where: str) -> None:
-    letters = line.split("=", 1)[-1].strip().strip('"') if "=" in line else "ACGT"
-    if letters.split()[:1] not in (["ACGT"], ["DNA"]):
-        raise MotifError(f"{where}: alphabet {letters!r}; only DNA motifs (ACGT) can be matched.")
-
-
-def _read_rows(
-    path: Path, lines: Sequence[str], at: int, identifier: str, fields: dict[str, str]
-) -> tuple[list[list[float]], int]:
-    """Rows of one matrix and the index of the line after it."""
-    width = int(_positive(fields.get("w")) or 0)
-    rows: list[list[float]] = []
-    while at < len(lines) and (not width or len(rows) < width):
-        words = lines[at].split()
-        if not words and not rows:  # some writers leave a blank line after the header
-            at += 1
-            continue
-        try:
-            values = [float(word) for word in words]
-        except ValueError:
-            break
-        if not values:
-            break
-        at += 1
-        if len(values) != 4:
-            _fail(path, at, f"motif {identifier}: {len(values)} numbers in a row, expected A C G T")
-        rows.append(values)
-    if not rows or (width and len(rows) < width):
-        _fail(path, at, f"motif {identifier}: {len(rows)} of {width or 'its'} rows. Is the file truncated?")
-    return rows, at
-
-
-def _positive(text: str | None) -> float | None:
-    try:
-        value = float(text or "nan")
-    except ValueError:
-        return None
-    return value if value > 0 else None
-
-
-def _fail(path: Path, line: int, what: str) -> NoReturn:
-    raise MotifError(f"{path.name} line {line}: {what}.")
+    found = read_motif_file(path)
+    if found.broken:
+        raise MotifError(found.broken[0])
+    return found.motifs
 
 
 def write_meme(motifs: Iterable[Motif], path: str | Path | None = None) -> str:

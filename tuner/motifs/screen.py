@@ -6,6 +6,10 @@ with flat inner columns, e.g. gapped motifs. A redundant database, with twenty v
 hit too often by each of them a little: there the threshold is halved until the targets left are matched by
 few enough. Each database is screened once with the shipped filters of trained networks
 (`reference_filters`), and what it says is kept with digests of both.
+
+E is p times the number of targets. Of a small database E <= .1 is a lax condition, which any motif fulfils for .1 / n
+of all matrices and, alone in its file, for a tenth of them. The screen therefore counts at least 205 targets: a motif
+is judged by how often it is hit at p <= 4.9e-4 or less, whatever the size of its database.
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ PERMUTED_MATCHES = 0.017  # of permuted matrices, at most; untrained filters mat
 SIGNIFICANT_E = 0.01  # filters of label-shuffled and untrained networks seldom reach it; at .1 some do
 SCREEN_E_VALUE = 0.1
 _DIGEST = "sha256 "  # begins the last line of a kept report: the digest of the text before it
+FEWEST_COUNTED = 205  # targets of the smallest release, JASPAR2014
 _CHUNK = 250  # queries at a time: memory of the result stays below 20 MB
 
 
@@ -44,8 +49,10 @@ class ScreenReport:
         Name of the database.
     n_motifs, n_references, n_permuted : int
         Targets, reference filters, and permuted matrices made of them.
+    n_counted : int
+        Targets that E counts in the screen: `n_motifs`, at least 205.
     e_value : float
-        A permuted matrix hits a target at ``p * n_motifs <= e_value``.
+        A permuted matrix hits a target at ``p * n_counted <= e_value``.
     seed : int
         Of the permutations.
     motifs_sha256, references_sha256 : str
@@ -53,15 +60,16 @@ class ScreenReport:
     command : str
         What makes this report again.
     threshold : float
-        Targets hit at a higher rate are promiscuous: 1 %, halved until `matched` is at most 1.7 %.
+        Targets hit at a higher rate are promiscuous: 1 %, halved as `choose_threshold` says.
     matched : float
-        Fraction of permuted matrices that match any of the targets left, at ``p * n_left <= .01``.
+        Fraction of permuted matrices that match any of the targets left, at ``p * n_left <= .01``, as a study counts.
     rates : Mapping of str to float
         Fraction of permuted matrices that hit each target; targets never hit are left out.
     """
 
     database: str
     n_motifs: int
+    n_counted: int
     n_references: int
     n_permuted: int
     e_value: float
@@ -142,7 +150,7 @@ def screen_motifs(
     n : int
         Number of permuted matrices.
     e_value : float
-        Hit at ``p * len(motifs) <= e_value``.
+        Hit at ``p * max(len(motifs), 205) <= e_value``.
     seed : int
         Of the permutations.
 
@@ -156,12 +164,14 @@ def screen_motifs(
     p_values = np.concatenate(
         [tomtom(queries[start : start + _CHUNK], targets).p_value for start in range(0, n, _CHUNK)]
     )  # (n, n_motifs)
-    hits = (p_values * len(motifs) <= e_value).sum(axis=0)
-    threshold, matched = choose_threshold(p_values, hits / n)
+    counted = max(len(motifs), FEWEST_COUNTED)
+    hits = (p_values * counted <= e_value).sum(axis=0)
+    threshold, _ = choose_threshold(p_values, hits / n, absent=counted - len(motifs))
     rates = {motif.id: float(hit) / n for motif, hit in zip(motifs, hits, strict=True) if hit}
     return ScreenReport(
         database=name,
         n_motifs=len(motifs),
+        n_counted=counted,
         n_references=len(references),
         n_permuted=n,
         e_value=e_value,
@@ -170,12 +180,12 @@ def screen_motifs(
         references_sha256=motifs_digest(references),
         command=f"tuner screen {name} --out {name}.json",
         threshold=threshold,
-        matched=matched,
+        matched=_matched(p_values[:, hits / n <= threshold], 0),
         rates=dict(sorted(rates.items(), key=lambda item: (-item[1], item[0]))),
     )
 
 
-def choose_threshold(p_values: np.ndarray, rates: np.ndarray) -> tuple[float, float]:
+def choose_threshold(p_values: np.ndarray, rates: np.ndarray, *, absent: int = 0) -> tuple[float, float]:
     """Halve the threshold of 1 % until the targets left are matched by at most 1.7 % of the permuted matrices.
 
     Parameters
@@ -184,21 +194,29 @@ def choose_threshold(p_values: np.ndarray, rates: np.ndarray) -> tuple[float, fl
         Of permuted matrices against every target.
     rates : np.ndarray, shape=(n_targets,)
         Fraction of them that hit each target.
+    absent : int
+        Targets that E counts beside these, so that a small database is judged as one of 205.
 
     Returns
     -------
     threshold, matched : float, float
         The threshold, and the fraction of matrices that match any target of a rate up to it at E <= .01,
-        E being p times the number of those targets.
+        E being p times the number of those targets and the absent ones.
     """
     threshold = PROMISCUOUS_RATE
     while True:
-        left = p_values[:, rates <= threshold]
-        matched = float((left.min(axis=1, initial=1.0) * left.shape[1] <= SIGNIFICANT_E).mean()) if left.size else 0.0
+        matched = _matched(p_values[:, rates <= threshold], absent)
         # Below one hit of all there is nothing left to leave out.
         if matched <= PERMUTED_MATCHES or threshold * len(p_values) < 1:
             return threshold, matched
         threshold /= 2
+
+
+def _matched(p_values: np.ndarray, absent: int) -> float:
+    """Fraction of matrices that match any of these targets at E <= .01; 0 if there is none."""
+    if not p_values.size:
+        return 0.0
+    return float((p_values.min(axis=1) * (p_values.shape[1] + absent) <= SIGNIFICANT_E).mean())
 
 
 def promiscuous_targets(name: str, motifs: Sequence[Motif], *, cache: Path | None = None) -> frozenset[str]:
