@@ -93,3 +93,11 @@ def unknown(kind: str, name: object, known: Iterable[object]) -> str:
     close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6)
     hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}."
     return f"unknown {kind} {str(name)!r}; {hint}"
+
+
+def reason_of(error: BaseException) -> str:
+    """Word an error in one line: an error of this package as it is, any other with its type."""
+    text = " ".join(str(error).split())
+    if isinstance(error, TunerError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -133,6 +133,7 @@ def command(
 
 def announce(bench: Bench, slots: int, workers: int, part: Part | None, *, confirm: bool) -> None:
     """Say how many trainings are left and about how long they take here, from a few steps of one."""
+    from tuner.errors import reason_of
     from tuner.search.checks import expected_seconds
     from tuner.search.grid import select_points
     from tuner.search.probe import release
@@ -143,9 +144,17 @@ def announce(bench: Bench, slots: int, workers: int, part: Part | None, *, confi
     elif confirm:
         stage = plan.confirmation
         slots += stage.candidates * stage.seeds * max(1, stage.folds) + stage.shuffled
-    minutes = slots * expected_seconds(bench, points) / workers / 60
-    release(bench.device)
-    context.note(f"expected {slots} trainings, about {max(1, round(minutes))} min on this machine")
+    try:
+        try:
+            minutes = slots * expected_seconds(bench, points) / workers / 60
+        finally:
+            release(bench.device)
+    except (
+        Exception
+    ) as e:  # whatever it is: the trainings do not need the estimate, and fail by themselves if they must
+        context.note(f"expected {slots} trainings; how long they take could not be estimated ({reason_of(e)})")
+    else:
+        context.note(f"expected {slots} trainings, about {max(1, round(minutes))} min on this machine")
 
 
 def worker_command(plan: Plan, words: list[str], limit: float | None) -> list[str]:
@@ -195,9 +204,11 @@ def describe(bench: Bench, placement: Placement, address: str) -> None:
         f"search   {plan.name}: {plan.trials} trials, {plan.sampler}, maximum {plan.recipe.epochs} epochs, "
         f"{' and '.join(plan.study.objectives)} on validation; {workers} worker{'s' * (workers > 1)} on {placement}"
     )
-    if placement.free:
+    if placement.free and not placement.notes:
         free = ", ".join(f"{name} {gib(n)} free" for name, n in placement.free.items())
         context.note(f"memory   one training takes {gib(placement.need)}; {free}")
+    for text in placement.notes:
+        context.note(f"warning  {text}")
     context.note(f"motifs   {bench.database.name}, {len(bench.database.screened)} screened targets")
     context.note(f"storage  {address}")
 
