@@ -64,6 +64,10 @@ class StudyError(TunerError):
     exit_code = 2
 
 
+class NoResult(TunerError):
+    """A study whose trials have ended without one that completed: nothing can be shown, scored or recommended."""
+
+
 class StorageError(TunerError):
     """A database or artifact store that cannot be reached, read, or written."""
 

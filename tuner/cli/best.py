@@ -31,11 +31,13 @@ def command(
     as_json: options.Json = False,
 ) -> None:
     """Show what a study has found; nothing here has seen the test split."""
+    from tuner.search.barren import check_fertile
     from tuner.search.results import objective_names
 
     opened = context.open_existing(storage)
     found = context.stored_name(opened, study, preset, name)
     objectives = objective_names(opened, found)
+    check_fertile(opened, found)
     if figure is not None:
         draw(opened, found, objectives, figure)
     if as_json:
@@ -46,8 +48,10 @@ def command(
 
 def as_document(storage: FencedStorage, name: str, objectives: Sequence[str]) -> dict[str, Any]:
     """Everything `best` knows, for machines."""
+    from tuner.search.barren import why_barren
     from tuner.search.examination import openings
     from tuner.search.objective import OBJECTIVES
+    from tuner.search.stages import CONFIRMATION, CONTROLS
 
     rows, candidates, verdict, controls = collect(storage, name, objectives)
     return {
@@ -63,6 +67,7 @@ def as_document(storage: FencedStorage, name: str, objectives: Sequence[str]) ->
         "controls": controls,
         "composition": about_composition(candidates, verdict, controls),
         "label_shuffled_match_fraction": shuffled_matches(storage, name),
+        "no_result": [text for stage in (CONFIRMATION, CONTROLS) if (text := why_barren(storage, name, stage))],
         "test_openings": openings(storage, name),
     }  # fmt: skip
 
@@ -140,6 +145,9 @@ def shuffled_matches(storage: FencedStorage, name: str) -> list[float]:
 
 def print_best(storage: FencedStorage, name: str, objectives: Sequence[str], top: int = 10) -> None:
     """Print the leaderboard and what the confirmation declares."""
+    from tuner.search.barren import why_barren
+    from tuner.search.stages import CONFIRMATION, CONTROLS
+
     rows, candidates, verdict, controls = collect(storage, name, objectives)
     console = context.console()
     console.print()
@@ -152,12 +160,14 @@ def print_best(storage: FencedStorage, name: str, objectives: Sequence[str], top
     if candidates:
         console.print()
         console.print(_confirmation(candidates, objectives, verdict))
-        console.print(_words(verdict, objectives[0], candidates))
+        console.print(why_barren(storage, name, CONFIRMATION) or _words(verdict, objectives[0]), markup=False)
     if controls:
         console.print()
         console.print(_controls(controls))
         if words := about_composition(candidates, verdict, controls):
             console.print(words)
+    elif barren := why_barren(storage, name, CONTROLS):
+        console.print(barren, markup=False)
     if shuffled := shuffled_matches(storage, name):
         mean = sum(shuffled) / len(shuffled)
         listed = ", ".join(f"{v:.3f}" for v in shuffled)
@@ -218,9 +228,9 @@ def _confirmation(candidates: Sequence[Confirmed], objectives: Sequence[str], ve
     return table
 
 
-def _words(verdict: Verdict | None, objective: str, candidates: Sequence[Confirmed]) -> str:
+def _words(verdict: Verdict | None, objective: str) -> str:
     if verdict is None:
-        return "No candidate could be retrained; there is no primary trial."
+        return "No candidate has been retrained yet; there is no primary trial."
     if verdict.runner_up is None:
         return f"Primary trial: {verdict.primary}, the only candidate."
     if verdict.distinguishable:

@@ -69,13 +69,15 @@ def command(
         from tuner.cli.table import print_table
         from tuner.cli.worker import one_thread, use_kernels
         from tuner.report.dashboard import write_notes
+        from tuner.search.barren import check_fertile
         from tuner.search.bench import load_bench
         from tuner.search.grid_stage import Grid
         from tuner.search.log_fields import add_log_fields
         from tuner.search.placement import device_names, place
         from tuner.search.probe import Cuda
         from tuner.search.quota import set_quota
-        from tuner.search.stages import Search
+        from tuner.search.results import TrialState
+        from tuner.search.stages import CONFIRMATION, CONTROLS, Search
         from tuner.search.storage import open_storage
         from tuner.search.supervisor import Supervisor
         from tuner.search.texts import published
@@ -124,11 +126,16 @@ def command(
             context.note(
                 f"the workers were asked to leave (tuner stop) and have left; {plan.name} goes on when run again"
             )
+        check_fertile(opened, plan.name)
+        completed = opened.counts(study_id)[TrialState.COMPLETE] > 0
         if part:
             print_table(opened, plan.name)
         else:
             print_best(opened, plan.name, plan.study.objectives)
-        suggest_next(plan.name, storage, finished=progress.finished, grid=part is not None)
+        check_fertile(opened, plan.name, (CONFIRMATION, CONTROLS))
+        suggest_next(
+            plan.name, storage, finished=progress.finished, grid=part is not None, completed=completed
+        )  # fmt: skip
 
 
 def announce(bench: Bench, slots: int, workers: int, part: Part | None, *, confirm: bool) -> None:
@@ -237,11 +244,13 @@ def grid_part(plan: Plan, only: list[str] | None, seeds: int | None) -> Part | N
     return Part(chosen, seeds)
 
 
-def suggest_next(name: str, storage: str | None, *, finished: bool, grid: bool) -> None:
-    """Print the commands a user would type next."""
+def suggest_next(name: str, storage: str | None, *, finished: bool, grid: bool, completed: bool) -> None:
+    """Print the commands a user would type next; none that shows results where there are none."""
     where = f" --storage {storage}" if storage else ""
     if not finished:
         context.note("\nstopped before the end; the same command goes on from here.")
+    if not completed:
+        return
     if grid:
         context.note(f"\nnext:  tuner table --name {name}{where} --out {name}.tsv --figure {name}.png")
     else:

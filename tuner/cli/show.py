@@ -56,11 +56,12 @@ def as_document(
 ) -> dict[str, Any]:
     """Everything `show` knows, for machines; `history` and `matches` are None where there is no such file."""
     from tuner.errors import StorageError
+    from tuner.search.barren import why_barren
     from tuner.search.overview import STAGES
     from tuner.search.results import objective_names, watched
     from tuner.search.tidy import read_tsv
 
-    objectives = objective_names(storage, name + STAGES[stage])
+    objectives, barren = objective_names(storage, name + STAGES[stage]), why_barren(storage, name, STAGES[stage])
     numbers = watched(trial)
     tables: dict[str, list[dict[str, Any]] | None] = {}
     missing = []
@@ -86,7 +87,7 @@ def as_document(
         "attempts": [a._asdict() for a in storage.attempts(trial._trial_id)],
         **tables,
         "artifacts": [{"name": n, "path": h.place, "present": h.present} for n, h in sorted(held.items())],
-        "warnings": missing,
+        "warnings": missing + ([barren] if barren else []),
     }
 
 

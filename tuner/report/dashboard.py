@@ -16,7 +16,9 @@ import optuna
 import optuna_dashboard
 
 from tuner.errors import StorageError
+from tuner.report.notes import escape
 from tuner.search.artifacts import PREFIX, Artifacts
+from tuner.search.barren import why_barren
 from tuner.search.bench import Bench
 from tuner.search.examination import openings
 from tuner.search.objective import OBJECTIVES
@@ -99,6 +101,8 @@ def write_notes(storage: FencedStorage, bench: Bench) -> list[str]:
         objectives,
         tested=len(openings(storage, name)),
     )
+    if reason := why_barren(storage, name):
+        found = f"## Found\n\nNothing. {escape(reason)}"
     notes = {
         name: question(bench) + "\n\n" + found + _summary_there(storage, name),
         name + CONFIRMATION: (

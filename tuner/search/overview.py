@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.errors import StudyError, unknown
+from tuner.search.barren import why_barren
 from tuner.search.examination import openings
 from tuner.search.objective import OBJECTIVES
 from tuner.search.results import TERMINAL, objective_names, stage_trials
@@ -72,12 +73,15 @@ class Overview(NamedTuple):
         Objective -> ``value`` and ``trial`` of the best completed trial; validation, one seed each.
     test_openings : list of dict
         The record of test openings, oldest first.
+    no_result : list of str
+        Why a stage whose trials have ended has none that completed.
     """
 
     study: str
     stages: list[StageOverview]
     best: dict[str, dict[str, float]]
     test_openings: list[dict[str, Any]]
+    no_result: list[str]
 
     @property
     def finished(self) -> bool:
@@ -93,7 +97,8 @@ def overview(storage: FencedStorage, name: str) -> Overview:
     """Look at every stage of a study."""
     stages = [_stage(storage, label, name + suffix) for label, suffix in STAGES.items() if _id(storage, name + suffix)]
     trials = stage_trials(storage, name)
-    return Overview(name, stages, _best(trials, objective_names(storage, name)), openings(storage, name))
+    barren = [text for suffix in STAGES.values() if (text := why_barren(storage, name, suffix))]
+    return Overview(name, stages, _best(trials, objective_names(storage, name)), openings(storage, name), barren)
 
 
 def find_trial(storage: FencedStorage, name: str, number: int, stage: str = "search") -> FrozenTrial:
