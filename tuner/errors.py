@@ -7,6 +7,7 @@ An error says what was wrong, where, and what to do. `exit_code` is what the com
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -74,6 +75,28 @@ class StorageError(TunerError):
 
 class AttemptSuperseded(TunerError):
     """An attempt whose slot was given to another worker; its results must not be stored."""
+
+
+_MEMORY = (  # what programs say that got no memory: torch on the CPU, C++, CUDA, the loader of shared libraries
+    "can't allocate memory",
+    "cannot allocate memory",
+    "bad_alloc",
+    "out of memory",
+    "failed to map segment from shared object",
+    "could not create a primitive",  # oneDNN; where it is not memory, a "primitive descriptor"
+)
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error, or what it was raised from, says that memory ran out, whoever asked for it."""
+    while error is not None:
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+            return True
+        text = str(error).lower().replace("primitive descriptor", "")
+        if isinstance(error, RuntimeError | ImportError | OSError) and any(words in text for words in _MEMORY):
+            return True
+        error = error.__cause__
+    return False
 
 
 def unknown(kind: str, name: object, known: Iterable[object]) -> str:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 EXAMPLE = "Example: tuner best --study zbed2 --json"
 
+BESIDE = ("average_precision", "target_fraction", "parameters")  # shown beside the objectives
+SHOWN = (*BESIDE, "reason")
+
 
 def command(
     study: options.SomeStudy = None,
@@ -50,13 +53,12 @@ def as_document(storage: FencedStorage, name: str, objectives: Sequence[str]) ->
     """Everything `best` knows, for machines."""
     from tuner.search.barren import why_barren
     from tuner.search.examination import openings
-    from tuner.search.objective import OBJECTIVES
-    from tuner.search.stages import CONFIRMATION, CONTROLS
+    from tuner.search.stage_names import CONFIRMATION, CONTROLS, maximized
 
-    rows, candidates, verdict, controls = collect(storage, name, objectives)
+    rows, candidates, verdict, controls = collect(storage, name, objectives, attributes=None, params=None)
     return {
         "study": name,
-        "objectives": [{"name": o, "direction": OBJECTIVES[o].direction} for o in objectives],
+        "objectives": [{"name": o, "direction": "maximize" if maximized(o) else "minimize"} for o in objectives],
         "trials": [r._asdict() for r in rows],
         "confirmation": [
             {"trial": c.candidate, "runs": len(c.runs), "collapsed": c.collapsed,
@@ -82,14 +84,14 @@ def draw(storage: FencedStorage, name: str, objectives: Sequence[str], path: Pat
     """
     from tuner.errors import StorageError
     from tuner.plots.fronts import pareto_front
-    from tuner.search.objective import OBJECTIVES
-    from tuner.search.results import stage_trials
+    from tuner.search.results import light_trials
+    from tuner.search.stage_names import maximized
 
     rows, candidates, verdict, controls = collect(storage, name, objectives)
-    warm = {t.number for t in stage_trials(storage, name) if "warm_start" in t.user_attrs}
+    warm = {t.number for t in light_trials(storage, name, ["warm_start"]) if t.user_attrs}
     baselines = {k: max(v) for k, v in controls.items() if k in ("6-mer", "best PWM", "gc")}
     image = pareto_front(
-        [{"name": o, "direction": OBJECTIVES[o].direction} for o in objectives],
+        [{"name": o, "direction": "maximize" if maximized(o) else "minimize"} for o in objectives],
         [
             {"number": r.number, "values": r.values, "pareto": r.pareto, "warm_start": r.number in warm}
             for r in rows
@@ -116,13 +118,21 @@ def draw(storage: FencedStorage, name: str, objectives: Sequence[str], path: Pat
 
 
 def collect(
-    storage: FencedStorage, name: str, objectives: Sequence[str]
+    storage: FencedStorage,
+    name: str,
+    objectives: Sequence[str],
+    attributes: Sequence[str] | None = SHOWN,
+    params: Sequence[str] | None = ("architecture", "activation"),
 ) -> tuple[list[Row], list[Confirmed], Verdict | None, dict[str, list[float]]]:
-    """Read leaderboard, confirmation, verdict and controls (name -> validation AUROCs) from the storage."""
-    from tuner.search.results import TrialState, confirmed, declare, leaderboard, stage_trials
-    from tuner.search.stages import CONFIRMATION, CONTROLS
+    """Read leaderboard, confirmation, verdict and controls (name -> validation AUROCs) from the storage.
 
-    rows = leaderboard(stage_trials(storage, name), objectives)
+    Rows of the leaderboard have these `attributes` and `params` (None: all):
+    those of 5,000 trials take seconds to read.
+    """
+    from tuner.search.results import TrialState, confirmed, declare, leaderboard, light_trials, stage_trials
+    from tuner.search.stage_names import CONFIRMATION, CONTROLS
+
+    rows = leaderboard(light_trials(storage, name, attributes, params), objectives)
     candidates = confirmed(stage_trials(storage, name + CONFIRMATION))
     controls: dict[str, list[float]] = {}
     for trial in stage_trials(storage, name + CONTROLS):
@@ -134,7 +144,7 @@ def collect(
 def shuffled_matches(storage: FencedStorage, name: str) -> list[float]:
     """match_fraction of each label-shuffled model: what filters match that have learned nothing true."""
     from tuner.search.results import TrialState, stage_trials
-    from tuner.search.stages import CONTROLS
+    from tuner.search.stage_names import CONTROLS
 
     return [
         float(t.user_attrs["match_fraction"])
@@ -146,7 +156,7 @@ def shuffled_matches(storage: FencedStorage, name: str) -> list[float]:
 def print_best(storage: FencedStorage, name: str, objectives: Sequence[str], top: int = 10) -> None:
     """Print the leaderboard and what the confirmation declares."""
     from tuner.search.barren import why_barren
-    from tuner.search.stages import CONFIRMATION, CONTROLS
+    from tuner.search.stage_names import CONFIRMATION, CONTROLS
 
     rows, candidates, verdict, controls = collect(storage, name, objectives)
     console = context.console()
@@ -195,7 +205,7 @@ def _leaderboard(name: str, rows: Sequence[Row], objectives: Sequence[str], top:
         " (one seed each: optimistic)",
         title_justify="left", title_style="bold",
     )  # fmt: skip
-    extra = [o for o in ("average_precision", "target_fraction", "parameters") if o not in objectives]
+    extra = [o for o in BESIDE if o not in objectives]
     for column in ("trial", *objectives, *extra, "architecture", "activation", "front"):
         table.add_column(column, justify="left" if column in ("architecture", "activation") else "right")
     for r in complete[:top]:

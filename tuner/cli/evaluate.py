@@ -36,7 +36,7 @@ def command(
     from tuner.search.barren import check_fertile
     from tuner.search.examination import dataset_of, score_test
     from tuner.search.results import objective_names
-    from tuner.search.stages import CONFIRMATION
+    from tuner.search.stage_names import CONFIRMATION
 
     opened = context.open_existing(storage)
     found = context.stored_name(opened, study, preset, name)

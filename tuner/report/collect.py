@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import optuna
@@ -32,6 +32,7 @@ from tuner.search.results import FrozenTrial, TrialState, leaderboard, stage_tri
 from tuner.search.stages import CONTROLS
 
 FEWEST_FOR_IMPORTANCE = 8
+MOST_FOR_IMPORTANCE = 500  # completed trials; the time of fANOVA grows with them, 5,000 take minutes
 
 
 def study_info(source: Source, *, command: str, created: str) -> StudyInfo:
@@ -124,7 +125,12 @@ def importance(source: Source, trials: Sequence[FrozenTrial]) -> tuple[dict[str,
             f"Not computed: {len(complete)} completed trial{'s' * (len(complete) != 1)}; "
             f"at least {FEWEST_FOR_IMPORTANCE} are needed."
         )
-    study = optuna.load_study(study_name=source.name, storage=source.storage)
+    of = f"{len(complete)}"
+    if len(complete) > MOST_FOR_IMPORTANCE:
+        of = f"{MOST_FOR_IMPORTANCE} of {len(complete):,}"
+        rows = np.sort(np.random.default_rng(0).permutation(len(complete))[:MOST_FOR_IMPORTANCE])
+        complete = [complete[i] for i in rows]
+    study = _in_memory(complete, [OBJECTIVES[o].direction for o in objectives])
     shared = set.intersection(*(set(t.params) for t in complete))
     varied = sorted(p for p in shared if len({repr(t.params[p]) for t in complete}) > 1)
     if not varied:
@@ -142,8 +148,21 @@ def importance(source: Source, trials: Sequence[FrozenTrial]) -> tuple[dict[str,
             )
         except (ValueError, RuntimeError) as e:
             without.append(f"{name}: {e}")
-    words = f"fANOVA over {len(complete)} completed trials; parameters that not every trial has are left out."
+    drawn = ", drawn at random" if " of " in of else ""
+    words = f"fANOVA over {of} completed trials{drawn}; parameters that not every trial has are left out."
     return found, words + (f" Not computed: {'; '.join(without)}." if without else "")
+
+
+def _in_memory(trials: Sequence[FrozenTrial], directions: Sequence[Literal["maximize", "minimize"]]) -> optuna.Study:
+    """These trials as a study of their own, without what is stored with them but parameters and values."""
+    study = optuna.create_study(directions=directions)
+    study.add_trials(
+        [
+            optuna.create_trial(params=t.params, distributions=t.distributions, values=list(t.values), state=t.state)
+            for t in trials
+        ]
+    )
+    return study
 
 
 def _value(axis: int, trial: FrozenTrial) -> float:

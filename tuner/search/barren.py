@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.errors import NoResult
-from tuner.search.stages import CONFIRMATION, CONTROLS
+from tuner.search.stage_names import CONFIRMATION, CONTROLS
 from tuner.search.storage import FencedStorage
 
 SHOWN = 3  # reasons
@@ -43,7 +43,8 @@ def why_barren(storage: FencedStorage, name: str, suffix: str = "") -> str | Non
     if counts[TrialState.COMPLETE] or not pruned + failed:
         return None
     left = storage.open_slots(study_id)
-    trials = storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.PRUNED, TrialState.FAIL))
+    ends = (TrialState.PRUNED, TrialState.FAIL)
+    trials = [t for t in storage.light_trials(study_id, ["reason"]) if t.state in ends]
     kind, stage = _WHAT[suffix]
     ended = pruned + failed
     counted = " and ".join(f"{n} {word}" for n, word in ((failed, "failed"), (pruned, "pruned")) if n)

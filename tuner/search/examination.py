@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-from tuner.data.composition import matching_weights
-from tuner.data.dataset import Dataset
 from tuner.errors import StudyError
 from tuner.models import metrics
-from tuner.models.baselines import Baseline
 from tuner.models.intervals import Interval, bootstrap_interval, paired_auroc_difference, weighted_auroc
-from tuner.models.training import predict
-from tuner.search.artifacts import Artifacts
-from tuner.search.job import BASELINE, DESCRIPTION, WEIGHTS, load_baseline, load_network
 from tuner.search.results import stage_trials
-from tuner.search.stages import CONFIRMATION, CONTROLS
+from tuner.search.stage_names import CONFIRMATION, CONTROLS
 from tuner.search.storage import FencedStorage
+
+if TYPE_CHECKING:
+    from tuner.data.dataset import Dataset
+    from tuner.models.baselines import Baseline
+    from tuner.search.artifacts import Artifacts
 
 OPENINGS = "tuner:test_openings"
 
@@ -126,6 +125,10 @@ def score_test(
     StorageError
         The weights are gone; the opening is not recorded then.
     """
+    from tuner.data.composition import matching_weights  # here: who only reads the record need not wait for torch
+    from tuner.models.training import predict
+    from tuner.search.job import DESCRIPTION, WEIGHTS, load_network
+
     runs = declared_models(storage, name, trial)
     networks = [load_network(artifacts.get(run, WEIGHTS), artifacts.get(run, DESCRIPTION)) for run in runs]
     openings = record_opening(storage, name, {"when": when, "trial": trial, "models": len(runs)})
@@ -198,6 +201,8 @@ def openings(storage: FencedStorage, name: str) -> list[dict[str, Any]]:
 
 def load_baselines(storage: FencedStorage, artifacts: Artifacts, name: str) -> list[tuple[str, Baseline]]:
     """The fitted baselines of a study, as (name, baseline)."""
+    from tuner.search.job import BASELINE, load_baseline
+
     return [
         (str(t.params["control"]), load_baseline(artifacts.get(t, BASELINE)))
         for t in stage_trials(storage, name + CONTROLS)

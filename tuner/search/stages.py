@@ -32,13 +32,12 @@ from tuner.search.packages import PACKAGES, check_packages, packages
 from tuner.search.results import choose_candidates, confirmed, declare
 from tuner.search.sampler import slot_sampler
 from tuner.search.space import Scalar
+from tuner.search.stage_names import CONFIRMATION as CONFIRMATION
+from tuner.search.stage_names import CONTROLS as CONTROLS
+from tuner.search.stage_names import IDENTITY as IDENTITY
+from tuner.search.stage_names import SOURCE as SOURCE
 from tuner.search.storage import FencedStorage
 from tuner.search.study import Plan, check_identity, mix, plan_source
-
-IDENTITY = "tuner:identity"
-SOURCE = "tuner:source"
-CONFIRMATION = ".confirmation"
-CONTROLS = ".controls"
 
 OnEpoch = Callable[[EpochRecord], None]
 
