@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -56,6 +57,7 @@ def as_document(storage: FencedStorage, name: str, objectives: Sequence[str]) ->
     from tuner.search.stage_names import CONFIRMATION, CONTROLS, maximized
 
     rows, candidates, verdict, controls = collect(storage, name, objectives, attributes=None, params=None)
+    sizes = valid_sizes(storage, name)
     return {
         "study": name,
         "objectives": [{"name": o, "direction": "maximize" if maximized(o) else "minimize"} for o in objectives],
@@ -67,7 +69,8 @@ def as_document(storage: FencedStorage, name: str, objectives: Sequence[str]) ->
         ],
         "primary": verdict._asdict() if verdict else None,
         "controls": controls,
-        "composition": about_composition(candidates, verdict, controls),
+        "composition": about_composition(candidates, verdict, controls, sizes),
+        "sizes": size_words(sizes),
         "label_shuffled_match_fraction": shuffled_matches(storage, name),
         "no_result": [text for stage in (CONFIRMATION, CONTROLS) if (text := why_barren(storage, name, stage))],
         "test_openings": openings(storage, name),
@@ -159,6 +162,7 @@ def print_best(storage: FencedStorage, name: str, objectives: Sequence[str], top
     from tuner.search.stage_names import CONFIRMATION, CONTROLS
 
     rows, candidates, verdict, controls = collect(storage, name, objectives)
+    sizes = valid_sizes(storage, name)
     console = context.console()
     console.print()
     console.print(_leaderboard(name, rows, objectives, top))
@@ -174,18 +178,41 @@ def print_best(storage: FencedStorage, name: str, objectives: Sequence[str], top
     if controls:
         console.print()
         console.print(_controls(controls))
-        if words := about_composition(candidates, verdict, controls):
+        if words := about_composition(candidates, verdict, controls, sizes):
             console.print(words)
     elif barren := why_barren(storage, name, CONTROLS):
         console.print(barren, markup=False)
+    if caution := size_words(sizes):
+        console.print(caution)
     if shuffled := shuffled_matches(storage, name):
         mean = sum(shuffled) / len(shuffled)
         listed = ", ".join(f"{v:.3f}" for v in shuffled)
         console.print(f"match_fraction of label-shuffled models: {listed}; mean {mean:.3f}")
 
 
+def valid_sizes(storage: FencedStorage, name: str) -> tuple[int, int] | None:
+    """Positives and negatives of the validation split, as even as they can be: the study stores their sum."""
+    from tuner.search.stage_names import IDENTITY
+
+    stored = storage.get_study_system_attrs(storage.get_study_id_from_name(name)).get(IDENTITY)
+    n = json.loads(stored).get("data set", {}).get("sequences", {}).get("valid") if stored else None
+    return None if n is None else (n // 2, n - n // 2)
+
+
+def size_words(sizes: tuple[int, int] | None) -> str | None:
+    """A caution where the validation split is too small to choose by."""
+    from tuner.data.sizes import FEWEST, interval_words
+
+    if sizes is None or min(sizes) >= FEWEST:
+        return None
+    return f"Validation has only {sum(sizes)} sequences, too few to choose by: at best, {interval_words(*sizes)}."
+
+
 def about_composition(
-    candidates: Sequence[Confirmed], verdict: Verdict | None, controls: dict[str, list[float]]
+    candidates: Sequence[Confirmed],
+    verdict: Verdict | None,
+    controls: dict[str, list[float]],
+    sizes: tuple[int, int] | None,
 ) -> str | None:
     """What composition alone would give, compared with the primary trial's confirmation models."""
     from tuner.search.confound import composition_words
@@ -193,7 +220,7 @@ def about_composition(
     primary = next((c for c in candidates if verdict and c.candidate == verdict.primary), None)
     if primary is None or "auroc" not in primary.mean:
         return None
-    return composition_words(controls, primary.mean["auroc"], primary.mean.get("matched_auroc"))
+    return composition_words(controls, primary.mean["auroc"], primary.mean.get("matched_auroc"), sizes)
 
 
 def _leaderboard(name: str, rows: Sequence[Row], objectives: Sequence[str], top: int) -> Table:

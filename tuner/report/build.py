@@ -184,7 +184,7 @@ def assemble(
         rule=choice.rule, trials=choice.trials, roles=choice.roles, primary=choice.primary, verdict=choice.verdict,
         decided=decided,
     )  # fmt: skip
-    composition = collect.about_composition(models, baselines)
+    composition = collect.about_composition(models, baselines, data.splits)
     expected = [s for s in STAGES if source.options.modisco != "none" or s not in MODISCO_STAGES]
     left_out = [s for s in expected if any(s not in found[n] for n in choice.trials)]
     motifs = collect.motif_info(source, models)

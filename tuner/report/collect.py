@@ -202,16 +202,25 @@ def baseline_rows(fitted: Mapping[str, tuple[float, str]], tested: Mapping[str, 
     return tuple(sorted(rows, key=lambda r: -(r.test_auroc if r.test_auroc is not None else r.valid_auroc or 0.0)))
 
 
-def about_composition(models: Sequence[ModelReport], baselines: Sequence[BaselineRow]) -> str | None:
+def about_composition(
+    models: Sequence[ModelReport], baselines: Sequence[BaselineRow], splits: Mapping[str, SplitInfo]
+) -> str | None:
     """How much composition alone would give: on test beside the first model, else on validation."""
     if not models:
         return None
     first = models[0]
+
+    def sizes(name: str) -> tuple[int, int] | None:
+        split = splits[name]
+        return None if split.positives is None else (split.positives, split.sequences - split.positives)
+
     if first.test is not None:
         scores = {b.name: [b.test_auroc] for b in baselines if b.test_auroc is not None}
-        words = composition_words(scores, first.test.auroc, first.test.matched)
+        words = composition_words(scores, first.test.auroc, first.test.matched, sizes("test"))
         return None if words is None else f"On test: {words}"
     valid = {b.name: [b.valid_auroc] for b in baselines if b.valid_auroc is not None}
     means = {k: e.mean for k, e in first.confirmation.items()} or first.valid
-    words = composition_words(valid, means["auroc"], means.get("matched_auroc")) if "auroc" in means else None
+    words = None
+    if "auroc" in means:
+        words = composition_words(valid, means["auroc"], means.get("matched_auroc"), sizes("valid"))
     return None if words is None else f"On validation: {words}"
