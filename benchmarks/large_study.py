@@ -107,7 +107,7 @@ def multiply(database: Path, study: str, total: int) -> None:
                 "SELECT param_name, distribution_json FROM trial_params WHERE trial_id = ?", [trial_id]
             ).fetchall():
                 attributes = json.loads(distribution)["attributes"]
-                if "low" in attributes and isinstance(attributes["low"], float):
+                if isinstance(attributes.get("low"), float) and not attributes.get("step"):
                     value = float(rng.uniform(attributes["low"], attributes["high"]))
                     db.execute(
                         "UPDATE trial_params SET param_value = ? WHERE trial_id = ? AND param_name = ?",

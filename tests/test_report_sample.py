@@ -72,5 +72,7 @@ def test_importance_is_measured_on_a_sample_of_many_trials_and_says_so() -> None
     found, words = collect.importance(source, trials)
     assert words.startswith("fANOVA over 500 of 800 completed trials, drawn at random;")
     assert found["auroc"]["a"] > 0.9
-    words = collect.importance(source, trials[:100])[1]
-    assert words.startswith("fANOVA over 100 completed trials;")
+    trials[0].params = trials[1].params = {"a": 7.0, "b": 0.5}  # as no trial of this range has it
+    for trial in trials[2:]:
+        trial.params = {"a": 7.0, "b": trial.params["b"]}
+    assert collect.importance(source, trials)[1].startswith("Not computed: The value 7.0 of parameter 'a'")

@@ -130,7 +130,12 @@ def importance(source: Source, trials: Sequence[FrozenTrial]) -> tuple[dict[str,
         of = f"{MOST_FOR_IMPORTANCE} of {len(complete):,}"
         rows = np.sort(np.random.default_rng(0).permutation(len(complete))[:MOST_FOR_IMPORTANCE])
         complete = [complete[i] for i in rows]
-    study = _in_memory(complete, [OBJECTIVES[o].direction for o in objectives])
+        try:
+            study = _in_memory(complete, [OBJECTIVES[o].direction for o in objectives])
+        except ValueError as e:  # a stored value outside of its range
+            return {}, f"Not computed: {e}"
+    else:
+        study = optuna.load_study(study_name=source.name, storage=source.storage)
     shared = set.intersection(*(set(t.params) for t in complete))
     varied = sorted(p for p in shared if len({repr(t.params[p]) for t in complete}) > 1)
     if not varied:
