@@ -466,3 +466,20 @@ def test_a_grid_of_one_objective_and_two_tasks_without_confirmation_is_reported(
     text = "\n".join(report["warnings"])
     for words in ("No baseline was fitted", "was not retrained", "2 tasks", "names no target motif", "no confirmation"):
         assert words in text
+
+
+def test_a_page_that_would_be_too_large_is_refused_before_anything_is_opened(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuner.report.page.LARGEST", 100_000)
+    code, text = terminal.refuses("report", *QUICK)
+    assert code == 2
+    assert "the report's page would take" in text
+    assert "at most 0 MB" in text
+    storage = open_storage(terminal.folder / "runs" / "tuner.db")
+    assert openings(storage, "tiny") == []
+    assert stored_choices(storage, "tiny") == []
+    storage.close()
+    assert not list((terminal.folder / "runs").glob("reports/tiny/**/*.json"))
+    # Tables alone need no page: other stages are not held up.
+    assert terminal("report", *QUICK, "--stages", "filters").code == 0

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuner.data.sequence import reverse_complement
-from tuner.data.splits import by_group, duplicate_groups, k_fold, merge_groups, stratified
+from tuner.data.splits import by_group, duplicate_groups, k_fold, merge_groups, sample_rows, stratified
 from tuner.errors import DataError
 
 labellings = st.integers(20, 200).flatmap(
@@ -79,3 +79,22 @@ def test_groupings_merge_through_chains():
     merged = merge_groups(np.array(["x", "x", "y", "z", "w"]), np.array([1, 2, 2, 3, 4]))
     assert merged[0] == merged[1] == merged[2]  # x joins 1 and 2, 2 joins y
     assert len(set(merged)) == 3
+
+
+@pytest.mark.parametrize("positives", [500, 20, 1])
+def test_a_drawn_sample_of_sorted_rows_has_both_classes_in_proportion(positives: int) -> None:
+    labels = (np.arange(1000) < positives).astype(np.uint8)  # sorted: the first rows are all positive
+    drawn = sample_rows(labels, 100, seed=3)
+    assert len(drawn) == len(set(drawn.tolist())) == 100
+    assert abs(labels[drawn].sum() - max(1, positives / 10)) <= 1
+    positive = drawn[labels[drawn] == 1]
+    if positives == 500:  # from the whole of a class, which may be sorted by strength
+        assert positive.min() < 60
+        assert positive.max() > 440
+    assert drawn.tolist() == sample_rows(labels, 100, seed=3).tolist()
+    assert drawn.tolist() != sample_rows(labels, 100, seed=4).tolist()
+
+
+def test_a_sample_of_all_rows_or_more_is_all_of_them() -> None:
+    labels = np.array([[1, 0], [1, 0], [0, 0]])
+    assert sample_rows(labels, 3).tolist() == sample_rows(labels, 99).tolist() == [0, 1, 2]

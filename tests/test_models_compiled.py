@@ -511,3 +511,14 @@ def test_a_failing_compiler_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
     broken.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
     assert "out of order" in compiled.enable(tmp_path / "cache")
+
+
+@needs_compiler
+def test_a_kernel_without_memory_raises_and_the_process_goes_on(folder: Path) -> None:
+    assert compiled.enable(folder) == ""
+    codes, weight = torch.zeros(1, 20, dtype=torch.uint8), torch.zeros(8, 4, 5)
+    y = torch.zeros(1, 16, 8)
+    with pytest.raises(MemoryError, match="the compiled kernel first_forward got no memory"):
+        kernels.call("first_forward", codes, weight, None, y, 2**50, 20, 16, 8, 5, 0)
+    kernels.call("first_forward", codes, weight, None, y, 1, 20, 16, 8, 5, 0)
+    assert not y.any()

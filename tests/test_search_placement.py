@@ -131,6 +131,21 @@ def test_a_cpu_takes_one_worker_a_core_or_as_many_as_are_asked_for_and_nothing_i
     assert str(place(["cpu"], 5, cores=3, trials=9, memory=gpus)) == "cpu"
 
 
+class Unmeasurable(Gpus):
+    """GPUs on which the probe fails, as where its process was killed."""
+
+    def need(self, name: str) -> int:
+        return int(in_child(os.abort))
+
+
+def test_a_memory_probe_that_fails_is_noted_and_each_gpu_takes_one_worker() -> None:
+    gpus = Unmeasurable([40 * GIB, 40 * GIB], 0)
+    placement = place(list(gpus.by_name), None, cores=8, trials=9, memory=gpus)
+    assert placement.devices == ["cuda:0", "cuda:1"]
+    assert "could not be measured (BrokenProcessPool" in placement.notes[0]
+    assert place(["cuda:0"], 3, cores=8, trials=9, memory=gpus).devices == ["cuda:0"] * 3  # as the person asked
+
+
 def test_device_names_that_cannot_be_are_refused_in_one_line() -> None:
     assert device_names("cpu") == ["cpu"]
     for text, message in (

@@ -1,5 +1,5 @@
 """`python -m tuner`."""
 
-from tuner.cli.app import main
+from tuner.cli import main
 
 main()

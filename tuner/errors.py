@@ -7,6 +7,7 @@ An error says what was wrong, where, and what to do. `exit_code` is what the com
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 LONGEST = 200  # characters of a name that is shown
@@ -72,6 +73,10 @@ class ForeignStudy(StudyError):
     exit_code = 1
 
 
+class NoResult(TunerError):
+    """A study whose trials have ended without one that completed: nothing can be shown, scored or recommended."""
+
+
 class StorageError(TunerError):
     """A database or artifact store that cannot be reached, read, or written."""
 
@@ -86,6 +91,28 @@ class AttemptSuperseded(TunerError):
 
 class StudyGone(AttemptSuperseded):
     """A study that was deleted, or deleted and made again, while a process worked on it."""
+
+
+_MEMORY = (  # what programs say that got no memory: torch on the CPU, C++, CUDA, the loader of shared libraries
+    "can't allocate memory",
+    "cannot allocate memory",
+    "bad_alloc",
+    "out of memory",
+    "failed to map segment from shared object",
+    "could not create a primitive",  # oneDNN; where it is not memory, a "primitive descriptor"
+)
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error, or what it was raised from, says that memory ran out, whoever asked for it."""
+    while error is not None:
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+            return True
+        text = str(error).lower().replace("primitive descriptor", "")
+        if isinstance(error, RuntimeError | ImportError | OSError) and any(words in text for words in _MEMORY):
+            return True
+        error = error.__cause__
+    return False
 
 
 def unknown(kind: str, name: object, known: Iterable[object]) -> str:
@@ -111,3 +138,11 @@ def unknown(kind: str, name: object, known: Iterable[object]) -> str:
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}."
     return f"unknown {kind} {name!r}; {hint}"
+
+
+def reason_of(error: BaseException) -> str:
+    """Word an error in one line: an error of this package as it is, any other with its type."""
+    text = " ".join(str(error).split())
+    if isinstance(error, TunerError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,5 +1,5 @@
 """`python -m tuner.cli`, which is how a run starts its workers."""
 
-from tuner.cli.app import main
+from tuner.cli import main
 
 main()

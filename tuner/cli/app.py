@@ -13,7 +13,7 @@ import typer
 import tuner
 from tuner.cli import context, logs
 from tuner.cli.redaction import redact
-from tuner.errors import TunerError
+from tuner.errors import TunerError, is_out_of_memory, reason_of
 
 # Command -> its one line; the module of that name below tuner.cli holds `command` and `EXAMPLE`.
 COMMANDS: dict[str, str] = {
@@ -39,6 +39,8 @@ COMMANDS: dict[str, str] = {
     "delete": "Delete a study with its files.",
 }
 
+
+MEMORY_REMEDY = "Free memory, raise the limit of this process (ulimit -v, or the job's), or use fewer --workers."
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -87,6 +89,11 @@ def _main(as_json: bool) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as e:
+        if is_out_of_memory(e):
+            root: BaseException = e
+            while root.__cause__ is not None:  # numpy explains a failed import in a page of text
+                root = root.__cause__
+            _leave(f"out of memory ({reason_of(root)[:200]}). {MEMORY_REMEDY}", 1, as_json)
         if os.environ.get("TUNER_DEBUG"):
             sys.excepthook = logs.print_exception
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 EXAMPLE = "Example: tuner best --study zbed2 --json"
 
+BESIDE = ("average_precision", "target_fraction", "parameters")  # shown beside the objectives
+SHOWN = (*BESIDE, "reason")
+
 
 def command(
     study: options.SomeStudy = None,
@@ -31,11 +35,13 @@ def command(
     as_json: options.Json = False,
 ) -> None:
     """Show what a study has found; nothing here has seen the test split."""
+    from tuner.search.barren import check_fertile
     from tuner.search.results import objective_names
 
     opened = context.open_existing(storage, reading=True)
     found = context.stored_name(opened, study, preset, name)
     objectives = objective_names(opened, found)
+    check_fertile(opened, found)
     if figure is not None:
         draw(opened, found, objectives, figure)
     if as_json:
@@ -46,13 +52,15 @@ def command(
 
 def as_document(storage: FencedStorage, name: str, objectives: Sequence[str]) -> dict[str, Any]:
     """Everything `best` knows, for machines."""
+    from tuner.search.barren import why_barren
     from tuner.search.examination import openings
-    from tuner.search.objective import OBJECTIVES
+    from tuner.search.stage_names import CONFIRMATION, CONTROLS, maximized
 
-    rows, candidates, verdict, controls = collect(storage, name, objectives)
+    rows, candidates, verdict, controls = collect(storage, name, objectives, attributes=None, params=None)
+    sizes = valid_sizes(storage, name)
     return {
         "study": name,
-        "objectives": [{"name": o, "direction": OBJECTIVES[o].direction} for o in objectives],
+        "objectives": [{"name": o, "direction": "maximize" if maximized(o) else "minimize"} for o in objectives],
         "trials": [r._asdict() for r in rows],
         "confirmation": [
             {"trial": c.candidate, "runs": len(c.runs), "collapsed": c.collapsed,
@@ -61,8 +69,10 @@ def as_document(storage: FencedStorage, name: str, objectives: Sequence[str]) ->
         ],
         "primary": verdict._asdict() if verdict else None,
         "controls": controls,
-        "composition": about_composition(candidates, verdict, controls),
+        "composition": about_composition(candidates, verdict, controls, sizes),
+        "sizes": size_words(sizes),
         "label_shuffled_match_fraction": shuffled_matches(storage, name),
+        "no_result": [text for stage in (CONFIRMATION, CONTROLS) if (text := why_barren(storage, name, stage))],
         "test_openings": openings(storage, name),
     }  # fmt: skip
 
@@ -78,14 +88,14 @@ def draw(storage: FencedStorage, name: str, objectives: Sequence[str], path: Pat
     from tuner.errors import StorageError
     from tuner.files import write_atomically
     from tuner.plots.fronts import pareto_front
-    from tuner.search.objective import OBJECTIVES
-    from tuner.search.results import stage_trials
+    from tuner.search.results import light_trials
+    from tuner.search.stage_names import maximized
 
     rows, candidates, verdict, controls = collect(storage, name, objectives)
-    warm = {t.number for t in stage_trials(storage, name) if "warm_start" in t.user_attrs}
+    warm = {t.number for t in light_trials(storage, name, ["warm_start"]) if t.user_attrs}
     baselines = {k: max(v) for k, v in controls.items() if k in ("6-mer", "best PWM", "gc")}
     image = pareto_front(
-        [{"name": o, "direction": OBJECTIVES[o].direction} for o in objectives],
+        [{"name": o, "direction": "maximize" if maximized(o) else "minimize"} for o in objectives],
         [
             {"number": r.number, "values": r.values, "pareto": r.pareto, "warm_start": r.number in warm}
             for r in rows
@@ -112,13 +122,21 @@ def draw(storage: FencedStorage, name: str, objectives: Sequence[str], path: Pat
 
 
 def collect(
-    storage: FencedStorage, name: str, objectives: Sequence[str]
+    storage: FencedStorage,
+    name: str,
+    objectives: Sequence[str],
+    attributes: Sequence[str] | None = SHOWN,
+    params: Sequence[str] | None = ("architecture", "activation"),
 ) -> tuple[list[Row], list[Confirmed], Verdict | None, dict[str, list[float]]]:
-    """Read leaderboard, confirmation, verdict and controls (name -> validation AUROCs) from the storage."""
-    from tuner.search.results import TrialState, confirmed, declare, leaderboard, stage_trials
-    from tuner.search.stages import CONFIRMATION, CONTROLS
+    """Read leaderboard, confirmation, verdict and controls (name -> validation AUROCs) from the storage.
 
-    rows = leaderboard(stage_trials(storage, name), objectives)
+    Rows of the leaderboard have these `attributes` and `params` (None: all):
+    those of 5,000 trials take seconds to read.
+    """
+    from tuner.search.results import TrialState, confirmed, declare, leaderboard, light_trials, stage_trials
+    from tuner.search.stage_names import CONFIRMATION, CONTROLS
+
+    rows = leaderboard(light_trials(storage, name, attributes, params), objectives)
     candidates = confirmed(stage_trials(storage, name + CONFIRMATION))
     controls: dict[str, list[float]] = {}
     for trial in stage_trials(storage, name + CONTROLS):
@@ -130,7 +148,7 @@ def collect(
 def shuffled_matches(storage: FencedStorage, name: str) -> list[float]:
     """match_fraction of each label-shuffled model: what filters match that have learned nothing true."""
     from tuner.search.results import TrialState, stage_trials
-    from tuner.search.stages import CONTROLS
+    from tuner.search.stage_names import CONTROLS
 
     return [
         float(t.user_attrs["match_fraction"])
@@ -141,7 +159,11 @@ def shuffled_matches(storage: FencedStorage, name: str) -> list[float]:
 
 def print_best(storage: FencedStorage, name: str, objectives: Sequence[str], top: int = 10) -> None:
     """Print the leaderboard and what the confirmation declares."""
+    from tuner.search.barren import why_barren
+    from tuner.search.stage_names import CONFIRMATION, CONTROLS
+
     rows, candidates, verdict, controls = collect(storage, name, objectives)
+    sizes = valid_sizes(storage, name)
     console = context.console()
     console.print()
     console.print(_leaderboard(name, rows, objectives, top))
@@ -153,20 +175,45 @@ def print_best(storage: FencedStorage, name: str, objectives: Sequence[str], top
     if candidates:
         console.print()
         console.print(_confirmation(candidates, objectives, verdict))
-        console.print(_words(verdict, objectives[0], candidates))
+        console.print(why_barren(storage, name, CONFIRMATION) or _words(verdict, objectives[0]), markup=False)
     if controls:
         console.print()
         console.print(_controls(controls))
-        if words := about_composition(candidates, verdict, controls):
+        if words := about_composition(candidates, verdict, controls, sizes):
             console.print(words)
+    elif barren := why_barren(storage, name, CONTROLS):
+        console.print(barren, markup=False)
+    if caution := size_words(sizes):
+        console.print(caution)
     if shuffled := shuffled_matches(storage, name):
         mean = sum(shuffled) / len(shuffled)
         listed = ", ".join(f"{v:.3f}" for v in shuffled)
         console.print(f"match_fraction of label-shuffled models: {listed}; mean {mean:.3f}")
 
 
+def valid_sizes(storage: FencedStorage, name: str) -> tuple[int, int] | None:
+    """Positives and negatives of the validation split, as even as they can be: the study stores their sum."""
+    from tuner.search.stage_names import IDENTITY
+
+    stored = storage.get_study_system_attrs(storage.get_study_id_from_name(name)).get(IDENTITY)
+    n = json.loads(stored).get("data set", {}).get("sequences", {}).get("valid") if stored else None
+    return None if n is None else (n // 2, n - n // 2)
+
+
+def size_words(sizes: tuple[int, int] | None) -> str | None:
+    """A caution where the validation split is too small to choose by."""
+    from tuner.data.sizes import FEWEST, interval_words
+
+    if sizes is None or min(sizes) >= FEWEST:
+        return None
+    return f"Validation has only {sum(sizes)} sequences, too few to choose by: at best, {interval_words(*sizes)}."
+
+
 def about_composition(
-    candidates: Sequence[Confirmed], verdict: Verdict | None, controls: dict[str, list[float]]
+    candidates: Sequence[Confirmed],
+    verdict: Verdict | None,
+    controls: dict[str, list[float]],
+    sizes: tuple[int, int] | None,
 ) -> str | None:
     """What composition alone would give, compared with the primary trial's confirmation models."""
     from tuner.search.confound import composition_words
@@ -174,7 +221,7 @@ def about_composition(
     primary = next((c for c in candidates if verdict and c.candidate == verdict.primary), None)
     if primary is None or "auroc" not in primary.mean:
         return None
-    return composition_words(controls, primary.mean["auroc"], primary.mean.get("matched_auroc"))
+    return composition_words(controls, primary.mean["auroc"], primary.mean.get("matched_auroc"), sizes)
 
 
 def _leaderboard(name: str, rows: Sequence[Row], objectives: Sequence[str], top: int) -> Table:
@@ -186,7 +233,7 @@ def _leaderboard(name: str, rows: Sequence[Row], objectives: Sequence[str], top:
         " (one seed each: optimistic)",
         title_justify="left", title_style="bold",
     )  # fmt: skip
-    extra = [o for o in ("average_precision", "target_fraction", "parameters") if o not in objectives]
+    extra = [o for o in BESIDE if o not in objectives]
     for column in ("trial", *objectives, *extra, "architecture", "activation", "front"):
         table.add_column(column, justify="left" if column in ("architecture", "activation") else "right")
     for r in complete[:top]:
@@ -219,9 +266,9 @@ def _confirmation(candidates: Sequence[Confirmed], objectives: Sequence[str], ve
     return table
 
 
-def _words(verdict: Verdict | None, objective: str, candidates: Sequence[Confirmed]) -> str:
+def _words(verdict: Verdict | None, objective: str) -> str:
     if verdict is None:
-        return "No candidate could be retrained; there is no primary trial."
+        return "No candidate has been retrained yet; there is no primary trial."
     if verdict.runner_up is None:
         return f"Primary trial: {verdict.primary}, the only candidate."
     if verdict.distinguishable:

@@ -37,7 +37,9 @@ def command(
         context.note(f"error: {text}")
     if problems:
         raise typer.Exit(code)
-    context.note(f"{plan.name}: nothing is wrong")
+    warnings = len(document.get("data", {}).get("warnings", ()))
+    also = f", but there {'is a warning' if warnings == 1 else f'are {warnings} warnings'}" if warnings else ""
+    context.note(f"{plan.name}: nothing is wrong{also}")
 
 
 def examine(plan: Plan, points: int) -> tuple[dict[str, Any], list[tuple[str, int]]]:

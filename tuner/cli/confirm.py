@@ -40,10 +40,12 @@ def command(
     from tuner.cli.stored import stored_plan
     from tuner.motifs.tomtom import prepare_kernel
     from tuner.report.dashboard import write_notes
+    from tuner.search.barren import check_fertile
     from tuner.search.bench import load_bench
     from tuner.search.examination import openings
     from tuner.search.placement import device_names, place
     from tuner.search.probe import Cuda
+    from tuner.search.stages import CONFIRMATION, CONTROLS
     from tuner.search.study import check_identity
     from tuner.search.study_name import folder_name
     from tuner.search.supervisor import DEVICE, INDEX, Supervisor
@@ -87,6 +89,7 @@ def command(
         context.emit(as_document(opened, found, plan.study.objectives))
     else:
         print_best(opened, found, plan.study.objectives)
+    check_fertile(opened, found, (CONFIRMATION, CONTROLS))
 
 
 def check_finished(storage: FencedStorage, plan: Plan) -> None:
@@ -95,9 +98,12 @@ def check_finished(storage: FencedStorage, plan: Plan) -> None:
     Raises
     ------
     StudyError
-        Slots that have not ended, no completed trial, or a study that retrains none.
+        Slots that have not ended, or a study that retrains none.
+    NoResult
+        No completed trial.
     """
     from tuner.errors import StudyError
+    from tuner.search.barren import check_fertile
     from tuner.search.overview import overview
 
     if not plan.confirmation.candidates:
@@ -111,5 +117,4 @@ def check_finished(storage: FencedStorage, plan: Plan) -> None:
             f"{plan.name}: {search.ended} of {search.total} trials have ended; candidates are chosen when "
             "all have. Finish it with tuner run."
         )
-    if not search.states["complete"]:
-        raise StudyError(f"{plan.name}: no trial completed, so there is no candidate to retrain.")
+    check_fertile(storage, plan.name)

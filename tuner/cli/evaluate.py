@@ -33,13 +33,17 @@ def command(
     from tuner.data.spec import DataSpec
     from tuner.errors import StudyError
     from tuner.models.training import resolve_device
+    from tuner.search.barren import check_fertile
     from tuner.search.examination import dataset_of, score_test
     from tuner.search.results import objective_names
+    from tuner.search.stage_names import CONFIRMATION
 
     opened = context.open_existing(storage)
     found = context.stored_name(opened, study, preset, name)
     opened.join(found)
+    check_fertile(opened, found)
     if trial is None:
+        check_fertile(opened, found, [CONFIRMATION])
         objectives = objective_names(opened, found)
         _, _, verdict, _ = collect(opened, found, objectives)
         if verdict is None:

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tuner.cli import context
-from tuner.errors import StorageError
+from tuner.errors import StorageError, TunerError, reason_of
 from tuner.search.results import TERMINAL, FrozenTrial, TrialState, signed, stage_trials
 from tuner.search.stages import CONFIRMATION, CONTROLS
 from tuner.search.storage import FencedStorage
@@ -47,6 +47,7 @@ class Progress:
         self.ended_here = 0
         self.finished = False
         self.last = 0.0
+        self.troubles: set[str] = set()
 
     def __enter__(self) -> Progress:
         self._poll(first=True)
@@ -85,6 +86,18 @@ class Progress:
 
     def _poll(self, first: bool = False) -> None:
         self.last = time.monotonic()
+        try:
+            self._show(first)
+        except TunerError:  # of the storage, which the run needs as well
+            raise
+        except Exception as e:  # whatever it is: only what is shown, and the workers train on
+            if (reason := reason_of(e)) not in self.troubles:
+                self.troubles.add(reason)
+                context.note(f"progress cannot be shown ({reason}); the run goes on, and tuner status looks for itself")
+
+    def _show(self, first: bool) -> None:
+        study_id = self.storage.get_study_id_from_name(self.plan.name)
+        self.finished = self.storage.open_slots(study_id) == 0
         shown: list[Any] = []
         for label, suffix in STAGES:
             trials = stage_trials(self.storage, self.plan.name + suffix)
@@ -94,8 +107,6 @@ class Progress:
             done = [t for t in trials if t.state in TERMINAL]
             self._report(label, suffix, done, total, first)
             running = self.storage.running(self.storage.get_study_id_from_name(self.plan.name + suffix))
-            if not suffix:
-                self.finished = len(done) >= total
             if len(done) < total or not suffix:
                 shown.append(self._panel(label, done, total, running))
         if self.live:

@@ -48,12 +48,14 @@ def command(
     from tuner.cli.stored import stored_plan
     from tuner.report.source import Options, open_source
     from tuner.report.stages import parse_stages
+    from tuner.search.barren import check_fertile
 
     given, wanted = parse_trials(trials), parse_stages(stages)
     chosen = Options(sequences=sequences, references=references, modisco=modisco, task=task)
     opened = context.open_existing(storage, reading=True)
     found = context.stored_name(opened, study, preset, name)
     opened.join(found, adopt_it=False)  # a database that may only be read is read
+    check_fertile(opened, found)
     folder = out or default_folder(found)
     plan, identity, data_dir = stored_plan(opened, found, data)
     source = open_source(

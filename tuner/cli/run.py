@@ -72,13 +72,15 @@ def command(
         from tuner.cli.table import print_table
         from tuner.cli.worker import one_thread, use_kernels
         from tuner.report.dashboard import write_notes
+        from tuner.search.barren import check_fertile
         from tuner.search.bench import load_bench
         from tuner.search.grid_stage import Grid
         from tuner.search.log_fields import add_log_fields
         from tuner.search.placement import device_names, place
         from tuner.search.probe import Cuda
         from tuner.search.quota import set_quota
-        from tuner.search.stages import Search
+        from tuner.search.results import TrialState
+        from tuner.search.stages import CONFIRMATION, CONTROLS, Search
         from tuner.search.storage import open_storage
         from tuner.search.study_name import folder_name
         from tuner.search.supervisor import Supervisor
@@ -130,15 +132,21 @@ def command(
             context.note(
                 f"the workers were asked to leave (tuner stop) and have left; {plan.name} goes on when run again"
             )
+        check_fertile(opened, plan.name)
+        completed = opened.counts(study_id)[TrialState.COMPLETE] > 0
         if part:
             print_table(opened, plan.name)
         else:
             print_best(opened, plan.name, plan.study.objectives)
-        suggest_next(plan.name, storage, finished=progress.finished, grid=part is not None)
+        check_fertile(opened, plan.name, (CONFIRMATION, CONTROLS))
+        suggest_next(
+            plan.name, storage, finished=progress.finished, grid=part is not None, completed=completed
+        )  # fmt: skip
 
 
 def announce(bench: Bench, slots: int, workers: int, part: Part | None, *, confirm: bool) -> None:
     """Say how many trainings are left and about how long they take here, from a few steps of one."""
+    from tuner.errors import reason_of
     from tuner.search.checks import expected_seconds
     from tuner.search.grid import select_points
     from tuner.search.probe import release
@@ -149,9 +157,17 @@ def announce(bench: Bench, slots: int, workers: int, part: Part | None, *, confi
     elif confirm:
         stage = plan.confirmation
         slots += stage.candidates * stage.seeds * max(1, stage.folds) + stage.shuffled
-    minutes = slots * expected_seconds(bench, points) / workers / 60
-    release(bench.device)
-    context.note(f"expected {slots} trainings, about {max(1, round(minutes))} min on this machine")
+    try:
+        try:
+            minutes = slots * expected_seconds(bench, points) / workers / 60
+        finally:
+            release(bench.device)
+    except (
+        Exception
+    ) as e:  # whatever it is: the trainings do not need the estimate, and fail by themselves if they must
+        context.note(f"expected {slots} trainings; how long they take could not be estimated ({reason_of(e)})")
+    else:
+        context.note(f"expected {slots} trainings, about {max(1, round(minutes))} min on this machine")
 
 
 def worker_command(plan: Plan, words: list[str], limit: float | None) -> list[str]:
@@ -206,9 +222,11 @@ def describe(bench: Bench, placement: Placement, address: str) -> None:
         f"search   {plan.name}: {plan.trials} trials, {plan.sampler}, maximum {plan.recipe.epochs} epochs, "
         f"{' and '.join(plan.study.objectives)} on validation; {workers} worker{'s' * (workers > 1)} on {placement}"
     )
-    if placement.free:
+    if placement.free and not placement.notes:
         free = ", ".join(f"{name} {gib(n)} free" for name, n in placement.free.items())
         context.note(f"memory   one training takes {gib(placement.need)}; {free}")
+    for text in placement.notes:
+        context.note(f"warning  {text}")
     context.note(f"motifs   {bench.database.name}, {len(bench.database.screened)} screened targets")
     if bench.database.broken:
         name_broken(bench.database.broken, prefix="warning  ")
@@ -239,11 +257,13 @@ def grid_part(plan: Plan, only: list[str] | None, seeds: int | None) -> Part | N
     return Part(chosen, seeds)
 
 
-def suggest_next(name: str, storage: str | None, *, finished: bool, grid: bool) -> None:
-    """Print the commands a user would type next."""
+def suggest_next(name: str, storage: str | None, *, finished: bool, grid: bool, completed: bool) -> None:
+    """Print the commands a user would type next; none that shows results where there are none."""
     where = f" --storage {storage}" if storage else ""
     if not finished:
         context.note("\nstopped before the end; the same command goes on from here.")
+    if not completed:
+        return
     if grid:
         context.note(f"\nnext:  tuner table --name {name}{where} --out {name}.tsv --figure {name}.png")
     else:

@@ -56,12 +56,13 @@ def as_document(
 ) -> dict[str, Any]:
     """Everything `show` knows, for machines; `history` and `matches` are None where there is no such file."""
     from tuner.errors import StorageError
+    from tuner.search.barren import why_barren
     from tuner.search.digests import missing_names
     from tuner.search.overview import STAGES
     from tuner.search.results import objective_names, watched
     from tuner.search.tidy import stored_table
 
-    objectives = objective_names(storage, name + STAGES[stage])
+    objectives, barren = objective_names(storage, name + STAGES[stage]), why_barren(storage, name, STAGES[stage])
     numbers = watched(trial)
     tables: dict[str, list[dict[str, Any]] | None] = {}
     missing = [f"{name} could not be written when the trial ended" for name in missing_names(trial.system_attrs)]
@@ -87,7 +88,7 @@ def as_document(
         "attempts": [a._asdict() for a in storage.attempts(trial._trial_id)],
         **tables,
         "artifacts": [{"name": n, "path": h.place, "present": h.present} for n, h in sorted(held.items())],
-        "warnings": missing,
+        "warnings": missing + ([barren] if barren else []),
     }
 
 

@@ -70,6 +70,7 @@ def lines(seen: Overview) -> list[str]:
         text += _stage(stage)
     for objective, best in seen.best.items():
         text.append(f"  best {objective} {best['value']:.4f} (trial {best['trial']}, validation, one seed)")
+    text += [f"  {reason}" for reason in seen.no_result]
     if seen.test_openings:
         last = seen.test_openings[-1]
         times = len(seen.test_openings)

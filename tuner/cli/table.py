@@ -33,9 +33,10 @@ def command(
     as_json: options.Json = False,
 ) -> None:
     """Show medians over the trials of each group; write the whole table and box plots."""
-    from tuner.errors import StorageError
+    from tuner.errors import NoResult, StorageError
     from tuner.files import write_atomically
     from tuner.plots.boxes import box_plots
+    from tuner.search.barren import why_barren
     from tuner.search.results import objective_names, stage_trials
     from tuner.search.tidy import grouped, histories, tidy, to_tsv, varied
 
@@ -45,12 +46,15 @@ def command(
     trials = stage_trials(opened, found)
     rows = tidy(trials, objectives)
     columns, values = by or varied(trials), value or objectives
+    barren = why_barren(opened, found)
     try:
         if out is not None:
             write_atomically(out, to_tsv(rows).encode())
         if history is not None:
             read = context.open_artifacts(artifacts, reading=True)
             write_atomically(history, to_tsv(histories(trials, read)).encode())
+        if figure is not None and barren:
+            raise NoResult(barren)
         if figure is not None:
             drawn = {v: [(g.key, g.values) for g in grouped(rows, columns, v)] for v in values}
             drawing = box_plots(drawn, title=found, file_format=figure.suffix.lstrip(".") or "png")
@@ -66,7 +70,7 @@ def command(
             ]
             for v in values
         }  # fmt: skip
-        context.emit({"study": found, "by": columns, "groups": groups})
+        context.emit({"study": found, "by": columns, "groups": groups, "no_result": barren})
     else:
         print_table(opened, found, by=columns, values=values)
 
@@ -77,6 +81,7 @@ def print_table(
     """Print one row a group: how many runs, and the median and mean +- standard deviation of each value."""
     from rich.table import Table
 
+    from tuner.search.barren import why_barren
     from tuner.search.results import objective_names, stage_trials
     from tuner.search.tidy import grouped, tidy, varied
 
@@ -96,4 +101,7 @@ def print_table(
         table.add_row(*(str(k) for k in first.key), runs, *cells)
     console = context.console()
     console.print()
-    console.print(table if summaries else f"{name}: no trial has ended yet.")
+    if summaries:
+        console.print(table)
+    else:
+        console.print(why_barren(storage, name) or f"{name}: no trial has ended yet.", markup=False)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.data.sequence import N_CODE, Codes, cpg, gc_content, reverse_complement
+from tuner.data.sizes import FEWEST, interval_words
 from tuner.errors import DataError
 
 SPLITS: Final = ("train", "valid", "test")
@@ -154,7 +155,8 @@ class Dataset:
         -------
         dict
             ``name``, ``source``, ``fingerprint``, ``length``, ``tasks``, ``splits`` (see `_describe_split`;
-            of the test split its size only) and ``warnings``: duplicates and the reader's notes.
+            of the test split its size only) and ``warnings``: duplicates, classes too small for a claim, and the
+            reader's notes.
         """
         return {
             "name": self.name,
@@ -166,7 +168,7 @@ class Dataset:
                 name: {"sequences": len(split)} if name == "test" else _describe_split(split, self.tasks)
                 for name, split in self.splits.items()
             },
-            "warnings": [*self.notes, *_duplicates(self)],
+            "warnings": [*self.notes, *_duplicates(self), *_few(self)],
         }
 
 
@@ -249,7 +251,13 @@ def check(dataset: Dataset) -> None:
 def _check_split(split: Split, name: str, dataset: Dataset, length: int) -> None:
     where = f"{dataset.name}, split {name!r}"
     if not len(split):
-        raise DataError(f"{where} is empty; it needs positives and negatives of every task.")
+        copies = ""
+        if whole := _sound(dataset):
+            codes = np.concatenate([s.codes for s in whole])
+            distinct = len(np.unique(canonical(codes), axis=0))
+            if distinct < len(codes):
+                copies = f" The {len(codes)} sequences are {distinct} distinct ones, and copies stay in one split."
+        raise DataError(f"{where} is empty; it needs positives and negatives of every task.{copies}")
     if split.codes.ndim != 2 or split.codes.shape[1] != length or length < 2:
         raise DataError(f"{where}: codes have shape {split.codes.shape}; expected (n, {length}), length >= 2.")
     if split.codes.max() > N_CODE:
@@ -267,8 +275,55 @@ def _check_split(split: Split, name: str, dataset: Dataset, length: int) -> None
         raise DataError(f"{where}: {len(split.ids)} ids for {len(split)} sequences.")
     for task, positives in zip(dataset.tasks, split.labels.sum(axis=0), strict=True):
         if positives in (0, len(split)):
-            kind = "positives" if positives else "negatives"
+            kind, lacking = ("positives", "negatives") if positives else ("negatives", "positives")
             raise DataError(
                 f"{where}: task {task!r} has only {kind} ({len(split)} sequences). "
-                f"Both classes are needed in every split: add sequences, or choose other split fractions."
+                f"Both classes are needed in every split: {_lack(dataset, task, lacking)}."
             )
+
+
+def _sound(dataset: Dataset) -> list[Split]:
+    """Splits that are not empty and of the right shape: the others may not have been checked yet."""
+    return [
+        s
+        for s in dataset.splits.values()
+        if len(s) and s.codes.shape[1:] == (dataset.length,) and s.labels.shape == (len(s), dataset.n_tasks)
+    ]
+
+
+def _lack(dataset: Dataset, task: str, kind: str) -> str:
+    """What to do about a split without one kind of a task's sequences."""
+    column = dataset.tasks.index(task)
+    rows = [s.codes[s.labels[:, column] == (kind == "positives")] for s in _sound(dataset)]
+    found = np.concatenate(rows)
+    distinct = len(np.unique(canonical(found), axis=0)) if len(found) else 0
+    if distinct < len(found):
+        return (
+            f"the {len(found)} {kind} are {distinct} distinct sequence{'s' * (distinct != 1)}, and copies of one "
+            f"sequence, on either strand, stay in one split. Remove the copies and bring more {kind} that differ"
+        )
+    return f"there are {len(found)} {kind} in all. Add sequences, or choose other split fractions"
+
+
+def _few(dataset: Dataset) -> list[str]:
+    """Word each split whose smaller class is too small for what will be said of it; test by its size alone."""
+    warnings = []
+    for name, split in dataset.splits.items():
+        if name == "test":
+            if len(split) < 2 * FEWEST:
+                warnings.append(
+                    f"test has {len(split)} sequences: too few for a claim; at best, "
+                    f"{interval_words(len(split) // 2, len(split) - len(split) // 2)}."
+                )
+            continue
+        for task, positives in zip(dataset.tasks, split.labels.sum(axis=0, dtype=int).tolist(), strict=True):
+            negatives = len(split) - positives
+            if min(positives, negatives) >= FEWEST:
+                continue
+            of = f" of {task}" if dataset.n_tasks > 1 else ""
+            sizes = f"{name} has {positives} positives and {negatives} negatives{of}"
+            if name == "train":
+                warnings.append(f"{sizes}: too few to train a network on; expect chance.")
+            else:
+                warnings.append(f"{sizes}: too few to choose by; {interval_words(positives, negatives)}.")
+    return warnings

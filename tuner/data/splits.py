@@ -139,6 +139,41 @@ def k_fold(labels: NDArray[Any], k: int, seed: int = 0, groups: NDArray[Any] | N
     return _deal(labels, [1 / k] * k, seed, groups)
 
 
+def sample_rows(labels: NDArray[Any], n: int, seed: int = 0) -> Index:
+    """Draw rows that stand for all of them: at random, each pattern of labels in its proportion.
+
+    Data may be sorted by label, by strength or by chromosome, so its first rows stand for nothing.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray, shape=(rows,) or (rows, n_tasks)
+        Rows with equal labels form a stratum.
+    n : int
+        At least 1. Where so few leave out a class of the task whose classes are nearest in size, one row of it
+        replaces the last one drawn, if `n` is 2 or more.
+    seed : int
+        The same seed draws the same rows.
+
+    Returns
+    -------
+    numpy.ndarray, shape=(min(n, rows),), int64
+        Distinct row numbers, sorted.
+    """
+    rows = np.asarray(labels).reshape(len(labels), -1)
+    if len(rows) <= n:
+        return np.arange(len(rows), dtype=np.int64)
+    rng = np.random.default_rng(seed)
+    order = np.lexsort((rng.random(len(rows)), _numbered(rows)))  # strata one after the other, each shuffled
+    places = ((np.arange(n) + rng.random()) * (len(rows) / n)).astype(np.int64)  # every len / n th row of them
+    drawn = order[np.minimum(places, len(rows) - 1)]
+    positives = rows.sum(axis=0, dtype=np.int64)
+    task = int(np.argmin(np.abs(2 * positives - len(rows))))
+    for label in (0, 1):
+        if n > 1 and label in rows[:, task] and label not in rows[drawn, task]:
+            drawn[-1] = rng.choice(np.flatnonzero(rows[:, task] == label))
+    return np.sort(drawn)
+
+
 def _deal(labels: NDArray[Any], fractions: Sequence[float], seed: int, groups: NDArray[Any] | None) -> Index:
     """Deal units, stratum by stratum in random order, each to the part furthest behind its share."""
     rows = np.asarray(labels).reshape(len(labels), -1)

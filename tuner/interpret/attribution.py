@@ -7,7 +7,7 @@ shape=(n, 4, length), channels A, C, G, T.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -152,6 +152,12 @@ class Attribution:
     contributions: FloatArray
     references: NDArray[np.uint8]
     engine: str = ""
+
+    def part(self, rows: NDArray[np.int64]) -> Attribution:
+        """The same of some of the sequences, in the order of `rows`."""
+        return replace(
+            self, effects=self.effects[rows], contributions=self.contributions[rows], references=self.references[rows]
+        )
 
     @property
     def scores(self) -> FloatArray:

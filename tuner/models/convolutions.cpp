@@ -164,15 +164,24 @@ void highest(const uint8_t* triple, int64_t groups, int32_t positions, const flo
   }
 }
 
+thread_local int64_t no_memory = 0;  // an exception must not leave a C function: the process would end
+
 }  // namespace
 
 extern "C" {
+
+// Whether a function of this file has got no memory in this thread since the last call of this one.
+int64_t memory_ran_out() {
+  const int64_t found = no_memory;
+  no_memory = 0;
+  return found;
+}
 
 // Gradient of a convolution's weights. x: (n, length, inputs), g: (n, positions, outputs),
 // w: (taps, inputs, columns), zeroed, columns = outputs rounded up to 8.
 void weight_gradient(const float* x, const float* g, float* w, int64_t n, int64_t length, int64_t inputs,
                      int64_t positions, int64_t outputs, int64_t taps, int64_t stride, int64_t dilation,
-                     int64_t left) {
+                     int64_t left) try {
   const int64_t columns = (outputs + WIDTH - 1) / WIDTH * WIDTH;
   const int64_t padded = std::max(left + length, (positions - 1) * stride + (taps - 1) * dilation + 1);
   const int64_t group = std::max<int64_t>(1, BLOCK / positions);
@@ -204,6 +213,8 @@ void weight_gradient(const float* x, const float* g, float* w, int64_t n, int64_
       }
     }
   }
+} catch (const std::bad_alloc&) {
+  no_memory = 1;
 }
 
 // Bases of one-hot rows of 4 values, 4 for a row of zeros. Returns 0 if another row is among them.
@@ -224,7 +235,7 @@ int64_t encode(const float* x, uint8_t* codes, int64_t rows) {
 // Convolution of one-hot sequences. codes: (n, length), w: (outputs, 4, taps), bias: (outputs) or null,
 // y: (n, positions, outputs). Three taps at once are a row of a table: a third of the additions, and no multiplication.
 void first_forward(const uint8_t* codes, const float* w, const float* bias, float* y, int64_t n, int64_t length,
-                   int64_t positions, int64_t outputs, int64_t taps, int64_t left) {
+                   int64_t positions, int64_t outputs, int64_t taps, int64_t left) try {
   const Triples triples(codes, n, length, positions, taps, left);
   for_strips(outputs, [&](auto vectors, int64_t o, int64_t there) {
     constexpr int V = decltype(vectors)::value;
@@ -236,13 +247,15 @@ void first_forward(const uint8_t* codes, const float* w, const float* bias, floa
       look_up<V>(triples.values.data() + i * triples.padded, triples.groups, positions, table.data(), start.data(),
                  y + i * positions * outputs + o, outputs, there);
   });
+} catch (const std::bad_alloc&) {
+  no_memory = 1;
 }
 
 // The same where only the highest value of each sequence matters, of positions first to stop. best, places: (n, outputs);
 // lowest: (outputs), of all sequences, at the start infinite. The map is never written.
 void first_highest(const uint8_t* codes, const float* w, const float* bias, float* best, int32_t* places, float* lowest,
                    int64_t n, int64_t length, int64_t first, int64_t stop, int64_t outputs, int64_t taps,
-                   int64_t left) {
+                   int64_t left) try {
   const Triples triples(codes, n, length, stop, taps, left);
   for_strips(outputs, [&](auto vectors, int64_t o, int64_t there) {
     constexpr int V = decltype(vectors)::value;
@@ -263,11 +276,13 @@ void first_highest(const uint8_t* codes, const float* w, const float* bias, floa
     const float* lows = reinterpret_cast<const float*>(low);
     for (int64_t c = 0; c < there; ++c) lowest[o + c] = std::min(lowest[o + c], lows[c]);
   });
+} catch (const std::bad_alloc&) {
+  no_memory = 1;
 }
 
 // Gradient of its weights. g: (n, positions, outputs), w: (outputs, 4, taps), zeroed.
 void first_gradient(const uint8_t* codes, const float* g, float* w, int64_t n, int64_t length, int64_t positions,
-                    int64_t outputs, int64_t taps, int64_t left) {
+                    int64_t outputs, int64_t taps, int64_t left) try {
   const Triples triples(codes, n, length, positions, taps, left);
   for_strips(outputs, [&](auto vectors, int64_t o, int64_t there) {
     constexpr int V = decltype(vectors)::value;
@@ -282,6 +297,8 @@ void first_gradient(const uint8_t* codes, const float* g, float* w, int64_t n, i
         for (int64_t c = 0; c < there; ++c) w[((o + c) * 4 + base) * taps + tap] += row[c];
       });
   });
+} catch (const std::bad_alloc&) {
+  no_memory = 1;
 }
 
 }  // extern "C"

@@ -26,6 +26,8 @@ _SOURCES = tuple(_HERE / name for name in ("convolutions.cpp", "elementwise.cpp"
 _OPTIONS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 _COMPILERS = ("c++", "g++", "clang++")
 _BUILD_SECONDS = 300
+# Kernels whose scratch memory grows with the data; the others take a few kilobytes.
+_ALLOCATE = frozenset({"weight_gradient", "first_forward", "first_highest", "first_gradient"})
 
 
 class Library:
@@ -107,7 +109,13 @@ def _build(compiler: str, built: Path) -> None:
 
 
 def call(name: str, *arguments: Tensor | int | float | None) -> int:
-    """Call a kernel; tensors go by address, integers as 64 bits, floats as C float. Most return nothing of meaning."""
+    """Call a kernel; tensors go by address, integers as 64 bits, floats as C float. Most return nothing of meaning.
+
+    Raises
+    ------
+    MemoryError
+        The kernel got no memory.
+    """
     function = getattr(Library.loaded, name)
     function.restype = ctypes.c_int64
     values: list[Any] = []
@@ -118,4 +126,7 @@ def call(name: str, *arguments: Tensor | int | float | None) -> int:
             values.append(ctypes.c_void_p(None))
         else:
             values.append(ctypes.c_float(argument) if isinstance(argument, float) else ctypes.c_int64(argument))
-    return int(function(*values))
+    returned = int(function(*values))
+    if name in _ALLOCATE and Library.loaded.memory_ran_out():  # type: ignore[union-attr]
+        raise MemoryError(f"the compiled kernel {name} got no memory")
+    return returned

@@ -18,14 +18,16 @@ from tuner.report.data import ReportData, Selection
 from tuner.report.figures import figure_files
 from tuner.report.measure import now
 from tuner.report.notes import summary, trial_note
-from tuner.report.page import render
+from tuner.report.page import PER_FILTER, PER_TRIAL, check_size, render
 from tuner.report.selection import MOST, Choice, choose, store_choice
 from tuner.report.source import Source
 from tuner.report.stages import MODISCO_STAGES, STAGES, Event, OnEvent, Runner
 from tuner.report.tables import tables
 from tuner.search.examination import openings
-from tuner.search.results import confirmed, stage_trials
+from tuner.search.results import FrozenTrial, confirmed, stage_trials
 from tuner.search.stages import CONFIRMATION
+
+USUAL_FILTERS = 64  # where it is no parameter of the trial
 
 
 class Built(NamedTuple):
@@ -96,6 +98,9 @@ def build_report(
     choice = choose(source.storage, source.name, objectives, most=most, given=given)
     cache = Cache(out)
     runner = Runner(source, cache, choice.trials, stages, on_event)
+    whole = Whole(stage_trials(source.storage, source.name))
+    if stages is None or "page" in stages:
+        check_page(source, choice, whole, command=command, rerun=rerun)
     decided = store_choice(source.storage, source.name, choice, now())
     listed = ", ".join(str(n) for n in choice.trials)
     on_event(Event("select", None, "done", 1, runner.total, None, f"trial{'s' * (len(choice.trials) > 1)} {listed}"))
@@ -104,7 +109,7 @@ def build_report(
     def frame(name: str, position: int, state: str, words: str) -> None:
         on_event(Event(name, None, state, position, runner.total, None, words))
 
-    data = assemble(source, choice, decided, found, command=command, rerun=rerun)
+    data = assemble(source, choice, decided, found, whole, command=command, rerun=rerun)
     files: tuple[str, ...] = ()
     if stages is None or "page" in stages:
         frame("page", runner.total - 1, "start", "figures, page and tables")
@@ -119,11 +124,46 @@ def build_report(
     return Built(out, data, files, notes)
 
 
+class Whole:
+    """What a report says of the search as a whole, measured once.
+
+    Parameters
+    ----------
+    trials : list of FrozenTrial
+        Of the search.
+    """
+
+    def __init__(self, trials: list[FrozenTrial]) -> None:
+        self.trials = trials
+        self._importance: tuple[dict[str, dict[str, float]], str] | None = None
+
+    def importance(self, source: Source) -> tuple[dict[str, dict[str, float]], str]:
+        """As `collect.importance`."""
+        if self._importance is None:
+            self._importance = collect.importance(source, self.trials)
+        return self._importance
+
+
+def check_page(source: Source, choice: Choice, whole: Whole, *, command: str, rerun: Sequence[str]) -> None:
+    """Render the page without the reported trials, and add what these take at most: before anything is opened.
+
+    Raises
+    ------
+    StudyError
+        The page would be too large.
+    """
+    none = choice._replace(trials=(), roles=())
+    page = render(assemble(source, none, now(), {}, whole, command=command, rerun=rerun))
+    filters = [int(t.params.get("filters", USUAL_FILTERS)) for t in whole.trials if t.number in choice.trials]
+    check_size(source.name, len(page.encode()) + sum(PER_TRIAL + PER_FILTER * n for n in filters))
+
+
 def assemble(
     source: Source,
     choice: Choice,
     decided: str,
     found: Mapping[int, Mapping[str, Result]],
+    whole: Whole,
     *,
     command: str,
     rerun: Sequence[str],
@@ -131,7 +171,7 @@ def assemble(
     """Bring results of stages and stored numbers together."""
     storage, name = source.storage, source.name
     objectives = source.bench.plan.study.objectives
-    trials = stage_trials(storage, name)
+    trials = whole.trials
     candidates = confirmed(stage_trials(storage, name + CONFIRMATION))
     fitted, shuffled = collect.controls(source)
     models = tuple(model_report(source, choice, n, found[n], candidates, fitted) for n in choice.trials)
@@ -144,11 +184,11 @@ def assemble(
         rule=choice.rule, trials=choice.trials, roles=choice.roles, primary=choice.primary, verdict=choice.verdict,
         decided=decided,
     )  # fmt: skip
-    composition = collect.about_composition(models, baselines)
+    composition = collect.about_composition(models, baselines, data.splits)
     expected = [s for s in STAGES if source.options.modisco != "none" or s not in MODISCO_STAGES]
     left_out = [s for s in expected if any(s not in found[n] for n in choice.trials)]
     motifs = collect.motif_info(source, models)
-    important, words = collect.importance(source, trials)
+    important, words = whole.importance(source)
     return ReportData(
         study=study, data=data, motifs=motifs, baselines=baselines, shuffled=shuffled, composition_words=composition,
         trials=collect.trial_rows(trials, objectives), importance=important, importance_words=words,

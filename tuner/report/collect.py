@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import optuna
@@ -33,6 +33,7 @@ from tuner.search.results import FrozenTrial, TrialState, leaderboard, stage_tri
 from tuner.search.stages import CONTROLS
 
 FEWEST_FOR_IMPORTANCE = 8
+MOST_FOR_IMPORTANCE = 500  # completed trials; the time of fANOVA grows with them, 5,000 take minutes
 
 
 def study_info(source: Source, *, command: str, created: str) -> StudyInfo:
@@ -125,7 +126,17 @@ def importance(source: Source, trials: Sequence[FrozenTrial]) -> tuple[dict[str,
             f"Not computed: {len(complete)} completed trial{'s' * (len(complete) != 1)}; "
             f"at least {FEWEST_FOR_IMPORTANCE} are needed."
         )
-    study = optuna.load_study(study_name=source.name, storage=source.storage)
+    of = f"{len(complete)}"
+    if len(complete) > MOST_FOR_IMPORTANCE:
+        of = f"{MOST_FOR_IMPORTANCE} of {len(complete):,}"
+        rows = np.sort(np.random.default_rng(0).permutation(len(complete))[:MOST_FOR_IMPORTANCE])
+        complete = [complete[i] for i in rows]
+        try:
+            study = _in_memory(complete, [OBJECTIVES[o].direction for o in objectives])
+        except ValueError as e:  # a stored value outside of its range
+            return {}, f"Not computed: {e}"
+    else:
+        study = optuna.load_study(study_name=source.name, storage=source.storage)
     shared = set.intersection(*(set(t.params) for t in complete))
     varied = sorted(p for p in shared if len({repr(t.params[p]) for t in complete}) > 1)
     if not varied:
@@ -143,8 +154,21 @@ def importance(source: Source, trials: Sequence[FrozenTrial]) -> tuple[dict[str,
             )
         except (ValueError, RuntimeError) as e:
             without.append(f"{name}: {e}")
-    words = f"fANOVA over {len(complete)} completed trials; parameters that not every trial has are left out."
+    drawn = ", drawn at random" if " of " in of else ""
+    words = f"fANOVA over {of} completed trials{drawn}; parameters that not every trial has are left out."
     return found, words + (f" Not computed: {'; '.join(without)}." if without else "")
+
+
+def _in_memory(trials: Sequence[FrozenTrial], directions: Sequence[Literal["maximize", "minimize"]]) -> optuna.Study:
+    """These trials as a study of their own, without what is stored with them but parameters and values."""
+    study = optuna.create_study(directions=directions)
+    study.add_trials(
+        [
+            optuna.create_trial(params=t.params, distributions=t.distributions, values=list(t.values), state=t.state)
+            for t in trials
+        ]
+    )
+    return study
 
 
 def _value(axis: int, trial: FrozenTrial) -> float:
@@ -184,18 +208,27 @@ def baseline_rows(fitted: Mapping[str, tuple[float, str]], tested: Mapping[str, 
     return tuple(sorted(rows, key=lambda r: -(r.test_auroc if r.test_auroc is not None else r.valid_auroc or 0.0)))
 
 
-def about_composition(models: Sequence[ModelReport], baselines: Sequence[BaselineRow]) -> str | None:
+def about_composition(
+    models: Sequence[ModelReport], baselines: Sequence[BaselineRow], splits: Mapping[str, SplitInfo]
+) -> str | None:
     """How much composition alone would give: on test beside the first model, else on validation."""
     if not models:
         return None
     first = models[0]
+
+    def sizes(name: str) -> tuple[int, int] | None:
+        split = splits[name]
+        return None if split.positives is None else (split.positives, split.sequences - split.positives)
+
     if first.test is not None:
         scores = {b.name: [b.test_auroc] for b in baselines if b.test_auroc is not None}
-        words = composition_words(scores, first.test.auroc, first.test.matched)
+        words = composition_words(scores, first.test.auroc, first.test.matched, sizes("test"))
         return None if words is None else f"On test: {words}"
     valid = {b.name: [b.valid_auroc] for b in baselines if b.valid_auroc is not None}
     means = {k: e.mean for k, e in first.confirmation.items()} or first.valid
-    words = composition_words(valid, means["auroc"], means.get("matched_auroc")) if "auroc" in means else None
+    words = None
+    if "auroc" in means:
+        words = composition_words(valid, means["auroc"], means.get("matched_auroc"), sizes("valid"))
     return None if words is None else f"On validation: {words}"
 
 

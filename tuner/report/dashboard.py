@@ -13,8 +13,10 @@ from typing import Any
 import optuna_dashboard
 from optuna_dashboard._note import get_note_from_system_attrs, note_str_key_prefix, note_ver_key, split_body
 
+from tuner.report.notes import escape
 from tuner.report.server import Access, make_guarded_server
 from tuner.search.artifacts import PREFIX, Artifacts
+from tuner.search.barren import why_barren
 from tuner.search.bench import Bench
 from tuner.search.digests import FIGURES, BadFile, Digest
 from tuner.search.examination import openings
@@ -86,6 +88,8 @@ def write_notes(storage: FencedStorage, bench: Bench) -> list[str]:
         objectives,
         tested=len(openings(storage, name)),
     )
+    if reason := why_barren(storage, name):
+        found = f"## Found\n\nNothing. {escape(reason)}"
     notes: dict[str, Note] = {
         name: lambda there: question(bench) + "\n\n" + found + "".join(there.partition(SUMMARY)[1:]),
         name + CONFIRMATION: (

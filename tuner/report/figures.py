@@ -20,6 +20,7 @@ from tuner.plots.logos import draw_filter_logos
 from tuner.plots.searches import Axis, draw_history, draw_importance, draw_parallel, parallel_axes
 from tuner.report.data import FilterRow, ModelReport, ReportData, TrialRow
 from tuner.report.numbers import number
+from tuner.report.sample import sample_trials
 from tuner.report.words import baseline_name
 
 
@@ -37,7 +38,7 @@ def draw_figures(data: ReportData) -> dict[str, Figure]:
         ``front``, ``history``, ``importance``, ``parallel``, and ``trial-N-...`` for each reported trial.
     """
     with reproducible():
-        found = dict(_study(data))
+        found = dict(_study(sample_trials(data)[0]))
         for model in data.models:
             found |= {f"trial-{model.trial}-{name}": figure for name, figure in _model(model)}
     return found

@@ -95,11 +95,14 @@ def contributions(source: Source, trial: int, inputs: Inputs, out: Path) -> Resu
             "deep_shap", network, codes, task=task, references=options.references,
             seed=mix(source.bench.plan.seed, "references"), device=device,
         )  # fmt: skip
-        error = check_completeness(network, codes[:CHECKED], found, device=device)
+        # Sequences may lie in the order of their strength, so those that are checked are drawn.
+        order = np.random.default_rng(mix(source.bench.plan.seed, "checked")).permutation(len(codes))
+        checked, compared = np.sort(order[:CHECKED]), np.sort(order[:COMPARED])
+        error = check_completeness(network, codes[checked], found.part(checked), device=device)
     except AttributionError as e:
         return Result({**values, "refused": str(e)}, arrays)
     values["completeness"] = {"median": error.median, "max": error.maximum, "n": len(error.errors)}
-    values["agreement"] = _agreement(source, network, codes[:COMPARED], found)
+    values["agreement"] = _agreement(source, network, codes[compared], found.part(compared))
     arrays |= {"hypothetical": found.hypothetical, "references": found.references}
     return Result(values, arrays)
 

@@ -30,8 +30,11 @@ from tuner.report.pictures import (
     pattern_pictures,
     stretch_pictures,
 )
+from tuner.report.sample import sample_trials
 
 LARGEST = 15_000_000  # bytes of the page
+# Bytes that a reported trial takes on it, rounded up: .38 MB with 32 filters and 3 patterns, 1.16 with 128 and 15.
+PER_TRIAL, PER_FILTER = 400_000, 7_000
 SHOWN_WARNINGS, SHOWN_TRIALS = 4, 10
 FILTER_COLUMNS = 26
 
@@ -76,25 +79,38 @@ def render(data: ReportData) -> str:
     packed, plotly = packed_plotly()
     sources = PackageLoader("tuner.report", "templates")
     script = sources.get_source(environment, "page.js")[0]
+    shown, sampled = sample_trials(data)
     text = environment.get_template("page.html.j2").render(
         data=data,
+        sampled=sampled,
         brief=words.brief(data),
         hero=_hero(data),
         models=[_model(data, m, drawn) for m in data.models],
-        charts=_charts(data, drawn),
-        trials=_trials(data),
+        charts=_charts(shown, drawn),
+        trials=_trials(shown),
         plotly=packed,
         style=Markup(sources.get_source(environment, "style.css")[0]),
         script=Markup(script),
         policy=_policy(script, plotly),
         letters=Markup(letter_symbols()),
     )
-    if len(text.encode()) > LARGEST:
-        raise StudyError(
-            f"{data.study.name}: the report's page would take {len(text.encode()) / 1e6:.0f} MB; at most "
-            f"{LARGEST / 1e6:.0f} MB are sent by mail and opened by phones. Report fewer trials (--trials)."
-        )
+    check_size(data.study.name, len(text.encode()))
     return text
+
+
+def check_size(name: str, size: int) -> None:
+    """Refuse a page of so many bytes.
+
+    Raises
+    ------
+    StudyError
+        It is too large.
+    """
+    if size > LARGEST:
+        raise StudyError(
+            f"{name}: the report's page would take {size / 1e6:.0f} MB; at most {LARGEST / 1e6:.0f} MB are sent by "
+            "mail and opened by phones. Report fewer trials (--most, --trials)."
+        )
 
 
 def _environment() -> Environment:
@@ -189,7 +205,8 @@ def _trials(data: ReportData) -> dict[str, Any]:
     confirmed = {m.trial: m.confirmation for m in data.models}
     reported = {m.trial for m in data.models}
     top = [t for i, t in enumerate(data.trials) if i < SHOWN_TRIALS or t.number in reported]
-    rest = [t for t in data.trials if t not in top]
+    seen = {t.number for t in top}
+    rest = [t for t in data.trials if t.number not in seen]
     return {"params": names, "confirmed": confirmed, "reported": reported, "top": top, "rest": rest}
 
 

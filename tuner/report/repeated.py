@@ -85,7 +85,9 @@ def null_patterns(source: Source, trial: int, inputs: Inputs, out: Path) -> Resu
         found = attribute(
             "deep_shap", network, codes, task=source.task, references=given.arrays["references"], device=device
         )
-        check_completeness(network, codes[:NULL_CHECKED], found, device=device)
+        order = np.random.default_rng(mix(source.bench.plan.seed, "checked")).permutation(len(codes))
+        checked = np.sort(order[:NULL_CHECKED])
+        check_completeness(network, codes[checked], found.part(checked), device=device)
     except AttributionError as e:
         return Result({"patterns": [], "words": f"No null: {e}", "made": False})
     repeated = find_patterns(

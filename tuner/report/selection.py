@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tuner.errors import StudyError
+from tuner.search.barren import why_barren
 from tuner.search.objective import OBJECTIVES
 from tuner.search.overview import find_trial
 from tuner.search.results import Confirmed, TrialState, Verdict, confirmed, declare, pareto_numbers, stage_trials
@@ -71,7 +72,7 @@ def choose(
     candidates = [c for c in confirmed(stage_trials(storage, name + CONFIRMATION)) if c.runs]
     verdict = declare(candidates, objectives[0])
     primary = verdict.primary if verdict else None
-    words = verdict_words(verdict, objectives[0])
+    words = why_barren(storage, name, CONFIRMATION) or verdict_words(verdict, objectives[0])
     if given:
         numbers = tuple(dict.fromkeys(given))
         for number in numbers:
@@ -89,7 +90,7 @@ def choose(
     ranked = rank(points, objectives, primary)
     rule = (
         ("The Pareto front of the confirmation means (validation)" if candidates else
-         "The Pareto front of the search (validation, one seed each: optimistic), as there is no confirmation")
+         "The Pareto front of the search (validation, one seed each: optimistic), as no retraining has completed")
         + f": best {', best '.join(objectives)}{', knee' if len(objectives) > 1 else ''}, then the rest of the front "
         f"by {objectives[0]}; at most {most}."
     )  # fmt: skip

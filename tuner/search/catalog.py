@@ -13,10 +13,10 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from tuner.errors import ForeignStudy, StudyError
+from tuner.search.stage_names import IDENTITY
 from tuner.search.study_name import STAGE_SUFFIXES, shown
 from tuner.search.tables import BUDGETS, STUDIES, STUDY_SYSTEM_ATTRS
 
-IDENTITY = "tuner:identity"
 MADE = "tuner:made"  # attribute of every study and stage that is created
 _LISTED = 12
 

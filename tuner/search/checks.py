@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from optuna.trial import FixedTrial
 
+from tuner.data.splits import sample_rows
 from tuner.errors import ModelError
 from tuner.models.architectures import build_model, count_parameters
 from tuner.models.first_layer import scan_filters
@@ -66,8 +67,8 @@ def sample_points(space: SearchSpace, n: int, seed: int) -> list[dict[str, Scala
 def expected_seconds(bench: Bench, points: Sequence[dict[str, Scalar]] | None = None) -> float:
     """Measure how long a trial should take, on average over the architectures.
 
-    Times one epoch on a few batches here and scales it to the data and to all epochs. Early stopping, other
-    points and other machines make it differ by a factor of two or three.
+    Times one epoch on a few batches here, drawn at random from both classes, and scales it to the data and to all
+    epochs. Early stopping, other points and other machines make it differ by a factor of two or three.
 
     Parameters
     ----------
@@ -93,7 +94,7 @@ def _seconds(bench: Bench, point: dict[str, Scalar]) -> float:
     hyperparameters, training = split_point(point)
     recipe = recipe_of(training, "trial parameters", plan.recipe)
     train = bench.dataset_of(point).train
-    few = train.take(np.arange(min(len(train), 4 * recipe.batch_size)))
+    few = train.take(sample_rows(train.labels, 4 * recipe.batch_size, plan.seed))
     network = build_model(hyperparameters, n_tasks=bench.dataset.n_tasks, length=bench.dataset.length, seed=0)
     # The second epoch: the first one also pays for the allocator and the choice of kernels.
     second = fit(network, few, few, replace(recipe, epochs=2), seed=0, device=bench.device).history[-1].seconds

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-from tuner.data.composition import matching_weights
-from tuner.data.dataset import Dataset
 from tuner.errors import StudyError
 from tuner.models import metrics
-from tuner.models.baselines import Baseline
 from tuner.models.intervals import Interval, bootstrap_interval, paired_auroc_difference, weighted_auroc
-from tuner.models.training import predict
-from tuner.search.artifacts import Artifacts
-from tuner.search.job import stored_baseline, stored_network
 from tuner.search.results import stage_trials
-from tuner.search.stages import CONFIRMATION, CONTROLS
+from tuner.search.stage_names import CONFIRMATION, CONTROLS
 from tuner.search.storage import FencedStorage
+
+if TYPE_CHECKING:
+    from tuner.data.dataset import Dataset
+    from tuner.models.baselines import Baseline
+    from tuner.search.artifacts import Artifacts
 
 OPENINGS = "tuner:test_openings"
 
@@ -126,6 +125,10 @@ def score_test(
     StorageError
         A stored model is gone, or not what was stored; the opening is not recorded then.
     """
+    from tuner.data.composition import matching_weights  # here: who only reads the record need not wait for torch
+    from tuner.models.training import predict
+    from tuner.search.job import stored_network
+
     runs = declared_models(storage, name, trial)
     networks = [stored_network(artifacts, run) for run in runs]
     fitted = load_baselines(storage, artifacts, name) if baselines else []
@@ -199,6 +202,8 @@ def openings(storage: FencedStorage, name: str) -> list[dict[str, Any]]:
 
 def load_baselines(storage: FencedStorage, artifacts: Artifacts, name: str) -> list[tuple[str, Baseline]]:
     """The fitted baselines of a study, as (name, baseline)."""
+    from tuner.search.job import stored_baseline
+
     return [
         (str(t.params["control"]), stored_baseline(artifacts, t))
         for t in stage_trials(storage, name + CONTROLS)

@@ -14,6 +14,7 @@ import numpy as np
 
 from tuner.data.composition import matching_weights
 from tuner.data.dataset import Dataset, Split
+from tuner.data.splits import sample_rows
 from tuner.errors import DataError
 from tuner.models import metrics
 from tuner.models.architectures import count_parameters
@@ -305,7 +306,8 @@ def evaluate_network(
     filters = build_filters(codes, scan, width, network.offset)
     effects = None
     if "used_match_fraction" not in late:
-        effects = ablation_effects(network, dataset.valid.codes[:ABLATED], device=device)
+        few = sample_rows(dataset.valid.labels, ABLATED)  # one draw for all trials of a study, so that they compare
+        effects = ablation_effects(network, dataset.valid.codes[few], device=device)
     matches = match_filters(
         filters, database, targets, n_filters=len(filters), effects=effects, seed=seed,
         permutations=0 if late >= {"match_null", "match_excess"} else PERMUTATIONS,

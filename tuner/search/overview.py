@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.errors import StudyError, unknown
+from tuner.search.barren import why_barren
 from tuner.search.examination import openings
-from tuner.search.objective import OBJECTIVES
-from tuner.search.results import TERMINAL, objective_names, stage_trials
-from tuner.search.stages import CONFIRMATION, CONTROLS
+from tuner.search.results import TERMINAL, light_trials, objective_names
+from tuner.search.stage_names import CONFIRMATION, CONTROLS, maximized
 from tuner.search.storage import FencedStorage
 
 STAGES: Mapping[str, str] = {"search": "", "confirmation": CONFIRMATION, "controls": CONTROLS}
@@ -72,12 +72,15 @@ class Overview(NamedTuple):
         Objective -> ``value`` and ``trial`` of the best completed trial; validation, one seed each.
     test_openings : list of dict
         The record of test openings, oldest first.
+    no_result : list of str
+        Why a stage whose trials have ended has none that completed.
     """
 
     study: str
     stages: list[StageOverview]
     best: dict[str, dict[str, float]]
     test_openings: list[dict[str, Any]]
+    no_result: list[str]
 
     @property
     def finished(self) -> bool:
@@ -94,8 +97,11 @@ def overview(storage: FencedStorage, name: str) -> Overview:
     known = storage.catalog()
     there = {**known.searches, **known.stages}  # a study of that name by another program is no stage
     stages = [_stage(storage, label, name + suffix) for label, suffix in STAGES.items() if name + suffix in there]
-    trials = stage_trials(storage, name)
-    return Overview(name, stages, _best(trials, objective_names(storage, name)), openings(storage, name))
+    trials = light_trials(storage, name)
+    barren = [
+        text for suffix in STAGES.values() if name + suffix in there and (text := why_barren(storage, name, suffix))
+    ]
+    return Overview(name, stages, _best(trials, objective_names(storage, name)), openings(storage, name), barren)
 
 
 def find_trial(storage: FencedStorage, name: str, number: int, stage: str = "search") -> FrozenTrial:
@@ -108,17 +114,20 @@ def find_trial(storage: FencedStorage, name: str, number: int, stage: str = "sea
     """
     if stage not in STAGES:
         raise StudyError(unknown("stage", stage, STAGES))
-    trials = stage_trials(storage, name + STAGES[stage])
-    for trial in trials:
-        if trial.number == number:
-            return trial
-    there = f"trials 0 to {len(trials) - 1}" if trials else "no trial yet"
+    study_id = _id(storage, name + STAGES[stage])
+    trials = 0
+    if study_id is not None:
+        try:
+            return storage.get_trial(storage.get_trial_id_from_study_id_trial_number(study_id, number))
+        except KeyError:
+            trials = sum(storage.counts(study_id).values())
+    there = f"trials 0 to {trials - 1}" if trials else "no trial yet"
     raise StudyError(f"{name}: no trial {number} in the {stage}; it has {there}.")
 
 
 def _stage(storage: FencedStorage, label: str, name: str) -> StageOverview:
     study_id = storage.get_study_id_from_name(name)
-    trials = storage.get_all_trials(study_id, deepcopy=False)
+    trials = storage.light_trials(study_id, ["reason", "artifacts_error"])
     words = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed",
              TrialState.RUNNING: "running", TrialState.WAITING: "waiting"}  # fmt: skip
     return StageOverview(
@@ -162,7 +171,7 @@ def _best(trials: Sequence[FrozenTrial], objectives: Sequence[str]) -> dict[str,
     complete = [t for t in trials if t.state == TrialState.COMPLETE]
     found: dict[str, dict[str, float]] = {}
     for i, name in enumerate(objectives if complete else ()):
-        sign = 1 if OBJECTIVES[name].direction == "maximize" else -1
+        sign = 1 if maximized(name) else -1
         best = max(complete, key=lambda t: (sign * t.values[i], -t.number))
         found[name] = {"value": best.values[i], "trial": best.number}
     return found

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 
-from tuner.errors import DeviceError
+from tuner.errors import DeviceError, reason_of
 from tuner.models.training import resolve_device
 
 GIB = 2**30
@@ -60,11 +60,14 @@ class Placement(NamedTuple):
         Bytes that one worker takes on a GPU; 0 without GPUs.
     free : mapping of str to int
         Bytes that were free on each GPU.
+    notes : tuple of str
+        What could not be measured, and what was assumed instead.
     """
 
     devices: list[str]
     need: int
     free: Mapping[str, int]
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Devices with their workers: ``cuda:0 (3), cuda:1 (2)``; the name alone if there is one."""
@@ -161,13 +164,20 @@ def place(names: Sequence[str], workers: int | None, *, cores: int, trials: int,
         More workers than memory takes.
     """
     free = {name: memory.free(name) for name in names if name.startswith("cuda")}
-    need = memory.need(max(free, key=lambda name: free[name])) if free else 0
+    need, notes = 0, tuple[str, ...]()
+    if free:
+        largest = max(free, key=lambda name: free[name])
+        try:
+            need = memory.need(largest)
+        except Exception as e:  # whatever it is: it is only how many workers share a device
+            workers = workers or max(1, min(len(names), cores, trials))
+            notes = (f"the memory of one training could not be measured ({reason_of(e)}): {workers} workers",)
     devices = [Device(name, free.get(name)) for name in names]
     if workers is None:
         # One on an Apple GPU, whose memory is the machine's.
         rooms = [cores if d.name == "cpu" else 1 if d.free is None else d.room(need) or 0 for d in devices]
         workers = max(1, min(sum(rooms), cores, trials))
-    return Placement(allocate(devices, need, workers), need, free)
+    return Placement(allocate(devices, need, workers), need, free, notes)
 
 
 def gib(n: int) -> str:

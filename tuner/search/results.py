@@ -7,14 +7,14 @@ candidates are retrained with new seeds, and their means, made before the test s
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.errors import StudyError
-from tuner.search.objective import OBJECTIVES
+from tuner.search.stage_names import OBJECTIVE_DIRECTIONS, maximized
 from tuner.search.storage import FencedStorage
 from tuner.search.study_name import STAGE_SUFFIXES, shown
 
@@ -30,6 +30,7 @@ __all__ = [
     "declare",
     "hypervolume",
     "leaderboard",
+    "light_trials",
     "objective_names",
     "pareto_numbers",
     "signed",
@@ -109,6 +110,17 @@ def stage_trials(storage: FencedStorage, name: str) -> list[FrozenTrial]:
     return storage.get_all_trials(study_id, deepcopy=False)
 
 
+def light_trials(
+    storage: FencedStorage, name: str, attributes: Collection[str] | None = (), params: Collection[str] | None = ()
+) -> list[FrozenTrial]:
+    """Trials of a study or stage with only these attributes and parameters (None: all); none where there is none."""
+    try:
+        study_id = storage.get_study_id_from_name(name)
+    except KeyError:
+        return []
+    return storage.light_trials(study_id, attributes, params)
+
+
 def objective_names(storage: FencedStorage, name: str) -> list[str]:
     """The objectives of a stored study, in order.
 
@@ -121,7 +133,7 @@ def objective_names(storage: FencedStorage, name: str) -> list[str]:
     stored = storage.get_study_system_attrs(study_id).get("study:metric_names")
     directions = [d.name.lower() for d in storage.get_study_directions(study_id)]
     names = stored if isinstance(stored, list) and all(isinstance(n, str) for n in stored) else []
-    if not names or [getattr(OBJECTIVES.get(n), "direction", "") for n in names] != directions:
+    if not names or [OBJECTIVE_DIRECTIONS.get(n, "") for n in names] != directions:
         listed = ", ".join(shown(n) for n in names) or "none"
         raise StudyError(
             f"{shown(name)}: its objectives ({listed}; {' and '.join(directions)}) are not what this version of tuner "
@@ -145,7 +157,7 @@ def leaderboard(trials: Sequence[FrozenTrial], objectives: Sequence[str]) -> lis
         )
         for t in trials
     ]
-    sign = -1.0 if OBJECTIVES[objectives[0]].direction == "maximize" else 1.0
+    sign = -1.0 if maximized(objectives[0]) else 1.0
     return sorted(rows, key=lambda r: (not r.values, sign * r.values.get(objectives[0], 0.0), r.number))
 
 
@@ -160,19 +172,19 @@ def watched(trial: FrozenTrial) -> dict[str, float]:
 
 def signed(trial: FrozenTrial, objectives: Sequence[str]) -> tuple[float, ...]:
     """Objective values with the sign turned so that larger is better."""
-    return tuple(
-        v if OBJECTIVES[name].direction == "maximize" else -v for name, v in zip(objectives, trial.values, strict=True)
-    )
+    return tuple(v if maximized(name) else -v for name, v in zip(objectives, trial.values, strict=True))
 
 
 def pareto_numbers(trials: Sequence[FrozenTrial], objectives: Sequence[str]) -> set[int]:
     """Numbers of the completed trials that no other completed trial dominates."""
     points = {t.number: signed(t, objectives) for t in trials if t.state == TrialState.COMPLETE}
-    return {
-        n
-        for n, p in points.items()
-        if not any(q != p and all(b >= a for a, b in zip(p, q, strict=True)) for q in points.values())
-    }
+    # Whatever dominates a point comes before it in this order, and one of the front does: nothing else is compared.
+    front: dict[tuple[float, ...], list[int]] = {}
+    for n in sorted(points, key=lambda n: points[n], reverse=True):
+        p = points[n]
+        if p in front or not any(all(b >= a for a, b in zip(p, q, strict=True)) for q in front):
+            front.setdefault(p, []).append(n)
+    return {n for numbers in front.values() for n in numbers}
 
 
 def choose_candidates(trials: Sequence[FrozenTrial], objectives: Sequence[str], count: int) -> list[int]:
@@ -237,15 +249,15 @@ def confirmed(trials: Sequence[FrozenTrial]) -> list[Confirmed]:
 
 
 def _intervals(runs: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, float, float]]:
-    from scipy import stats  # slow to import
-
     found = {}
     for key in sorted(set().union(*runs)) if runs else []:
         values = np.array([r[key] for r in runs if key in r], dtype=float)
         mean = float(values.mean())
         half = 0.0
         if len(values) > 2:  # with two, t(1) = 12.7 says nothing
-            half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+            from scipy.special import stdtrit  # slow to import; what scipy.stats.t.ppf calls, which takes a second more
+
+            half = float(stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / math.sqrt(len(values)))
         found[key] = (mean, mean - half, mean + half)
     return found
 
@@ -258,7 +270,7 @@ def declare(candidates: Sequence[Confirmed], objective: str) -> Verdict | None:
     Verdict or None
         None where no candidate has a completed run.
     """
-    sign = 1.0 if OBJECTIVES[objective].direction == "maximize" else -1.0
+    sign = 1.0 if maximized(objective) else -1.0
     ranked = sorted((c for c in candidates if c.runs), key=lambda c: (-sign * c.mean[objective], c.candidate))
     if not ranked:
         return None
@@ -279,7 +291,5 @@ def hypervolume(trials: Sequence[FrozenTrial], objectives: Sequence[str], refere
     points = np.array([signed(t, objectives) for t in trials if t.state == TrialState.COMPLETE])
     if not len(points):
         return 0.0
-    bound = np.array(
-        [r if OBJECTIVES[n].direction == "maximize" else -r for n, r in zip(objectives, reference, strict=True)]
-    )
+    bound = np.array([r if maximized(n) else -r for n, r in zip(objectives, reference, strict=True)])
     return float(compute_hypervolume(np.minimum(-points, -bound), -bound))

@@ -33,14 +33,13 @@ from tuner.search.packages import PACKAGES, check_packages, packages
 from tuner.search.results import choose_candidates, confirmed, declare
 from tuner.search.sampler import slot_sampler
 from tuner.search.space import Scalar
+from tuner.search.stage_names import CONFIRMATION as CONFIRMATION
+from tuner.search.stage_names import CONTROLS as CONTROLS
+from tuner.search.stage_names import IDENTITY as IDENTITY
+from tuner.search.stage_names import SOURCE as SOURCE
 from tuner.search.storage import FencedStorage
 from tuner.search.study import Plan, check_identity, load_object, mix, plan_source
 from tuner.search.study_name import check_name
-
-IDENTITY = catalog.IDENTITY
-SOURCE = "tuner:source"
-CONFIRMATION = ".confirmation"
-CONTROLS = ".controls"
 
 OnEpoch = Callable[[EpochRecord], None]
 

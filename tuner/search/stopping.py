@@ -20,7 +20,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field, field_validator
-from scipy.stats import rankdata
 
 from tuner.search.toml import Table
 
@@ -124,6 +123,8 @@ def by_places(values: np.ndarray) -> list[int]:
     list of int
         Indices, the best first.
     """
+    from scipy.stats import rankdata  # slow to import
+
     volumes = np.prod(values - values.min(axis=0), axis=1)
     places = rankdata(-np.column_stack([values, volumes]), method="min", axis=0)  # (n, n_objectives + 1)
     return [int(i) for i in np.lexsort((np.arange(len(values)), -volumes, places.sum(axis=1)))]

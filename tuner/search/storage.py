@@ -21,7 +21,7 @@ from __future__ import annotations
 import json
 import math
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -42,6 +42,7 @@ from tuner.search.heartbeat import Heartbeat
 from tuner.search.identity import Identities
 from tuner.search.ledger import FileRows
 from tuner.search.process import Process, this_process
+from tuner.search.reading import read_light
 from tuner.search.roster import Roster
 from tuner.search.rungs import RungRows
 from tuner.search.study_name import check_stored_name, shown
@@ -365,6 +366,12 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
             return total - sum(n for state, n in have.items() if state.is_finished())
 
         return self._backend.read(look)
+
+    def light_trials(
+        self, study_id: int, attributes: Collection[str] | None = (), params: Collection[str] | None = ()
+    ) -> list[FrozenTrial]:
+        """Trials by number without most of their attributes: see `reading.read_light`."""
+        return self._backend.read(partial(read_light, study_id=study_id, attributes=attributes, params=params))
 
     # Attempts
 

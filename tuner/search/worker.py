@@ -20,7 +20,7 @@ import optuna
 import torch
 from optuna.trial import TrialState
 
-from tuner.errors import AttemptSuperseded, StorageError, StudyGone, TrainingDiverged
+from tuner.errors import AttemptSuperseded, StorageError, StudyGone, TrainingDiverged, is_out_of_memory
 from tuner.models.training import EpochRecord
 from tuner.search import checkpoints
 from tuner.search.artifacts import Artifacts, not_written
@@ -273,11 +273,11 @@ class Worker:
                 outcome = stage.execute(self.bench, trial, point, checkpoint, on_epoch)
         except TrainingDiverged as e:
             return self._prune(attempt, label, str(e), {})
-        except (torch.OutOfMemoryError, MemoryError) as e:
-            return self._prune(attempt, label, self._memory(e), {"constraints:memory": 1.0})
         except (AttemptSuperseded, StorageError):
             raise
         except Exception as e:
+            if is_out_of_memory(e):  # torch says so on the CPU by a RuntimeError
+                return self._prune(attempt, label, self._memory(e), {"constraints:memory": 1.0})
             return self._fail(attempt, label, e)
         heartbeat.tick()
         self._store(stage, attempt, outcome, label)
