@@ -15,6 +15,7 @@ MODULES = sorted((ROOT / "tuner").rglob("*.py"))
 
 FLOORS = {
     "errors": 0,
+    "limits": 1,
     "resources": 1,
     "motifs": 2,
     "data": 3,

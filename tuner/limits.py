@@ -1,0 +1,146 @@
+"""How much memory reading a file may take, known before it is taken.
+
+A few bytes can ask for any amount: four megabytes of gzip hold four gigabytes, an HDF5 file declares a size and
+stores nothing. Every reader adds up what it is about to need and calls `require` before it allocates.
+"""
+
+from __future__ import annotations
+
+import re
+import resource
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from tuner.errors import DataError, TunerError, UsageError
+
+OPTION: Final = "--max-memory"
+_UNITS: Final = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_BINARY: Final = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+_SIZE: Final = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*([KMGT]?)(i?)(?:B|bytes)?", re.IGNORECASE)
+
+
+def parse_size(text: str) -> int:
+    """Read a size of memory.
+
+    Parameters
+    ----------
+    text : str
+        A number and a unit: ``8 GB``, ``500MB``, ``1.5 GiB``; without a unit bytes.
+
+    Returns
+    -------
+    int, bytes
+
+    Raises
+    ------
+    UsageError
+        If it is no size above 0.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    size = 0.0
+    if found:
+        units = _BINARY if found[3] else _UNITS
+        size = float(found[1]) * units[found[2].upper()]
+    if size < 1:
+        raise UsageError(f"{OPTION} {text!r} is no size; write a number and a unit, e.g. 500 MB, 8 GB, 1.5 GiB.")
+    return int(size)
+
+
+def word_size(n_bytes: int) -> str:
+    """Word a number of bytes for people: ``4.3 GB``."""
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if n_bytes >= size:
+            tenths = (10 * n_bytes + size // 2) // size  # in whole numbers: a float ends at 1e308
+            return f"{tenths // 10}.{tenths % 10} {unit}"
+    return f"{n_bytes} bytes"
+
+
+def memory_here(root: Path = Path("/")) -> int:
+    """Measure how much memory this process can have at most.
+
+    Parameters
+    ----------
+    root : Path
+        Where ``proc`` and ``sys`` are.
+
+    Returns
+    -------
+    int, bytes
+        The machine's memory, or less where a control group (of either version, or one above it) or
+        the process's own limit of address space allows less.
+    """
+    soft = resource.getrlimit(resource.RLIMIT_AS)[0]
+    limits = [] if soft == resource.RLIM_INFINITY else [soft]
+    return min([int(psutil.virtual_memory().total), *limits, *_control_groups(root)])
+
+
+def default_limit() -> int:
+    """Half of the memory that is there, in bytes."""
+    return memory_here() // 2
+
+
+def _control_groups(root: Path) -> list[int]:
+    """Limits of the control groups of this process and of all above them."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []  # no control groups on this system
+    found = []
+    for line in lines:
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controllers == "":
+            base, name = root / "sys/fs/cgroup", "memory.max"
+        elif "memory" in controllers.split(","):
+            base, name = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+        else:
+            continue
+        below = base / path.lstrip("/")
+        for folder in (below, *below.parents):
+            if not folder.is_relative_to(base):
+                break
+            try:
+                text = (folder / name).read_text(encoding="ascii").strip()
+            except (OSError, UnicodeDecodeError):
+                continue  # in a container the path may be the host's; its own limit lies at the base
+            if text.isdigit():  # version 2 says "max" where there is none
+                found.append(int(text))
+    return found
+
+
+def require(
+    where: object, n_bytes: int, limit: int | None, what: str = "reading it", error: type[TunerError] = DataError
+) -> None:
+    """Refuse to take more memory than is allowed, before it is taken.
+
+    Parameters
+    ----------
+    where : object
+        The file, as the message should name it.
+    n_bytes : int
+        What will be needed.
+    limit : int, optional, bytes
+        What is allowed (``--max-memory``); without one half of the memory that is there.
+    what : str
+        What takes the memory, e.g. ``"reading it"`` or ``"X_train of shape (10, 4, 200)"``.
+    error : type of TunerError
+        What to raise.
+
+    Raises
+    ------
+    TunerError
+        Of the given type: naming file, size, limit and option.
+    """
+    allowed = default_limit() if limit is None else limit
+    if n_bytes <= allowed:
+        return
+    here = memory_here()
+    remedy = f"allow more with {OPTION} '{word_size(n_bytes + n_bytes // 10)}'"
+    if n_bytes > here:
+        remedy = f"read it where there is more memory than the {word_size(here)} here, or make it smaller"
+    raise error(
+        f"{where}: {what} takes about {word_size(n_bytes)} of memory; {word_size(allowed)} are allowed ({OPTION}, "
+        f"by default half of the memory that is there). If the file is what it should be, {remedy}."
+    )
