@@ -25,6 +25,7 @@ def command(
     preset: options.SomePreset = None,
     name: options.Name = None,
     data: options.Data = None,
+    max_memory: options.MaxMemory = None,
     device: options.Device = "auto",
     storage: options.Storage = None,
     as_json: options.Json = False,
@@ -38,6 +39,7 @@ def command(
     from tuner.search.overview import find_trial
     from tuner.search.study import check_identity
 
+    limit = context.max_memory(max_memory)
     opened = context.open_existing(storage)
     found = context.stored_name(opened, study, preset, name)
     one = find_trial(opened, found, trial)
@@ -50,7 +52,7 @@ def command(
             "only a completed, stopped or diverged trial can be rerun."
         )
     plan, identity, data_dir = stored_plan(opened, found, data)
-    bench = load_bench(plan, data_dir=data_dir, cache=context.cache_dir(), device=device)
+    bench = load_bench(plan, data_dir=data_dir, cache=context.cache_dir(), device=device, max_memory=limit)
     check_identity(found, identity, bench.identity)
     one_thread()
     use_kernels_of(one)

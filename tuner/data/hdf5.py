@@ -20,13 +20,16 @@ from numpy.typing import NDArray
 from tuner.data.dataset import SPLITS, Dataset, Split
 from tuner.data.sequence import N_CODE, Codes
 from tuner.errors import DataError, unknown
+from tuner.limits import require
 
 LAYOUTS: Final = ("ncl", "nlc")
 # Rows expanded at a time: 4096 x 4 x 1000 float32 are 64 MB.
 _BLOCK: Final = 4096
 
 
-def koo_hdf5(path: str | Path, layout: str = "ncl", tasks: Sequence[str] | None = None) -> Dataset:
+def koo_hdf5(
+    path: str | Path, layout: str = "ncl", tasks: Sequence[str] | None = None, *, max_memory: int | None = None
+) -> Dataset:
     """Read Koo's HDF5 layout.
 
     Parameters
@@ -38,6 +41,8 @@ def koo_hdf5(path: str | Path, layout: str = "ncl", tasks: Sequence[str] | None 
         ``"ncl"``, or ``"nlc"`` where X_* and model_* are (n, length, 4).
     tasks : sequence of str, optional
         A name per column of Y_*; without it the file's ``tasks`` attribute, else ``task_0``, ...
+    max_memory : int, optional, bytes
+        What reading may take; without it half of the memory that is there.
 
     Returns
     -------
@@ -56,6 +61,8 @@ def koo_hdf5(path: str | Path, layout: str = "ncl", tasks: Sequence[str] | None 
         raise DataError(f"{path}: no such file.")
     try:
         with h5py.File(path, "r") as file:
+            declared = [found for found in file.values() if isinstance(found, h5py.Dataset)]
+            require(path, sum(found.size * found.dtype.itemsize for found in declared), max_memory)
             splits = {name: _read_split(file, name, path.name, layout) for name in SPLITS}
             stored = file.attrs.get("tasks")
     except (OSError, RuntimeError) as error:
