@@ -169,8 +169,9 @@ def deepbind(
     places = [_column(cells.header, name, path.name) for name in ("seq", "EventID", "Bound")]
     found = _columns(cells, path.name, places[0], ("Bound",), places[1], None, None)
     fitted = fit_lengths(
-        found.sequences, length, found.labels, source=path.name, max_memory=max_memory, shuffled=bool(found.labels.all()),
+        found.sequences, length, found.labels, source=path.name, max_memory=max_memory,
         where=lambda index: f"{path.name} line {found.lines[index]}: the sequence",
+        shuffled=bool(found.labels.all()),
     )  # fmt: skip
     codes, labels, ids = fitted.codes, found.labels[:, 0], found.ids or ()
     notes = found.notes + fitted.notes

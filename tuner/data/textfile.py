@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import IO, Final
 
 from tuner.errors import DataError
-from tuner.limits import require, word_size
+from tuner.limits import default_limit, memory_here, require, word_size
 
 _CHUNK: Final = 1 << 20
+_COUNTED: Final = 4  # up to so many times what is allowed is counted, so that an error can name the size
 _XZ_DICTIONARY: Final = 256 << 20  # an xz file may ask for 4 GB of it; `xz -9` asks for 65 MB
 _KINDS: Final = ((b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\x00", "xz"))
 _OTHERS: Final = (
@@ -108,12 +109,16 @@ def _content(path: Path, file: IO[bytes], size: int, max_memory: int | None, cop
         return file.read(size)
     try:
         # Once to count and once to keep: nothing is kept of what turns out to be too large.
+        allowed = default_limit() if max_memory is None else max_memory
+        most = max(allowed, min(_COUNTED * allowed, memory_here()))
         total = 0
         for part in _parts(file, kind):
             total += len(part)
-            require(
-                path, copies * total, max_memory, f"what its {kind} data hold (at least {word_size(total)} of text)"
-            )
+            if copies * total > most:
+                require(
+                    path, copies * total, allowed, f"what its {kind} data hold (at least {word_size(total)} of text)"
+                )
+        require(path, copies * total, allowed, f"what its {kind} data hold ({word_size(total)} of text)")
         return b"".join(_parts(file, kind))
     except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
         raise _damaged(path, kind, error) from error
