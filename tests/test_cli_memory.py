@@ -37,18 +37,18 @@ def test_a_bomb_ends_in_one_clear_error_with_size_limit_and_option(tmp_path):
     """In a process of its own, whose memory is limited to what reading may take at most."""
     with gzip.open(tmp_path / "bomb.fa.gz", "wb", compresslevel=9) as file:
         file.write(b">a\n")
-        for _ in range(400):
+        for _ in range(50):
             file.write(b"A" * 1_000_000)
     write(tmp_path, "n.fa", 10, 50, 0)
     study(tmp_path, 'positives = "bomb.fa.gz"\nnegatives = "n.fa"')
     done = subprocess.run(
-        [sys.executable, "-m", "tuner.cli", "check", "--study", "s.toml", "--max-memory", "500 MB"],
+        [sys.executable, "-m", "tuner.cli", "check", "--study", "s.toml", "--max-memory", "50 MB"],
         cwd=tmp_path, capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert done.returncode == 1
     (line,) = (line for line in done.stderr.splitlines() if line.startswith("error:"))
     assert "bomb.fa.gz: what its gzip data hold (at least " in line
-    assert "500.0 MB are allowed (--max-memory, by default half of the memory that is there)" in line
+    assert "50.0 MB are allowed (--max-memory, by default half of the memory that is there)" in line
     assert "this is a bug" not in done.stderr
 
 
