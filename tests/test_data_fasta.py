@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 from collections import Counter
 from itertools import pairwise
 
@@ -11,6 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tuner.data.fasta
+import tuner.data.lengths
 from tuner.data.dataset import SPLITS, check
 from tuner.data.fasta import fasta, folder, read_fasta
 from tuner.data.sequence import decode, encode, reverse_complement
@@ -120,7 +123,7 @@ def test_another_length_names_the_record_and_offers_to_crop(files):
     write(files[1], [*random_sequences(3, 40, 2), "ACGT"], "n")
     with pytest.raises(
         DataError,
-        match=r"negatives\.fa record 4 \(n3\) has 4 bases, 103 of 104 sequences have 40\. Set length = 40",
+        match=r"negatives\.fa record 4 \(n3\) has 4 bases, 103 of 104 sequences have 40\. Set length = \"shortest\"",
     ):
         fasta(*files)
 
@@ -150,11 +153,11 @@ def test_missing_cut_and_binary_files_are_refused(tmp_path):
         read_fasta(tmp_path / "absent.fa")
     cut = tmp_path / "cut.fa.gz"
     cut.write_bytes(gzip.compress(b">a\n" + b"ACGT" * 1000)[:-12])
-    with pytest.raises(DataError, match=r"cut\.fa\.gz: cannot be read .* Copy or download it again"):
+    with pytest.raises(DataError, match=r"cut\.fa\.gz: its gzip data are damaged or cut .* Copy or download it again"):
         read_fasta(cut)
     binary = tmp_path / "x.2bit"
     binary.write_bytes(b"\x43\x27\x41\x1a\xff\xfe")
-    with pytest.raises(DataError, match="byte 4 is no ASCII text"):
+    with pytest.raises(DataError, match="line 1: the byte 0xff is no UTF-8 text"):
         read_fasta(binary)
 
 
@@ -208,3 +211,62 @@ def test_a_folder_names_what_it_lacks(tmp_path):
     write(tmp_path / "mine" / "train_positives.fa", ["ACGT"])
     with pytest.raises(DataError, match=r"both positives\.fa and train_positives\.fa hold the train positives"):
         folder(tmp_path / "mine")
+
+
+def test_thousands_of_sorted_sequences_are_all_read_on_their_side(tmp_path):
+    positives, negatives = random_sequences(3000, 40, 0), random_sequences(3000, 40, 1)
+    dataset = fasta(write(tmp_path / "p.fa", positives, "p"), write(tmp_path / "n.fa", negatives, "n"))
+    check(dataset)
+    found = sorted(
+        (text, int(y)) for s in dataset.splits.values() for text, y in zip(decode(s.codes), s.labels[:, 0], strict=True)
+    )
+    assert found == sorted([(s, 1) for s in positives] + [(s, 0) for s in negatives])
+    assert [int(dataset.splits[s].labels.sum()) for s in SPLITS] == [2100, 300, 600]
+
+
+def test_comments_unicode_ids_and_soft_masked_bases_are_read(tmp_path):
+    path = tmp_path / "x.fa"
+    path.write_text("; a comment before\n>é,1 x\n; another\nACgtn\n>é,1\nTTTTT\n", encoding="utf-8")
+    assert [(r.id, *decode(r.codes[None])) for r in read_fasta(path)] == [("é,1", "ACGTN"), ("é,1", "TTTTT")]
+    other = write(tmp_path / "n.fa", random_sequences(20, 5, 0))
+    assert fasta(path, other, fractions=(0.4, 0.3, 0.3)).notes == (
+        "x.fa: 1 of 2 records have the id of an earlier one.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (";only a comment\n", "it holds no record; a FASTA file begins with"),
+        (">a\nACGT\n>b\nMK*\n", r"record 2 \(b\): '\*' at position 2 is no nucleotide"),
+        (">a\nACGT\n>b\nA.CG\n", r"record 2 \(b\): '\.' at position 1 is no nucleotide"),
+        (">a\nACGT\n>é\nAéGT\n", r"record 2 \(é\): 'é' at position 1 is no nucleotide"),
+        (">a\nACGT\n>b\nA\u2028GT\n", r"record 2 \(b\): '.u2028' at position 1 is no nucleotide"),
+        ("@read\nACGT\n+\nIIII\n", "line 1: '@read' comes before the first record"),
+    ],
+)
+def test_what_is_no_dna_is_named_by_its_record(tmp_path, text, message):
+    path = tmp_path / "bad.fa"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        read_fasta(path)
+
+
+@pytest.mark.parametrize(("n", "length", "wrap"), [(2000, 8, None), (300, 500, 2), (20, 20_000, None)])
+@pytest.mark.parametrize("negatives", ["n.fa", "shuffle"])
+def test_reading_takes_no_more_memory_than_it_asks_for(tmp_path, monkeypatch, n, length, wrap, negatives):
+    asked = []
+    for module in (tuner.data.fasta, tuner.data.lengths):
+        monkeypatch.setattr(module, "require", lambda _, n_bytes, *rest: asked.append(n_bytes))
+    for name, seed in (("p.fa", 0), ("n.fa", 1)):
+        texts = random_sequences(n, length, seed)
+        step = wrap or length
+        write(tmp_path / name, ["\n".join(s[i : i + step] for i in range(0, length, step)) for s in texts])
+    other = negatives if negatives == "shuffle" else tmp_path / negatives
+    tracemalloc.start()
+    try:
+        dataset = fasta(tmp_path / "p.fa", other)
+        dataset.describe()
+        assert tracemalloc.get_traced_memory()[1] <= max(asked)
+    finally:
+        tracemalloc.stop()

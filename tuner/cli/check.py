@@ -20,11 +20,13 @@ def command(
     preset: options.Preset = "standard",
     points: Annotated[int, typer.Option(min=1, help="Random points of the space to build.")] = 50,
     seed: options.Seed = 0,
+    max_memory: options.MaxMemory = None,
     as_json: options.Json = False,
 ) -> None:
     """Check study, space, data and motif database; nothing is trained or stored."""
+    limit = context.max_memory(max_memory)
     plan = context.plan_for(study, preset=preset, seed=seed)
-    document, problems = examine(plan, points)
+    document, problems = examine(plan, points, limit)
     code = max((code for _, code in problems), default=0) if all(c == 2 for _, c in problems) else 1
     document |= {"problems": [text for text, _ in problems]}
     if problems:
@@ -42,7 +44,7 @@ def command(
     context.note(f"{plan.name}: nothing is wrong{also}")
 
 
-def examine(plan: Plan, points: int) -> tuple[dict[str, Any], list[tuple[str, int]]]:
+def examine(plan: Plan, points: int, max_memory: int | None = None) -> tuple[dict[str, Any], list[tuple[str, int]]]:
     """Load and build what a run would; what it would do, and each problem with its exit code."""
     from tuner.data.registry import load_dataset
     from tuner.errors import TunerError
@@ -64,7 +66,9 @@ def examine(plan: Plan, points: int) -> tuple[dict[str, Any], list[tuple[str, in
         "confirmation": plan.confirmation.model_dump(),
     }
     try:
-        dataset = load_dataset(plan.data_spec, data_dir=context.data_dir(), cache=context.cache_dir())
+        dataset = load_dataset(
+            plan.data_spec, data_dir=context.data_dir(), cache=context.cache_dir(), max_memory=max_memory
+        )
         document["data"] = dataset.describe()
         built = build_points(
             sample_points(plan.space, points, plan.seed), n_tasks=dataset.n_tasks, length=dataset.length

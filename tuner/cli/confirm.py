@@ -26,6 +26,7 @@ def command(
         int | None, typer.Option(min=1, help="Worker processes, one CPU thread each [one a core].")
     ] = None,
     data: options.Data = None,
+    max_memory: options.MaxMemory = None,
     device: options.Devices = "auto",
     storage: options.Storage = None,
     artifacts: options.Artifacts = None,
@@ -50,13 +51,14 @@ def command(
     from tuner.search.study_name import folder_name
     from tuner.search.supervisor import DEVICE, INDEX, Supervisor
 
+    limit = context.max_memory(max_memory)
     opened = context.open_existing(storage)
     found = context.stored_name(opened, study, preset, name)
     joined = opened.join(found)
     plan, identity, data_dir = stored_plan(opened, found, data)
     check_finished(opened, plan)
     names = device_names(device)
-    bench = load_bench(plan, data_dir=data_dir, cache=context.cache_dir(), device=names[0])
+    bench = load_bench(plan, data_dir=data_dir, cache=context.cache_dir(), device=names[0], max_memory=limit)
     check_identity(found, identity, bench.identity)
     folder = context.artifacts_folder(artifacts)
     context.open_artifacts(artifacts)  # an unwritable folder is known before the first epoch
@@ -71,6 +73,7 @@ def command(
         sys.executable, "-m", "tuner.cli", "worker", "--study", plan.study.name, "--name", found, "--stored",
         "--device", DEVICE, "--artifacts", context.artifacts_address(artifacts), "--ahead", str(count),
         "--worker-name", f"worker-{INDEX}", *([] if data is None else ["--data", str(data)]),
+        *([] if max_memory is None else ["--max-memory", max_memory]),
     ]  # fmt: skip
     # The URL may hold a password, and a command line is for everyone on the machine to read.
     since = opened.roster(opened.get_study_id_from_name(found)).position()

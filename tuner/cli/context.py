@@ -45,6 +45,19 @@ def data_dir() -> Path | None:
     return Path(folder) if folder else None
 
 
+def max_memory(given: str | None) -> int | None:
+    """--max-memory in bytes, if given.
+
+    Raises
+    ------
+    UsageError
+        Not a size.
+    """
+    from tuner.limits import parse_size
+
+    return None if given is None else parse_size(given)
+
+
 def storage_url(given: str | None) -> str:
     """--storage, else TUNER_STORAGE, else a SQLite file under runs/."""
     return given or os.environ.get("TUNER_STORAGE") or str(RUNS / "tuner.db")
@@ -85,11 +98,12 @@ def plan_for(
         What is unknown or wrong, where, and the nearest known name.
     """
     from tuner.resources import find_resource
+    from tuner.search.paths import expand_paths
     from tuner.search.study import make_plan, study_space
     from tuner.search.study_file import read_study
 
     path = find_resource("studies", study, folder=Path.cwd())
-    parsed = read_study(path)
+    parsed = expand_paths(read_study(path), os.environ, path.parent, path.name)
     folder = path.parent if "/" in study else Path.cwd()
     space, space_path = study_space(parsed, preset, lambda name: find_resource("search_spaces", name, folder=folder))
     note(f"study {path}, " + (f"search space {space_path}" if space_path else "with its own search space"))

@@ -23,6 +23,7 @@ def command(
     storage: options.Storage = None,
     artifacts: options.Artifacts = None,
     data: options.Data = None,
+    max_memory: options.MaxMemory = None,
     device: options.Device = "auto",
     as_json: options.Json = False,
 ) -> None:
@@ -38,6 +39,7 @@ def command(
     from tuner.search.results import objective_names
     from tuner.search.stage_names import CONFIRMATION
 
+    limit = context.max_memory(max_memory)
     opened = context.open_existing(storage)
     found = context.stored_name(opened, study, preset, name)
     opened.join(found)
@@ -52,7 +54,7 @@ def command(
     plan, stored_identity, data_dir = stored_plan(opened, found, data)
     variant = dataset_of(opened, found, trial) if plan.space.dataset_names else None
     spec = DataSpec(dataset=variant) if variant else plan.data_spec
-    dataset = load_dataset(spec, data_dir=data_dir, cache=context.cache_dir())
+    dataset = load_dataset(spec, data_dir=data_dir, cache=context.cache_dir(), max_memory=limit)
     stored = stored_identity["data sets"][variant] if variant else stored_identity["data set"]["fingerprint"]
     if dataset.fingerprint != stored:
         raise StudyError(f"{found}: the data set has changed since the study was made; its test split is another one.")

@@ -19,6 +19,9 @@ Artifacts = Annotated[
     str | None, typer.Option(help="Artifacts: a folder, or s3://BUCKET/PREFIX [TUNER_ARTIFACTS, else runs/artifacts].")
 ]
 Data = Annotated[Path | None, typer.Option(help="Where the study's data is here: a file, or a folder of files.")]
+MaxMemory = Annotated[
+    str | None, typer.Option(help="Memory that reading data may take, e.g. 8 GB [half of what is there].")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Devices = Annotated[
     str, typer.Option("--device", help="auto (every GPU, else the CPU), cpu, mps, or GPUs: cuda:0,cuda:1.")

@@ -37,6 +37,7 @@ def command(
     storage: options.Storage = None,
     artifacts: options.Artifacts = None,
     data: options.Data = None,
+    max_memory: options.MaxMemory = None,
     device: options.Device = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads [as many as there are].")] = None,
     as_json: options.Json = False,
@@ -52,6 +53,7 @@ def command(
 
     given, wanted = parse_trials(trials), parse_stages(stages)
     chosen = Options(sequences=sequences, references=references, modisco=modisco, task=task)
+    limit = context.max_memory(max_memory)
     opened = context.open_existing(storage, reading=True)
     found = context.stored_name(opened, study, preset, name)
     opened.join(found, adopt_it=False)  # a database that may only be read is read
@@ -60,7 +62,7 @@ def command(
     plan, identity, data_dir = stored_plan(opened, found, data)
     source = open_source(
         opened, context.open_artifacts(artifacts, reading=True), found, plan, identity, chosen,
-        data_dir=data_dir, cache=context.cache_dir(), device=device,
+        data_dir=data_dir, cache=context.cache_dir(), device=device, max_memory=limit,
     )  # fmt: skip
 
     import torch

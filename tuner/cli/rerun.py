@@ -34,6 +34,7 @@ def command(
     preset: options.SomePreset = None,
     name: options.Name = None,
     data: options.Data = None,
+    max_memory: options.MaxMemory = None,
     device: options.Device = "auto",
     storage: options.Storage = None,
     stage: Annotated[str, typer.Option(help="search, confirmation or controls.")] = "search",
@@ -57,6 +58,7 @@ def command(
     from tuner.search.restoring import restore_files
     from tuner.search.study import check_identity
 
+    limit = context.max_memory(max_memory)
     opened = context.open_existing(storage)
     found = context.stored_name(opened, study, preset, name)
     opened.join(found)
@@ -70,7 +72,7 @@ def command(
             "only a completed, stopped or diverged trial can be rerun."
         )
     plan, identity, data_dir = stored_plan(opened, found, data)
-    bench = load_bench(plan, data_dir=data_dir, cache=context.cache_dir(), device=device)
+    bench = load_bench(plan, data_dir=data_dir, cache=context.cache_dir(), device=device, max_memory=limit)
     check_identity(found, identity, bench.identity)
     one_thread()
     use_kernels_of(one)

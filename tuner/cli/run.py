@@ -52,6 +52,7 @@ def command(
     time_limit: Annotated[
         str | None, typer.Option(help="Stop after this long, e.g. 90s, 30m, 2h; the rest can be resumed.")
     ] = None,
+    max_memory: options.MaxMemory = None,
     log_format: options.LogFormat = None,
 ) -> None:
     """Run, or resume, a study; by default one worker a CPU core, or as many as the GPUs take."""
@@ -60,6 +61,7 @@ def command(
     from tuner.search.quota import read_quota
 
     limit = seconds(time_limit) if time_limit else None
+    memory = context.max_memory(max_memory)
     if artifact_quota is not None:
         read_quota(artifact_quota)  # not a size: known before anything is made
     plan = context.plan_for(
@@ -89,7 +91,9 @@ def command(
         add_log_fields(study=plan.name)
         part = grid_part(plan, only, seeds)
         names = device_names(device)
-        bench = load_bench(plan, data_dir=context.data_dir(), cache=context.cache_dir(), device=names[0])
+        bench = load_bench(
+            plan, data_dir=context.data_dir(), cache=context.cache_dir(), device=names[0], max_memory=memory
+        )
         url = context.storage_url(storage)
         opened = open_storage(url)
         folder = context.artifacts_folder(artifacts)
@@ -117,6 +121,7 @@ def command(
         words = [
             "--study", study, "--preset", preset, "--seed", str(seed), "--confirm" if confirm else "--no-confirm",
             "--artifacts", context.artifacts_address(artifacts), "--ahead", str(count),
+            *([] if max_memory is None else ["--max-memory", max_memory]),
         ]  # fmt: skip
         supervisor = Supervisor(
             worker_command(plan, words, limit), count,

@@ -50,7 +50,8 @@ def stored_plan(storage: FencedStorage, name: str, data: Path | None = None) -> 
         A file of the study is not where it was, or not below `data`.
     """
     from tuner.errors import DataError, StudyError
-    from tuner.search.joining import FILES, located
+    from tuner.search.joining import located
+    from tuner.search.paths import FILES
     from tuner.search.stages import IDENTITY, SOURCE
     from tuner.search.study import load_object, restore_plan
     from tuner.search.study_file import StudyFile

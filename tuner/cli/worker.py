@@ -31,6 +31,7 @@ def command(
     artifacts: options.Artifacts = None,
     confirm: options.Confirm = True,
     data: options.Data = None,
+    max_memory: options.MaxMemory = None,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for a study that nobody has made yet.")] = 300,
     ahead: Annotated[int, typer.Option(min=1, help="Slots to keep ready: about the number of workers.")] = 2,
     deadline: Annotated[float | None, typer.Option(help="Unix time at which to stop.", hidden=True)] = None,
@@ -52,6 +53,7 @@ def command(
     logs.start(log_format, worker=worker_name)
     from tuner.search.stopper import Stopper
 
+    limit = context.max_memory(max_memory)
     parent = os.environ.get("TUNER_PARENT")
     stopper = Stopper(deadline, int(parent) if parent else None)  # before the slow imports
     from tuner.cli.stored import stored_plan
@@ -87,7 +89,7 @@ def command(
         plan = context.plan_for(
             study, preset=preset, seed=seed, name=name, trials=trials, sampler=context.check_sampler(sampler)
         )
-    bench = load_bench(plan, data_dir=folder, cache=context.cache_dir(), device=device)
+    bench = load_bench(plan, data_dir=folder, cache=context.cache_dir(), device=device, max_memory=limit)
     one_thread()
     use_kernels(bench)
     search: Search | Grid = Search(plan, bench.identity, sets_budget=False)

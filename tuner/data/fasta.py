@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
-from collections import Counter
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tuner.data.dataset import SPLITS, Dataset, Split
-from tuner.data.sequence import AMBIGUOUS, N_CODE, Codes, encode_one
+from tuner.data.lengths import BYTES_A_BASE, BYTES_A_SEQUENCE, fit_lengths
+from tuner.data.sequence import AMBIGUOUS, Codes, encode_one
 from tuner.data.shuffle import dinucleotide_shuffle
 from tuner.data.spec import FRACTIONS
 from tuner.data.splits import duplicate_groups, stratified
+from tuner.data.textfile import read_text
 from tuner.errors import DataError
+from tuner.limits import require
 
 SHUFFLE: Final = "shuffle"
-ENDINGS: Final = (".fa", ".fasta", ".fna", ".fa.gz", ".fasta.gz", ".fna.gz")
+ENDINGS: Final = tuple(name + packed for packed in ("", ".gz", ".bz2", ".xz") for name in (".fa", ".fasta", ".fna"))
 _AMBIGUITY: Final = str.maketrans("", "", "ACGTUNacgtun")
 
 
@@ -32,37 +34,16 @@ class Record(NamedTuple):
     ambiguous: int
 
 
-def read_text(path: Path) -> str:
-    """Read a text file, gzip-compressed or not.
-
-    Raises
-    ------
-    DataError
-        If it is missing, empty, a broken gzip file, or no text.
-    """
-    if not path.is_file():
-        raise DataError(f"{path}: no such file.")
-    try:
-        raw = path.read_bytes()
-        if raw[:2] == b"\x1f\x8b":  # gzip says so itself; endings lie
-            raw = gzip.decompress(raw)
-        text = raw.decode("ascii")
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read ({error}). Copy or download it again.") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: byte {error.start} is no ASCII text; expected a text file.") from error
-    if not text.strip():
-        raise DataError(f"{path}: the file is empty.")
-    return text
-
-
-def read_fasta(path: str | Path) -> list[Record]:
+def read_fasta(path: str | Path, max_memory: int | None = None) -> list[Record]:
     """Read a FASTA file.
 
     Parameters
     ----------
     path : str or Path
-        Plain or gzip; upper or lower case; lines wrapped or not. U is T; IUPAC ambiguity letters are N.
+        Plain, gzip, bzip2 or xz; upper or lower case; lines wrapped or not, of any line ends. U is T; IUPAC ambiguity
+        letters are N. Lines that begin with ``;`` are comments.
+    max_memory : int, optional, bytes
+        What reading may take; without it half of the memory that is there.
 
     Returns
     -------
@@ -71,42 +52,56 @@ def read_fasta(path: str | Path) -> list[Record]:
     Raises
     ------
     DataError
-        If the file is missing or empty, does not start with ``>``, or a record has no sequence or a character
-        that is no nucleotide; names file and record.
+        If the file is missing, empty, damaged or too large, does not start with ``>``, or a record has no sequence or
+        a character that is no nucleotide; names file and record.
     """
     path = Path(path)
-    headers: list[str] = []
-    lines: list[list[str]] = []
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
+    content = read_text(path, max_memory, copies=BYTES_A_BASE).replace(b"\r", b"\n")
+    count = content.count(b"\n>") + 1
+    require(path, BYTES_A_BASE * len(content) + BYTES_A_SEQUENCE * count, max_memory)
+    records: list[Record] = []
+    header: bytes | None = None
+    sequence = bytearray()
+    for number, line in enumerate(io.BytesIO(content), start=1):
         line = line.strip()
-        if line.startswith(">"):
-            headers.append(line[1:].strip())
-            lines.append([])
-        elif line and not headers:
+        if line.startswith(b">"):
+            if header is not None:
+                records.append(_record(path, len(records) + 1, header, sequence))
+            header = line[1:].strip()
+            sequence.clear()
+        elif line.startswith(b";"):
+            continue
+        elif line and header is None:
             raise DataError(
-                f"{path.name} line {number}: {line[:20]!r} comes before the first record; a FASTA file begins with '>'."
+                f"{path.name} line {number}: {line[:20].decode(errors='replace')!r} comes before the first record; "
+                f"a FASTA file begins with '>'."
             )
-        elif line:
-            lines[-1].append(line)
-    records = []
-    for number, (header, parts) in enumerate(zip(headers, lines, strict=True), start=1):
-        name = header.split()[0] if header else f"record_{number}"
-        where = f"{path.name} record {number} ({name})"
-        text = "".join(parts)
-        if not text:
-            raise DataError(f"{where} has no sequence.")
-        records.append(Record(number, name, encode_one(text, where), len(text.translate(_AMBIGUITY))))
+        else:
+            sequence += line
+    if header is None:
+        raise DataError(f"{path.name}: it holds no record; a FASTA file begins with '>'.")
+    records.append(_record(path, len(records) + 1, header, sequence))
     return records
+
+
+def _record(path: Path, number: int, header: bytes, sequence: bytearray) -> Record:
+    name = header.split()[0].decode() if header else f"record_{number}"
+    where = f"{path.name} record {number} ({name})"
+    if not sequence:
+        raise DataError(f"{where} has no sequence.")
+    text = sequence.decode()
+    return Record(number, name, encode_one(text, where), len(text.translate(_AMBIGUITY)))
 
 
 def fasta(
     positives: str | Path,
     negatives: str | Path,
     *,
-    length: int | None = None,
+    length: int | str | None = None,
     fractions: Sequence[float] = FRACTIONS,
     seed: int = 0,
     task: str = "bound",
+    max_memory: int | None = None,
 ) -> Dataset:
     """Read positives and negatives, and split them: stratified, seeded, copies of a sequence kept together.
 
@@ -115,14 +110,16 @@ def fasta(
     positives, negatives : str or Path
         FASTA files; `negatives` may be ``"shuffle"``: one dinucleotide shuffle of every positive, which goes
         into the split of its positive.
-    length : int, optional
-        Crop to this length around the centre, or pad with N on both sides.
+    length : int or str, optional
+        Crop to this length around the centre, or pad with N on both sides; ``"shortest"`` crops all to the shortest.
     fractions : sequence of float
         Shares of train, valid and test.
     seed : int
         Seeds split and shuffle.
     task : str
         Name of the one label column.
+    max_memory : int, optional, bytes
+        As in `read_fasta`.
 
     Returns
     -------
@@ -135,16 +132,15 @@ def fasta(
     """
     positives = Path(positives)
     files = [positives]
-    parts = [read_fasta(positives)]
+    parts = [read_fasta(positives, max_memory)]
     shuffled = str(negatives) == SHUFFLE
     if not shuffled:
         files.append(Path(negatives))
-        parts.append(read_fasta(negatives))
-    codes = _stack(files, parts, length)
-    groups = duplicate_groups(codes)
+        parts.append(read_fasta(negatives, max_memory))
     ids = tuple(record.id for part in parts for record in part)
     labels = np.repeat(np.array([1, 0], dtype=np.uint8)[: len(parts)], [len(part) for part in parts])
-    notes = _notes(files, parts)
+    codes, notes = _stack(" + ".join(file.name for file in files), files, parts, length, labels, max_memory, shuffled)
+    groups = duplicate_groups(codes)
     if shuffled:
         codes = np.concatenate([codes, dinucleotide_shuffle(codes, seed=seed)])
         groups = np.concatenate([groups, groups])
@@ -165,18 +161,22 @@ def fasta(
     )
 
 
-def folder(path: str | Path, *, length: int | None = None, task: str = "bound") -> Dataset:
+def folder(
+    path: str | Path, *, length: int | str | None = None, task: str = "bound", max_memory: int | None = None
+) -> Dataset:
     """Read a folder that is split already.
 
     Parameters
     ----------
     path : str or Path
         Holding ``train``, ``valid`` and ``test``, each with ``positives.fa`` and ``negatives.fa`` (or .fasta,
-        .fna, each also .gz); ``train_positives.fa`` and so on directly in the folder work too.
-    length : int, optional
+        .fna, each also .gz, .bz2, .xz); ``train_positives.fa`` and so on directly in the folder work too.
+    length : int or str, optional
         As in `fasta`.
     task : str
         Name of the one label column.
+    max_memory : int, optional, bytes
+        As in `read_fasta`.
 
     Returns
     -------
@@ -191,9 +191,9 @@ def folder(path: str | Path, *, length: int | None = None, task: str = "bound") 
     if not path.is_dir():
         raise DataError(f"{path}: no such folder.")
     files = [_find(path, split, kind) for split in SPLITS for kind in ("positives", "negatives")]
-    parts = [read_fasta(file) for file in files]
-    codes = _stack(files, parts, length)
+    parts = [read_fasta(file, max_memory) for file in files]
     labels = np.concatenate([np.full(len(part), i % 2 == 0, dtype=np.uint8) for i, part in enumerate(parts)])
+    codes, notes = _stack(path.name, files, parts, length, labels, max_memory)
     ids = tuple(record.id for part in parts for record in part)
     whole = Split(codes=codes, labels=labels[:, None], ids=ids)
     split_of_row = np.repeat(np.arange(len(files)) // 2, [len(part) for part in parts])
@@ -202,7 +202,7 @@ def folder(path: str | Path, *, length: int | None = None, task: str = "bound") 
         tasks=(task,),
         splits={name: whole.take(split_of_row == i) for i, name in enumerate(SPLITS)},
         source=str(path),
-        notes=_notes(files, parts),
+        notes=notes,
     )
 
 
@@ -219,34 +219,34 @@ def _find(path: Path, split: str, kind: str) -> Path:
     )
 
 
-def _stack(files: Sequence[Path], parts: Sequence[Sequence[Record]], length: int | None) -> Codes:
-    """Stack the records of all files, cropped or padded to one length."""
+def _stack(
+    source: str,
+    files: Sequence[Path],
+    parts: Sequence[Sequence[Record]],
+    length: int | str | None,
+    labels: NDArray[np.uint8],
+    max_memory: int | None,
+    shuffled: bool = False,
+) -> tuple[Codes, tuple[str, ...]]:
+    """Stack the records of all files, cropped or padded to one length; and everything that is to be told."""
     records = [(file, record) for file, part in zip(files, parts, strict=True) for record in part]
-    if length is None:
-        lengths = Counter(len(record.codes) for _, record in records)
-        usual = lengths.most_common(1)[0][0]
-        for file, record in records:
-            if len(record.codes) != usual:
-                raise DataError(
-                    f"{file.name} record {record.number} ({record.id}) has {len(record.codes)} bases, "
-                    f"{lengths[usual]} of {len(records)} sequences have {usual}. "
-                    f"Set length = {usual} to crop or pad all of them around their centres."
-                )
-        length = usual
-    return np.stack([fit_length(record.codes, length) for _, record in records])
 
+    def where(index: int) -> str:
+        file, record = records[index]
+        return f"{file.name} record {record.number} ({record.id})"
 
-def fit_length(codes: Codes, length: int) -> Codes:
-    """Crop one sequence (n,) around its centre, or pad it with N on both sides, to (length,)."""
-    surplus = len(codes) - length
-    if surplus >= 0:
-        return codes[surplus // 2 : surplus // 2 + length]
-    left = -surplus // 2
-    return np.pad(codes, (left, -surplus - left), constant_values=N_CODE)
+    sequences = [record.codes for _, record in records]
+    fitted = fit_lengths(
+        sequences, length, labels, source=source, where=where, max_memory=max_memory, shuffled=shuffled
+    )
+    return fitted.codes, _notes(files, parts) + fitted.notes
 
 
 def _notes(files: Sequence[Path], parts: Sequence[Sequence[Record]]) -> tuple[str, ...]:
-    counts = [(file, sum(record.ambiguous for record in part)) for file, part in zip(files, parts, strict=True)]
-    return tuple(
-        f"{file.name}: {count} IUPAC ambiguity letters ({AMBIGUOUS}) were read as N." for file, count in counts if count
-    )
+    notes = []
+    for file, part in zip(files, parts, strict=True):
+        if count := sum(record.ambiguous for record in part):
+            notes.append(f"{file.name}: {count} IUPAC ambiguity letters ({AMBIGUOUS}) were read as N.")
+        if repeated := len(part) - len({record.id for record in part}):
+            notes.append(f"{file.name}: {repeated} of {len(part)} records have the id of an earlier one.")
+    return tuple(notes)

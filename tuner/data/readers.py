@@ -7,13 +7,14 @@ what every data set must fulfil.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from tuner.data.dataset import Dataset
 from tuner.data.fasta import SHUFFLE, fasta, folder, read_fasta
 from tuner.data.hdf5 import koo_hdf5, write_koo_hdf5
-from tuner.data.spec import DataSpec
+from tuner.data.spec import DataSpec, given_keys
 from tuner.data.table import deepbind, read_table, table
 from tuner.errors import DataError, unknown
 
@@ -31,26 +32,34 @@ __all__ = [
 ]
 
 
+def _packed(*endings: str) -> tuple[str, ...]:
+    """Endings of a text file, as it is and compressed."""
+    return tuple(ending + packed for packed in ("", ".gz", ".bz2", ".xz") for ending in endings)
+
+
 class Reader(NamedTuple):
     """A data format.
 
     Attributes
     ----------
-    read : callable of (DataSpec, Path)
-        Reads the file or folder at the path as the data section says.
+    read : callable of (DataSpec, Path, int or None)
+        Reads the file or folder at the path as the data section says, within so many bytes of memory.
     endings : tuple of str
         File names that are read this way when no reader is named.
     note : str
         What the file holds.
+    keys : frozenset of str
+        Keys of the data section that mean something to it, beside those of where the file is.
     """
 
-    read: Callable[[DataSpec, Path], Dataset]
+    read: Callable[[DataSpec, Path, int | None], Dataset]
     endings: tuple[str, ...]
     note: str
+    keys: frozenset[str]
 
 
-def _koo_hdf5(spec: DataSpec, path: Path) -> Dataset:
-    return koo_hdf5(path, layout=spec.layout, tasks=spec.tasks)
+def _koo_hdf5(spec: DataSpec, path: Path, max_memory: int | None) -> Dataset:
+    return koo_hdf5(path, layout=spec.layout, tasks=spec.tasks, max_memory=max_memory)
 
 
 def _task(spec: DataSpec) -> str:
@@ -62,33 +71,53 @@ def _task(spec: DataSpec) -> str:
     return spec.tasks[0]
 
 
-def _fasta(spec: DataSpec, path: Path) -> Dataset:
-    negatives = SHUFFLE if spec.negatives == SHUFFLE else str(path.parent / str(spec.negatives))
-    return fasta(path, negatives, length=spec.length, fractions=spec.fractions, seed=spec.seed, task=_task(spec))
+def _fasta(spec: DataSpec, path: Path, max_memory: int | None) -> Dataset:
+    return fasta(
+        path, str(spec.negatives), length=spec.length, fractions=spec.fractions, seed=spec.seed, task=_task(spec),
+        max_memory=max_memory,
+    )  # fmt: skip
 
 
-def _folder(spec: DataSpec, path: Path) -> Dataset:
-    return folder(path, length=spec.length, task=_task(spec))
+def _folder(spec: DataSpec, path: Path, max_memory: int | None) -> Dataset:
+    return folder(path, length=spec.length, task=_task(spec), max_memory=max_memory)
 
 
-def _deepbind(spec: DataSpec, path: Path) -> Dataset:
-    return deepbind(path, fractions=spec.fractions, seed=spec.seed)
-
-
-def _table(spec: DataSpec, path: Path) -> Dataset:
-    return read_table(spec, path)
+def _deepbind(spec: DataSpec, path: Path, max_memory: int | None) -> Dataset:
+    return deepbind(path, length=spec.length, fractions=spec.fractions, seed=spec.seed, max_memory=max_memory)
 
 
 READERS: Final[Mapping[str, Reader]] = {
-    "koo_hdf5": Reader(_koo_hdf5, (".h5", ".hdf5"), "one-hot X_* and labels Y_* for train, valid, test"),
-    "fasta": Reader(_fasta, (), "a FASTA file of positives and one of negatives"),
-    "folder": Reader(_folder, (), "train, valid, test, each with positives.fa and negatives.fa"),
-    "table": Reader(_table, (".tsv", ".csv", ".txt", ".tsv.gz", ".csv.gz", ".txt.gz"), "a sequence and labels a row"),
-    "deepbind": Reader(_deepbind, (".seq", ".seq.gz"), "TSV with FoldID, EventID, seq, Bound"),
+    "koo_hdf5": Reader(
+        _koo_hdf5,
+        (".h5", ".hdf5"),
+        "one-hot X_* and labels Y_* for train, valid, test",
+        frozenset({"layout", "tasks"}),
+    ),
+    "fasta": Reader(
+        _fasta,
+        (),
+        "a FASTA file of positives and one of negatives",
+        frozenset({"negatives", "length", "fractions", "tasks"}),
+    ),
+    "folder": Reader(
+        _folder,
+        (),
+        "train, valid, test, each with positives.fa and negatives.fa",
+        frozenset({"length", "tasks"}),
+    ),
+    "table": Reader(
+        read_table,
+        _packed(".tsv", ".csv", ".txt"),
+        "a sequence and labels a row",
+        frozenset({"length", "fractions", "sequence_column", "label_columns", "split_column", "group_column"}),
+    ),
+    "deepbind": Reader(
+        _deepbind, _packed(".seq"), "TSV with FoldID, EventID, seq, Bound", frozenset({"length", "fractions"})
+    ),
 }
 
 
-def read(spec: DataSpec, base: Path | None = None) -> Dataset:
+def read(spec: DataSpec, base: Path | None = None, *, max_memory: int | None = None) -> Dataset:
     """Read the file, files or folder that a data section names.
 
     Parameters
@@ -97,6 +126,8 @@ def read(spec: DataSpec, base: Path | None = None) -> Dataset:
         With `path`, `positives` or `folder`.
     base : Path, optional
         Folder that relative paths start from.
+    max_memory : int, optional, bytes
+        What reading may take; without it half of the memory that is there.
 
     Returns
     -------
@@ -106,15 +137,20 @@ def read(spec: DataSpec, base: Path | None = None) -> Dataset:
     Raises
     ------
     DataError
-        If the reader is unknown, the file's ending tells none, or as the reader.
+        If the reader is unknown, the file's ending tells none, a key means nothing to it, or as the reader.
     """
     start = Path() if base is None else base
     if spec.positives is not None:
-        return READERS["fasta"].read(spec, start / spec.positives)
+        negatives = SHUFFLE if spec.negatives == SHUFFLE else str(start / str(spec.negatives))
+        return READERS["fasta"].read(replace(spec, negatives=negatives), start / spec.positives, max_memory)
     if spec.folder is not None:
-        return READERS["folder"].read(spec, start / spec.folder)
+        return READERS["folder"].read(spec, start / spec.folder, max_memory)
     path = start / str(spec.path)
-    return READERS[_reader_of(spec.reader, path)].read(spec, path)
+    name = _reader_of(spec.reader, path)
+    for key in sorted(given_keys(spec) - READERS[name].keys):
+        fitting = [other for other, row in READERS.items() if row.endings and key in row.keys]
+        raise DataError(f"{path.name}: {key} means nothing to the reader {name}; it belongs to {' or '.join(fitting)}.")
+    return READERS[name].read(spec, path, max_memory)
 
 
 def _reader_of(name: str | None, path: Path) -> str:

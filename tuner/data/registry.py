@@ -18,6 +18,7 @@ import pooch
 from tuner.data.dataset import Dataset, check
 from tuner.data.hdf5 import koo_hdf5
 from tuner.data.readers import read
+from tuner.data.separation import unknown_base_warnings
 from tuner.data.simulate import SIMULATORS, simulate
 from tuner.data.spec import DataSpec
 from tuner.errors import DataError, unknown
@@ -90,6 +91,7 @@ def load_dataset(
     base: Path | None = None,
     offline: bool = False,
     progress: bool = False,
+    max_memory: int | None = None,
 ) -> Dataset:
     """Load what a study's data section names, and check it.
 
@@ -106,6 +108,8 @@ def load_dataset(
         Never download.
     progress : bool
         Show a progress bar while downloading.
+    max_memory : int, optional, bytes
+        What reading may take; without it half of the memory that is there.
 
     Returns
     -------
@@ -117,8 +121,29 @@ def load_dataset(
         If the name is unknown, the file is missing, broken or another one than the published, or as
         `tuner.data.dataset.check`.
     """
+    try:
+        dataset = _load(spec, data_dir, cache, base, offline, progress, max_memory)
+    except MemoryError as error:
+        named = spec.dataset or spec.path or spec.positives or spec.folder
+        raise DataError(
+            f"{named}: the memory ran out while it was read. Free some, raise the limit of this process or its control "
+            f"group, or give fewer or shorter sequences."
+        ) from error
+    check(dataset)
+    return replace(dataset, notes=dataset.notes + unknown_base_warnings(dataset))
+
+
+def _load(
+    spec: DataSpec,
+    data_dir: Path | None,
+    cache: Path | None,
+    base: Path | None,
+    offline: bool,
+    progress: bool,
+    max_memory: int | None,
+) -> Dataset:
     if spec.dataset is None:
-        dataset = read(spec, base)
+        dataset = read(spec, base, max_memory=max_memory)
     else:
         try:
             row = DATASETS[spec.dataset]
@@ -132,8 +157,7 @@ def load_dataset(
                 _verify(path, row, spec.dataset)
             else:
                 path = fetch(spec.dataset, data_dir=data_dir, cache=cache, offline=offline, progress=progress)
-            dataset = replace(koo_hdf5(path, tasks=row.tasks), name=spec.dataset)
-    check(dataset)
+            dataset = replace(koo_hdf5(path, tasks=row.tasks, max_memory=max_memory), name=spec.dataset)
     return dataset
 
 

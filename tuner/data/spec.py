@@ -29,8 +29,9 @@ class DataSpec:
     layout : str, optional
         Axes of an HDF5 file's sequences: ``"ncl"`` = (n, 4, length), ``"nlc"`` = (n, length, 4); without it, as the
         shapes say.
-    length : int, optional
-        Crop FASTA and table sequences to this length around their centre, or pad them with N.
+    length : int or str, optional
+        Crop FASTA and table sequences to this length around their centre, or pad them with N; ``"shortest"`` crops
+        all to the length of the shortest.
     sequence_column, label_columns, split_column, group_column : optional
         Columns of a table. Without `label_columns` every other column is a label.
     tasks : tuple of str, optional
@@ -48,7 +49,7 @@ class DataSpec:
     negatives: str | None = None
     folder: str | None = None
     layout: str | None = None
-    length: int | None = None
+    length: int | str | None = None
     sequence_column: str | None = None
     label_columns: tuple[str, ...] | None = None
     split_column: str | None = None
@@ -73,6 +74,13 @@ class DataSpec:
                 'positives need negatives: name their FASTA file, or set negatives = "shuffle" '
                 "for dinucleotide-shuffled positives."
             )
+        if self.seed < 0:
+            raise DataError(f"the [data] table's seed is {self.seed}; expected a whole number from 0.")
+        if not (all(0 < part < 1 for part in self.fractions) and abs(sum(self.fractions) - 1) <= 1e-6):
+            raise DataError(
+                f"split fractions {self.fractions}: expected three numbers above 0 for train, valid and test that sum "
+                f"to 1."
+            )
         for name, by in _NEEDS.items():
             if getattr(self, name) != _DEFAULTS[name] and source not in by:
                 raise DataError(f"{name} means nothing beside {source}; it belongs to {' or '.join(by)}.")
@@ -91,3 +99,8 @@ _NEEDS = {
     "fractions": ("path", "positives"),
 }
 _DEFAULTS = {field.name: field.default for field in fields(DataSpec)}
+
+
+def given_keys(spec: DataSpec) -> set[str]:
+    """Name the keys with which a file is read, beside where it is and the seed, that differ from their defaults."""
+    return {name for name in _NEEDS if name != "reader" and getattr(spec, name) != _DEFAULTS[name]}

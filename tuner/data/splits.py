@@ -88,7 +88,8 @@ def stratified(
     DataError
         If there are not three fractions above 0 that sum to 1.
     """
-    if len(fractions) != len(SPLITS) or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
+    whole = all(part > 0 for part in fractions) and abs(sum(fractions) - 1) <= 1e-6  # false of NaN too
+    if len(fractions) != len(SPLITS) or not whole:
         raise DataError(
             f"split fractions {tuple(fractions)}: expected three numbers above 0 for train, valid and test "
             f"that sum to 1."

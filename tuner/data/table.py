@@ -2,27 +2,55 @@
 
 from __future__ import annotations
 
-import csv
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.data.cells import Cells, read_cells
 from tuner.data.dataset import SPLITS, Dataset, Split
-from tuner.data.fasta import fit_length, read_text
-from tuner.data.sequence import AMBIGUOUS, Codes, encode_one
+from tuner.data.lengths import BYTES_A_BASE, BYTES_A_SEQUENCE, fit_lengths
+from tuner.data.sequence import AMBIGUOUS, N_CODE, Codes, encode_one
 from tuner.data.shuffle import dinucleotide_shuffle
 from tuner.data.spec import FRACTIONS, DataSpec
 from tuner.data.splits import duplicate_groups, merge_groups, stratified
+from tuner.data.textfile import read_text
 from tuner.errors import DataError, unknown
+from tuner.limits import require
 
 # Names that are taken for the sequence column when none is given.
 SEQUENCE_NAMES: Final = ("sequence", "seq", "seqs")
 # Columns that are never labels unless they are named as such.
 ID_NAMES: Final = ("id", "name", "peak", "header", "eventid", "foldid")
+# Columns of 0 and 1 that say how a table was made or is to be used. One of them as a task is learned like any other.
+_NO_TASK: Final = re.compile(
+    r"((is|in|use|used|for)[ _.-]?)*(train|test|valid|validation|val|dev|eval|holdout|hold[ _.-]?out)(ing|ed)?"
+    r"([ _.-]?(set|split|fold|data|flag))?"
+    r"|(data|sub)?set|(sub|data)?[ _.-]?split|(cv|k|outer|inner)?[ _.-]?folds?([ _.-]?(id|nr|no|number))?[ _.-]?\d*"
+    r"|cv([ _.-]?(split|group|set))?|partition|part|strand|orientation|reverse|is[ _.-]?reverse|forward|rc|batch"
+    r"|replicates?|rep|plate|lane|group|cluster|index|idx|row|weight|sample[ _.-]?weight|unnamed: ?\d+",
+    re.IGNORECASE,
+)
+_LABEL: Final = re.compile(r"\+?0*([01])([.,]0*)?(e[+-]?0+)?", re.IGNORECASE)
+_PLAIN: Final = str.maketrans("", "", "ACGTUNacgtun")
+_BYTES_A_COLUMN: Final = 400  # a name, its place, a cell of the row at hand
+_LABEL_WORDS: Final = {"true": 1, "false": 0}
 _SPLIT_NAMES: Final = {"val": "valid", "validation": "valid", "training": "train", "testing": "test"}
+
+
+class _Columns(NamedTuple):
+    """What is kept of a table, a row an entry."""
+
+    lines: list[int]
+    sequences: list[Codes]
+    labels: NDArray[np.uint8]
+    ids: tuple[str, ...] | None
+    splits: list[str]
+    groups: list[str]
+    notes: tuple[str, ...]
 
 
 def table(
@@ -32,30 +60,33 @@ def table(
     label_columns: Sequence[str] | None = None,
     split_column: str | None = None,
     group_column: str | None = None,
-    length: int | None = None,
+    length: int | str | None = None,
     fractions: Sequence[float] = FRACTIONS,
     seed: int = 0,
+    max_memory: int | None = None,
 ) -> Dataset:
-    """Read a TSV or CSV file, plain or gzip, with a header line.
+    """Read a TSV or CSV file, plain or compressed, with a header line.
 
     Parameters
     ----------
     path : str or Path
-        Tab-separated if the header holds a tab, else comma-separated.
+        Separated as its header is: by tabs, else commas, else semicolons; see `tuner.data.cells` for quotes.
     sequence_column : str, optional
         Without it the column called sequence, seq or seqs.
     label_columns : sequence of str, optional
-        One task each, 0 or 1. Without it every column but sequence, id, split and group.
+        One task each, 0 or 1 (also 0., 1.0, True, false). Without it every column but sequence, id, split and group.
     split_column : str, optional
         Holding train, valid or test; without it the rows are split stratified.
     group_column : str, optional
         Rows of one group (chromosome, gene family) stay in one split.
-    length : int, optional
-        Crop around the centre, or pad with N.
+    length : int or str, optional
+        Crop around the centre, or pad with N; ``"shortest"`` crops all to the shortest.
     fractions : sequence of float
         Shares of train, valid and test.
     seed : int
         Seeds the split.
+    max_memory : int, optional, bytes
+        What reading may take; without it half of the memory that is there.
 
     Returns
     -------
@@ -64,10 +95,14 @@ def table(
     Raises
     ------
     DataError
-        If a column is missing, a row is short, a label is not 0 or 1, or a sequence is broken.
+        If a column is missing or looks like none of labels, a row is short or broken, a label is not 0 or 1, a sequence
+        is broken, or the table does not fit in memory.
     """
     path = Path(path)
-    header, rows = _read(path)
+    if split_column is not None and group_column is not None:
+        raise DataError(f"{path.name}: give split_column or group_column, not both: the file splits already.")
+    cells = _open(path, max_memory, (sequence_column.lower(),) if sequence_column else SEQUENCE_NAMES)
+    header = cells.header
     sequence_at = _sequence_column(header, sequence_column, path.name)
     special = [name for name in (split_column, group_column) if name is not None]
     for name in (*special, *(label_columns or ())):
@@ -75,31 +110,40 @@ def table(
     tasks = tuple(label_columns) if label_columns is not None else _label_columns(header, sequence_at, special)
     if not tasks:
         raise DataError(f"{path.name}: no label column among {', '.join(header)}; name them in label_columns.")
-    columns = list(zip(*rows, strict=True))
-    codes, ambiguous = _sequences(columns[sequence_at], path.name, length)
-    labels = np.stack([_label(columns[header.index(task)], task, path.name) for task in tasks], axis=1)
+    if label_columns is None:
+        _refuse_no_tasks(tasks, path.name)
     id_at = next((i for i, name in enumerate(header) if name.lower() in ID_NAMES and name not in tasks), None)
-    whole = Split(codes=codes, labels=labels, ids=None if id_at is None else columns[id_at])
+    found = _columns(cells, path.name, sequence_at, tasks, id_at, split_column, group_column)
+    fitted = fit_lengths(
+        found.sequences, length, found.labels, source=path.name, max_memory=max_memory,
+        where=lambda index: f"{path.name} line {found.lines[index]}: the sequence",
+    )  # fmt: skip
+    whole = Split(codes=fitted.codes, labels=found.labels, ids=found.ids)
     if split_column is not None:
-        if group_column is not None:
-            raise DataError(f"{path.name}: give split_column or group_column, not both: the file splits already.")
-        parts = _named_splits(columns[header.index(split_column)], path.name)
+        parts = _named_splits(found.splits, found.lines, path.name)
     else:
-        groups = duplicate_groups(codes)
+        groups = duplicate_groups(fitted.codes)
         if group_column is not None:
-            groups = merge_groups(groups, np.array(columns[header.index(group_column)]))
-        parts = stratified(labels, fractions, seed=seed, groups=groups)
-    note = f"{path.name}: {ambiguous} IUPAC ambiguity letters ({AMBIGUOUS}) were read as N."
+            place = {name: i for i, name in enumerate(sorted(set(found.groups)))}
+            groups = merge_groups(groups, np.array([place[name] for name in found.groups]))
+        parts = stratified(found.labels, fractions, seed=seed, groups=groups)
     return Dataset(
         name=path.name,
         tasks=tasks,
         splits={name: whole.take(part) for name, part in parts.items()},
         source=str(path),
-        notes=(note,) if ambiguous else (),
+        notes=found.notes + fitted.notes,
     )
 
 
-def deepbind(path: str | Path, *, fractions: Sequence[float] = FRACTIONS, seed: int = 0) -> Dataset:
+def deepbind(
+    path: str | Path,
+    *,
+    length: int | str | None = None,
+    fractions: Sequence[float] = FRACTIONS,
+    seed: int = 0,
+    max_memory: int | None = None,
+) -> Dataset:
     """Read DeepBind's ChIP-seq format: TSV with FoldID, EventID, seq and Bound (Alipanahi et al. 2015).
 
     Parameters
@@ -107,37 +151,43 @@ def deepbind(path: str | Path, *, fractions: Sequence[float] = FRACTIONS, seed: 
     path : str or Path
         A file with positives only (the ``_AC`` training files) gets one dinucleotide shuffle of each as its
         negatives, in the split of its positive.
+    length : int or str, optional
+        As in `table`.
     fractions : sequence of float
         Shares of train, valid and test.
     seed : int
         Seeds split and shuffle.
+    max_memory : int, optional, bytes
+        As in `table`.
 
     Returns
     -------
     Dataset
     """
     path = Path(path)
-    header, rows = _read(path)
-    for name in ("EventID", "seq", "Bound"):
-        _column(header, name, path.name)
-    columns = dict(zip(header, zip(*rows, strict=True), strict=True))
-    codes, _ = _sequences(columns["seq"], path.name, None)
-    labels = _label(columns["Bound"], "Bound", path.name)
-    ids: tuple[str, ...] = columns["EventID"]
-    notes: tuple[str, ...] = ()
+    cells = _open(path, max_memory, ("seq",))
+    places = [_column(cells.header, name, path.name) for name in ("seq", "EventID", "Bound")]
+    found = _columns(cells, path.name, places[0], ("Bound",), places[1], None, None)
+    fitted = fit_lengths(
+        found.sequences, length, found.labels, source=path.name, max_memory=max_memory,
+        where=lambda index: f"{path.name} line {found.lines[index]}: the sequence",
+        shuffled=bool(found.labels.all()),
+    )  # fmt: skip
+    codes, labels, ids = fitted.codes, found.labels[:, 0], found.ids or ()
+    notes = found.notes + fitted.notes
     groups = duplicate_groups(codes)
     if labels.all():
         codes = np.concatenate([codes, dinucleotide_shuffle(codes, seed=seed)])
         groups, ids = np.concatenate([groups, groups]), (*ids, *(f"{name}_shuffled" for name in ids))
         labels = np.concatenate([labels, np.zeros_like(labels)])
-        notes = (f"{path.name}: the negatives are dinucleotide shuffles of the positives.",)
+        notes += (f"{path.name}: the negatives are dinucleotide shuffles of the positives.",)
     whole = Split(codes=codes, labels=labels[:, None], ids=ids)
     parts = stratified(labels, fractions, seed=seed, groups=groups)
     splits = {name: whole.take(part) for name, part in parts.items()}
     return Dataset(name=path.name, tasks=("bound",), splits=splits, source=str(path), notes=notes)
 
 
-def read_table(spec: DataSpec, path: Path) -> Dataset:
+def read_table(spec: DataSpec, path: Path, max_memory: int | None = None) -> Dataset:
     """Read the table that a study's data section describes."""
     return table(
         path,
@@ -148,22 +198,82 @@ def read_table(spec: DataSpec, path: Path) -> Dataset:
         length=spec.length,
         fractions=spec.fractions,
         seed=spec.seed,
+        max_memory=max_memory,
     )
 
 
-def _read(path: Path) -> tuple[list[str], list[list[str]]]:
-    lines = read_text(path).splitlines()
-    delimiter = "\t" if "\t" in lines[0] else ","
-    header, *rows = csv.reader(lines, delimiter=delimiter)
-    rows = [row for row in rows if row]
-    if len(set(header)) != len(header):
-        raise DataError(f"{path.name}: column names repeat in the header {', '.join(header)}.")
-    if not rows:
-        raise DataError(f"{path.name}: a header and no rows.")
-    for number, row in enumerate(rows, start=2):
-        if len(row) != len(header):
-            raise DataError(f"{path.name} line {number}: {len(row)} fields; the header has {len(header)}.")
-    return header, rows
+def _open(path: Path, max_memory: int | None, wanted: Sequence[str]) -> Cells:
+    content = read_text(path, max_memory, copies=BYTES_A_BASE)
+    rows = content.count(b"\n")
+    columns = max(map(content[: content.find(b"\n") + 1].count, (b"\t", b",", b";"))) + 1
+    need = BYTES_A_BASE * len(content) + BYTES_A_SEQUENCE * rows + _BYTES_A_COLUMN * columns + 2 * rows * columns
+    require(path, need, max_memory)
+    return read_cells(content, path.name, wanted)
+
+
+def _columns(
+    cells: Cells,
+    where: str,
+    sequence_at: int,
+    tasks: Sequence[str],
+    id_at: int | None,
+    split_column: str | None,
+    group_column: str | None,
+) -> _Columns:
+    """Read every row and keep what is needed of it; an error names the first line that is wrong."""
+    place = {name: i for i, name in enumerate(cells.header)}
+    tasks_at = [place[task] for task in tasks]
+    lines, sequences, ids, splits, groups = [], [], [], [], []
+    labels = bytearray()
+    ambiguous = 0
+    for line, row in cells.rows:
+        text = row[sequence_at]
+        if not text:
+            raise DataError(f"{where} line {line}: the sequence is empty.")
+        codes = encode_one(text, f"{where} line {line}")
+        ambiguous += len(text.translate(_PLAIN)) if (codes == N_CODE).any() else 0
+        for task, at in zip(tasks, tasks_at, strict=True):
+            labels.append(_label(row[at], task, f"{where} line {line}"))
+        lines.append(line)
+        sequences.append(codes)
+        if id_at is not None:
+            ids.append(row[id_at])
+        if split_column is not None:
+            splits.append(row[place[split_column]])
+        if group_column is not None:
+            groups.append(row[place[group_column]])
+    if not lines:
+        raise DataError(f"{where}: a header and no rows.")
+    notes = []
+    if ambiguous:
+        notes.append(f"{where}: {ambiguous} IUPAC ambiguity letters ({AMBIGUOUS}) were read as N.")
+    if cells.blank:
+        notes.append(
+            f"{where}: {len(cells.blank)} blank lines between the rows were skipped (first: {cells.blank[0]})."
+        )
+    if repeated := len(ids) - len(set(ids)):
+        notes.append(f"{where}: {repeated} of {len(ids)} rows have the id of an earlier one.")
+    return _Columns(
+        lines,
+        sequences,
+        np.frombuffer(bytes(labels), dtype=np.uint8).reshape(len(lines), len(tasks)),
+        None if id_at is None else tuple(ids),
+        splits,
+        groups,
+        tuple(notes),
+    )
+
+
+def _refuse_no_tasks(tasks: Sequence[str], where: str) -> None:
+    """Refuse to guess that a column such as ``fold`` or ``strand`` is a task."""
+    doubtful = [task for task in tasks if _NO_TASK.fullmatch(task.strip())]
+    if doubtful:
+        others = ", ".join(f'"{task}"' for task in tasks if task not in doubtful)
+        raise DataError(
+            f"{where}: is the column {doubtful[0]!r} a label? By its name it says how rows are split or made. Name the "
+            f"label columns: label_columns = [{others}]. A column of train, valid and test is named by split_column, "
+            f"one of groups that stay together by group_column."
+        )
 
 
 def _column(header: Sequence[str], name: str, where: str) -> int:
@@ -192,35 +302,22 @@ def _label_columns(header: Sequence[str], sequence_at: int, special: Sequence[st
     )
 
 
-def _sequences(texts: Sequence[str], where: str, length: int | None) -> tuple[Codes, int]:
-    encoded = [encode_one(text, f"{where} line {line}") for line, text in enumerate(texts, start=2)]
-    usual = length if length is not None else len(encoded[0])
-    for line, codes in enumerate(encoded, start=2):
-        if len(codes) == 0:
-            raise DataError(f"{where} line {line}: the sequence is empty.")
-        if length is None and len(codes) != usual:
-            raise DataError(
-                f"{where} line {line}: the sequence has {len(codes)} bases, line 2 has {usual}. "
-                f"Set length = {usual} to crop or pad all of them around their centres."
-            )
-    ambiguous = sum(1 for text in texts for letter in text.upper() if letter in AMBIGUOUS)
-    return np.stack([fit_length(codes, usual) for codes in encoded]), ambiguous
+def _label(text: str, task: str, where: str) -> int:
+    found = _LABEL.fullmatch(text)
+    if found:
+        return int(found[1])
+    try:
+        return _LABEL_WORDS[text.lower()]
+    except KeyError:
+        raise DataError(
+            f"{where}: column {task!r} is {text[:40]!r}; labels are 0 or 1. "
+            f"If it is no label, name the label columns in label_columns."
+        ) from None
 
 
-def _label(texts: Sequence[str], task: str, where: str) -> NDArray[np.uint8]:
-    known = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
-    for line, text in enumerate(texts, start=2):
-        if text.strip() not in known:
-            raise DataError(
-                f"{where} line {line}: column {task!r} is {text!r}; labels are 0 or 1. "
-                f"If it is no label, name the label columns in label_columns."
-            )
-    return np.array([known[text.strip()] for text in texts], dtype=np.uint8)
-
-
-def _named_splits(texts: Sequence[str], where: str) -> dict[str, NDArray[np.int64]]:
-    names = [_SPLIT_NAMES.get(text.strip().lower(), text.strip().lower()) for text in texts]
-    for line, name in enumerate(names, start=2):
+def _named_splits(texts: Sequence[str], lines: Sequence[int], where: str) -> dict[str, NDArray[np.int64]]:
+    names = [_SPLIT_NAMES.get(text.lower(), text.lower()) for text in texts]
+    for line, text, name in zip(lines, texts, names, strict=True):
         if name not in SPLITS:
-            raise DataError(f"{where} line {line}: {unknown('split', texts[line - 2], SPLITS)}")
+            raise DataError(f"{where} line {line}: {unknown('split', text[:40], SPLITS)}")
     return {split: np.flatnonzero(np.array(names) == split) for split in SPLITS}

@@ -159,6 +159,7 @@ def open_source(
     data_dir: Path | None,
     cache: Path | None,
     device: str,
+    max_memory: int | None = None,
 ) -> Source:
     """Load what a report of a stored study needs, and check that it is what the study was made from.
 
@@ -175,7 +176,7 @@ def open_source(
             "Compare its trials with tuner table; report a study of one of these data sets."
         )
     place = str(resolve_device(device))
-    dataset = load_dataset(plan.data_spec, data_dir=data_dir, cache=cache)
+    dataset = load_dataset(plan.data_spec, data_dir=data_dir, cache=cache, max_memory=max_memory)
     if options.task is not None and options.task not in dataset.tasks:
         raise StudyError(f"{name}: {unknown('task', options.task, dataset.tasks)}")
     bench = Bench(plan, dataset.without_test(), load_motifs(plan, cache), place, cache)

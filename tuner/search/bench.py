@@ -55,7 +55,9 @@ class Bench(NamedTuple):
         return self.dataset if name is None else self.variants[str(name)]
 
 
-def load_bench(plan: Plan, *, data_dir: Path | None, cache: Path | None, device: str = "cpu") -> Bench:
+def load_bench(
+    plan: Plan, *, data_dir: Path | None, cache: Path | None, device: str = "cpu", max_memory: int | None = None
+) -> Bench:
     """Load and check everything a study needs, before anything is trained.
 
     Parameters
@@ -68,6 +70,8 @@ def load_bench(plan: Plan, *, data_dir: Path | None, cache: Path | None, device:
         Folder for downloads and screened databases.
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+    max_memory : int, optional, bytes
+        What reading the data may take; without it half of the memory that is there.
 
     Raises
     ------
@@ -75,11 +79,11 @@ def load_bench(plan: Plan, *, data_dir: Path | None, cache: Path | None, device:
         What is missing or broken, where, and what to do.
     """
     found = resolve_device(device)
-    dataset = load_dataset(plan.data_spec, data_dir=data_dir, cache=cache)
+    dataset = load_dataset(plan.data_spec, data_dir=data_dir, cache=cache, max_memory=max_memory)
     database = load_motifs(plan, cache)
     check_targets(database, plan.study.motifs.targets)
     variants = {
-        name: load_dataset(DataSpec(dataset=name), data_dir=data_dir, cache=cache).without_test()
+        name: load_dataset(DataSpec(dataset=name), data_dir=data_dir, cache=cache, max_memory=max_memory).without_test()
         for name in plan.space.dataset_names
     }
     for name, variant in variants.items():

@@ -19,6 +19,7 @@ from tuner.errors import DataError, SearchSpaceError, StudyError
 from tuner.search.artifacts import Artifacts
 from tuner.search.catalog import listed
 from tuner.search.packages import PACKAGES, check_packages
+from tuner.search.paths import FILES, needs_expanding
 from tuner.search.space import check_space, listed_space
 from tuner.search.stages import IDENTITY, SOURCE
 from tuner.search.storage import FencedStorage
@@ -29,7 +30,6 @@ from tuner.search.toml import Table, parse_table, parse_toml
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 POLL_SECONDS = 2.0
-FILES = ("path", "positives", "negatives", "folder")
 
 
 class Source(Table):
@@ -217,6 +217,8 @@ def _find(value: str, data: Path | None, folders: Sequence[Path]) -> Path | None
 def _is_below(value: str) -> bool:
     """Whether a path stays below the folder that it is looked for in."""
     path = Path(value)
+    if needs_expanding(value):
+        return False  # it was another person's home or variable
     return not path.is_absolute() and ".." not in path.parts and bool(path.name)
 
 

@@ -17,7 +17,6 @@ import optuna
 
 from tuner.errors import ForeignStudy
 from tuner.models.training import EpochRecord
-from tuner.search import catalog
 from tuner.search.bench import Bench
 from tuner.search.gate import SearchGate
 from tuner.search.job import (

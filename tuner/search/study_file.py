@@ -38,9 +38,17 @@ class DataSection(Table):
     split_column: str | None = None
     group_column: str | None = None
     tasks: list[str] | None = None
-    length: int | None = Field(default=None, gt=0)
+    length: int | str | None = None
     fractions: list[float] | None = None
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
+
+    @field_validator("length", mode="before")
+    @classmethod
+    def _length(cls, length: object) -> object:
+        number = isinstance(length, int) and not isinstance(length, bool) and length > 0
+        if length is not None and not number and length != "shortest":
+            raise ValueError(f'write a number of bases above 0, or "shortest"; it is {length!r}')
+        return length
 
 
 class MotifSection(Table):

@@ -175,7 +175,9 @@ class Worker:
         sampler = stage.sampler(attempt.number)
         study = optuna.load_study(study_name=stage.name, storage=self.storage, sampler=sampler)
         tokens = self.storage.slot_tokens(attempt.trial_id)
-        checkpoint = checkpoints.take_over(folder, attempt, legacy=self.checkpoints / folder_name(stage.name), tokens=tokens)
+        checkpoint = checkpoints.take_over(
+            folder, attempt, legacy=self.checkpoints / folder_name(stage.name), tokens=tokens
+        )
         try:
             with self._heartbeat(attempt, label) as heartbeat:
                 ended = self._attempt(stage, study, attempt, heartbeat, checkpoint, label)

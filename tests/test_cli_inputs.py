@@ -1,0 +1,84 @@
+"""Commands on files that are larger than they look, and on files as people have them."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import Terminal, prepare_environment
+
+from tuner.data.sequence import decode
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def terminal(tmp_path, capsys, monkeypatch):
+    prepare_environment(tmp_path, monkeypatch)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return Terminal(tmp_path, capsys, monkeypatch)
+
+
+def write(folder, name, n, length, seed):
+    texts = decode(np.random.default_rng(seed).integers(4, size=(n, length)).astype(np.uint8))
+    (folder / name).write_text("".join(f">s{i}\n{s}\n" for i, s in enumerate(texts)))
+
+
+def study(folder, data):
+    (folder / "s.toml").write_text(f'name = "s"\nobjectives = ["auroc"]\n[data]\n{data}\n')
+
+
+def test_a_bomb_ends_in_one_clear_error_with_size_limit_and_option(tmp_path):
+    """In a process of its own, whose memory is limited to what reading may take at most."""
+    with gzip.open(tmp_path / "bomb.fa.gz", "wb", compresslevel=9) as file:
+        file.write(b">a\n")
+        for _ in range(50):
+            file.write(b"A" * 1_000_000)
+    write(tmp_path, "n.fa", 10, 50, 0)
+    study(tmp_path, 'positives = "bomb.fa.gz"\nnegatives = "n.fa"')
+    done = subprocess.run(
+        [sys.executable, "-m", "tuner.cli", "check", "--study", "s.toml", "--max-memory", "50 MB"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 1
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("error:"))
+    assert "bomb.fa.gz: what its gzip data hold (at least " in line
+    assert "50.0 MB are allowed (--max-memory, by default half of the memory that is there)" in line
+    assert "this is a bug" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["check", "--study", "s.toml"],
+        ["run", "--study", "s.toml", "--preset", "smoke"],
+        ["worker", "--study", "./s.toml"],
+    ],
+)
+def test_every_command_that_reads_data_heeds_the_limit(terminal, words):
+    write(terminal.folder, "p.fa", 2000, 50, 0)
+    write(terminal.folder, "n.fa", 2000, 50, 1)
+    study(terminal.folder, 'positives = "p.fa"\nnegatives = "n.fa"')
+    code, message = terminal.refuses(*words, "--max-memory", "1 MB")
+    assert code == 1
+    assert "p.fa: reading it takes about" in message
+    assert terminal.refuses(*words, "--max-memory", "much") == (
+        2, "--max-memory 'much' is no size; write a number and a unit, e.g. 500 MB, 8 GB, 1.5 GiB.",
+    )  # fmt: skip
+
+
+def test_a_check_reads_paths_with_a_home_and_counts_its_warnings(terminal):
+    write(terminal.folder, "p.fa", 200, 60, 0)
+    write(terminal.folder, "n.fa", 200, 50, 1)
+    study(terminal.folder, 'positives = "~/p.fa"\nnegatives = "$HOME/n.fa"\nlength = "shortest"')
+    found = terminal("check", "--study", "s.toml", "--points", "1")
+    assert (found.code, found.err.splitlines()[-1]) == (0, "s: nothing is wrong")
+    study(terminal.folder, 'positives = "~/p.fa"\nnegatives = "$HOME/n.fa"\nlength = 60')
+    found = terminal("check", "--study", "s.toml", "--points", "1")
+    assert (found.code, found.err.splitlines()[-1]) == (0, "s: nothing is wrong, but there are 2 warnings")
+    assert "the share of N alone reaches AUROC 1.000" in " ".join(found.err.split())

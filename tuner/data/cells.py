@@ -1,0 +1,170 @@
+"""Rows and cells of a delimited text: one row a line, none lost.
+
+In a tab-separated table a quote is a character like any other (a site name such as ``5" UTR``). In one separated by
+commas or semicolons, and in a tab-separated one whose whole header is quoted (as R writes it), a quote at the
+beginning of a cell encloses it, up to the next quote, on the same line; ``""`` inside is one quote. A quoted cell that
+goes on over the end of its line would swallow rows, so it is an error.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+from tuner.errors import DataError
+
+DELIMITERS: Final = ("\t", ",", ";")
+_WORDS: Final = {"\t": "tab", ",": "comma", ";": "semicolon"}
+
+
+class Row(NamedTuple):
+    """One line: its number in the file from 1, and its cells without white space around them."""
+
+    line: int
+    cells: list[str]
+
+
+class Cells(NamedTuple):
+    """A table that is read row by row.
+
+    Attributes
+    ----------
+    header : list of str
+        Names of the columns; a last one without a name is dropped where all rows leave it empty.
+    delimiter : str
+    rows : iterator of Row
+        Each with as many cells as the header.
+    blank : list of int
+        Lines without a character between rows that were read so far; they are no rows.
+    """
+
+    header: list[str]
+    delimiter: str
+    rows: Iterator[Row]
+    blank: list[int]
+
+
+def read_cells(content: bytes, where: str, wanted: Sequence[str] = ()) -> Cells:
+    r"""Read header and rows.
+
+    Parameters
+    ----------
+    content : bytes
+        UTF-8, lines ending with ``\n``.
+    where : str
+        The file's name, for errors.
+    wanted : sequence of str
+        Names of columns in lower case; where several delimiters occur in the header, the one that gives such a column.
+
+    Returns
+    -------
+    Cells
+
+    Raises
+    ------
+    DataError
+        If the header has no name, or a name twice; while rows are read, if one has another number of cells than the
+        header, an unbalanced quote, or a carriage return in it.
+    """
+    lines = ((number, line.decode().rstrip("\n")) for number, line in enumerate(io.BytesIO(content), start=1))
+    at, text = next(((number, line) for number, line in lines if line.strip()), (1, ""))
+    delimiter = _delimiter(text, wanted, f"{where} line {at}")
+    quoted = delimiter != "\t" or all(_is_quoted(cell) for cell in text.split("\t"))
+    header = _split(text, delimiter, quoted, f"{where} line {at}")
+    if len(header) > 1 and not header[-1]:
+        header.pop()  # the line ends with a delimiter, as some programs end all of them
+    if len(set(header)) != len(header):
+        raise DataError(f"{where}: column names repeat in the header {', '.join(header)}.")
+    blank: list[int] = []
+    return Cells(header, delimiter, _rows(lines, header, delimiter, quoted, where, blank), blank)
+
+
+def _rows(
+    lines: Iterator[tuple[int, str]], header: list[str], delimiter: str, quoted: bool, where: str, blank: list[int]
+) -> Iterator[Row]:
+    skipped: list[int] = []
+    for number, text in lines:
+        if not text.strip(" \r"):  # tabs alone are cells
+            skipped.append(number)
+            continue
+        blank += skipped  # at the end of the file nobody misses them
+        skipped.clear()
+        if "\r" in text:
+            raise DataError(
+                f"{where} line {number}: a carriage return inside the line; some lines of this file end with it alone. "
+                f"Give all lines the same end."
+            )
+        cells = _split(text, delimiter, quoted, f"{where} line {number}")
+        if len(cells) == len(header) + 1 and not cells[-1]:
+            cells.pop()
+        if len(cells) != len(header):
+            raise DataError(f"{where} line {number}: {_count(len(cells), len(header), delimiter)}")
+        yield Row(number, cells)
+
+
+def _count(found: int, expected: int, delimiter: str) -> str:
+    words = f"{found} fields; the header has {expected} (separated by {_WORDS[delimiter]})."
+    if found == expected + 1:
+        words += " If the first are row names, as R writes them, write the table without (row.names = FALSE)."
+    return words
+
+
+def _delimiter(header: str, wanted: Sequence[str], where: str) -> str:
+    present = [delimiter for delimiter in DELIMITERS if delimiter in header]
+    for delimiter in present:
+        names = [cell.lower() for cell in _split(header, delimiter, delimiter != "\t", where)]
+        names += [name.strip('"') for name in names]
+        if any(name in names for name in wanted):
+            return delimiter
+    return present[0] if present else ","
+
+
+def _is_quoted(cell: str) -> bool:
+    return len(cell.strip()) > 1 and cell.strip()[0] == cell.strip()[-1] == '"'
+
+
+def _split(text: str, delimiter: str, quoted: bool, where: str) -> list[str]:
+    """Split one line into cells; RFC 4180, but for cells that go on over lines."""
+    if not quoted or '"' not in text:
+        return [cell.strip() for cell in text.split(delimiter)]
+    cells = []
+    start = 0
+    while start <= len(text):
+        opening = start
+        while text.startswith(" ", opening):
+            opening += 1
+        if not text.startswith('"', opening):
+            end = text.find(delimiter, start)
+            end = len(text) if end < 0 else end
+            cells.append(text[start:end].strip())
+        else:
+            value, end = _quoted(text, opening, where)
+            rest = text.find(delimiter, end)
+            rest = len(text) if rest < 0 else rest
+            if text[end:rest].strip():
+                raise DataError(
+                    f"{where}: {text[end:rest].strip()[:20]!r} follows the closing quote of a cell. "
+                    f'Write a quote inside a quoted cell twice ("").'
+                )
+            cells.append(value.strip())
+            end = rest
+        start = end + 1
+    return cells
+
+
+def _quoted(text: str, opening: int, where: str) -> tuple[str, int]:
+    """Value of the quoted cell that begins at `opening`, and where its closing quote ends."""
+    parts = []
+    at = opening + 1
+    while True:
+        closing = text.find('"', at)
+        if closing < 0:
+            raise DataError(
+                f"{where}: the quote before {text[opening + 1 : opening + 21]!r} is not closed on its line. "
+                f'Remove it, or write it twice inside a quoted cell (""""); a cell may not go on over lines.'
+            )
+        parts.append(text[at:closing])
+        if not text.startswith('""', closing):
+            return '"'.join(parts), closing + 1
+        at = closing + 2
