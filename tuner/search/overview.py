@@ -114,7 +114,8 @@ def find_trial(storage: FencedStorage, name: str, number: int, stage: str = "sea
     """
     if stage not in STAGES:
         raise StudyError(unknown("stage", stage, STAGES))
-    study_id = _id(storage, name + STAGES[stage])
+    known = storage.catalog()
+    study_id = {**known.searches, **known.stages}.get(name + STAGES[stage])
     trials = 0
     if study_id is not None:
         try:
