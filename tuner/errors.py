@@ -140,6 +140,12 @@ def unknown(kind: str, name: object, known: Iterable[object]) -> str:
     return f"unknown {kind} {name!r}; {hint}"
 
 
+def permission(error: OSError) -> str:
+    """What to do about a file that may not be read, as a sentence after others; nothing where that is not the fault."""
+    denied = error.errno in (errno.EACCES, errno.EPERM)
+    return " Ask its owner for permission to read the file and its folder." if denied else ""
+
+
 def reason_of(error: BaseException) -> str:
     """Word an error in one line: an error of this package as it is, any other with its type."""
     text = " ".join(str(error).split())

@@ -6,10 +6,12 @@ files. Anything with a slash or the ending ``.toml`` is a path and is taken as i
 
 from __future__ import annotations
 
+import errno
+import stat
 from pathlib import Path
 from typing import Literal
 
-from tuner.errors import SearchSpaceError, StudyError, TunerError, unknown
+from tuner.errors import LONGEST, SearchSpaceError, StudyError, TunerError, unknown
 
 Kind = Literal["studies", "search_spaces"]
 
@@ -39,12 +41,12 @@ def find_resource(kind: Kind, name: str, folder: Path) -> Path:
     Raises
     ------
     StudyError, SearchSpaceError
-        No such file; names the nearest known name.
+        No such file; names the nearest known name. Or what stands there is a folder or a pipe, or may not be seen.
     """
     word, error = _WORDS[kind]
     if "/" in name or name.endswith(".toml"):
         path = folder / name
-        if path.is_file():
+        if _is_file(path, name, error, others=True):
             return path.resolve()
         known = list_resources(kind, folder)
         stem = Path(name).stem
@@ -75,9 +77,25 @@ def list_resources(kind: Kind, folder: Path) -> dict[str, Path]:
 def _named(kind: Kind, name: str, folder: Path) -> Path | None:
     for place in (folder / kind, folder, _shipped(kind)):
         path = place / f"{name}.toml"
-        if name and path.is_file():
+        if name and _is_file(path, str(path), _WORDS[kind][1]):
             return path.resolve()
     return None
+
+
+def _is_file(path: Path, shown: str, error: type[TunerError], *, others: bool = False) -> bool:
+    """Whether a path is a regular file; with `others` a folder or a pipe there is named."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as e:
+        if e.errno in (errno.ENOENT, errno.ENOTDIR):
+            return False
+        raise error(f"{shown[:LONGEST]}: cannot be looked up ({e.strerror}).") from e
+    except ValueError:  # a path with a null byte
+        return False
+    if others and not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device, which is read once only"
+        raise error(f"{shown}: it is {what}; expected a TOML file.")
+    return stat.S_ISREG(mode)
 
 
 def _shipped(kind: Kind) -> Path:

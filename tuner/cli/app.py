@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -13,7 +14,7 @@ import typer
 import tuner
 from tuner.cli import context, logs
 from tuner.cli.redaction import redact
-from tuner.errors import TunerError, is_out_of_memory, reason_of
+from tuner.errors import TunerError, is_out_of_memory, permission, reason_of
 
 # Command -> its one line; the module of that name below tuner.cli holds `command` and `EXAMPLE`.
 COMMANDS: dict[str, str] = {
@@ -40,6 +41,13 @@ COMMANDS: dict[str, str] = {
 }
 
 
+# Faults of a file, its folder or its disk, wherever they are met.
+OF_FILES = frozenset(
+    (
+        errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO, errno.ESTALE, errno.ENOSPC,
+        errno.EDQUOT, errno.EMFILE, errno.ENFILE,
+    )
+)  # fmt: skip
 MEMORY_REMEDY = "Free memory, raise the limit of this process (ulimit -v, or the job's), or use fewer --workers."
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -97,6 +105,8 @@ def _main(as_json: bool) -> None:
         if os.environ.get("TUNER_DEBUG"):
             sys.excepthook = logs.print_exception
             raise
+        if isinstance(e, OSError) and e.filename is not None and e.errno in OF_FILES:
+            _leave(f"{e.filename}: cannot be used ({e.strerror}).{permission(e)}", 1, as_json)
         line = " ".join(str(e).split())
         what = f"{type(e).__name__}: {line}" if line else type(e).__name__
         _leave(f"{what} (this is a bug; TUNER_DEBUG=1 shows where).", 1, as_json, e)

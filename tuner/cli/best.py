@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -193,11 +192,13 @@ def print_best(storage: FencedStorage, name: str, objectives: Sequence[str], top
 
 def valid_sizes(storage: FencedStorage, name: str) -> tuple[int, int] | None:
     """Positives and negatives of the validation split, as even as they can be: the study stores their sum."""
+    from tuner.search.kept import is_count, kept_table
     from tuner.search.stage_names import IDENTITY
 
-    stored = storage.get_study_system_attrs(storage.get_study_id_from_name(name)).get(IDENTITY)
-    n = json.loads(stored).get("data set", {}).get("sequences", {}).get("valid") if stored else None
-    return None if n is None else (n // 2, n - n // 2)
+    found: Any = kept_table(storage.get_study_system_attrs(storage.get_study_id_from_name(name)), IDENTITY, name)
+    for key in ("data set", "sequences", "valid"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return (found // 2, found - found // 2) if is_count(found) else None
 
 
 def size_words(sizes: tuple[int, int] | None) -> str | None:

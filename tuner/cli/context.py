@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.text import Text
 
 from tuner.cli import logs
 from tuner.cli.places import cache_dir, code_dir, numba_dir, prepare_places
@@ -207,10 +208,17 @@ def open_artifacts(given: str | None, *, reading: bool = False) -> Artifacts:
     return Artifacts(artifacts_address(given), reading=reading)
 
 
+class _Clean(Console):
+    """Masks secrets in a table's cells too, before they are wrapped into lines."""
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        return super().render_str(redact(text), **how)
+
+
 def console() -> Console:
     """Everything for people goes to stderr; without a terminal, tables are wide enough to be searched."""
     wide = None if sys.stderr.isatty() or "COLUMNS" in os.environ else 160
-    return Console(stderr=True, highlight=False, width=wide)
+    return _Clean(stderr=True, highlight=False, width=wide)
 
 
 def note(text: str, **fields: object) -> None:

@@ -171,6 +171,45 @@ class Redacted(io.TextIOBase):
         return len(text)
 
 
+class Masked(io.TextIOBase):
+    """Stderr of every command: whoever writes there, a library's warning too, shows no secret.
+
+    Parameters
+    ----------
+    stream : TextIO
+        Where to write.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream, self.secrets = stream, secrets_of(os.environ, sys.argv)
+
+    def writable(self) -> bool:
+        """It is for writing."""
+        return True
+
+    def isatty(self) -> bool:
+        """Whether a person looks on."""
+        return self.stream.isatty()
+
+    def fileno(self) -> int:
+        """Number of the handle."""
+        return self.stream.fileno()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # rich asks for it
+        """Of the stream."""
+        return self.stream.encoding
+
+    def write(self, text: str) -> int:
+        """Write without secrets."""
+        self.stream.write(redact(text, self.secrets))
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is left."""
+        self.stream.flush()
+
+
 class LogStream(io.TextIOBase):
     """What is printed for people becomes log records, a line each; blank lines are left out."""
 
@@ -259,9 +298,10 @@ class _ToStderr(logging.StreamHandler[TextIO]):
 
 @contextmanager
 def restored() -> Iterator[None]:
-    """Whatever `start` changes in this block is as before after it."""
+    """In this block stderr shows no secret; whatever `start` changes in it is as before after it."""
     root, stderr, hook = logging.getLogger(), sys.stderr, threading.excepthook
     handlers, level, optuna = root.handlers[:], root.level, logging.getLogger("optuna").level
+    sys.stderr = Masked(stderr)
     try:
         with log_fields():
             yield

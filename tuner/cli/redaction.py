@@ -8,31 +8,10 @@ import sys
 from collections.abc import Iterable, Mapping
 from urllib.parse import unquote
 
-from tuner.search.masking import MASK, mask, passwords_of
-
-KEPT = rf"\1{MASK}"  # the name of the secret stays
+from tuner.search.masking import URL, mask_all, passwords_of
 
 SECRET_NAME = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|ACCESS_KEY|API_KEY|CREDENTIAL", re.IGNORECASE)
 PLACE_NAME = re.compile(r"_(FILE|PATH|DIR|URI|URL|NAME|EXPIRATION)$", re.IGNORECASE)  # says where, holds no secret
-
-# Up to the last @, because a password may hold one.
-URL = re.compile(r"(?P<head>\b[\w+.-]+://[^\s:/@'\"]*):(?P<password>[^\s'\"]+)@")
-FORMS = (
-    (URL, rf"\g<head>:{MASK}@"),
-    (
-        re.compile(r"([?&;](?:\w*password|x-amz-(?:signature|credential|security-token))=)[^&\s'\"]+", re.I),
-        rf"\1{MASK}",
-    ),
-    (
-        re.compile(
-            r"\b(\w*(?:password|passwd|secret_access_key|session_token)[\"']?\s*[=:]\s*)"
-            r"('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^\s,;&)\"']+)",
-            re.I,
-        ),
-        KEPT,
-    ),
-    (re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"), MASK),
-)
 
 
 def secrets_of(environment: Mapping[str, str], words: Iterable[str]) -> frozenset[str]:
@@ -69,6 +48,4 @@ def redact(text: str, secrets: Iterable[str] | None = None) -> str:
         Known ones; without them those of this process.
     """
     known = secrets_of(os.environ, sys.argv) if secrets is None else secrets
-    for pattern, replacement in FORMS:
-        text = pattern.sub(replacement, text)
-    return mask(text, known)
+    return mask_all(text, known)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuner.cli import context, logs, options
+from tuner.cli.redaction import secrets_of
 
 if TYPE_CHECKING:
     from tuner.search.bench import Bench
@@ -75,6 +77,7 @@ def command(
     # The run has opened it before: what is wrong now is no wrong address, and a restart must not end the run.
     opened, store = open_storage(url, wait=PATIENCE_SECONDS if parent else 0.0), context.open_artifacts(artifacts)
     folder = context.data_dir()
+    opened.secrets |= secrets_of(os.environ, sys.argv)  # of reasons that are stored
     given = os.environ.get("TUNER_IDENTITY")  # of the run that this worker belongs to: it makes no study again
     if given and name is not None:
         opened.join(name, given, who=WHO)

@@ -21,7 +21,7 @@ from tuner.data.readers import read
 from tuner.data.separation import unknown_base_warnings
 from tuner.data.simulate import SIMULATORS, simulate
 from tuner.data.spec import DataSpec
-from tuner.errors import DataError, unknown
+from tuner.errors import DataError, permission, unknown
 
 __all__ = ["DATASETS", "DataSpec", "NamedDataset", "fetch", "load_dataset"]
 
@@ -222,8 +222,11 @@ def _short(error: Exception) -> str:
 def _verify(path: Path, row: NamedDataset, name: str) -> None:
     if not path.is_file():
         raise DataError(f"{name}: {path}: no such file.")
-    with path.open("rb") as stream:  # in pieces: whatever file stands there
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    try:
+        with path.open("rb") as stream:  # in pieces: whatever file stands there
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{name}: {path} cannot be read ({error.strerror}).{permission(error)}") from error
     if digest != row.sha256:
         raise DataError(
             f"{name}: {path} is not the published file: SHA-256 {digest[:16]}..., "

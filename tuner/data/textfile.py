@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final
 
-from tuner.errors import DataError
+from tuner.errors import DataError, permission
 from tuner.limits import default_limit, memory_here, require, word_size
 
 _CHUNK: Final = 1 << 20
@@ -71,7 +71,7 @@ def read_text(path: Path, max_memory: int | None = None, *, copies: int = 3) -> 
         with path.open("rb") as file:
             content = _content(path, file, size, max_memory, copies)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}).{permission(error)}") from error
     for magic, words in _OTHERS:
         if content.startswith(magic):
             raise DataError(f"{path}: it is {words}.")

@@ -8,13 +8,14 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import os
 import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, NoReturn
 
-from tuner.errors import MotifError
+from tuner.errors import MotifError, permission
 
 # HOCOMOCO v13, one of the largest, has 2 MB and 24,000 lines. A line costs more than its letters: both are counted.
 MAXIMUM_BYTES = 128 << 20
@@ -55,14 +56,15 @@ def read_lines(path: Path, *, limit: int = MAXIMUM_BYTES) -> list[str]:
         No such file, a folder, a damaged or unknown compression, an archive, no text, or more than `limit`.
     """
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_opener) as file:
             content = _content(path, file, limit)
     except FileNotFoundError:
         raise MotifError(f"{path}: no such file. Give the path of a motif file, e.g. in MEME format.") from None
     except IsADirectoryError:
         raise MotifError(f"{path}: cannot be read as text: it is a folder; give one file.") from None
     except (OSError, ValueError) as error:  # ValueError: a path with a null byte
-        raise MotifError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}).") from None
+        remedy = permission(error) if isinstance(error, OSError) else ""
+        raise MotifError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}).{remedy}") from None
     for offset, magic, why in _REFUSED:
         if content[offset:].startswith(magic):
             raise MotifError(f"{path}: cannot be read as text: {why}.")
@@ -71,6 +73,13 @@ def read_lines(path: Path, *, limit: int = MAXIMUM_BYTES) -> list[str]:
         raise MotifError(f"{path}: {ends:,} lines; a motif file has at most {MAXIMUM_LINES:,}.")
     text = _decode(path, content)
     return re.split(r"\r\n|\r|\n", text)
+
+
+def _opener(path: str, flags: int) -> int:
+    """Open a pipe without waiting for a writer: one of the shell has its writer, any other without one is empty."""
+    handle = os.open(path, flags | os.O_NONBLOCK)
+    os.set_blocking(handle, True)
+    return handle
 
 
 def _decode(path: Path, content: bytes) -> str:

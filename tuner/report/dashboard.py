@@ -18,8 +18,9 @@ from tuner.report.server import Access, make_guarded_server
 from tuner.search.artifacts import PREFIX, Artifacts
 from tuner.search.barren import why_barren
 from tuner.search.bench import Bench
-from tuner.search.digests import FIGURES, BadFile, Digest
+from tuner.search.digests import FIGURES, BadFile, Digest, figures_of
 from tuner.search.examination import openings
+from tuner.search.kept import is_count
 from tuner.search.objective import OBJECTIVES
 from tuner.search.results import Confirmed, Row, Verdict, confirmed, declare, leaderboard, stage_trials
 from tuner.search.stages import CONFIRMATION, CONTROLS
@@ -229,7 +230,7 @@ def write_report_notes(
 def _upload(storage: FencedStorage, artifacts: Artifacts, name: str, figures: Mapping[str, bytes]) -> int:
     """Store figures with the study; one of the same name is replaced by another content."""
     study_id = storage.get_study_id_from_name(name)
-    known = _figures(storage.get_study_system_attrs(study_id))
+    known = figures_of(storage.get_study_system_attrs(study_id), name)
     digests = {filename: hashlib.sha256(content).hexdigest() for filename, content in figures.items()}
     changed = {
         n: content for n, content in figures.items()
@@ -241,7 +242,7 @@ def _upload(storage: FencedStorage, artifacts: Artifacts, name: str, figures: Ma
         def enter(
             attrs: Mapping[str, Any], filename: str = filename, key: str = key, entry: str = entry
         ) -> tuple[dict[str, Any], list[str]]:
-            there = _figures(attrs)  # another report may have come first
+            there = figures_of(attrs, name)  # another report may have come first
             if filename in there and there[filename][1] == digests[filename]:
                 return {}, [key]
             gone = [there[filename][0]] if filename in there else []
@@ -261,11 +262,6 @@ def _intact(artifacts: Artifacts, name: str, key: str, sha256: str) -> bool:
     return True
 
 
-def _figures(attrs: Mapping[str, Any]) -> dict[str, list[str]]:
-    """File name -> key of its entry and digest."""
-    return dict(json.loads(attrs.get(FIGURES, "{}")))
-
-
 def _write(storage: FencedStorage, name: str, note: Note) -> bool:
     if name in storage.catalog().foreign:
         return False  # another program's study that is called like a stage
@@ -280,6 +276,8 @@ def _save(storage: FencedStorage, name: str, trial_id: int | None, key: str, not
     """Replace a note that was written here, as `optuna_dashboard.save_note` stores it, in one transaction."""
 
     def replace(attrs: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+        if not _is_note(attrs, trial_id):
+            return {}, False  # not as the dashboard writes notes, so it is somebody else's
         there = get_note_from_system_attrs(dict(attrs), trial_id)["body"]
         body = note if isinstance(note, str) else note(there)
         if there == body or (there and attrs.get(key) != _digest(there)):
@@ -290,6 +288,12 @@ def _save(storage: FencedStorage, name: str, trial_id: int | None, key: str, not
         return {**parts, **wanted, version: attrs.get(version, 0) + 1, key: _digest(body)}, True
 
     return storage.update_attrs(storage.get_study_id_from_name(name), replace)
+
+
+def _is_note(attrs: Mapping[str, Any], trial_id: int | None) -> bool:
+    """Whether the parts of a note, if there are any, are text, and its version is a number."""
+    parts = [v for k, v in attrs.items() if k.startswith(note_str_key_prefix(trial_id))]
+    return all(isinstance(part, str) for part in parts) and is_count(attrs.get(note_ver_key(trial_id), 0))
 
 
 def _digest(text: str) -> str:

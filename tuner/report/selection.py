@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from tuner.errors import StudyError
 from tuner.search.barren import why_barren
+from tuner.search.kept import kept_record
 from tuner.search.objective import OBJECTIVES
 from tuner.search.overview import find_trial
 from tuner.search.results import Confirmed, TrialState, Verdict, confirmed, declare, pareto_numbers, stage_trials
@@ -177,9 +178,9 @@ def store_choice(storage: FencedStorage, name: str, choice: Choice, when: str) -
     plain = json.loads(json.dumps(choice._asdict()))
 
     def add(attrs: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-        record = list(json.loads(attrs.get(RECORD) or "[]"))
+        record = kept_record(attrs, RECORD, name)
         if record and {k: v for k, v in record[-1].items() if k != "when"} == plain:
-            return {}, str(record[-1]["when"])
+            return {}, str(record[-1].get("when", when))
         return {RECORD: json.dumps([*record, {"when": when, **plain}])}, when
 
     return storage.update_attrs(storage.get_study_id_from_name(name), add)
@@ -187,8 +188,7 @@ def store_choice(storage: FencedStorage, name: str, choice: Choice, when: str) -
 
 def stored_choices(storage: FencedStorage, name: str) -> list[dict[str, Any]]:
     """Every choice stored with a study, oldest first."""
-    stored = storage.get_study_system_attrs(storage.get_study_id_from_name(name)).get(RECORD)
-    return list(json.loads(stored)) if stored else []
+    return kept_record(storage.get_study_system_attrs(storage.get_study_id_from_name(name)), RECORD, name)
 
 
 def _confirmed_points(candidates: Sequence[Confirmed], objectives: Sequence[str]) -> dict[int, tuple[float, ...]]:

@@ -255,11 +255,19 @@ def open_attempts(connection: Connection, study_id: int) -> list[Open]:
         Open(
             r.trial_id, r.number, r.attempt or 0, r.token, r.worker or "",
             Process(r.host or "", r.pid or 0, r.process_start or 0.0),
-            r.beat, 0.0 if r.beat is None else max(0.0, at - r.beat), json.loads(r.progress or "{}"),
+            r.beat, 0.0 if r.beat is None else max(0.0, at - r.beat), _progress(r.progress),
             0.0 if r.beat is None else max(0.0, r.beat - at),
         )
         for r in connection.execute(query)
     ]  # fmt: skip
+
+
+def _progress(text: str | None) -> dict[str, Any]:
+    try:
+        found = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {}  # only shown; the next epoch writes it anew
+    return found if isinstance(found, dict) else {}
 
 
 def reap(connection: Connection, seen: Open, reason: str) -> bool:

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from optuna.storages._rdb import models
 from sqlalchemy import Connection
 
-from tuner.errors import StudyError
+from tuner.errors import StorageError, StudyError
+from tuner.search.kept import REMEDY, kept_record
 from tuner.search.slots import lock_study
 from tuner.search.tables import STUDY_SYSTEM_ATTRS, STUDY_USER_ATTRS, to_json
 
@@ -46,14 +47,18 @@ def update(connection: Connection, study_id: int, change: Change[T]) -> T:
     lock_study(connection, study_id)
     query = sa.select(STUDY_SYSTEM_ATTRS.c.key, STUDY_SYSTEM_ATTRS.c.value_json)
     rows = connection.execute(query.where(STUDY_SYSTEM_ATTRS.c.study_id == study_id))
-    changed, result = change({row.key: json.loads(row.value_json) for row in rows})
+    try:
+        there = {row.key: json.loads(row.value_json) for row in rows}
+    except (ValueError, RecursionError) as e:
+        raise StorageError(f"the study cannot be changed: one of its attributes {REMEDY}") from e
+    changed, result = change(there)
     put(connection, STUDY_SYSTEM_ATTRS, study_id, changed)
     return result
 
 
 def append(attrs: Mapping[str, Any], key: str, entry: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
     """A change that adds an entry to a list kept as JSON text; its result is the length of the list."""
-    record = [*json.loads(attrs.get(key) or "[]"), dict(entry)]
+    record = [*kept_record(attrs, key, "the study"), dict(entry)]
     return {key: json.dumps(record)}, len(record)
 
 

@@ -105,4 +105,6 @@ def load_motifs(plan: Plan, cache: Path | None) -> MotifDatabase:
     """
     name = plan.study.motifs.database
     beside = plan.folder / name
-    return load_database(str(beside) if beside.is_file() else name, cache=cache)
+    # By its ending, so that a folder called like a release hides none, and one called like a file is named.
+    there = beside.is_file() or (beside.suffix != "" and beside.exists())
+    return load_database(str(beside) if there else name, cache=cache)

@@ -14,11 +14,27 @@ from typing import Any, NamedTuple
 from optuna.trial import FrozenTrial
 
 from tuner.errors import StorageError
+from tuner.search.kept import REMEDY, kept_table
 
 SIZES = "tuner:sizes"  # id of each file of a trial -> bytes
 DIGESTS = "tuner:digests"  # name of each file of a trial -> [SHA-256, bytes]; also of those in MISSING
 MISSING = "tuner:missing"  # names of the files that could not be written when the trial ended
 FIGURES = "tuner:report-figures"  # of a study: name -> artifact key and SHA-256 of what a report put there
+
+
+def figures_of(attrs: Mapping[str, Any], study: str) -> dict[str, list[str]]:
+    """Figures that a report stored with a study: file name -> key of its entry and digest.
+
+    Raises
+    ------
+    StorageError
+        The attribute is not what a report writes.
+    """
+    found = kept_table(attrs, FIGURES, study)
+    for pair in found.values():
+        if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(part, str) for part in pair)):
+            raise StorageError(f"{study}: the attribute {FIGURES} {REMEDY}")
+    return found
 
 
 class Digest(NamedTuple):

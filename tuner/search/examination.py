@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tuner.errors import StudyError
 from tuner.models import metrics
 from tuner.models.intervals import Interval, bootstrap_interval, paired_auroc_difference, weighted_auroc
+from tuner.search.kept import kept_record
 from tuner.search.results import stage_trials
 from tuner.search.stage_names import CONFIRMATION, CONTROLS
 from tuner.search.storage import FencedStorage
@@ -192,12 +192,7 @@ def record_opening(storage: FencedStorage, name: str, entry: Mapping[str, Any]) 
 def openings(storage: FencedStorage, name: str) -> list[dict[str, Any]]:
     """The record of test openings, oldest first."""
     study_id = storage.get_study_id_from_name(name)
-    stored = storage.get_study_system_attrs(study_id).get(OPENINGS)
-    try:
-        found = list(json.loads(stored)) if stored else []
-    except (TypeError, ValueError, RecursionError) as e:
-        raise StudyError(f"{name}: its record of test openings is not what tuner writes; restore a backup.") from e
-    return found
+    return kept_record(storage.get_study_system_attrs(study_id), OPENINGS, name)
 
 
 def load_baselines(storage: FencedStorage, artifacts: Artifacts, name: str) -> list[tuple[str, Baseline]]:

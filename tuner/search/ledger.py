@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from optuna.trial import TrialState
 from sqlalchemy import Connection
 
+from tuner.errors import StorageError
 from tuner.search.artifacts import DIGESTS, MISSING, PREFIX, SIZES, Digest, missing_names
 from tuner.search.database import Backend
+from tuner.search.kept import REMEDY, file_name, kept_sizes, kept_table
 from tuner.search.tables import ATTEMPTS, SYSTEM_ATTRS, TRIALS, VALUES, to_json, write_attrs
 
 
@@ -67,7 +69,7 @@ def files(connection: Connection, study_id: int) -> dict[int, dict[str, str]]:
     )
     found: dict[int, dict[str, str]] = {}
     for number, key, value in connection.execute(query):
-        found.setdefault(number, {})[key] = json.loads(value)
+        found.setdefault(number, {})[key] = _value(number, key, value)
     return found
 
 
@@ -78,7 +80,18 @@ def sizes(connection: Connection, study_id: int) -> dict[int, dict[str, int]]:
         .join(TRIALS, TRIALS.c.trial_id == SYSTEM_ATTRS.c.trial_id)
         .where(TRIALS.c.study_id == study_id, SYSTEM_ATTRS.c.key == SIZES)
     )
-    return {number: json.loads(json.loads(value)) for number, value in connection.execute(query)}
+    return {
+        number: kept_sizes({SIZES: _value(number, SIZES, value)}, SIZES, f"trial {number}")
+        for number, value in connection.execute(query)
+    }
+
+
+def _value(number: int, key: str, text: str) -> Any:
+    """An attribute of a trial, as Optuna keeps it."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as e:
+        raise StorageError(f"trial {number}: the attribute {key} {REMEDY}") from e
 
 
 def drop_files(connection: Connection, study_id: int, number: int, identifiers: Collection[str]) -> None:
@@ -91,7 +104,8 @@ def drop_files(connection: Connection, study_id: int, number: int, identifiers: 
     is_sizes = of_trial & (SYSTEM_ATTRS.c.key == SIZES)
     stored = connection.scalar(sa.select(SYSTEM_ATTRS.c.value_json).where(is_sizes).with_for_update())
     if stored is not None:
-        left = {i: n for i, n in json.loads(json.loads(stored)).items() if i not in identifiers}
+        known = kept_sizes({SIZES: _value(number, SIZES, stored)}, SIZES, f"trial {number}")
+        left = {i: n for i, n in known.items() if i not in identifiers}
         connection.execute(SYSTEM_ATTRS.update().where(is_sizes).values(value_json=to_json(SIZES, json.dumps(left))))
 
 
@@ -105,12 +119,12 @@ def add_files(connection: Connection, study_id: int, number: int, entries: Mappi
     if found is None or not TrialState(found.state).is_finished():
         return False
     of_trial = sa.select(SYSTEM_ATTRS.c.key, SYSTEM_ATTRS.c.value_json).where(SYSTEM_ATTRS.c.trial_id == found.trial_id)
-    there = {key: json.loads(value) for key, value in connection.execute(of_trial)}
+    there = {key: _value(number, key, value) for key, value in connection.execute(of_trial)}
     names = {json.loads(v)["filename"] for k, v in entries.items() if k.startswith(PREFIX)}
-    if names & {json.loads(v)["filename"] for k, v in there.items() if k.startswith(PREFIX)}:
+    if names & {file_name(v) for k, v in there.items() if k.startswith(PREFIX)}:
         return False  # another process was first
     merged = {
-        key: json.dumps({**json.loads(there.get(key, "{}")), **json.loads(entries.get(key, "{}"))})
+        key: json.dumps({**kept_table(there, key, f"trial {number}"), **json.loads(entries.get(key, "{}"))})
         for key in (SIZES, DIGESTS)
     }
     left = [name for name in missing_names(there) if name not in names]
@@ -127,9 +141,9 @@ def record_digest(
     if trial_id is None:
         return
     of_trial = sa.select(SYSTEM_ATTRS.c.key, SYSTEM_ATTRS.c.value_json).where(SYSTEM_ATTRS.c.trial_id == trial_id)
-    there = {key: json.loads(value) for key, value in connection.execute(of_trial)}
-    sizes = {**json.loads(there.get(SIZES, "{}")), identifier: digest.size}
-    digests = {**json.loads(there.get(DIGESTS, "{}")), name: digest}
+    there = {key: _value(number, key, value) for key, value in connection.execute(of_trial)}
+    sizes = {**kept_table(there, SIZES, f"trial {number}"), identifier: digest.size}
+    digests = {**kept_table(there, DIGESTS, f"trial {number}"), name: digest}
     write_attrs(connection, trial_id, {}, {SIZES: json.dumps(sizes), DIGESTS: json.dumps(digests)})
 
 

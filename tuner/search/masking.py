@@ -19,6 +19,28 @@ _SCHEME = re.compile(r"[A-Za-z][\w+.-]*://")
 _QUERY = re.compile(r"[?&;]\w*(?:password|passwd)=([^&;]*)", re.IGNORECASE)
 
 
+KEPT = rf"\1{MASK}"  # the name of the secret stays
+
+# Up to the last @, because a password may hold one.
+URL = re.compile(r"(?P<head>\b[\w+.-]+://[^\s:/@'\"]*):(?P<password>[^\s'\"]+)@")
+FORMS = (
+    (URL, rf"\g<head>:{MASK}@"),
+    (
+        re.compile(r"([?&;](?:\w*password|x-amz-(?:signature|credential|security-token))=)[^&\s'\"]+", re.I),
+        rf"\1{MASK}",
+    ),
+    (
+        re.compile(
+            r"\b(\w*(?:password|passwd|secret_access_key|session_token)[\"']?\s*[=:]\s*)"
+            r"('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^\s,;&)\"']+)",
+            re.I,
+        ),
+        KEPT,
+    ),
+    (re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"), MASK),
+)
+
+
 def passwords_of(text: str) -> set[str]:
     """Passwords of a URL, or of a libpq string of ``key=value``, as given and decoded.
 
@@ -55,3 +77,10 @@ def mask(text: str, secrets: Iterable[str]) -> str:
             stands = rf"(?<=[=:'\"]){re.escape(form)}(?=['\"@&;,)\s]|$)"
             text = re.sub(stands, MASK, text)
     return text
+
+
+def mask_all(text: str, secrets: Iterable[str]) -> str:
+    """Mask secrets that are known, and others by the form in which they stand."""
+    for pattern, replacement in FORMS:
+        text = pattern.sub(replacement, text)
+    return mask(text, secrets)

@@ -8,15 +8,16 @@ quota: that is said.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from optuna.trial import FrozenTrial, TrialState
 
+from tuner.errors import StorageError
 from tuner.search.artifacts import PREFIX, Artifacts
 from tuner.search.job import WEIGHTS
+from tuner.search.kept import REMEDY, file_name, is_count
 from tuner.search.overview import STAGES
 from tuner.search.results import choose_candidates, objective_names, pareto_numbers, stage_trials
 from tuner.search.storage import FencedStorage
@@ -129,12 +130,14 @@ def enforce_quota(storage: FencedStorage, artifacts: Artifacts, name: str, candi
     Raises
     ------
     StorageError
-        A file cannot be removed.
+        A file cannot be removed, or what is stored of quota and files is not what tuner writes.
     """
     study_id = storage.get_study_id_from_name(name)
     quota = storage.get_study_system_attrs(study_id).get(QUOTA)
     if quota is None:
         return 0
+    if not is_count(quota):
+        raise StorageError(f"{name}: the attribute {QUOTA} {REMEDY} Or set it with tuner run --artifact-quota SIZE.")
     use = measure_use(storage, name, candidates)
     removed = 0
     for number, identifiers, size in _removable(storage.files(study_id), storage.sizes(study_id), use.protected):
@@ -156,7 +159,8 @@ def _removable(
     """Trial, ids and bytes, in the order in which they go."""
     for weights in (True, False):
         for number in sorted(files.keys() & sizes.keys() - protected):
-            names = {key.removeprefix(PREFIX): json.loads(value)["filename"] for key, value in files[number].items()}
-            chosen = [i for i, n in names.items() if n != KEPT and (n == WEIGHTS) is weights and i in sizes[number]]
+            named = ((key.removeprefix(PREFIX), file_name(value)) for key, value in files[number].items())
+            names = {i: n for i, n in named if n is not None and i in sizes[number]}
+            chosen = [i for i, n in names.items() if n != KEPT and (n == WEIGHTS) is weights]
             if chosen:
                 yield number, chosen, sum(sizes[number][i] for i in chosen)

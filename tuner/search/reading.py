@@ -22,6 +22,7 @@ from tuner.search.study_name import shown
 from tuner.search.tables import PARAMS, STUDIES, SYSTEM_ATTRS, TRIALS, USER_ATTRS, VALUES
 
 INTERMEDIATE: sa.Table = models.TrialIntermediateValueModel.__table__
+BROKEN = (ValueError, TypeError, LookupError, AttributeError, RecursionError)  # what damaged rows raise
 AT_ONCE = 500  # ids in one query; some builds of SQLite take no more than 999 variables
 
 # Called once a row: looked up here, not in the loops.
@@ -83,13 +84,17 @@ def read_trials(
     try:
         for part in _parts(list(trials)):
             _fill(connection, trials, part)
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as e:
-        name = connection.scalar(sa.select(STUDIES.c.study_name).where(STUDIES.c.study_id == study_id))
-        raise StorageError(
-            f"the study {shown(str(name))} cannot be read: a value of a trial is not what Optuna writes "
-            f"({type(e).__name__}: {str(e)[:80]}). Somebody changed it, or the database is damaged: restore a backup."
-        ) from e
+    except BROKEN as e:
+        raise _damaged(connection, study_id, e) from e
     return list(trials.values())
+
+
+def _damaged(connection: Connection, study_id: int, e: Exception) -> StorageError:
+    name = connection.scalar(sa.select(STUDIES.c.study_name).where(STUDIES.c.study_id == study_id))
+    return StorageError(
+        f"the study {shown(str(name))} cannot be read: a value of a trial is not what Optuna writes "
+        f"({type(e).__name__}: {str(e)[:80]}). Somebody changed it, or the database is damaged: restore a backup."
+    )
 
 
 def read_light(
@@ -115,7 +120,21 @@ def read_light(
     -------
     list of FrozenTrial
         By number: state, values, times, and what was asked for.
+
+    Raises
+    ------
+    StorageError
+        What is stored is not what Optuna writes.
     """
+    try:
+        return _read_light(connection, study_id, attributes, params)
+    except BROKEN as e:
+        raise _damaged(connection, study_id, e) from e
+
+
+def _read_light(
+    connection: Connection, study_id: int, attributes: Collection[str] | None, params: Collection[str] | None
+) -> list[FrozenTrial]:
     rows = connection.execute(
         sa.select(
             TRIALS.c.trial_id, TRIALS.c.number, TRIALS.c.state, TRIALS.c.datetime_start, TRIALS.c.datetime_complete

@@ -98,7 +98,8 @@ def never_written(trial: FrozenTrial) -> bool:
 
 def is_other_store(storage: FencedStorage, artifacts: Artifacts, name: str) -> bool:
     """Whether a store holds none of a study's files: it is probably not the one that the study was made with."""
-    there = {s.study_name for s in storage.get_all_studies()}
+    known = storage.catalog()
+    there = {**known.searches, **known.stages}
     ids: list[str] = []
     for stage in (name + suffix for suffix in STAGES.values() if name + suffix in there):
         attributes = storage.get_study_system_attrs(storage.get_study_id_from_name(stage))

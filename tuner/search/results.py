@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-from tuner.errors import StudyError
+from tuner.errors import StorageError, StudyError
+from tuner.search.kept import REMEDY, check_numbers
 from tuner.search.stage_names import OBJECTIVE_DIRECTIONS, maximized
 from tuner.search.storage import FencedStorage
 from tuner.search.study_name import STAGE_SUFFIXES, shown
@@ -107,7 +108,7 @@ def stage_trials(storage: FencedStorage, name: str) -> list[FrozenTrial]:
         return []
     if name.endswith(STAGE_SUFFIXES) and name in storage.catalog().foreign:
         return []
-    return storage.get_all_trials(study_id, deepcopy=False)
+    return _checked(storage, name, study_id, storage.get_all_trials(study_id, deepcopy=False))
 
 
 def light_trials(
@@ -118,7 +119,19 @@ def light_trials(
         study_id = storage.get_study_id_from_name(name)
     except KeyError:
         return []
-    return storage.light_trials(study_id, attributes, params)
+    return _checked(storage, name, study_id, storage.light_trials(study_id, attributes, params))
+
+
+def _checked(storage: FencedStorage, name: str, study_id: int, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Refuse what no trial of ours holds: other people can write the database too."""
+    expected = len(storage.get_study_directions(study_id))
+    for t in trials:
+        whose = f"{shown(name)} trial {t.number}"
+        measured = [k for k in OBJECTIVE_DIRECTIONS if k == "match_fraction" or t.user_attrs.get(k) is not None]
+        check_numbers(t.user_attrs, whose, whole=(*PROVENANCE, "stopped_at"), real=measured)
+        if t.state == TrialState.COMPLETE and len(t.values or ()) != expected:
+            raise StorageError(f"{whose}: it is complete, and the number of its values {REMEDY}")
+    return trials
 
 
 def objective_names(storage: FencedStorage, name: str) -> list[str]:
@@ -228,6 +241,8 @@ def confirmed(trials: Sequence[FrozenTrial]) -> list[Confirmed]:
             continue
         candidate = int(t.user_attrs["candidate"])
         runs.setdefault(candidate, {})
+        if "replicate" not in t.user_attrs:
+            raise StorageError(f"confirmation trial {t.number}: without the attribute replicate, it {REMEDY}")
         if t.state == TrialState.COMPLETE:
             runs[candidate][int(t.user_attrs["replicate"])] = watched(t)
         elif t.state in TERMINAL:
@@ -271,6 +286,9 @@ def declare(candidates: Sequence[Confirmed], objective: str) -> Verdict | None:
         None where no candidate has a completed run.
     """
     sign = 1.0 if maximized(objective) else -1.0
+    for c in candidates:
+        if c.runs and objective not in c.mean:
+            raise StorageError(f"confirmation of trial {c.candidate}: without the attribute {objective}, it {REMEDY}")
     ranked = sorted((c for c in candidates if c.runs), key=lambda c: (-sign * c.mean[objective], c.candidate))
     if not ranked:
         return None

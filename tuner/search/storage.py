@@ -41,6 +41,7 @@ from tuner.search.draw import DrawingStorage
 from tuner.search.heartbeat import Heartbeat
 from tuner.search.identity import Identities
 from tuner.search.ledger import FileRows
+from tuner.search.masking import mask_all, passwords_of
 from tuner.search.process import Process, this_process
 from tuner.search.reading import read_light
 from tuner.search.roster import Roster
@@ -60,6 +61,7 @@ __all__ = [
 ]
 
 PATIENCE_SECONDS = 900.0
+WORDS = ("reason", "artifacts_error")  # attributes of trials that hold what a program said of an error
 
 
 class Running(NamedTuple):
@@ -124,12 +126,18 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
     ----------
     backend : Backend
         An open database.
+
+    Attributes
+    ----------
+    secrets : frozenset of str
+        What no reason that is stored may hold: the passwords of the URL, and what is added to them.
     """
 
     _backend: Backend
 
     def __init__(self, backend: Backend) -> None:
         super().__init__(backend)
+        self.secrets = frozenset(passwords_of(self.url))
         self._watches: dict[int, Watch] = {}
 
     @property
@@ -462,7 +470,8 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
         StorageError
             Values or attributes that cannot be stored; nothing was stored.
         """
-        user_attrs = user_attrs or {}
+        user_attrs = dict(user_attrs or {})
+        user_attrs |= {key: self._masked(str(user_attrs[key])) for key in WORDS if user_attrs.get(key)}
         numbers = self._check_result(attempt, state, values, user_attrs)
         self._backend.write(
             partial(
@@ -509,7 +518,7 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
         AttemptSuperseded
             The attempt lost its slot.
         """
-        work = partial(attempts.fail, attempt=attempt, reason=reason, max_failures=max_failures)
+        work = partial(attempts.fail, attempt=attempt, reason=self._masked(reason), max_failures=max_failures)
         state = self._backend.write(work, patience)
         self._backend.held.pop(attempt.trial_id, None)
         return state
@@ -536,9 +545,8 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
         bool
             Whether this process had ended any slot before.
         """
-        return self._backend.write(
-            partial(crashes.crash, process=process, reason=reason, max_failures=max_failures, memory=memory)
-        )
+        work = partial(crashes.crash, process=process, max_failures=max_failures, memory=memory)
+        return self._backend.write(partial(work, reason=self._masked(reason)))
 
     def hand_back(self, attempt: Attempt, reason: str, *, patience: float | None = None) -> None:
         """Let another worker go on: the slot waits again with number, parameters and history.
@@ -548,8 +556,11 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
         AttemptSuperseded
             The attempt lost its slot.
         """
-        self._backend.write(partial(attempts.hand_back, attempt=attempt, reason=reason), patience)
+        self._backend.write(partial(attempts.hand_back, attempt=attempt, reason=self._masked(reason)), patience)
         self._backend.held.pop(attempt.trial_id, None)
+
+    def _masked(self, reason: str) -> str:
+        return mask_all(reason, self.secrets)
 
     def reap(self, study_id: int, *, grace: float) -> list[int]:
         """Set slots of dead workers back to WAITING.

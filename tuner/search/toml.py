@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tuner.errors import TunerError, unknown
+from tuner.errors import TunerError, permission, unknown
 
 
 class Table(BaseModel):
@@ -50,6 +51,8 @@ def read_toml(path: Path, error: type[TunerError]) -> dict[str, object]:
         the parser gives one).
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for, and a worker reads it once more
+            raise error(f"{path}: it is no regular file; expected a TOML file.")
         with path.open("rb") as stream:
             content = stream.read(LIMIT + 1)
         if len(content) > LIMIT:
@@ -58,7 +61,7 @@ def read_toml(path: Path, error: type[TunerError]) -> dict[str, object]:
     except UnicodeDecodeError as e:
         raise error(f"{path}: not UTF-8 text ({e.reason} at byte {e.start}). Save the file as UTF-8.") from e
     except OSError as e:
-        raise error(f"{path}: cannot be read: {e.strerror}.") from e
+        raise error(f"{path}: cannot be read: {e.strerror}.{permission(e)}") from e
     return parse_toml(text, str(path), error)
 
 

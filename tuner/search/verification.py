@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.search.artifacts import PREFIX, Artifacts, entries_of, is_identifier, undigested
-from tuner.search.digests import FIGURES, BadFile, Digest
+from tuner.search.digests import BadFile, Digest, figures_of
+from tuner.search.kept import file_name
 from tuner.search.ledger import Slot
 from tuner.search.leftovers import find_leftovers
 from tuner.search.overview import STAGES
@@ -87,7 +87,8 @@ def verify(storage: FencedStorage, artifacts: Artifacts, name: str) -> Verified:
     StorageError
         Database or store stayed away.
     """
-    there = {s.study_name: s._study_id for s in storage.get_all_studies()}
+    known = storage.catalog()
+    there = {**known.searches, **known.stages}  # what other programs have in the database is not read
     problems: list[Problem] = []
     trials = files = without = 0
     for stage, suffix in STAGES.items():
@@ -170,8 +171,8 @@ def _study_files(name: str, attributes: Mapping[str, Any]) -> dict[str, str | No
     }
     if TEXTS in attributes:
         found |= dict(described_texts(name, attributes).values())
-    for key, sha256 in json.loads(attributes.get(FIGURES, "{}")).values():
-        found[key.removeprefix(PREFIX)] = str(sha256)
+    for key, sha256 in figures_of(attributes, name).values():
+        found[key.removeprefix(PREFIX)] = sha256
     return found
 
 
@@ -182,8 +183,7 @@ def _study_problems(
         TEXTS in attributes
     ) else {}  # fmt: skip
     for identifier, sha256 in files.items():
-        entry = json.loads(attributes.get(PREFIX + identifier, "{}"))
-        file = texts.get(identifier) or str(entry.get("filename", identifier))
+        file = texts.get(identifier) or file_name(attributes.get(PREFIX + identifier)) or identifier
         remedy = (
             f"tuner run --study FILE --name {name}, where the study's files are, writes it again"
             if identifier in texts

@@ -20,7 +20,7 @@ import optuna
 import torch
 from optuna.trial import TrialState
 
-from tuner.errors import AttemptSuperseded, StorageError, StudyGone, TrainingDiverged, is_out_of_memory
+from tuner.errors import AttemptSuperseded, StorageError, StudyError, StudyGone, TrainingDiverged, is_out_of_memory
 from tuner.models.training import EpochRecord
 from tuner.search import checkpoints
 from tuner.search.artifacts import Artifacts, not_written
@@ -318,7 +318,7 @@ class Worker:
         plan = self.bench.plan
         try:
             enforce_quota(self.storage, self.artifacts, plan.name, plan.confirmation.candidates)
-        except StorageError as e:
+        except (StorageError, StudyError) as e:
             log.error("%s: its quota could not be kept (%s)", plan.name, e)
 
     def _prune(self, attempt: Attempt, label: str, reason: str, system_attrs: dict[str, float]) -> bool:
