@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from optuna.trial import TrialState
 from sqlalchemy import Connection
 
-from tuner.search.artifacts import DIGESTS, MISSING, PREFIX, SIZES, Digest, missing_names
 from tuner.search.database import Backend
+from tuner.search.digests import DIGESTS, MISSING, PREFIX, SIZES, Digest, missing_names
 from tuner.search.tables import ATTEMPTS, SYSTEM_ATTRS, TRIALS, VALUES, to_json, write_attrs
 
 

@@ -93,7 +93,11 @@ def read_trials(
 
 
 def read_light(
-    connection: Connection, study_id: int, attributes: Collection[str] | None = (), params: Collection[str] | None = ()
+    connection: Connection,
+    study_id: int,
+    attributes: Collection[str] | None = (),
+    params: Collection[str] | None = (),
+    numbers: Collection[int] | None = None,
 ) -> list[FrozenTrial]:
     """Read the trials of a study without most of what is stored with them, for who only looks at the study.
 
@@ -110,17 +114,22 @@ def read_light(
         User attributes that are read; None for all. System attributes and intermediate values never are.
     params : collection of str or None
         Parameters that are read; None for all.
+    numbers : collection of int, optional
+        Only these trials, a few of many.
 
     Returns
     -------
     list of FrozenTrial
         By number: state, values, times, and what was asked for.
     """
+    here = TRIALS.c.study_id == study_id
+    if numbers is not None:
+        here &= TRIALS.c.number.in_(list(numbers))
     rows = connection.execute(
         sa.select(
             TRIALS.c.trial_id, TRIALS.c.number, TRIALS.c.state, TRIALS.c.datetime_start, TRIALS.c.datetime_complete
         )
-        .where(TRIALS.c.study_id == study_id)
+        .where(here)
         .order_by(TRIALS.c.number)
     )  # fmt: skip
     trials = {
@@ -133,9 +142,7 @@ def read_light(
 
     def of_study(table: sa.Table, *names: str) -> sa.Select[Any]:
         columns = [table.c[name] for name in ("trial_id", *names)]
-        return sa.select(*columns).join(TRIALS, TRIALS.c.trial_id == table.c.trial_id).where(
-            TRIALS.c.study_id == study_id
-        )  # fmt: skip
+        return sa.select(*columns).join(TRIALS, TRIALS.c.trial_id == table.c.trial_id).where(here)
 
     values: dict[int, dict[int, float]] = {}
     for trial_id, objective, value, kind in connection.execute(of_study(VALUES, "objective", "value", "value_type")):
