@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import resource
 import subprocess
 import sys
@@ -104,3 +105,42 @@ def test_a_command_without_memory_ends_with_one_line_and_1(tmp_path: Path) -> No
     assert "this is a bug" not in done.stderr
     lines = done.stderr.strip().splitlines()
     assert [line.startswith("error: out of memory") for line in lines] == [True]
+
+
+NEEDS = """
+import resource, sys
+from tuner.cli import app, best, progress, run, table, worker
+from tuner.report import dashboard
+from tuner.search import bench, confound, job, stages, supervisor
+from tuner.search.worker import Worker
+import scipy.linalg, scipy.special
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmPeak")))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="linux: the limit of the address space")
+def test_a_run_whose_trainings_get_no_memory_fails_with_the_reason(tmp_path: Path) -> None:
+    path = write_study(tmp_path, n=1500)
+    space = tmp_path / "search_spaces" / "tiny_space.toml"
+    # One map of the first layer: 2,000 sequences x 4,096 filters x 70 positions x 4 bytes = 2.3 GB.
+    text = space.read_text().split("[[warm_starts]]")[0]
+    space.write_text(text.replace("fixed = 8", "fixed = 4096").replace("fixed = 50", "fixed = 2000"))
+    path.write_text(path.read_text().replace("candidates = 2", "candidates = 0").replace("trials = 6", "trials = 2"))
+    environment = {**os.environ, "TUNER_COMPILED": "0", "TUNER_CACHE_DIR": str(tmp_path / "cache")}
+    words = [sys.executable, "-c", NEEDS]
+    needed = int(subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout) * 1024
+    limit = needed + 900 * 2**20  # the programs and their threads have room, one such map has not
+    done = subprocess.run(
+        [sys.executable, "-m", "tuner.cli", "run", "--study", str(path), "--workers", "1"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+    )  # fmt: skip
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 1, done.stderr
+    assert last.startswith("error: tiny: none of 2 trials completed (2 pruned): 2 x out of memory on cpu: "), last
+    assert "can't allocate memory" in last
+    assert "Traceback" not in done.stderr
+    assert "next:" not in done.stderr
+    storage = open_storage(tmp_path / "runs" / "tuner.db")
+    assert [t.state for t in stage_trials(storage, "tiny")] == [TrialState.PRUNED] * 2
+    storage.close()

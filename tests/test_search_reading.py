@@ -62,6 +62,8 @@ def test_a_light_trial_is_the_trial_without_what_was_not_asked_for(storage: Fenc
     everything = light_trials(storage, "tiny", None, None)
     assert [t.user_attrs for t in everything] == [t.user_attrs for t in whole]
     assert [t.params for t in everything] == [t.params for t in whole]
+    few = light_trials(storage, "tiny", ["reason", "accuracy"], ["kernel_size"], [2, 1])
+    assert [t.__dict__ for t in few] == [some[i].__dict__ for i in (1, 2)]
     assert light_trials(storage, "another") == []
     storage.close()
 

@@ -50,6 +50,11 @@ OF_FILES = frozenset(
 )  # fmt: skip
 MEMORY_REMEDY = "Free memory, raise the limit of this process (ulimit -v, or the job's), or use fewer --workers."
 
+
+class OutOfMemory(SystemExit):
+    """An end for want of memory: half-imported libraries would only fail again when Python finalizes them."""
+
+
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 # Every command module is light: what a command needs is imported when it runs.
@@ -74,14 +79,17 @@ def _root(
         raise typer.Exit(2)
 
 
-def main() -> None:
-    """Run the command line; the process leaves with 0 done, 1 failed, 2 misuse, 130 interrupted."""
+def main(reserve: bytearray | None = None) -> None:
+    """Run the command line; the process leaves with 0 done, 1 failed, 2 misuse, 130 interrupted.
+
+    A `reserve` of memory is given back where it has run out, before the reason is worded.
+    """
     context.prepare_process()
     with logs.restored():
-        _main("--json" in sys.argv)
+        _main("--json" in sys.argv, bytearray() if reserve is None else reserve)
 
 
-def _main(as_json: bool) -> None:
+def _main(as_json: bool, reserve: bytearray) -> None:
     try:
         code = app(standalone_mode=False, prog_name="tuner") or 0  # it returns the code of a typer.Exit
         if code == context.INTERRUPTED:  # what typer makes of a KeyboardInterrupt
@@ -97,11 +105,18 @@ def _main(as_json: bool) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as e:
+        if isinstance(e, MemoryError):
+            reserve.clear()
         if is_out_of_memory(e):
+            reserve.clear()
+            e.__traceback__ = None  # the frames hold what was made until then; the words below need room
             root: BaseException = e
             while root.__cause__ is not None:  # numpy explains a failed import in a page of text
                 root = root.__cause__
-            _leave(f"out of memory ({reason_of(root)[:200]}). {MEMORY_REMEDY}", 1, as_json)
+            try:
+                _leave(f"out of memory ({reason_of(root)[:200]}). {MEMORY_REMEDY}", 1, as_json)
+            except SystemExit:
+                raise OutOfMemory(1) from None
         if os.environ.get("TUNER_DEBUG"):
             sys.excepthook = logs.print_exception
             raise

@@ -20,6 +20,7 @@ EXAMPLE = "Example: tuner best --study zbed2 --json"
 
 BESIDE = ("average_precision", "target_fraction", "parameters")  # shown beside the objectives
 SHOWN = (*BESIDE, "reason")
+MOST = 400  # trials by number in one query: SQLite takes 999 variables; of more, everything is read
 
 
 def command(
@@ -126,16 +127,25 @@ def collect(
     objectives: Sequence[str],
     attributes: Sequence[str] | None = SHOWN,
     params: Sequence[str] | None = ("architecture", "activation"),
+    top: int | None = None,
 ) -> tuple[list[Row], list[Confirmed], Verdict | None, dict[str, list[float]]]:
     """Read leaderboard, confirmation, verdict and controls (name -> validation AUROCs) from the storage.
 
     Rows of the leaderboard have these `attributes` and `params` (None: all):
-    those of 5,000 trials take seconds to read.
+    those of 5,000 trials take seconds to read. With `top`, only so many of the best have them, others their reason.
     """
-    from tuner.search.results import TrialState, confirmed, declare, leaderboard, light_trials, stage_trials
+    from tuner.search.results import TrialState, confirmed, declare, leaderboard, light_trials, stage_trials, watched
     from tuner.search.stage_names import CONFIRMATION, CONTROLS
 
-    rows = leaderboard(light_trials(storage, name, attributes, params), objectives)
+    if top is None:
+        rows = leaderboard(light_trials(storage, name, attributes, params), objectives)
+    else:
+        rows = leaderboard(light_trials(storage, name, ["reason"]), objectives)
+        best = {r.number for r in rows[:top]}
+        whole = {t.number: t for t in light_trials(storage, name, attributes, params, best)}
+        rows[:top] = [
+            r._replace(watched=watched(t), params=dict(t.params)) for r in rows[:top] for t in [whole[r.number]]
+        ]
     candidates = confirmed(stage_trials(storage, name + CONFIRMATION))
     controls: dict[str, list[float]] = {}
     for trial in stage_trials(storage, name + CONTROLS):
@@ -161,7 +171,7 @@ def print_best(storage: FencedStorage, name: str, objectives: Sequence[str], top
     from tuner.search.barren import why_barren
     from tuner.search.stage_names import CONFIRMATION, CONTROLS
 
-    rows, candidates, verdict, controls = collect(storage, name, objectives)
+    rows, candidates, verdict, controls = collect(storage, name, objectives, top=top if top <= MOST else None)
     sizes = valid_sizes(storage, name)
     console = context.console()
     console.print()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,9 +13,12 @@ from tuner.cli import context, options
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tuner.search.results import FrozenTrial
     from tuner.search.storage import FencedStorage
 
 EXAMPLE = "Example: tuner table --study koo_task1 --figure task1.png"
+
+PRINTED = 200  # groups
 
 
 def command(
@@ -35,7 +39,6 @@ def command(
     """Show medians over the trials of each group; write the whole table and box plots."""
     from tuner.errors import NoResult, StorageError
     from tuner.files import write_atomically
-    from tuner.plots.boxes import box_plots
     from tuner.search.barren import why_barren
     from tuner.search.results import objective_names, stage_trials
     from tuner.search.tidy import grouped, histories, tidy, to_tsv, varied
@@ -56,6 +59,8 @@ def command(
         if figure is not None and barren:
             raise NoResult(barren)
         if figure is not None:
+            from tuner.plots.boxes import box_plots  # slow to import
+
             drawn = {v: [(g.key, g.values) for g in grouped(rows, columns, v)] for v in values}
             drawing = box_plots(drawn, title=found, file_format=figure.suffix.lstrip(".") or "png")
             write_atomically(figure, drawing)
@@ -72,20 +77,30 @@ def command(
         }  # fmt: skip
         context.emit({"study": found, "by": columns, "groups": groups, "no_result": barren})
     else:
-        print_table(opened, found, by=columns, values=values)
+        print_table(opened, found, by=columns, values=values, trials=trials)
 
 
 def print_table(
-    storage: FencedStorage, name: str, *, by: Sequence[str] | None = None, values: Sequence[str] | None = None
+    storage: FencedStorage,
+    name: str,
+    *,
+    by: Sequence[str] | None = None,
+    values: Sequence[str] | None = None,
+    trials: Sequence[FrozenTrial] | None = None,
 ) -> None:
-    """Print one row a group: how many runs, and the median and mean +- standard deviation of each value."""
+    """Print one row a group: how many runs, and the median and mean +- standard deviation of each value.
+
+    The first `PRINTED` groups: in a search with a continuous parameter every trial is one of its own. `trials` are
+    those of the study, if they were read before.
+    """
     from rich.table import Table
 
     from tuner.search.barren import why_barren
     from tuner.search.results import objective_names, stage_trials
     from tuner.search.tidy import grouped, tidy, varied
 
-    trials, objectives = stage_trials(storage, name), objective_names(storage, name)
+    objectives = objective_names(storage, name)
+    trials = stage_trials(storage, name) if trials is None else trials
     rows, chosen = tidy(trials, objectives), values or objectives
     columns = by if by is not None else varied(trials)
     table = Table(title=f"{name}: median (mean +- SD) over seeds", title_justify="left", title_style="bold")
@@ -94,7 +109,8 @@ def print_table(
     for column in chosen:
         table.add_column(column, justify="right")
     summaries = [grouped(rows, columns, v) for v in chosen] if any(t.values for t in trials) else []
-    for groups in zip(*summaries, strict=True):
+    count = len(summaries[0]) if summaries else 0
+    for groups in islice(zip(*summaries, strict=True), PRINTED):
         first = groups[0]
         runs = str(len(first.values)) + (f" of {len(first.values) + first.unfinished}" if first.unfinished else "")
         cells = [f"{g.median:.3f} ({g.mean:.3f} +- {g.deviation:.3f})" if g.values else "not run" for g in groups]
@@ -103,5 +119,9 @@ def print_table(
     console.print()
     if summaries:
         console.print(table)
+        if count > PRINTED:
+            context.note(
+                f"{count - PRINTED} more groups of {count}; --by groups by fewer columns, --out and --json have all"
+            )
     else:
         console.print(why_barren(storage, name) or f"{name}: no trial has ended yet.", markup=False)

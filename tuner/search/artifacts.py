@@ -23,6 +23,7 @@ from tuner.errors import StorageError
 from tuner.search.digests import (
     DIGESTS,
     MISSING,
+    PREFIX,
     SIZES,
     BadFile,
     Digest,
@@ -57,7 +58,6 @@ __all__ = [
 ]
 
 # Key prefix and fields as optuna.artifacts writes them (Optuna 5.0).
-PREFIX = "artifacts:"
 OWNER = 24  # letters that the ids of an attempt's files share with its token: 74 random bits
 PATIENCE_SECONDS = 120.0
 

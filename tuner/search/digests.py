@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial
 from tuner.errors import StorageError
 from tuner.search.kept import REMEDY, kept_table
 
+PREFIX = "artifacts:"  # of the attribute that names a file of a trial; Optuna's
 SIZES = "tuner:sizes"  # id of each file of a trial -> bytes
 DIGESTS = "tuner:digests"  # name of each file of a trial -> [SHA-256, bytes]; also of those in MISSING
 MISSING = "tuner:missing"  # names of the files that could not be written when the trial ended

@@ -12,8 +12,8 @@ from optuna.trial import TrialState
 from sqlalchemy import Connection
 
 from tuner.errors import StorageError
-from tuner.search.artifacts import DIGESTS, MISSING, PREFIX, SIZES, Digest, missing_names
 from tuner.search.database import Backend
+from tuner.search.digests import DIGESTS, MISSING, PREFIX, SIZES, Digest, missing_names
 from tuner.search.kept import REMEDY, file_name, kept_sizes, kept_table
 from tuner.search.tables import ATTEMPTS, SYSTEM_ATTRS, TRIALS, VALUES, to_json, write_attrs
 

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tuner.errors import StudyError, unknown
 from tuner.search.barren import why_barren
 from tuner.search.examination import openings
-from tuner.search.results import TERMINAL, light_trials, objective_names
+from tuner.search.results import TERMINAL, objective_names
 from tuner.search.stage_names import CONFIRMATION, CONTROLS, maximized
 from tuner.search.storage import FencedStorage
 
@@ -96,11 +96,16 @@ def overview(storage: FencedStorage, name: str) -> Overview:
     """Look at every stage of a study."""
     known = storage.catalog()
     there = {**known.searches, **known.stages}  # a study of that name by another program is no stage
-    stages = [_stage(storage, label, name + suffix) for label, suffix in STAGES.items() if name + suffix in there]
-    trials = light_trials(storage, name)
+    looked = {
+        label: _look(storage, storage.get_study_id_from_name(name + suffix), label)
+        for label, suffix in STAGES.items()
+        if name + suffix in there
+    }
+    trials = looked["search"][1] if "search" in looked else []
     barren = [
         text for suffix in STAGES.values() if name + suffix in there and (text := why_barren(storage, name, suffix))
     ]
+    stages = [stage for stage, _ in looked.values()]
     return Overview(name, stages, _best(trials, objective_names(storage, name)), openings(storage, name), barren)
 
 
@@ -126,12 +131,12 @@ def find_trial(storage: FencedStorage, name: str, number: int, stage: str = "sea
     raise StudyError(f"{name}: no trial {number} in the {stage}; it has {there}.")
 
 
-def _stage(storage: FencedStorage, label: str, name: str) -> StageOverview:
-    study_id = storage.get_study_id_from_name(name)
+def _look(storage: FencedStorage, study_id: int, label: str) -> tuple[StageOverview, list[FrozenTrial]]:
+    """One stage, and its trials: thousands are read once."""
     trials = storage.light_trials(study_id, ["reason", "artifacts_error"])
     words = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed",
              TrialState.RUNNING: "running", TrialState.WAITING: "waiting"}  # fmt: skip
-    return StageOverview(
+    seen = StageOverview(
         stage=label,
         total=storage.budget(study_id) or len(trials),
         ended=sum(t.state in TERMINAL for t in trials),
@@ -149,6 +154,7 @@ def _stage(storage: FencedStorage, label: str, name: str) -> StageOverview:
         without_files=_reasons(trials, TrialState.COMPLETE, "artifacts_error"),
         trials_per_hour=_pace(trials),
     )  # fmt: skip
+    return seen, trials
 
 
 def _reasons(trials: Sequence[FrozenTrial], state: TrialState, key: str) -> list[dict[str, Any]]:

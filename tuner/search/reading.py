@@ -98,7 +98,11 @@ def _damaged(connection: Connection, study_id: int, e: Exception) -> StorageErro
 
 
 def read_light(
-    connection: Connection, study_id: int, attributes: Collection[str] | None = (), params: Collection[str] | None = ()
+    connection: Connection,
+    study_id: int,
+    attributes: Collection[str] | None = (),
+    params: Collection[str] | None = (),
+    numbers: Collection[int] | None = None,
 ) -> list[FrozenTrial]:
     """Read the trials of a study without most of what is stored with them, for who only looks at the study.
 
@@ -115,6 +119,8 @@ def read_light(
         User attributes that are read; None for all. System attributes and intermediate values never are.
     params : collection of str or None
         Parameters that are read; None for all.
+    numbers : collection of int, optional
+        Only these trials, a few of many.
 
     Returns
     -------
@@ -127,19 +133,26 @@ def read_light(
         What is stored is not what Optuna writes.
     """
     try:
-        return _read_light(connection, study_id, attributes, params)
+        return _read_light(connection, study_id, attributes, params, numbers)
     except BROKEN as e:
         raise _damaged(connection, study_id, e) from e
 
 
 def _read_light(
-    connection: Connection, study_id: int, attributes: Collection[str] | None, params: Collection[str] | None
+    connection: Connection,
+    study_id: int,
+    attributes: Collection[str] | None,
+    params: Collection[str] | None,
+    numbers: Collection[int] | None,
 ) -> list[FrozenTrial]:
+    here = TRIALS.c.study_id == study_id
+    if numbers is not None:
+        here &= TRIALS.c.number.in_(list(numbers))
     rows = connection.execute(
         sa.select(
             TRIALS.c.trial_id, TRIALS.c.number, TRIALS.c.state, TRIALS.c.datetime_start, TRIALS.c.datetime_complete
         )
-        .where(TRIALS.c.study_id == study_id)
+        .where(here)
         .order_by(TRIALS.c.number)
     )  # fmt: skip
     trials = {
@@ -152,9 +165,7 @@ def _read_light(
 
     def of_study(table: sa.Table, *names: str) -> sa.Select[Any]:
         columns = [table.c[name] for name in ("trial_id", *names)]
-        return sa.select(*columns).join(TRIALS, TRIALS.c.trial_id == table.c.trial_id).where(
-            TRIALS.c.study_id == study_id
-        )  # fmt: skip
+        return sa.select(*columns).join(TRIALS, TRIALS.c.trial_id == table.c.trial_id).where(here)
 
     values: dict[int, dict[int, float]] = {}
     for trial_id, objective, value, kind in connection.execute(of_study(VALUES, "objective", "value", "value_type")):

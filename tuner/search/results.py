@@ -112,14 +112,18 @@ def stage_trials(storage: FencedStorage, name: str) -> list[FrozenTrial]:
 
 
 def light_trials(
-    storage: FencedStorage, name: str, attributes: Collection[str] | None = (), params: Collection[str] | None = ()
+    storage: FencedStorage,
+    name: str,
+    attributes: Collection[str] | None = (),
+    params: Collection[str] | None = (),
+    numbers: Collection[int] | None = None,
 ) -> list[FrozenTrial]:
     """Trials of a study or stage with only these attributes and parameters (None: all); none where there is none."""
     try:
         study_id = storage.get_study_id_from_name(name)
     except KeyError:
         return []
-    return _checked(storage, name, study_id, storage.light_trials(study_id, attributes, params))
+    return _checked(storage, name, study_id, storage.light_trials(study_id, attributes, params, numbers))
 
 
 def _checked(storage: FencedStorage, name: str, study_id: int, trials: list[FrozenTrial]) -> list[FrozenTrial]:

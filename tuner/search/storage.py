@@ -376,10 +376,16 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
         return self._backend.read(look)
 
     def light_trials(
-        self, study_id: int, attributes: Collection[str] | None = (), params: Collection[str] | None = ()
+        self,
+        study_id: int,
+        attributes: Collection[str] | None = (),
+        params: Collection[str] | None = (),
+        numbers: Collection[int] | None = None,
     ) -> list[FrozenTrial]:
         """Trials by number without most of their attributes: see `reading.read_light`."""
-        return self._backend.read(partial(read_light, study_id=study_id, attributes=attributes, params=params))
+        return self._backend.read(
+            partial(read_light, study_id=study_id, attributes=attributes, params=params, numbers=numbers)
+        )
 
     # Attempts
 
