@@ -11,6 +11,8 @@ from test_motifs_formats import IDS, MATRIX, MEME_HEADER, WRITTEN, hocomoco_pwm
 
 from tuner.motifs.jaspar import jaspar_motifs
 from tuner.motifs.meme import Motif, write_meme
+from tuner.motifs.screen import permuted, reference_filters
+from tuner.motifs.tomtom import tomtom
 
 
 @pytest.fixture
@@ -127,3 +129,22 @@ def test_every_named_target_that_cannot_count_is_named(terminal: Terminal) -> No
     assert answer.code == 0
     assert "warning: motifs.meme line" in answer.err
     assert "warning: 1 motif is left out" in answer.err
+
+
+@pytest.mark.parametrize(("alone", "exceeds"), [("MA0140.3", True), ("MA1971.2", False)])
+def test_check_says_where_few_targets_match_by_chance_more_often_than_promised(
+    alone: str, exceeds: bool, terminal: Terminal
+) -> None:
+    study = write_tiny_study(terminal.folder)
+    study.write_text(STUDY.replace('targets = { planted = ["M0"] }', ""))
+    target = motif(alone)
+    (terminal.folder / "motifs.meme").write_text(write_meme([target]))
+    queries = permuted([m.ppm for m in reference_filters()], 1500, np.random.default_rng(0))
+    rate = (tomtom(queries, [target.ppm]).p_value <= 0.01).mean()  # E is p: there is one target
+    assert (rate > 0.01) == exceeds
+    checked = terminal("check", "--study", f"./{study.name}")
+    assert checked.code == 0, checked
+    note = f"note: among so few targets E <= .01 is p <= 0.01, and {rate:.3f} of column-permuted filters match"
+    assert (note in checked.err) == exceeds
+    assert ("note:" in checked.err) == exceeds
+    assert terminal("check", "--study", f"./{study.name}", "--json").json["motifs"]["null_rate"] == rate

@@ -19,6 +19,7 @@ FLOORS = {
     "limits": 1,
     "resources": 1,
     "private": 1,
+    "textfile": 1,
     "motifs": 2,
     "data": 3,
     "models": 4,

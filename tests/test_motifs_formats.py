@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import json
 import lzma
 import tarfile
 import tracemalloc
@@ -152,7 +153,7 @@ def write(folder: Path, text: str, name: str = "file") -> Path:
 
 
 def test_every_format_of_the_table_is_written_here() -> None:
-    assert {row for _, row, _ in WRITTEN.values()} | {"HOCOMOCO annotation"} == set(FORMATS)
+    assert {row for _, row, _ in WRITTEN.values()} | {"JSON", "HOCOMOCO annotation"} == set(FORMATS)
 
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
@@ -480,3 +481,89 @@ def test_archives_other_encodings_and_folders_are_refused_by_name(tmp_path: Path
             read_motif_file(tmp_path / name)
     (tmp_path / "latin.meme").write_bytes(meme().replace("CTCF", "\u00b5CTCF").encode("latin-1"))
     assert read_motif_file(tmp_path / "latin.meme").motifs[0].name == "\u00b5CTCF"
+
+
+def annotation(matrix: str, of: Callable[[np.ndarray], object]) -> str:
+    """HOCOMOCO's annotation.jsonl in the parts that are read: a record a line, the matrix with a row a position."""
+    return "".join(
+        json.dumps(
+            {
+                "name": r.matrix_id, "tf": "X", "quality": "A", "length": len(r), "standard_thresholds": {"0.001": 5.2},
+                "masterlist_info": {"species": {"HUMAN": {"gene_symbol": r.name}, "MOUSE": {"gene_symbol": "m"}}},
+                matrix: of(counts(r)),
+            }
+        ) + "\n"
+        for r in records()
+    )  # fmt: skip
+
+
+def jaspar_json() -> str:
+    of = [
+        {"matrix_id": r.matrix_id, "name": r.name, "pfm": {base: list(counts(r)[row]) for base, row in BASES}}
+        for r in records()
+    ]
+    return json.dumps(of, indent=1)
+
+
+BASES = (("T", 3), ("A", 0), ("G", 2), ("C", 1))
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (annotation("pcm", lambda c: c.T.tolist()), 1e-9),
+        (annotation("pfm", lambda c: c.tolist()), 1e-9),
+        (annotation("ppm", lambda c: (c / c.sum(axis=0)).T.round(4).tolist()), 3e-4),
+        (annotation("pwm", lambda c: log_odds(c).T.tolist()), 0.02),
+        (jaspar_json(), 1e-9),
+    ],
+)
+def test_json_records_that_hold_a_matrix_are_read(text: str, error: float, tmp_path: Path) -> None:
+    found = read_motif_file(write(tmp_path, text, "H12CORE_annotation.jsonl"))
+    assert (found.format, found.broken) == ("JSON", ())
+    assert [(motif.id, motif.name) for motif in found.motifs] == [(r.matrix_id, r.name) for r in records()]
+    for motif, record in zip(found.motifs, records(), strict=True):
+        np.testing.assert_allclose(motif.ppm, ppm_of(record), atol=error)
+
+
+GOOD_JSON = '{"name": "good", "pcm": [[3, 1, 0, 0], [0, 4, 0, 0]]}\n'
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ('{"name": "bad"}', "line 2: motif bad: no matrix follows"),
+        ('{"pcm": [[3, 1, 0, 0]]}', "line 2: a motif without a name"),
+        ('{"name": "bad", "pcm": [[3, 1, 0], [3, 1, 0]]}', "bad: pcm: 2 rows of 3 numbers"),
+        ('{"name": "bad", "pcm": [[3, 1, 0, 0], [3, 1]]}', "bad: pcm: rows of different lengths, 2 to 4"),
+        ('{"name": "bad", "pcm": [[3, 1, 0, "x"]]}', "holds something that is no number"),
+        ('{"name": "bad", "pcm": [[3, 1, 0, true]]}', "holds something that is no number"),
+        ('{"name": "bad", "pcm": {"A": [1], "C": [1], "G": [1], "U": [1]}}', "rows A C G U; only DNA"),
+        ('{"name": "bad", "pcm": "3 1 0 0"}', "no list of rows of numbers"),
+        ('{"name": "bad", "pcm": [[3, 1, 0, 1' + "0" * 400 + "]]}", "holds a number that is too large"),
+        ('{"name": "bad", "pcm": [[NaN, 1, 0, 0]]}', "column 0 holds NaN"),
+        ('{"name": "bad", "ppm": [[3, 1, 0, 0]]}', "column 0 sums to 4, not 1"),
+        ('{"name": "good", "pcm": [[3, 1, 0, 0]]}', "motif good occurs twice, first in line 1"),
+    ],
+)
+def test_a_broken_json_record_is_named_and_the_others_are_read(record: str, message: str, tmp_path: Path) -> None:
+    found = read_motif_file(write(tmp_path, GOOD_JSON + record + "\n", "m.jsonl"))
+    assert [motif.id for motif in found.motifs] == ["good"]
+    assert len(found.broken) == 1
+    assert message in found.broken[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (GOOD_JSON + GOOD_JSON[:30], r"x\.jsonl: broken JSON .*truncated"),
+        ("[\n" + GOOD_JSON, r"x\.jsonl: broken JSON .*truncated"),
+        ('{"a":' * 100_000, "broken JSON .nested too deeply"),
+        ('[{"name": "a"}, 3]', r"x\.jsonl line 1: '3' is no record of a motif"),
+        ('{"name": "a", "tf": "b"}\n', "without their matrices as this program reads them"),
+        ("name\ttf\tmasterlist_info.species.HUMAN.gene_symbol\nA.H12CORE.0.P.B\tA\tA\n", "table about motifs.*pcm"),
+    ],
+)
+def test_json_without_whole_records_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(MotifError, match=message):
+        read_motif_file(write(tmp_path, text, "x.jsonl"))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +14,13 @@ import pytest
 from tuner.motifs import screen as screen_module
 from tuner.motifs.database import load_database, screen_database
 from tuner.motifs.jaspar import JASPAR_RELEASES, jaspar_motifs
-from tuner.motifs.meme import column_information, corrected_information, motifs_digest, read_meme, write_meme
+from tuner.motifs.meme import Motif, column_information, corrected_information, motifs_digest, read_meme, write_meme
 from tuner.motifs.screen import (
     choose_threshold,
     permuted,
-    promiscuous_targets,
     reference_filters,
     screen_motifs,
+    screen_of,
 )
 from tuner.motifs.tomtom import tomtom
 
@@ -196,7 +198,7 @@ def test_a_cache_that_cannot_be_written_stops_nothing(
 
 def test_a_shipped_list_of_other_motifs_is_not_used(meme_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = count_screens(monkeypatch)
-    promiscuous_targets("JASPAR2026", read_meme(meme_file))
+    screen_of("JASPAR2026", read_meme(meme_file))
     assert calls == ["JASPAR2026"]
 
 
@@ -206,3 +208,52 @@ def test_a_report_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(MotifError, match="cannot be written"):
         screen_database("JASPAR2014", n=10).write(tmp_path / "file" / "x.json")
+
+
+# The rule of versions before 205 targets were counted, said another way than the product does: pair by pair.
+def by_the_former_rule(motifs: Sequence[Motif], n: int) -> set[str]:
+    queries = permuted([m.ppm for m in reference_filters()], n, np.random.default_rng(0))
+    p_values = tomtom(queries, [motif.ppm for motif in motifs]).p_value
+    rates = [sum(p * len(motifs) <= 0.1 for p in column) / n for column in p_values.T]
+    threshold = 0.01
+    while True:
+        left = [i for i, rate in enumerate(rates) if rate <= threshold]
+        matched = sum(any(row[i] * len(left) <= 0.01 for i in left) for row in p_values) / n
+        if matched <= 0.017 or threshold * n < 1:
+            return {motif.id for motif, rate in zip(motifs, rates, strict=True) if rate > threshold}
+        threshold /= 2
+
+
+@pytest.fixture
+def few(tmp_path: Path) -> Path:
+    path = tmp_path / "few.meme"
+    write_meme([m for m in jaspar_motifs("JASPAR2026") if m.id in ("MA0139.2", "MA0140.3", "MA2507.1")], path)
+    return path
+
+
+def test_a_database_of_the_former_rule_is_read_by_it_and_no_other_is(
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = count_screens(monkeypatch)
+    cache = tmp_path / "cache"
+    motifs = read_meme(few)
+    former = by_the_former_rule(motifs, 200)
+    now = load_database(str(few), cache=cache)
+    assert (now.former, calls) == (False, ["few"])
+    assert former > now.promiscuous  # this file tells the rules apart
+    marked = ",".join(sorted(former))
+    digest = hashlib.sha256(f"{motifs_digest(motifs)}\n{marked}".encode()).hexdigest()
+    stored = load_database(str(few), cache=cache, digest=digest)
+    assert (stored.former, stored.promiscuous, stored.digest) == (True, former, digest)
+    # Each rule has a report of its own in the cache; neither is read for the other.
+    assert load_database(str(few), cache=cache, digest=digest).digest == digest
+    for other in (None, now.digest, "0" * 64):
+        again = load_database(str(few), cache=cache, digest=other)
+        assert (again.former, again.digest) == (False, now.digest)
+    assert calls == ["few", "few"]
+
+
+def test_a_large_database_has_one_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = count_screens(monkeypatch)
+    assert not load_database("JASPAR2014", digest="0" * 64).former
+    assert calls == []

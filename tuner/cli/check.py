@@ -83,6 +83,7 @@ def examine(plan: Plan, points: int, max_memory: int | None = None) -> tuple[dic
             "database": database.name,
             "targets": len(database.screened),
             "promiscuous": len(database.promiscuous),
+            "null_rate": database.null_rate,
             "broken": list(database.broken),
             "named": plan.study.motifs.targets,
         }
@@ -94,6 +95,8 @@ def examine(plan: Plan, points: int, max_memory: int | None = None) -> tuple[dic
 
 def print_check(d: dict[str, Any]) -> None:
     """Say what a run would do."""
+    from tuner.motifs.screen import FEWEST_COUNTED, SIGNIFICANT_E
+
     context.note(
         f"search   {d['study']}: {d['trials']} trials, {d['sampler']}, at most {d['epochs']} epochs, "
         f"{' and '.join(d['objectives'])} on validation"
@@ -120,6 +123,12 @@ def print_check(d: dict[str, Any]) -> None:
         context.note(
             f"motifs   {m['database']}: {m['targets']} targets, {m['promiscuous']} promiscuous ones left out; {named}"
         )
+        if m["null_rate"] > SIGNIFICANT_E and m["targets"] < FEWEST_COUNTED:
+            context.note(
+                f"note: among so few targets E <= .01 is p <= {SIGNIFICANT_E / m['targets']:.2g}, and "
+                f"{m['null_rate']:.3f} of column-permuted filters match, where .01 is promised: read match_excess, "
+                "not match_fraction"
+            )
         if m["broken"]:
             name_broken(m["broken"])
 

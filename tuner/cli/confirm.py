@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuner.cli import context, options
+from tuner.cli.match import name_screen
 
 if TYPE_CHECKING:
     from tuner.search.storage import FencedStorage
@@ -58,7 +59,10 @@ def command(
     plan, identity, data_dir = stored_plan(opened, found, data)
     check_finished(opened, plan)
     names = device_names(device)
-    bench = load_bench(plan, data_dir=data_dir, cache=context.cache_dir(), device=names[0], max_memory=limit)
+    bench = load_bench(
+        plan, data_dir=data_dir, cache=context.cache_dir(), device=names[0], max_memory=limit, stored=identity
+    )
+    name_screen(bench.database)
     check_identity(found, identity, bench.identity)
     folder = context.artifacts_folder(artifacts)
     context.open_artifacts(artifacts)  # an unwritable folder is known before the first epoch

@@ -163,8 +163,13 @@ def stored_name(storage: FencedStorage, study: str | None, preset: str | None, n
     return fitting[0]
 
 
-def check_new_name(name: str, url: str | None) -> None:
+def check_new_name(name: str, url: str | None) -> dict[str, Any] | None:
     """Refuse a name for a new study before anything is loaded; one that is stored may have any.
+
+    Returns
+    -------
+    dict of str to any, or None
+        Identity of the study of that name, if it is stored already.
 
     Raises
     ------
@@ -173,15 +178,16 @@ def check_new_name(name: str, url: str | None) -> None:
     ForeignStudy
         Another program has taken the name.
     """
-    from tuner.search.stages import check_name_of
+    from tuner.search.stages import check_name_of, stored_identity
     from tuner.search.study_name import check_name
 
     where = storage_url(url)
     if "://" in where or Path(where).is_file():
         with closing(open_existing(url)) as opened:
             check_name_of(opened, name)
-    else:
-        check_name(name)
+            return stored_identity(opened, name)
+    check_name(name)
+    return None
 
 
 def open_existing(url: str | None, *, reading: bool = False) -> FencedStorage:

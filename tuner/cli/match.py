@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from tuner.motifs.compare import MotifMatch
+    from tuner.motifs.database import MotifDatabase
 
 LARGEST_TABLE = 5000  # rows; drawing a hundred thousand takes minutes, and nobody reads them: lines with tabs then
 _COLUMNS = ("query", "target", "name", "p", "E", "offset", "overlap", "strand", "")
@@ -65,6 +66,20 @@ def name_broken(faults: Sequence[str], *, prefix: str = "warning: ", most: int =
         context.note(f"{prefix}{text}")
     more = f", {len(faults) - most} more than are named here" if len(faults) > most else ""
     context.note(f"{prefix}{len(faults)} motif{'s are' if len(faults) > 1 else ' is'} left out{more}")
+
+
+def name_screen(database: MotifDatabase) -> None:
+    """Say that a stored study's targets are those of the former rule, if they are."""
+    if not database.former:
+        return
+    from tuner.motifs.screen import FEWEST_COUNTED
+
+    left_out = ", ".join(sorted(database.promiscuous)[:10]) or "none"
+    context.note(
+        f"note: this study was made when files of fewer than {FEWEST_COUNTED} motifs were screened "
+        f"by another rule. It keeps to that rule, so that its trials compare; left out of {database.name}: {left_out}. "
+        "New studies use the new one."
+    )
 
 
 def print_matches(matches: list[MotifMatch], title: str) -> None:

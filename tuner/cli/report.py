@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tuner.cli import context, options
+from tuner.cli.match import name_screen
 from tuner.cli.redaction import redact, secrets_of
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def command(
         opened, context.open_artifacts(artifacts, reading=True), found, plan, identity, chosen,
         data_dir=data_dir, cache=context.cache_dir(), device=device, max_memory=limit,
     )  # fmt: skip
+    name_screen(source.bench.database)
 
     import torch
 

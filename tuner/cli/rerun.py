@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tuner.cli import context, options
+from tuner.cli.match import name_screen
 
 if TYPE_CHECKING:
     from tuner.models.training import EpochRecord
@@ -72,7 +73,10 @@ def command(
             "only a completed, stopped or diverged trial can be rerun."
         )
     plan, identity, data_dir = stored_plan(opened, found, data)
-    bench = load_bench(plan, data_dir=data_dir, cache=context.cache_dir(), device=device, max_memory=limit)
+    bench = load_bench(
+        plan, data_dir=data_dir, cache=context.cache_dir(), device=device, max_memory=limit, stored=identity
+    )
+    name_screen(bench.database)
     check_identity(found, identity, bench.identity)
     one_thread()
     use_kernels_of(one)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuner.cli import context, logs, options
-from tuner.cli.match import name_broken
+from tuner.cli.match import name_broken, name_screen
 
 if TYPE_CHECKING:
     from tuner.search.artifacts import Artifacts
@@ -67,7 +67,7 @@ def command(
     plan = context.plan_for(
         study, preset=preset, seed=seed, name=name, trials=trials, sampler=context.check_sampler(sampler)
     )
-    context.check_new_name(plan.name, storage)
+    stored = context.check_new_name(plan.name, storage)
     with kernel_in_preparation(context.numba_dir()):  # beside the imports and the first trainings
         from tuner.cli.best import print_best
         from tuner.cli.progress import Progress
@@ -92,8 +92,9 @@ def command(
         part = grid_part(plan, only, seeds)
         names = device_names(device)
         bench = load_bench(
-            plan, data_dir=context.data_dir(), cache=context.cache_dir(), device=names[0], max_memory=memory
-        )
+            plan, data_dir=context.data_dir(), cache=context.cache_dir(), device=names[0], max_memory=memory,
+            stored=stored,
+        )  # fmt: skip
         url = context.storage_url(storage)
         opened = open_storage(url)
         folder = context.artifacts_folder(artifacts)
@@ -233,6 +234,7 @@ def describe(bench: Bench, placement: Placement, address: str) -> None:
     for text in placement.notes:
         context.note(f"warning  {text}")
     context.note(f"motifs   {bench.database.name}, {len(bench.database.screened)} screened targets")
+    name_screen(bench.database)
     if bench.database.broken:
         name_broken(bench.database.broken, prefix="warning  ")
     context.note(f"storage  {address}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuner.cli import context, logs, options
+from tuner.cli.match import name_screen
 from tuner.cli.redaction import secrets_of
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def command(
     from tuner.search.process import offer_to_memory_killer
     from tuner.search.quota import set_quota
     from tuner.search.roster import Membership
-    from tuner.search.stages import Confirmation, Controls, Search, Stage
+    from tuner.search.stages import Confirmation, Controls, Search, Stage, stored_identity
     from tuner.search.storage import PATIENCE_SECONDS, open_storage
     from tuner.search.texts import published
     from tuner.search.worker import WHO, Worker
@@ -92,7 +93,10 @@ def command(
         plan = context.plan_for(
             study, preset=preset, seed=seed, name=name, trials=trials, sampler=context.check_sampler(sampler)
         )
-    bench = load_bench(plan, data_dir=folder, cache=context.cache_dir(), device=device, max_memory=limit)
+    known = stored_identity(opened, plan.name)
+    bench = load_bench(plan, data_dir=folder, cache=context.cache_dir(), device=device, max_memory=limit, stored=known)
+    if not parent:  # else the run has said it
+        name_screen(bench.database)
     one_thread()
     use_kernels(bench)
     search: Search | Grid = Search(plan, bench.identity, sets_budget=False)

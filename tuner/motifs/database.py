@@ -11,7 +11,7 @@ from tuner.errors import MotifError, unknown
 from tuner.motifs.formats import read_motif_file
 from tuner.motifs.jaspar import JASPAR_RELEASES, jaspar_motifs
 from tuner.motifs.meme import Motif, check_ppm, motifs_digest, read_meme, write_meme
-from tuner.motifs.screen import ScreenReport, promiscuous_targets, screen_motifs
+from tuner.motifs.screen import FEWEST_COUNTED, OWN_NUMBER, ScreenReport, screen_motifs, screen_of
 
 __all__ = [
     "JASPAR_RELEASES",
@@ -39,12 +39,19 @@ class MotifDatabase:
         Identifiers that column-permuted filters hit; no objective counts them.
     broken : tuple of str
         One sentence for each matrix of the file that cannot be read and is therefore none of `motifs`.
+    former : bool
+        Whether `promiscuous` is by the former rule, in which E counts the database's own motifs, however few.
+    null_rate : float or None
+        Fraction of column-permuted filters that match any of the screened motifs at E <= .01; .01 is promised, a
+        database of few motifs may have more. None of one that is not screened.
     """
 
     name: str
     motifs: tuple[Motif, ...]
     promiscuous: frozenset[str] = frozenset()
     broken: tuple[str, ...] = ()
+    former: bool = False
+    null_rate: float | None = None
 
     @cached_property
     def screened(self) -> tuple[Motif, ...]:
@@ -81,7 +88,9 @@ def _closest(name: str, known: list[str]) -> list[str]:
     return difflib.get_close_matches(name, known, n=5, cutoff=0.0)
 
 
-def load_database(name_or_path: str, *, cache: Path | None = None, screen: bool = True) -> MotifDatabase:
+def load_database(
+    name_or_path: str, *, cache: Path | None = None, screen: bool = True, digest: str | None = None
+) -> MotifDatabase:
     """Load a database by name or file.
 
     Parameters
@@ -93,6 +102,9 @@ def load_database(name_or_path: str, *, cache: Path | None = None, screen: bool 
         Folder that keeps the screen of a file; without it the file is screened each time (seconds).
     screen : bool
         Whether to mark promiscuous targets.
+    digest : str, optional
+        Of the database that a study was stored with. If these motifs have it when they are screened by the former
+        rule, and not otherwise, they are screened by that: its results count the same targets to their end.
 
     Returns
     -------
@@ -104,8 +116,15 @@ def load_database(name_or_path: str, *, cache: Path | None = None, screen: bool 
         Neither a known release nor a file with a readable motif.
     """
     name, motifs, broken = _motifs(name_or_path)
-    promiscuous = promiscuous_targets(name, motifs, cache=cache) if screen else frozenset[str]()
-    return MotifDatabase(name, motifs, promiscuous, broken)
+    if not screen:
+        return MotifDatabase(name, motifs, broken=broken)
+    report = screen_of(name, motifs, cache=cache)
+    found = MotifDatabase(name, motifs, report.promiscuous(), broken, null_rate=report.matched)
+    if digest in (None, found.digest) or len(motifs) >= FEWEST_COUNTED:
+        return found
+    by_own = screen_of(name, motifs, cache=cache, fewest=OWN_NUMBER)
+    former = MotifDatabase(name, motifs, by_own.promiscuous(), broken, former=True, null_rate=by_own.matched)
+    return former if former.digest == digest else found
 
 
 def screen_database(name_or_path: str, *, n: int = 1500, e_value: float = 0.1, seed: int = 0) -> ScreenReport:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from tuner.errors import MotifError
 from tuner.motifs.headed import is_headed, is_homer, is_jaspar, read_homer, read_jaspar, read_plain
+from tuner.motifs.json_records import is_json, read_json
 from tuner.motifs.meme import Motif
 from tuner.motifs.meme_text import is_meme, read_meme_lines
 from tuner.motifs.meme_xml import is_xml, read_meme_xml
@@ -43,6 +44,9 @@ class Format(NamedTuple):
 
 FORMATS: Mapping[str, Format] = {
     "MEME XML": Format("XML output of MEME, STREME and DREME: probabilities", is_xml, read_meme_xml),
+    "JSON": Format(
+        "HOCOMOCO annotation (a record a line) and JASPAR records: name, and pcm, pfm, ppm or pwm", is_json, read_json
+    ),
     "HOCOMOCO annotation": Format("no matrices: refused with what to give", is_annotation, refuse_annotation),
     "MEME": Format("minimal format and text output: probabilities", is_meme, read_meme_lines),
     "TRANSFAC": Format("P0 A C G T, a line a position: counts", is_transfac, read_transfac),

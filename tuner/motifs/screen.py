@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,6 +36,7 @@ SIGNIFICANT_E = 0.01  # filters of label-shuffled and untrained networks seldom 
 SCREEN_E_VALUE = 0.1
 _DIGEST = "sha256 "  # begins the last line of a kept report: the digest of the text before it
 FEWEST_COUNTED = 205  # targets of the smallest release, JASPAR2014
+OWN_NUMBER = 0  # the former rule: E counts a database's own motifs, however few; studies stored by it still use it
 _CHUNK = 250  # queries at a time: memory of the result stays below 20 MB
 
 
@@ -136,6 +137,7 @@ def screen_motifs(
     n: int = PERMUTED_PPMS,
     e_value: float = SCREEN_E_VALUE,
     seed: int = 0,
+    fewest: int = FEWEST_COUNTED,
 ) -> ScreenReport:
     """Find the motifs that column-permuted filters of trained networks hit.
 
@@ -150,9 +152,11 @@ def screen_motifs(
     n : int
         Number of permuted matrices.
     e_value : float
-        Hit at ``p * max(len(motifs), 205) <= e_value``.
+        Hit at ``p * max(len(motifs), fewest) <= e_value``.
     seed : int
         Of the permutations.
+    fewest : int
+        Targets that E counts at least; `OWN_NUMBER` is the former rule.
 
     Returns
     -------
@@ -164,7 +168,7 @@ def screen_motifs(
     p_values = np.concatenate(
         [tomtom(queries[start : start + _CHUNK], targets).p_value for start in range(0, n, _CHUNK)]
     )  # (n, n_motifs)
-    counted = max(len(motifs), FEWEST_COUNTED)
+    counted = max(len(motifs), fewest)
     hits = (p_values * counted <= e_value).sum(axis=0)
     threshold, _ = choose_threshold(p_values, hits / n, absent=counted - len(motifs))
     rates = {motif.id: float(hit) / n for motif, hit in zip(motifs, hits, strict=True) if hit}
@@ -219,8 +223,10 @@ def _matched(p_values: np.ndarray, absent: int) -> float:
     return float((p_values.min(axis=1) * (p_values.shape[1] + absent) <= SIGNIFICANT_E).mean())
 
 
-def promiscuous_targets(name: str, motifs: Sequence[Motif], *, cache: Path | None = None) -> frozenset[str]:
-    """Promiscuous targets of a database: from the shipped list, else the cache, else a new screen.
+def screen_of(
+    name: str, motifs: Sequence[Motif], *, cache: Path | None = None, fewest: int = FEWEST_COUNTED
+) -> ScreenReport:
+    """The screen of a database: the shipped one, else the cache's, else a new one.
 
     Parameters
     ----------
@@ -230,41 +236,51 @@ def promiscuous_targets(name: str, motifs: Sequence[Motif], *, cache: Path | Non
         Its motifs. A stored list of other matrices or other reference filters is not used.
     cache : Path, optional
         Folder that keeps new screens; one that cannot be written is passed over.
+    fewest : int
+        As in `screen_motifs`. What is stored by another rule is not used.
 
     Returns
     -------
-    frozenset of str
-        Identifiers.
+    ScreenReport
     """
-    key = (motifs_digest(motifs), motifs_digest(reference_filters()))
-    shipped = _stored(files("tuner.motifs") / "screens" / f"{name}.json", key)
+    key = _Key(motifs_digest(motifs), motifs_digest(reference_filters()), max(len(motifs), fewest))
+    shipped = _stored(files("tuner.motifs") / "screens" / f"{name}.json", key, sealed=False)
     if shipped is not None:
-        return shipped.promiscuous()
+        return shipped
     if cache is None:
-        return screen_motifs(name, motifs).promiscuous()
-    path = cache / "screens" / f"{key[0][:24]}-{key[1][:8]}.json"
+        return screen_motifs(name, motifs, fewest=fewest)
+    former = "" if key.counted >= FEWEST_COUNTED else f"-{key.counted}"
+    path = cache / "screens" / f"{key.motifs[:24]}-{key.references[:8]}{former}.json"
     kept = _stored(path, key)
     if kept is not None:
-        return kept.promiscuous()
-    report = screen_motifs(name, motifs)
+        return kept
+    report = screen_motifs(name, motifs, fewest=fewest)
     try:
         text = report.to_json()
         _write_atomically(path, f"{text.rstrip()}\n{_DIGEST}{_sha256(text)}\n")
     except OSError:
         pass  # a cache spares seconds; a read-only one must not stop a study
-    return report.promiscuous()
+    return report
 
 
-def _stored(path: Any, key: tuple[str, str]) -> ScreenReport | None:
-    """The report in a file, if there is one of these motifs and these references, and nothing in it was changed."""
+class _Key(NamedTuple):
+    """What a stored report must have been made with: digests of motifs and references, and what E counted."""
+
+    motifs: str
+    references: str
+    counted: int
+
+
+def _stored(path: Any, key: _Key, *, sealed: bool = True) -> ScreenReport | None:
+    """The report in a file, if there is one that was made with this; a sealed one only if nothing in it was changed."""
     try:
         text, _, digest = path.read_text(encoding="utf-8").partition(f"\n{_DIGEST}")
-        if digest.strip() != _sha256(text):
+        if sealed and digest.strip() != _sha256(text):
             return None
         report = ScreenReport(**json.loads(text))
     except (OSError, ValueError, TypeError):
         return None
-    return report if (report.motifs_sha256, report.references_sha256) == key else None
+    return report if _Key(report.motifs_sha256, report.references_sha256, report.n_counted) == key else None
 
 
 def _sha256(text: str) -> str:

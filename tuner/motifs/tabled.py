@@ -153,8 +153,9 @@ class _Table:
 def is_annotation(lines: Sequence[str]) -> bool:
     """Whether this is one of HOCOMOCO's tables about its motifs, which hold no matrices."""
     first = next((line.strip() for line in lines if line.strip()), "")
-    return first.startswith("{") or (
-        first.split("\t")[0].lstrip("#").strip() in ("Model", "Motif name") and "\t" in first
+    columns = [column.strip() for column in first.lstrip("#").split("\t")]
+    return len(columns) > 1 and (
+        columns[0] in ("Model", "Motif name") or any(column.startswith("masterlist_info.") for column in columns)
     )
 
 

@@ -179,7 +179,7 @@ def open_source(
     dataset = load_dataset(plan.data_spec, data_dir=data_dir, cache=cache, max_memory=max_memory)
     if options.task is not None and options.task not in dataset.tasks:
         raise StudyError(f"{name}: {unknown('task', options.task, dataset.tasks)}")
-    bench = Bench(plan, dataset.without_test(), load_motifs(plan, cache), place, cache)
+    bench = Bench(plan, dataset.without_test(), load_motifs(plan, cache, identity), place, cache)
     parts = ("data set", "motif database")
     now = json.loads(json.dumps(bench.identity))
     check_identity(name, {p: identity.get(p) for p in parts}, {p: now[p] for p in parts})

@@ -56,7 +56,13 @@ class Bench(NamedTuple):
 
 
 def load_bench(
-    plan: Plan, *, data_dir: Path | None, cache: Path | None, device: str = "cpu", max_memory: int | None = None
+    plan: Plan,
+    *,
+    data_dir: Path | None,
+    cache: Path | None,
+    device: str = "cpu",
+    max_memory: int | None = None,
+    stored: Mapping[str, Any] | None = None,
 ) -> Bench:
     """Load and check everything a study needs, before anything is trained.
 
@@ -72,6 +78,8 @@ def load_bench(
         ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
     max_memory : int, optional, bytes
         What reading the data may take; without it half of the memory that is there.
+    stored : mapping of str to any, optional
+        Identity of the study, if it is stored already; see `load_motifs`.
 
     Raises
     ------
@@ -80,7 +88,7 @@ def load_bench(
     """
     found = resolve_device(device)
     dataset = load_dataset(plan.data_spec, data_dir=data_dir, cache=cache, max_memory=max_memory)
-    database = load_motifs(plan, cache)
+    database = load_motifs(plan, cache, stored)
     check_targets(database, plan.study.motifs.targets)
     variants = {
         name: load_dataset(DataSpec(dataset=name), data_dir=data_dir, cache=cache, max_memory=max_memory).without_test()
@@ -95,8 +103,18 @@ def load_bench(
     return Bench(plan, share_codes(dataset.without_test(), cache), database, str(found), cache, variants)
 
 
-def load_motifs(plan: Plan, cache: Path | None) -> MotifDatabase:
-    """Load the study's motif database: a JASPAR release, or a MEME file beside the study file.
+def load_motifs(plan: Plan, cache: Path | None, stored: Mapping[str, Any] | None = None) -> MotifDatabase:
+    """Load the study's motif database: a JASPAR release, or a motif file beside the study file.
+
+    Parameters
+    ----------
+    plan : Plan
+        The study.
+    cache : Path or None
+        Folder of screened databases.
+    stored : mapping of str to any, optional
+        Identity of the study, if it is stored already: one of a version that screened small files by another rule
+        is read by that rule, so that it can be resumed.
 
     Raises
     ------
@@ -105,6 +123,8 @@ def load_motifs(plan: Plan, cache: Path | None) -> MotifDatabase:
     """
     name = plan.study.motifs.database
     beside = plan.folder / name
+    described = (stored or {}).get("motif database")
+    digest = described.get("digest") if isinstance(described, Mapping) else None
     # By its ending, so that a folder called like a release hides none, and one called like a file is named.
     there = beside.is_file() or (beside.suffix != "" and beside.exists())
-    return load_database(str(beside) if there else name, cache=cache)
+    return load_database(str(beside) if there else name, cache=cache, digest=digest)

@@ -293,6 +293,21 @@ def join(storage: FencedStorage, plan: Plan, identity: Mapping[str, Any]) -> int
     return study_id
 
 
+def stored_identity(storage: FencedStorage, name: str) -> dict[str, Any] | None:
+    """What a study of this name was stored with; None if there is none, or another program's.
+
+    Raises
+    ------
+    StudyError
+        It is not what tuner writes.
+    """
+    try:
+        attributes = storage.get_study_system_attrs(storage.get_study_id_from_name(name))
+    except KeyError:
+        return None
+    return load_object(attributes[IDENTITY], name, IDENTITY) if IDENTITY in attributes else None
+
+
 def check_name_of(storage: FencedStorage, name: str) -> None:
     """Refuse a name that a plan's study cannot have; one that is stored already opens under whatever name it has.
 
