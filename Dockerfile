@@ -1,18 +1,22 @@
 # The base image is named by its digest, which has no default: `docker buildx imagetools inspect python:3.11-slim` prints it.
+# Wheels are named by their SHA-256: requirements.lock is part of the sources, torch.lock is made first, for the image's
+# Python and processor, by `make torch` (docs/operation.md).
 # CPU image:   docker build -t tuner --build-arg PYTHON_IMAGE=python@sha256:... .
-# CUDA image:  the same with -t tuner:cuda --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130
+# CUDA image:  the same with -t tuner:cuda --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130, and that to `make torch`
 ARG PYTHON_IMAGE
 FROM ${PYTHON_IMAGE} AS build
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 WORKDIR /src
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml requirements.lock torch.lock README.md LICENSE ./
 COPY studies studies
 COPY search_spaces search_spaces
 COPY tuner tuner
-# The variable, unlike the option, also pins what the wheel is built with.
-ENV PIP_CONSTRAINT=/src/constraints.txt
+# What tuner itself is built with (hatchling) is in the lock too. The check names what a lock has forgotten.
 RUN python -m venv /opt/tuner \
-    && /opt/tuner/bin/pip install --no-cache-dir --extra-index-url "$TORCH_INDEX" '.[postgres]' \
+    && /opt/tuner/bin/pip install --no-cache-dir --require-hashes --no-deps --only-binary :all: \
+        --extra-index-url "$TORCH_INDEX" --requirement requirements.lock --requirement torch.lock \
+    && /opt/tuner/bin/pip install --no-cache-dir --no-index --no-deps --no-build-isolation . \
+    && /opt/tuner/bin/pip check \
     && /opt/tuner/bin/tuner --version
 
 FROM ${PYTHON_IMAGE}

@@ -12,7 +12,7 @@ STAMP := .venv/installed
 REPORT := build/tests.xml
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench audit clean
+.PHONY: help run test lint format bench audit lock torch clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -44,6 +44,14 @@ audit:  ## ask the advisory database about every pin of constraints.txt (needs a
 	$(PYTHON) -m venv build/audit
 	build/audit/bin/python -m pip install --quiet pip-audit==2.10.1
 	build/audit/bin/pip-audit --requirement constraints.txt --strict --no-deps --disable-pip --progress-spinner off
+
+lock: $(STAMP)  ## write requirements.lock: the SHA-256 of every wheel that an image may install
+	$(BIN)/python deploy/lock.py
+
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+torch: $(STAMP)  ## write torch.lock, which `docker build` needs; ARGS="--python 3.12 --machine aarch64"
+	$(BIN)/python deploy/lock.py --torch "$(TORCH_INDEX)" $(ARGS)
 
 clean:  ## remove everything that make made; runs/ stays
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

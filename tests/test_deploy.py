@@ -18,6 +18,7 @@ import optuna
 import pytest
 import typer
 import yaml
+from database_roles import PASSWORDS, psql, roles  # noqa: F401
 from optuna.trial import TrialState
 from storage_backends import postgres, work  # noqa: F401
 
@@ -281,34 +282,9 @@ def test_every_command_of_the_operation_page_parses() -> None:
 
 # ------------------------------------------------------------------ database roles
 
-PASSWORDS = {"TUNER_OWNER_PASSWORD": "own er'1", "TUNER_WORKER_PASSWORD": "w/rk@2", "TUNER_READER_PASSWORD": "read:3"}
-
-
-def psql(server: Any, database: str, *words: str | Path, user: str = "postgres") -> subprocess.CompletedProcess[str]:
-    uri = server.get_uri(database=database).replace("//postgres:", f"//{user}:")
-    command = [server.bin_path / "psql", "--no-psqlrc", "--quiet", "--dbname", uri, *words]
-    environment = {**os.environ, **PASSWORDS}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
-
-
-@pytest.fixture(scope="module")
-def roles(postgres: Any) -> Iterator[str]:  # noqa: F811
-    """A database made as the manifests make it; its URL, with USER for the role."""
-    postgres.psql("CREATE DATABASE roles;")
-    made = psql(postgres, "roles", "--file", KUBERNETES / "roles.sql")
-    assert made.returncode == 0, made.stderr
-    url = postgres.get_uri(database="roles").replace("//postgres:", "//USER:")
-    open_storage(url.replace("USER", "tuner_owner")).close()
-    for _ in range(2):  # it may be repeated
-        done = psql(postgres, "roles", "--file", KUBERNETES / "grants.sql", user="tuner_owner")
-        assert done.returncode == 0, done.stderr
-    yield url
-    postgres.psql("DROP DATABASE roles;")
-    postgres.psql("DROP ROLE tuner_owner; DROP ROLE tuner_worker; DROP ROLE tuner_reader;")
-
 
 @pytest.fixture
-def worker(roles: str) -> Iterator[FencedStorage]:
+def worker(roles: str) -> Iterator[FencedStorage]:  # noqa: F811
     storage = open_storage(roles.replace("USER", "tuner_worker"))
     yield storage
     storage.close()
@@ -408,7 +384,7 @@ def test_a_worker_role_says_whom_to_ask_where_there_are_no_tables(roles: str, po
 
 
 @pytest.mark.postgres
-def test_a_reader_role_reads_and_claims_nothing(worker: FencedStorage, roles: str) -> None:
+def test_a_reader_role_reads_and_claims_nothing(worker: FencedStorage, roles: str) -> None:  # noqa: F811
     study_id = worker.create_or_load("r", ["maximize"])
     worker.set_budget(study_id, 1)
     worker.ensure_slots(study_id, ahead=1)

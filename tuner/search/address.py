@@ -38,7 +38,11 @@ REMEDIES = (
     ("readonly", " Choose a file in a folder that you can write."),
     ("unable to open", " Choose a file in a folder that you can write."),
     ("not a database", " Name a SQLite file."),
-    ("permission denied", " Let its owner run tuner tables and grant this role what it needs."),
+    (
+        "permission denied",
+        " Let its owner run tuner tables and grant this role what it needs, or use a role that has it: "
+        "tuner_worker to run or to record, tuner_owner to delete.",
+    ),
     ("password authentication", " Check user and password in the URL."),
     ("Connection refused", " Is the server running, and do host and port fit?"),
 )

@@ -15,6 +15,7 @@ from tuner.errors import StorageError
 from tuner.search.database import Backend
 from tuner.search.digests import DIGESTS, MISSING, PREFIX, SIZES, Digest, missing_names
 from tuner.search.kept import REMEDY, file_name, kept_sizes, kept_table
+from tuner.search.slots import lock_study
 from tuner.search.tables import ATTEMPTS, SYSTEM_ATTRS, TRIALS, VALUES, to_json, write_attrs
 
 
@@ -111,10 +112,10 @@ def drop_files(connection: Connection, study_id: int, number: int, identifiers: 
 
 def add_files(connection: Connection, study_id: int, number: int, entries: Mapping[str, str]) -> bool:
     """Give a finished trial files that were written after it ended; see `FileRows.add_files`."""
+    # Not the row of the trial: once it has ended that is closed to the role of a worker, and looks as if it were gone.
+    lock_study(connection, study_id)
     found = connection.execute(
-        sa.select(TRIALS.c.trial_id, TRIALS.c.state)
-        .where(TRIALS.c.study_id == study_id, TRIALS.c.number == number)
-        .with_for_update()
+        sa.select(TRIALS.c.trial_id, TRIALS.c.state).where(TRIALS.c.study_id == study_id, TRIALS.c.number == number)
     ).first()
     if found is None or not TrialState(found.state).is_finished():
         return False
@@ -137,7 +138,9 @@ def record_digest(
 ) -> None:
     """Record what a file of a finished trial must be from now on."""
     where = (TRIALS.c.study_id == study_id) & (TRIALS.c.number == number)
-    trial_id = connection.scalar(sa.select(TRIALS.c.trial_id).where(where).with_for_update())
+    # As in `add_files`.
+    lock_study(connection, study_id)
+    trial_id = connection.scalar(sa.select(TRIALS.c.trial_id).where(where))
     if trial_id is None:
         return
     of_trial = sa.select(SYSTEM_ATTRS.c.key, SYSTEM_ATTRS.c.value_json).where(SYSTEM_ATTRS.c.trial_id == trial_id)
