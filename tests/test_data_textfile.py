@@ -122,7 +122,7 @@ def test_a_path_that_cannot_be_is_refused(tmp_path, name):
         read_text(tmp_path / name)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody who may not read")
+@pytest.mark.skipif(os.geteuid() != 0, reason="root: only root may become somebody who may not read")
 def test_a_file_that_may_not_be_read_says_so(tmp_path):
     path = tmp_path / "secret.fa"
     path.write_text(">a\nACGT\n")
@@ -137,7 +137,8 @@ def test_a_file_that_may_not_be_read_says_so(tmp_path):
         [sys.executable, "-c", script, str(path)], cwd=Path(__file__).parents[1],
         capture_output=True, text=True, check=True, timeout=120,
     )  # fmt: skip
-    assert done.stdout == f"DataError {path}: cannot be read (Permission denied).\n"
+    said = "cannot be read (Permission denied). Ask its owner for permission to read the file and its folder."
+    assert done.stdout == f"DataError {path}: {said}\n"
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
