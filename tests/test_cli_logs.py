@@ -112,7 +112,7 @@ def test_the_environment_chooses_the_format_and_an_unknown_one_is_misuse(
 def test_an_unexpected_error_of_a_worker_is_logged_with_its_traceback(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(url: str) -> None:
+    def broken(url: str, **options: object) -> None:
         raise ZeroDivisionError("division by zero")
 
     monkeypatch.setattr("tuner.search.storage.open_storage", broken)

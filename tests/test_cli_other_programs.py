@@ -247,7 +247,9 @@ def test_values_of_a_trial_that_somebody_changed_end_in_one_clear_line(
     ):
         assert corrupt.execute(statement, (attempt.trial_id,)).rowcount == 1
         corrupt.commit()
-        for command in (("best",), ("show", "--trial", "0"), ("table",), ("status",)):
+        assert terminal("status", "--name", "tiny").code == 0, "it reads no parameters"
+        assert terminal("best", "--name", "tiny").code == 0, "it reads those of completed trials"
+        for command in (("show", "--trial", "0"), ("table",)):
             code, text = terminal.refuses(*command, "--name", "tiny")
             assert code == 1
             assert "the study tiny cannot be read: a value of a trial is not what Optuna writes" in text

@@ -123,7 +123,7 @@ def test_no_name_leads_out_of_the_folder(tmp_path: Path) -> None:
         storage.create_or_load("s", ["maximize"])
         for name in ("..", ".", "../kept", str(kept), "a/../../kept"):
             rename(tmp_path / "tuner.db", "s", name)
-            delete(storage, Doomed([name], 0, []), Artifacts(tmp_path / "artifacts"), [tmp_path / "logs"])
+            delete(storage, Doomed(name, [name], 0, []), Artifacts(tmp_path / "artifacts"), [tmp_path / "logs"])
             storage.create_or_load("s", ["maximize"])
             assert kept.is_dir()
             assert (tmp_path / "logs").is_dir()

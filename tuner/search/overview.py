@@ -10,7 +10,8 @@ from optuna.trial import FrozenTrial, TrialState
 from tuner.errors import StudyError, unknown
 from tuner.search.barren import why_barren
 from tuner.search.examination import openings
-from tuner.search.results import TERMINAL, objective_names
+from tuner.search.reading import BROKEN
+from tuner.search.results import TERMINAL, objective_names, stage_trials
 from tuner.search.stage_names import CONFIRMATION, CONTROLS, maximized
 from tuner.search.storage import FencedStorage
 
@@ -127,6 +128,9 @@ def find_trial(storage: FencedStorage, name: str, number: int, stage: str = "sea
             return storage.get_trial(storage.get_trial_id_from_study_id_trial_number(study_id, number))
         except KeyError:
             trials = sum(storage.counts(study_id).values())
+        except BROKEN:
+            stage_trials(storage, name + STAGES[stage])  # says which study somebody has written over
+            raise
     there = f"trials 0 to {trials - 1}" if trials else "no trial yet"
     raise StudyError(f"{name}: no trial {number} in the {stage}; it has {there}.")
 
