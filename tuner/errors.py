@@ -108,6 +108,8 @@ def is_out_of_memory(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
             return True
+        if type(error).__name__ == "OutOfMemoryError":  # torch's on a GPU, whatever it says; nothing here imports torch
+            return True
         text = str(error).lower().replace("primitive descriptor", "")
         if isinstance(error, RuntimeError | ImportError | OSError) and any(words in text for words in _MEMORY):
             return True
