@@ -90,7 +90,9 @@ def test_a_database_of_one_sharp_motif_is_used(terminal: Terminal) -> None:
     study.write_text(STUDY.replace("M0", "MA0139.2"))
     answer = terminal("check", "--study", f"./{study.name}", "--json")
     assert answer.code == 0, answer.err
-    assert answer.json["motifs"] == {
+    motifs = answer.json["motifs"]
+    assert motifs.pop("null_rate") < 0.05, "how often such a file is matched by chance has tests of its own"
+    assert motifs == {
         "database": "motifs", "targets": 1, "promiscuous": 0, "broken": [], "named": {"planted": ["MA0139.2"]},
     }  # fmt: skip
     matched = terminal("match", "motifs.meme", "--targets", "motifs.meme", "--json").json

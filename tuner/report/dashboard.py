@@ -242,8 +242,10 @@ def _upload(storage: FencedStorage, artifacts: Artifacts, name: str, figures: Ma
         def enter(
             attrs: Mapping[str, Any], filename: str = filename, key: str = key, entry: str = entry
         ) -> tuple[dict[str, Any], list[str]]:
-            there = figures_of(attrs, name)  # another report may have come first
-            if filename in there and there[filename][1] == digests[filename]:
+            there = figures_of(attrs, name)
+            found = there.get(filename)
+            # Another report may have come first; what is entered as it was is another content, or damaged.
+            if found and found[1] == digests[filename] and found != known.get(filename):
                 return {}, [key]
             gone = [there[filename][0]] if filename in there else []
             there[filename] = [key, digests[filename]]

@@ -14,7 +14,6 @@ from tuner.search.ledger import Slot
 from tuner.search.leftovers import find_leftovers
 from tuner.search.overview import STAGES
 from tuner.search.restoring import bad_files, never_written
-from tuner.search.results import stage_trials
 from tuner.search.storage import FencedStorage
 from tuner.search.texts import TEXTS, described_texts
 
@@ -99,7 +98,7 @@ def verify(storage: FencedStorage, artifacts: Artifacts, name: str) -> Verified:
         directions = len(storage.get_study_directions(study_id))
         problems += _slots(stage, slots, directions, storage.budget(study_id))
         trials += len(slots)
-        for trial in stage_trials(storage, name + suffix):
+        for trial in storage.get_all_trials(study_id, deepcopy=False):  # whatever is wrong with them is named here
             files += len(artifacts.names(trial))
             without += len(undigested(trial))
             problems += _trial_files(storage, artifacts, name, stage, study_id, trial)
@@ -166,8 +165,9 @@ def _study_files(name: str, attributes: Mapping[str, Any]) -> dict[str, str | No
     """Id of each file of a study -> its SHA-256, if that was recorded."""
     found: dict[str, str | None] = {
         key.removeprefix(PREFIX): None
-        for key in attributes
-        if key.startswith(PREFIX) and is_identifier(key.removeprefix(PREFIX))
+        for key, value in attributes.items()
+        # null is what is left of an entry whose file was removed.
+        if key.startswith(PREFIX) and value != "null" and is_identifier(key.removeprefix(PREFIX))
     }
     if TEXTS in attributes:
         found |= dict(described_texts(name, attributes).values())
