@@ -237,20 +237,21 @@ def _upload(storage: FencedStorage, artifacts: Artifacts, name: str, figures: Ma
         if n not in known or known[n][1] != digests[n] or not _intact(artifacts, n, *known[n])
     }  # fmt: skip
     for filename, content in changed.items():
-        [(key, entry)] = artifacts.put({filename: content}).items()
+        [(key, entry)] = artifacts.put({filename: content}).items()  # first, so that a store that is away holds no lock
 
         def enter(
             attrs: Mapping[str, Any], filename: str = filename, key: str = key, entry: str = entry
         ) -> tuple[dict[str, Any], list[str]]:
             there = figures_of(attrs, name)
-            found = there.get(filename)
-            # Another report may have come first; what is entered as it was is another content, or damaged.
-            if found and found[1] == digests[filename] and found != known.get(filename):
-                return {}, [key]
-            gone = [there[filename][0]] if filename in there else []
-            there[filename] = [key, digests[filename]]
-            # An entry cannot be taken back: null is what optuna-dashboard leaves of one it deleted.
-            return {key: entry, FIGURES: json.dumps(there), **dict.fromkeys(gone, "null")}, gone
+            if filename not in there:
+                there[filename] = [key, digests[filename]]
+                return {key: entry, FIGURES: json.dumps(there)}, []
+            # An entry cannot be taken back: the one that is there gets the new content, under the lock, because
+            # another report may do the same. A second time it changes nothing.
+            old = there[filename][0]
+            artifacts.restore(old.removeprefix(PREFIX), changed[filename])
+            there[filename] = [old, digests[filename]]
+            return {FIGURES: json.dumps(there)}, [key]
 
         artifacts.remove(storage.update_attrs(study_id, enter))
     return len(changed)

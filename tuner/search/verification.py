@@ -166,7 +166,7 @@ def _study_files(name: str, attributes: Mapping[str, Any]) -> dict[str, str | No
     found: dict[str, str | None] = {
         key.removeprefix(PREFIX): None
         for key, value in attributes.items()
-        # null is what is left of an entry whose file was removed.
+        # optuna-dashboard leaves null of an entry that a person deleted there.
         if key.startswith(PREFIX) and value != "null" and is_identifier(key.removeprefix(PREFIX))
     }
     if TEXTS in attributes:
