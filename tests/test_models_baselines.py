@@ -171,7 +171,7 @@ def test_broken_files_and_requests_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="Delete it to compute them again"):
         read_baselines(file)
     np.savez(file, header=np.array([{"a": 1}], dtype=object))  # pickled
-    with pytest.raises(DataError, match="no readable baselines"):
+    with pytest.raises(DataError, match=r"b\.npz: header\.npy declares an array of \(1,\), more than it holds"):
         read_baselines(file)
     write_baselines(file, [Baseline("x", "", "guess", {}, 0.5, 0.5)])
     with pytest.raises(DataError, match="unknown kind of baseline 'guess'"):
