@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,8 +53,15 @@ class Terminal:
         self.monkeypatch.chdir(self.folder)
         self.monkeypatch.setattr(sys, "argv", ["tuner", *words])
         self.capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main()
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            with pytest.raises(SystemExit) as left:
+                main()
+        finally:
+            # `worker` takes over what stops a process; a signal of a later test must not end this one.
+            signal.set_wakeup_fd(-1)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
         shown = self.capsys.readouterr()
         return Answer(int(left.value.code or 0), shown.out, shown.err)
 

@@ -263,4 +263,4 @@ def test_what_excludes_each_other_is_misuse(scene: Scene, terminal: Terminal) ->
         taken.listen()
         code, text = terminal.refuses("status", "--serve", f"127.0.0.1:{taken.getsockname()[1]}")
     assert code == 1
-    assert "cannot listen there" in text
+    assert "cannot listen on" in text
