@@ -71,8 +71,8 @@ class JsonLines(JsonFormatter):
         return redact(value, self.secrets) if isinstance(value, str) else value
 
 
-class Unfailing(io.TextIOBase):
-    """A stream for people whose disk may be full: what cannot be written is lost, and ends nothing.
+class Around(io.TextIOBase):
+    """A stream for people around another one, which is asked what a terminal is asked.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class Unfailing(io.TextIOBase):
     """
 
     def __init__(self, stream: TextIO) -> None:
-        self.stream, self.failing = stream, False
+        self.stream = stream
 
     def writable(self) -> bool:
         """It is for writing."""
@@ -99,6 +99,20 @@ class Unfailing(io.TextIOBase):
     def encoding(self) -> str:  # type: ignore[override]  # rich asks for it
         """Of the stream."""
         return self.stream.encoding
+
+
+class Unfailing(Around):
+    """A stream for people whose disk may be full: what cannot be written is lost, and ends nothing.
+
+    Parameters
+    ----------
+    stream : TextIO
+        Where to write.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self.failing = False
 
     def write(self, text: str) -> int:
         """Write what can be written."""
@@ -171,7 +185,7 @@ class Redacted(io.TextIOBase):
         return len(text)
 
 
-class Masked(io.TextIOBase):
+class Masked(Around):
     """Stderr of every command: whoever writes there, a library's warning too, shows no secret.
 
     Parameters
@@ -181,24 +195,8 @@ class Masked(io.TextIOBase):
     """
 
     def __init__(self, stream: TextIO) -> None:
-        self.stream, self.secrets = stream, secrets_of(os.environ, sys.argv)
-
-    def writable(self) -> bool:
-        """It is for writing."""
-        return True
-
-    def isatty(self) -> bool:
-        """Whether a person looks on."""
-        return self.stream.isatty()
-
-    def fileno(self) -> int:
-        """Number of the handle."""
-        return self.stream.fileno()
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]  # rich asks for it
-        """Of the stream."""
-        return self.stream.encoding
+        super().__init__(stream)
+        self.secrets = secrets_of(os.environ, sys.argv)
 
     def write(self, text: str) -> int:
         """Write without secrets."""
