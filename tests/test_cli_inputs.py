@@ -73,8 +73,8 @@ def test_every_command_that_reads_data_heeds_the_limit(terminal, words):
 
 
 def test_a_check_reads_paths_with_a_home_and_counts_its_warnings(terminal):
-    write(terminal.folder, "p.fa", 200, 60, 0)
-    write(terminal.folder, "n.fa", 200, 50, 1)
+    write(terminal.folder, "p.fa", 600, 60, 0)
+    write(terminal.folder, "n.fa", 600, 50, 1)
     study(terminal.folder, 'positives = "~/p.fa"\nnegatives = "$HOME/n.fa"\nlength = "shortest"')
     found = terminal("check", "--study", "s.toml", "--points", "1")
     assert (found.code, found.err.splitlines()[-1]) == (0, "s: nothing is wrong")

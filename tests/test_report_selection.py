@@ -33,16 +33,16 @@ def plain(storage: FencedStorage) -> optuna.storages.RDBStorage:
 
 def search(storage: FencedStorage, points: list[tuple[float, ...] | None], objectives: list[str]) -> None:
     directions = ["minimize" if o == "parameters" else "maximize" for o in objectives]
-    study = optuna.create_study(study_name="s", storage=plain(storage), directions=directions)
+    storage.create_or_load("s", directions)
+    study = optuna.load_study(study_name="s", storage=plain(storage))
     for point in points:
         state = TrialState.COMPLETE if point else TrialState.PRUNED
         study.add_trial(create_trial(state=state, values=list(point) if point else None))
 
 
 def confirmation(storage: FencedStorage, runs: dict[int, list[tuple[float, ...]]], objectives: list[str]) -> None:
-    study = optuna.create_study(
-        study_name="s.confirmation", storage=plain(storage), directions=["maximize"] * len(objectives)
-    )
+    storage.create_or_load("s.confirmation", ["maximize"] * len(objectives))
+    study = optuna.load_study(study_name="s.confirmation", storage=plain(storage))
     for candidate, values in runs.items():
         for replicate, point in enumerate(values):
             attrs = {"candidate": candidate, "replicate": replicate, **dict(zip(objectives, point, strict=True))}
