@@ -11,6 +11,8 @@ import pytest
 for _name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"
 os.environ.setdefault("MPLBACKEND", "Agg")
+for _name in ("COLUMNS", "LINES"):  # a terminal's size, which readline exports to the processes of pytest -n
+    os.environ.pop(_name, None)
 os.environ["TUNER_COMPILED"] = (
     "0"  # the same values with and without a C++ compiler; what tests the kernels asks for them
 )

@@ -9,6 +9,7 @@ import pytest
 import torch
 from command_line import Terminal, prepare_environment, write_tiny_study
 
+from tuner.cli import context
 from tuner.models import compiled, recording
 from tuner.models.kernels import find_compiler
 
@@ -71,6 +72,16 @@ def test_without_a_compiler_training_goes_on_in_python(
     assert ("no C++ compiler" in answer.err) == (wanted == "1")
     assert kernels(terminal) == "torch"
     assert terminal("rerun", "--trial", "0", "--json").json["equal"]
+
+
+@needs_compiler
+def test_a_rerun_in_python_is_not_disturbed_by_kernels_that_are_loaded(terminal: Terminal) -> None:
+    assert terminal(*RUN).code == 0
+    assert kernels(terminal) == "torch"
+    assert compiled.enable(context.code_dir() / "kernels") == ""
+    rerun = terminal("rerun", "--trial", "0", "--json")
+    assert rerun.json["equal"], rerun.err
+    assert not compiled.enabled()
 
 
 def test_a_setting_that_means_nothing_is_refused_before_anything_is_trained(

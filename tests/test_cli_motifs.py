@@ -150,3 +150,17 @@ def test_check_says_where_few_targets_match_by_chance_more_often_than_promised(
     assert (note in checked.err) == exceeds
     assert ("note:" in checked.err) == exceeds
     assert terminal("check", "--study", f"./{study.name}", "--json").json["motifs"]["null_rate"] == rate
+
+
+def test_a_narrow_terminal_cuts_no_identifier_and_no_number(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_meme([motif("MA0139.2")], terminal.folder / "one.meme")
+    wide = terminal("match", "one.meme", "--targets", "JASPAR2016")
+    monkeypatch.setenv("COLUMNS", "50")
+    narrow = terminal("match", "one.meme", "--targets", "JASPAR2016")
+    letters = {
+        answer: sorted("".join(c for c in answer.err if c.isalnum() or c in "-.+…")) for answer in (wide, narrow)
+    }
+    assert max(map(len, narrow.err.splitlines()[1:-1])) <= 50
+    assert letters[wide] == letters[narrow]

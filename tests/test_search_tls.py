@@ -116,7 +116,7 @@ def url(port: int, authority: Path, host: str = "localhost", mode: str = "verify
 @pytest.mark.postgres
 def test_a_study_is_stored_over_tls_that_was_verified(port: int, folder: Path) -> None:
     storage = open_storage(url(port, folder / "authority.pem"))
-    study_id = storage.create_or_load("over TLS", ["maximize"])
+    study_id = storage.create_or_load("over_tls", ["maximize"])
     pgconn: Any = storage._backend.read(lambda c: c.connection.driver_connection.pgconn)
     assert pgconn.ssl_in_use
     assert storage.identity(study_id)

@@ -215,10 +215,15 @@ def open_artifacts(given: str | None, *, reading: bool = False) -> Artifacts:
 
 
 class _Clean(Console):
-    """Masks secrets in a table's cells too, before they are wrapped into lines."""
+    """Masks secrets in a table's cells too, before they are wrapped into lines; no cell is cut short.
+
+    An identifier or a number without its end is another one, so what is too wide goes on in the next line.
+    """
 
     def render_str(self, text: str, **how: Any) -> Text:
-        return super().render_str(redact(text), **how)
+        shown = super().render_str(redact(text), **how)
+        shown.overflow = shown.overflow or "fold"
+        return shown
 
 
 def console() -> Console:

@@ -108,7 +108,7 @@ def command(
 
 
 def use_kernels_of(trial: FrozenTrial) -> None:
-    """Train through the compiled kernels if the trial was; they round differently.
+    """Train through the compiled kernels if the trial was, and in Python if it was not; they round differently.
 
     Raises
     ------
@@ -118,10 +118,12 @@ def use_kernels_of(trial: FrozenTrial) -> None:
     from tuner.errors import StudyError
     from tuner.models import compiled
 
-    if trial.user_attrs.get("kernels") == "compiled":
-        reason = compiled.enable(context.code_dir() / "kernels")
-        if reason:
-            raise StudyError(f"trial {trial.number} was trained through compiled kernels, and here {reason}.")
+    if trial.user_attrs.get("kernels") != "compiled":
+        compiled.disable()
+        return
+    reason = compiled.enable(context.code_dir() / "kernels")
+    if reason:
+        raise StudyError(f"trial {trial.number} was trained through compiled kernels, and here {reason}.")
 
 
 def retrain(opened: FencedStorage, bench: Bench, trial: FrozenTrial) -> Outcome | str:
@@ -187,7 +189,7 @@ def print_comparison(document: Mapping[str, Any]) -> None:
         title_justify="left", title_style="bold",
     )  # fmt: skip
     for column in ("value", "stored", "now", ""):
-        table.add_column(column, justify="left" if column == "value" else "right", overflow="fold")
+        table.add_column(column, justify="left" if column == "value" else "right")
     for r in document["values"]:
         table.add_row(r["name"], str(r["stored"]), str(r["now"]), "" if r["equal"] else "differs")
     context.console().print(table)
