@@ -24,12 +24,12 @@ import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from tuner.errors import AttemptSuperseded
-from tuner.search.address import parse_url
-from tuner.search.artifacts import OWNER, Artifacts, is_identifier
-from tuner.search.database import connect
-from tuner.search.examination import openings, record_opening
-from tuner.search.storage import Attempt, FencedStorage, Process
-from tuner.search.tables import ATTEMPTS
+from tuner.results.test_split import openings, record_opening
+from tuner.storage.address import parse_url
+from tuner.storage.artifacts import OWNER, Artifacts, is_identifier
+from tuner.storage.database import connect
+from tuner.storage.schema import ATTEMPTS
+from tuner.storage.storage import Attempt, FencedStorage, Process
 
 Event = Mapping[str, Any]
 

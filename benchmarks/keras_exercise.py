@@ -25,7 +25,7 @@ from sklearn.metrics import roc_auc_score
 
 from tuner.data.dataset import Split
 from tuner.data.simulate import SIMULATORS
-from tuner.search.tidy import read_tsv
+from tuner.results.trial_table import read_tsv
 
 RUNS = Path(__file__).parents[1] / "docs" / "runs.tsv"
 

@@ -34,15 +34,15 @@ from history import open_recorded
 from optuna.trial import TrialState
 
 from tuner.models.training import EpochRecord
-from tuner.search.artifacts import Artifacts
-from tuner.search.bench import Bench
-from tuner.search.job import Outcome
-from tuner.search.space import Parameter, listed_space
+from tuner.search.loaded import Bench
 from tuner.search.stages import OnEpoch, register
-from tuner.search.storage import FencedStorage, open_storage
-from tuner.search.study import Plan, make_plan
-from tuner.search.study_file import StudyFile
+from tuner.search.trial import Outcome
 from tuner.search.worker import Stopper, Worker
+from tuner.storage.artifacts import Artifacts
+from tuner.storage.storage import FencedStorage, open_storage
+from tuner.study.file import StudyFile
+from tuner.study.plan import Plan, make_plan
+from tuner.study.space import Parameter, listed_space
 
 WORKERS, BUDGET, WANTED = 8, 200, 30
 CONTEXT = multiprocessing.get_context("forkserver")

@@ -33,12 +33,12 @@ from tuner.motifs.database import MotifDatabase, load_database
 from tuner.motifs.koo import koo_ppm, koo_targets
 from tuner.motifs.tomtom import tomtom
 from tuner.resources import find_resource
-from tuner.search.artifacts import Artifacts
-from tuner.search.grid import slot_key
-from tuner.search.job import DESCRIPTION, WEIGHTS, load_network
-from tuner.search.results import stage_trials
-from tuner.search.storage import open_storage
-from tuner.search.study_file import read_study
+from tuner.results.leaderboard import stage_trials
+from tuner.results.trial_files import DESCRIPTION, WEIGHTS, load_network
+from tuner.storage.artifacts import Artifacts
+from tuner.storage.storage import open_storage
+from tuner.study.file import read_study
+from tuner.study.grid import slot_key
 
 LIMITS = (0.1, 0.05, 0.03, 0.01)
 

@@ -29,7 +29,7 @@ from tuner.models.architectures import build_model
 from tuner.models.network import Network
 from tuner.models.recipe import Recipe
 from tuner.motifs.database import MotifDatabase
-from tuner.search.names import split_point
+from tuner.study.parameters import split_point
 
 THREADS = 2
 SITES, WINDOW_BEFORE = 500, 1

@@ -29,9 +29,9 @@ from tuner.models.network import Network
 from tuner.motifs.database import MotifDatabase
 from tuner.motifs.screen import SIGNIFICANT_E
 from tuner.report.source import Options, open_source
-from tuner.search.artifacts import Artifacts
-from tuner.search.job import train_shuffled
-from tuner.search.storage import open_storage
+from tuner.search.trial import train_shuffled
+from tuner.storage.artifacts import Artifacts
+from tuner.storage.storage import open_storage
 
 Judged = tuple[Sequence[Pattern], Sequence[Sequence[Pattern]]]  # a network's patterns, and those of its nulls
 FIRST = 1000  # replicates from here on are no study's own controls

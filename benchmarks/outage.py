@@ -28,12 +28,12 @@ import optuna
 from kill_storm import NAME, Short, database, make_storm_plan, note, record, table, value_of
 from optuna.trial import TrialState
 
-from tuner.search.artifacts import Artifacts
-from tuner.search.bench import Bench
-from tuner.search.job import Outcome
+from tuner.search.loaded import Bench
 from tuner.search.stages import OnEpoch
-from tuner.search.storage import FencedStorage, Heartbeat, open_storage
+from tuner.search.trial import Outcome
 from tuner.search.worker import GRACE_SECONDS, Pace, Stopper, Worker
+from tuner.storage.artifacts import Artifacts
+from tuner.storage.storage import FencedStorage, Heartbeat, open_storage
 
 WORKERS, BUDGET, OUTAGE = 3, 6, 60.0
 CONTEXT = multiprocessing.get_context("forkserver")

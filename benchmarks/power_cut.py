@@ -32,7 +32,7 @@ from pathlib import Path
 import torch
 
 from tuner.models.checkpoint import Checkpoint, write_checkpoint
-from tuner.search.stores import FolderStore
+from tuner.storage.stores import FolderStore
 
 SHUTDOWN, WITHOUT_FLUSH = 0x8004587D, 2  # _IOR('X', 125, __u32), EXT4_GOING_FLAGS_NOLOGFLUSH
 STUDY = """name = "cut"

@@ -27,7 +27,7 @@ from tuner.data.registry import load_dataset
 from tuner.models.architectures import build_model
 from tuner.models.metrics import auroc
 from tuner.models.training import fit, predict
-from tuner.search.names import recipe_of, split_point
+from tuner.study.parameters import recipe_of, split_point
 
 PRECISIONS = ("bfloat16", "float32")
 

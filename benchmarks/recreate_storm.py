@@ -28,11 +28,11 @@ import history
 from kill_storm import NAME, Short, database, make_storm_plan, table
 
 from tuner.errors import StudyError, StudyGone
-from tuner.search.artifacts import Artifacts
-from tuner.search.bench import Bench
-from tuner.search.deletion import delete, doomed
-from tuner.search.storage import FencedStorage, open_storage
+from tuner.results.deletion import delete, doomed
+from tuner.search.loaded import Bench
 from tuner.search.worker import Pace, Stopper, Worker
+from tuner.storage.artifacts import Artifacts
+from tuner.storage.storage import FencedStorage, open_storage
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tuner.search.worker", "__main__"])  # the imports cost seconds, once

@@ -28,10 +28,10 @@ from typing import Any
 import numpy as np
 from optuna.trial import TrialState, create_trial
 
-from tuner.search.artifacts import Artifacts
-from tuner.search.results import hypervolume, stage_trials
-from tuner.search.stopping import StoppingSection, decide
-from tuner.search.storage import open_storage
+from tuner.results.leaderboard import hypervolume, stage_trials
+from tuner.storage.artifacts import Artifacts
+from tuner.storage.storage import open_storage
+from tuner.study.stopping import StoppingSection
 
 REFERENCE = {"auroc": 0.5, "match_score": 0.0, "match_fraction": 0.0}
 
@@ -115,7 +115,7 @@ def simulate(
         if goes_on:
             mine = [point["rungs"][str(epoch)][name] for name in objectives]
             before = seen.setdefault(epoch, [])
-            goes_on = decide(epoch, before, mine, point["warm_start"], rule).goes_on
+            goes_on = rule.decide(epoch, before, mine, point["warm_start"]).goes_on
             before.append(mine)
             if not goes_on:
                 run.stopped.append(number)

@@ -26,10 +26,10 @@ from sklearn.ensemble import RandomForestRegressor
 
 from tuner.resources import find_resource
 from tuner.search.sampler import slot_sampler
-from tuner.search.space import SearchSpace
-from tuner.search.stopping import StoppingSection, decide
-from tuner.search.study import mix, study_space
-from tuner.search.study_file import read_study
+from tuner.study.file import read_study
+from tuner.study.plan import mix, study_space
+from tuner.study.space import SearchSpace
+from tuner.study.stopping import StoppingSection
 
 ARMS = [(sampler, fed) for sampler in ("tpe", "random") for fed in ("whole", "PRUNED", "rung values")]
 
@@ -80,7 +80,7 @@ def search(
         stopped = None
         for rung in rule.rungs if fed != "whole" else ():
             mine, before = [values[str(rung)][n] for n in names], seen.setdefault(rung, [])
-            goes_on = decide(rung, before, mine, number < len(space.warm_starts), rule).goes_on
+            goes_on = rule.decide(rung, before, mine, number < len(space.warm_starts)).goes_on
             before.append(mine)
             if not goes_on:
                 stopped = rung

@@ -16,8 +16,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tuner.search.results import hypervolume, objective_names, stage_trials
-from tuner.search.storage import open_storage
+from tuner.results.leaderboard import hypervolume, objective_names, stage_trials
+from tuner.storage.storage import open_storage
 
 REFERENCE = {"auroc": 0.5}
 

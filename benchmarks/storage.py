@@ -46,11 +46,11 @@ from optuna.storages._rdb.models import TrialValueModel
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from tuner.resources import find_resource
-from tuner.search.attempts import Attempt
 from tuner.search.sampler import RepeatableTPESampler
-from tuner.search.space import Scalar, SearchSpace, read_space
-from tuner.search.storage import FencedStorage, open_storage
-from tuner.search.tables import ATTEMPTS, PARAMS, TRIALS, USER_ATTRS, VALUES
+from tuner.storage.attempts import Attempt
+from tuner.storage.schema import ATTEMPTS, PARAMS, TRIALS, USER_ATTRS, VALUES
+from tuner.storage.storage import FencedStorage, open_storage
+from tuner.study.space import Scalar, SearchSpace, read_space
 
 ATTRIBUTES = {f"metric_{i}": i / 60 for i in range(60)}
 PARTS = ("reap", "ensure_slots", "claim", "suggest", "beats", "finish", "all", "reference")
@@ -344,7 +344,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write every number here")
     options = parser.parse_args()
     space_path = find_resource("search_spaces", "default", folder=Path.cwd())
-    CONTEXT.set_forkserver_preload(["tuner.search.storage", "tuner.search.space", "tuner.search.sampler"])
+    CONTEXT.set_forkserver_preload(["tuner.storage.storage", "tuner.study.space", "tuner.search.sampler"])
     versions = f"Python {platform.python_version()}, Optuna {optuna.__version__}, SQLite {sqlite3.sqlite_version}"
     print(f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, {versions}; CPU in ms a trial of the worker")
     head = ["database", "workers", "trials", "side", *PARTS, "idle", "times less", "wall ms", "server", "trials/s"]

@@ -23,14 +23,15 @@ from whole_search import open_bench, points_of
 
 from tuner.cli.worker import one_thread, use_kernels
 from tuner.motifs import match
-from tuner.search import job, objective
+from tuner.search import trial as work
+from tuner.study import objectives
 
 PARTS = {
-    "scan": (objective, "scan_filters"),
-    "ablation": (objective, "ablation_effects"),
-    "matches": (objective, "match_filters"),
+    "scan": (objectives, "scan_filters"),
+    "ablation": (objectives, "ablation_effects"),
+    "matches": (objectives, "match_filters"),
     "their null": (match, "_null_hits"),
-    "files": (job, "_files"),
+    "files": (work, "_files"),
 }
 
 
@@ -57,14 +58,14 @@ def main() -> None:
     one_thread()
     use_kernels(bench)
     seconds: dict[str, float] = {}
-    for name, (module, attribute) in {"training": (job, "train"), **PARTS}.items():
+    for name, (module, attribute) in {"training": (work, "train"), **PARTS}.items():
         setattr(module, attribute, timed(seconds, name, getattr(module, attribute)))
     points = [dict(start.parameters) for start in bench.plan.space.warm_starts]
     rows = []
     for number, point in enumerate([points[0], *points, *points_of(bench, options.points)]):
         seconds.clear()
         started, epochs = time.process_time(), []
-        job.run_network(bench, point, seed=number, on_epoch=epochs.append)
+        work.run_network(bench, point, seed=number, on_epoch=epochs.append)
         row = {"total": time.process_time() - started, **seconds, "epochs": len(epochs)}
         if not number:
             continue  # the first of a process pays for imports

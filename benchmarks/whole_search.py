@@ -54,16 +54,17 @@ from tuner.models.network import Network
 from tuner.models.prediction import predict
 from tuner.models.training import Trained
 from tuner.resources import find_resource
-from tuner.search.artifacts import Artifacts
-from tuner.search.bench import Bench, load_bench
-from tuner.search.job import DESCRIPTION, WEIGHTS, load_network, run_network
-from tuner.search.names import recipe_of, split_point
-from tuner.search.objective import evaluate_network, measure_all
-from tuner.search.results import FrozenTrial, TrialState, hypervolume, pareto_numbers, stage_trials
+from tuner.results.leaderboard import FrozenTrial, TrialState, hypervolume, pareto_numbers, stage_trials
+from tuner.results.trial_files import DESCRIPTION, WEIGHTS, load_network
+from tuner.search.loaded import Bench, load_bench
 from tuner.search.sampler import slot_sampler
-from tuner.search.storage import open_storage
-from tuner.search.study import make_plan, mix, study_space
-from tuner.search.study_file import read_study
+from tuner.search.trial import run_network
+from tuner.storage.artifacts import Artifacts
+from tuner.storage.storage import open_storage
+from tuner.study.file import read_study
+from tuner.study.objectives import evaluate_network, measure_all
+from tuner.study.parameters import recipe_of, split_point
+from tuner.study.plan import make_plan, mix, study_space
 
 AXES = ("auroc", "match_score")
 

@@ -19,10 +19,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tuner.search.grid import slot_key
-from tuner.search.results import TrialState, objective_names, stage_trials
-from tuner.search.storage import FencedStorage, open_storage
-from tuner.search.tidy import Row, read_tsv, tidy, to_tsv
+from tuner.results.leaderboard import TrialState, objective_names, stage_trials
+from tuner.results.trial_table import Row, read_tsv, tidy, to_tsv
+from tuner.storage.storage import FencedStorage, open_storage
+from tuner.study.grid import slot_key
 
 HERE = Path(__file__).parent
 RUNS = HERE / "runs.tsv"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from storage_backends import postgres  # noqa: F401
 
-from tuner.search.storage import open_storage
+from tuner.storage.storage import open_storage
 
 KUBERNETES = Path(__file__).parents[1] / "deploy" / "kubernetes"
 PASSWORDS = {"TUNER_OWNER_PASSWORD": "own er'1", "TUNER_WORKER_PASSWORD": "w/rk@2", "TUNER_READER_PASSWORD": "read:3"}

@@ -22,17 +22,17 @@ from tiny import write_study
 
 from tuner.data.registry import load_dataset
 from tuner.models.training import EpochRecord
-from tuner.search import job, stopper
-from tuner.search.artifacts import Artifacts
-from tuner.search.bench import Bench
-from tuner.search.job import Outcome
+from tuner.search import shutdown
+from tuner.search.loaded import Bench
 from tuner.search.sampler import slot_sampler
-from tuner.search.space import read_space
 from tuner.search.stages import OnEpoch, register
-from tuner.search.storage import FencedStorage, open_storage
-from tuner.search.study import make_plan, mix
-from tuner.search.study_file import read_study
+from tuner.search.trial import Outcome, train
 from tuner.search.worker import Pace, Stopper, Worker
+from tuner.storage.artifacts import Artifacts
+from tuner.storage.storage import FencedStorage, open_storage
+from tuner.study.file import read_study
+from tuner.study.plan import make_plan, mix
+from tuner.study.space import read_space
 
 EPOCHS = 3
 QUICK = Pace(poll=0.02, beat=0.1, grace=0.3)
@@ -96,7 +96,7 @@ class Tiny:
             self._at(f"epoch {record.epoch}")
             on_epoch(record)
 
-        _, _, trained = job.train(
+        _, _, trained = train(
             bench, point, bench.dataset, seed=mix(0, trial.number), checkpoint=checkpoint, on_epoch=each
         )
         self._at("trained")
@@ -236,7 +236,7 @@ def busy(activity: str, folder: Path) -> tuple[Mapping[str, Hook], Hook | None]:
 def work_until_told(url: str, folder: str, activity: str) -> None:
     """Run the study, stay in one activity, and obey signals as `tuner worker` does."""
     torch.set_num_threads(1)
-    stopper.RELEASE_SECONDS, stopper.LEAVE_SECONDS = 1.0, 3.0
+    shutdown.RELEASE_SECONDS, shutdown.LEAVE_SECONDS = 1.0, 3.0
     root, bench, storage = Path(folder), make_bench(Path(folder)), open_storage(url)
     hooks, during = busy(activity, root)
     artifacts, told = Disturbed(root / "artifacts"), Stopper()

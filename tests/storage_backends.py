@@ -21,8 +21,8 @@ import pytest
 from optuna.trial import TrialState
 
 from tuner.errors import AttemptSuperseded
-from tuner.search.stopping import StoppingSection
-from tuner.search.storage import open_storage
+from tuner.storage.storage import open_storage
+from tuner.study.stopping import StoppingSection
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -191,7 +191,7 @@ def enter_as_many(url: str, barrier: Any, seed: int) -> None:
         trial = optuna.trial.Trial(study, attempt.trial_id)
         for rung in rule.rungs:
             values = {"a": rng.random(), "b": rng.randrange(3) / 2}
-            if not storage.enter_rung(trial, rung, values, signs={"a": 1.0, "b": 1.0}, rule=rule).goes_on:
+            if not storage.enter_rung(trial, rung, values, signs={"a": 1.0, "b": 1.0}, decide=rule.decide).goes_on:
                 break
     storage.close()
 
@@ -203,8 +203,8 @@ def change_at_once(url: str, folder: str, barrier: Any, i: int) -> None:
     """Append, choose and upload as fast as possible, beside others that do the same."""
     from tuner.report.dashboard import _upload
     from tuner.report.selection import Choice, store_choice
-    from tuner.search.artifacts import Artifacts
-    from tuner.search.examination import record_opening
+    from tuner.results.test_split import record_opening
+    from tuner.storage.artifacts import Artifacts
 
     storage, artifacts = open_storage(url), Artifacts(folder)
     barrier.wait()
@@ -217,7 +217,7 @@ def change_at_once(url: str, folder: str, barrier: Any, i: int) -> None:
 
 def quota_at_once(url: str, barrier: Any, given: str | None) -> None:
     """Give a quota, or none, beside others."""
-    from tuner.search.quota import set_quota
+    from tuner.results.quota import set_quota
 
     storage = open_storage(url)
     barrier.wait()

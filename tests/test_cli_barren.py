@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from command_line import SPACE, STUDY, Terminal, prepare_environment, write_tiny_study
 
-from tuner.search.results import TrialState
+from tuner.results.leaderboard import TrialState
 from tuner.search.stages import CONFIRMATION, CONTROLS
-from tuner.search.storage import FencedStorage, open_storage
+from tuner.storage.storage import FencedStorage, open_storage
 
 DIVERGES = "\n[learning_rate]\nfixed = 1e30\n"
 GRID = STUDY.replace("trials = 2", 'sampler = "grid"\nreplicates = 1')

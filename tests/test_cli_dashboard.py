@@ -22,8 +22,8 @@ import pytest
 from optuna.trial import TrialState
 
 from tuner.report.server import Access, host_name
-from tuner.search.artifacts import Artifacts
-from tuner.search.storage import open_storage
+from tuner.storage.artifacts import Artifacts
+from tuner.storage.storage import open_storage
 
 BROWSER = next((p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None)
 FORMULA = "=HYPERLINK(1)"

@@ -10,7 +10,7 @@ import optuna
 import pytest
 from command_line import SPACE, STUDY, Terminal, prepare_environment, write_tiny_study
 
-from tuner.search.storage import open_storage
+from tuner.storage.storage import open_storage
 
 
 @pytest.fixture

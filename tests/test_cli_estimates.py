@@ -13,14 +13,14 @@ from tuner.cli.progress import Progress
 from tuner.cli.run import announce
 from tuner.data.dataset import Split
 from tuner.errors import StorageError
-from tuner.search.bench import Bench, load_bench
+from tuner.results.leaderboard import TrialState
 from tuner.search.checks import expected_seconds
-from tuner.search.results import TrialState
-from tuner.search.space import read_space
+from tuner.search.loaded import Bench, load_bench
 from tuner.search.stages import Search
-from tuner.search.storage import open_storage
-from tuner.search.study import make_plan
-from tuner.search.study_file import read_study
+from tuner.storage.storage import open_storage
+from tuner.study.file import read_study
+from tuner.study.plan import make_plan
+from tuner.study.space import read_space
 
 CACHE = Path.home() / ".cache" / "tuner"
 

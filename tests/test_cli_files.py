@@ -16,8 +16,8 @@ from tuner.data.textfile import read_text
 from tuner.errors import DataError, MotifError, SearchSpaceError, StudyError, TunerError
 from tuner.motifs.formats import read_motif_file
 from tuner.resources import find_resource
-from tuner.search.space import read_space
-from tuner.search.study_file import read_study
+from tuner.study.file import read_study
+from tuner.study.space import read_space
 
 KINDS = ("folder", "pipe", "latin-1", "a name too long", "links in a circle")
 

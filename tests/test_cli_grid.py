@@ -13,11 +13,11 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from tuner.data.registry import load_dataset
 from tuner.data.spec import DataSpec
 from tuner.models.training import predict
-from tuner.search.artifacts import Artifacts
-from tuner.search.examination import openings
-from tuner.search.job import DESCRIPTION, WEIGHTS, load_network
-from tuner.search.results import stage_trials
-from tuner.search.storage import open_storage
+from tuner.results.leaderboard import stage_trials
+from tuner.results.test_split import openings
+from tuner.results.trial_files import DESCRIPTION, WEIGHTS, load_network
+from tuner.storage.artifacts import Artifacts
+from tuner.storage.storage import open_storage
 
 
 def grid_study() -> str:

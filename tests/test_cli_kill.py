@@ -17,8 +17,8 @@ import pytest
 from optuna.trial import TrialState
 from tiny import STUDY, write_study
 
-from tuner.search.results import stage_trials
-from tuner.search.storage import open_storage
+from tuner.results.leaderboard import stage_trials
+from tuner.storage.storage import open_storage
 
 LONG = STUDY.replace("epochs = 4", "epochs = 25").replace("trials = 6", "trials = 4")
 TUNER = [sys.executable, "-m", "tuner"]

@@ -18,10 +18,10 @@ from storage_backends import postgres  # noqa: F401
 from tuner.cli import context, logs
 from tuner.cli.redaction import redact, secrets_of
 from tuner.errors import StorageError
-from tuner.search.address import address, parse_url
 from tuner.search.log_fields import log_fields
-from tuner.search.storage import open_storage
 from tuner.search.supervisor import Supervisor
+from tuner.storage.address import address, parse_url
+from tuner.storage.storage import open_storage
 
 PASSWORD = "hun/ter@2 'x"
 
@@ -115,7 +115,7 @@ def test_an_unexpected_error_of_a_worker_is_logged_with_its_traceback(
     def broken(url: str, **options: object) -> None:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr("tuner.search.storage.open_storage", broken)
+    monkeypatch.setattr("tuner.storage.storage.open_storage", broken)
     answer = terminal("worker", "--study", "x", "--name", "x", "--stored", "--log-format", "json")
     assert answer.code == 1
     last = json.loads(answer.err.splitlines()[-1])

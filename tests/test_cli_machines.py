@@ -18,16 +18,16 @@ from stores import ENVIRONMENT, SECRET, Server, bucket, s3, s3_server  # noqa: F
 
 from tuner.cli.worker import stored_study
 from tuner.errors import StudyError
-from tuner.search.artifacts import Artifacts
-from tuner.search.bench import Bench, load_bench
-from tuner.search.results import stage_trials
-from tuner.search.space import read_space
+from tuner.results.leaderboard import stage_trials
+from tuner.search.loaded import Bench, load_bench
 from tuner.search.stages import Search
-from tuner.search.storage import FencedStorage, open_storage
-from tuner.search.study import make_plan
-from tuner.search.study_file import read_study
-from tuner.search.texts import TEXTS, published
 from tuner.search.worker import Interrupted, Stopper, Worker
+from tuner.storage.artifacts import Artifacts
+from tuner.storage.storage import FencedStorage, open_storage
+from tuner.study.file import read_study
+from tuner.study.plan import make_plan
+from tuner.study.space import read_space
+from tuner.study.texts import TEXTS, published
 
 FILES = ("positives.fa", "negatives.fa", "motifs.meme")
 

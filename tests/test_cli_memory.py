@@ -17,16 +17,16 @@ import torch
 from tiny import write_study
 
 from tuner.errors import DataError, ModelError, is_out_of_memory
-from tuner.search.artifacts import Artifacts
-from tuner.search.bench import load_bench
-from tuner.search.job import Outcome
-from tuner.search.results import TrialState, stage_trials
-from tuner.search.space import read_space
+from tuner.results.leaderboard import TrialState, stage_trials
+from tuner.search.loaded import load_bench
 from tuner.search.stages import Search
-from tuner.search.storage import open_storage
-from tuner.search.study import make_plan
-from tuner.search.study_file import read_study
+from tuner.search.trial import Outcome
 from tuner.search.worker import Stopper, Worker
+from tuner.storage.artifacts import Artifacts
+from tuner.storage.storage import open_storage
+from tuner.study.file import read_study
+from tuner.study.plan import make_plan
+from tuner.study.space import read_space
 
 HUGE = 2**52  # more than any machine gives
 
@@ -111,7 +111,8 @@ NEEDS = """
 import resource, sys
 from tuner.cli import app, best, progress, run, table, worker
 from tuner.report import dashboard
-from tuner.search import bench, confound, job, stages, supervisor
+from tuner.results import composition
+from tuner.search import loaded, stages, supervisor, trial
 from tuner.search.worker import Worker
 import scipy.linalg, scipy.special
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmPeak")))

@@ -13,13 +13,13 @@ import pytest
 from command_line import Terminal, prepare_environment, write_tiny_study
 
 from tuner.report.dashboard import write_notes
-from tuner.search.bench import Bench, load_bench
-from tuner.search.packages import PACKAGES
-from tuner.search.space import read_space
+from tuner.search.loaded import Bench, load_bench
 from tuner.search.stages import IDENTITY, SOURCE, Search
-from tuner.search.storage import open_storage
-from tuner.search.study import make_plan
-from tuner.search.study_file import read_study
+from tuner.storage.storage import open_storage
+from tuner.study.file import read_study
+from tuner.study.packages import PACKAGES
+from tuner.study.plan import make_plan
+from tuner.study.space import read_space
 
 FOREIGN = ("my-lgbm", "weird name / with spaces", "base-smoke", "running", "inf", "x.confirmation", "empty")
 COMMANDS = (

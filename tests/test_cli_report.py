@@ -23,16 +23,16 @@ from tuner.cli import report as command
 from tuner.data.registry import load_dataset
 from tuner.report.selection import stored_choices
 from tuner.report.stages import STAGES, Event
-from tuner.search.artifacts import Artifacts
-from tuner.search.bench import Bench, load_bench
-from tuner.search.examination import openings
-from tuner.search.results import stage_trials
-from tuner.search.space import listed_space, read_space
+from tuner.results.leaderboard import stage_trials
+from tuner.results.test_split import openings
+from tuner.search.loaded import Bench, load_bench
 from tuner.search.stages import Confirmation, Controls, Search, Stage
-from tuner.search.storage import open_storage
-from tuner.search.study import make_plan
-from tuner.search.study_file import read_study
 from tuner.search.worker import Stopper, Worker
+from tuner.storage.artifacts import Artifacts
+from tuner.storage.storage import open_storage
+from tuner.study.file import read_study
+from tuner.study.plan import make_plan
+from tuner.study.space import listed_space, read_space
 
 GRID = """name = "grid"
 objectives = ["auroc"]

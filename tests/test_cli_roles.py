@@ -18,9 +18,9 @@ from database_roles import psql, roles  # noqa: F401
 from storage_backends import CONTEXT, postgres  # noqa: F401
 
 from tuner.cli.app import main
-from tuner.search.artifacts import entries_of
-from tuner.search.overview import find_trial
-from tuner.search.storage import open_storage
+from tuner.results.overview import find_trial
+from tuner.storage.artifacts import entries_of
+from tuner.storage.storage import open_storage
 
 
 def obey(folder: Path, words: tuple[str, ...], environment: dict[str, str], out: Path, err: Path) -> None:

@@ -23,7 +23,7 @@ from rich.table import Table
 from storage_backends import postgres  # noqa: F401
 
 from tuner.cli import context, logs
-from tuner.search.storage import Attempt, open_storage, this_process
+from tuner.storage.storage import Attempt, open_storage, this_process
 
 # Each part of letters and digits stands as it is in every spelling: percent-encoded, JSON, HTML, shell, repr.
 PARTS = ("Zq7LkWm5", "Vw9XmRb4", "Yp3RsTd8", "Kd2NhGc6")

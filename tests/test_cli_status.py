@@ -27,9 +27,9 @@ from tuner.cli.watch import picture, watch_study
 from tuner.errors import UsageError
 from tuner.report.metrics import serve, write
 from tuner.report.server import Access
-from tuner.search.overview import overview
-from tuner.search.process import Process, this_process
-from tuner.search.storage import Attempt, FencedStorage, open_storage
+from tuner.results.overview import overview
+from tuner.storage.process import Process, this_process
+from tuner.storage.storage import Attempt, FencedStorage, open_storage
 
 ELSEWHERE = Process("node-7 boot namespace", 4711, 1.0)
 

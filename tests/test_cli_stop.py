@@ -22,10 +22,10 @@ from tiny import STUDY, write_study
 
 from tuner.cli.stop import present
 from tuner.cli.stop import wait_for as wait_for_workers
-from tuner.search.process import Process, age_of, this_process
-from tuner.search.results import stage_trials
-from tuner.search.roster import Membership, Roster
-from tuner.search.storage import FencedStorage, open_storage
+from tuner.results.leaderboard import stage_trials
+from tuner.storage.process import Process, age_of, this_process
+from tuner.storage.storage import FencedStorage, open_storage
+from tuner.storage.workers import Membership, Roster
 
 ELSEWHERE = Process("elsewhere boot namespace", 7, 1.0)
 
@@ -159,7 +159,7 @@ def test_clocks_an_hour_apart_change_neither_who_is_asked_nor_who_has_left(tmp_p
 def test_a_worker_of_another_host_that_died_is_waited_for_by_its_beat_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tuner.search.roster.GRACE_SECONDS", 1.0)
+    monkeypatch.setattr("tuner.storage.workers.GRACE_SECONDS", 1.0)
     opened = open_storage(tmp_path / "tuner.db")
     roster = opened.roster(opened.create_or_load("s", ["maximize"]))
     roster.join("a", "w", ELSEWHERE, age=0)

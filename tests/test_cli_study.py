@@ -22,16 +22,16 @@ from optuna.trial import TrialState
 
 from tuner.report.dashboard import serve, write_notes
 from tuner.report.server import Access
-from tuner.search.artifacts import Artifacts
-from tuner.search.bench import Bench, load_bench
+from tuner.results.overview import overview
 from tuner.search.checks import sample_points
-from tuner.search.overview import overview
-from tuner.search.space import read_space
+from tuner.search.loaded import Bench, load_bench
 from tuner.search.stages import Confirmation, Controls, Search
-from tuner.search.storage import FencedStorage, open_storage
-from tuner.search.study import make_plan
-from tuner.search.study_file import read_study
 from tuner.search.worker import Stopper, Worker
+from tuner.storage.artifacts import Artifacts
+from tuner.storage.storage import FencedStorage, open_storage
+from tuner.study.file import read_study
+from tuner.study.plan import make_plan
+from tuner.study.space import read_space
 
 
 @pytest.fixture(scope="module")

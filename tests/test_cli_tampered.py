@@ -17,10 +17,10 @@ from test_stored_version import STORED
 from tuner.errors import TunerError
 from tuner.report.dashboard import write_report_notes
 from tuner.report.selection import Choice, store_choice, stored_choices
-from tuner.search.artifacts import Artifacts
-from tuner.search.examination import openings, record_opening
-from tuner.search.quota import enforce_quota
-from tuner.search.storage import FencedStorage, open_storage
+from tuner.results.quota import enforce_quota
+from tuner.results.test_split import openings, record_opening
+from tuner.storage.artifacts import Artifacts
+from tuner.storage.storage import FencedStorage, open_storage
 
 STUDY, USER, SYSTEM = "study_system_attributes", "trial_user_attributes", "trial_system_attributes"
 # Value as it stands in the database; every one is JSON, as what is none has its own test.

@@ -12,15 +12,15 @@ import pytest
 from command_line import Terminal, prepare_environment, write_tiny_study
 from optuna.trial import FrozenTrial
 
-from tuner.search.artifacts import Artifacts
-from tuner.search.bench import Bench, load_bench
-from tuner.search.overview import find_trial
-from tuner.search.space import read_space
+from tuner.results.overview import find_trial
+from tuner.search.loaded import Bench, load_bench
 from tuner.search.stages import Confirmation, Controls, Search
-from tuner.search.storage import open_storage
-from tuner.search.study import make_plan
-from tuner.search.study_file import read_study
 from tuner.search.worker import Stopper, Worker
+from tuner.storage.artifacts import Artifacts
+from tuner.storage.storage import open_storage
+from tuner.study.file import read_study
+from tuner.study.plan import make_plan
+from tuner.study.space import read_space
 
 WEIGHTS = "model.safetensors"
 

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 
 from tuner.data.registry import load_dataset
 from tuner.errors import DataError, TunerError
-from tuner.search.paths import expand_paths
-from tuner.search.space import read_space
-from tuner.search.study import make_plan
-from tuner.search.study_file import check_study
+from tuner.study.file import check_study
+from tuner.study.paths import expand_paths
+from tuner.study.plan import make_plan
+from tuner.study.space import read_space
 
 EXAMPLES = int(os.environ.get("TUNER_FUZZ_EXAMPLES", "150"))
 SPACE = read_space(Path(__file__).parents[1] / "search_spaces" / "default.toml")

@@ -24,9 +24,9 @@ from storage_backends import postgres, work  # noqa: F401
 
 from tuner.cli.app import COMMANDS, app
 from tuner.errors import StorageError
-from tuner.search.artifacts import SIZES
-from tuner.search.process import this_process
-from tuner.search.storage import FencedStorage, open_storage
+from tuner.storage.artifacts import SIZES
+from tuner.storage.process import this_process
+from tuner.storage.storage import FencedStorage, open_storage
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"

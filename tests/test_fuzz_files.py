@@ -21,12 +21,12 @@ from tuner.data.registry import load_dataset
 from tuner.errors import StudyError, TunerError
 from tuner.models.architectures import ARCHITECTURES
 from tuner.search.checks import sample_points
-from tuner.search.names import RECIPE_FIELDS
-from tuner.search.objective import OBJECTIVES
-from tuner.search.space import Parameter, read_space
-from tuner.search.study import identity, make_plan, plan_source, restore_plan, study_space
-from tuner.search.study_file import DataSection, StudyFile, check_study, read_study
-from tuner.search.toml import parse_toml
+from tuner.study.file import DataSection, StudyFile, check_study, read_study
+from tuner.study.objectives import OBJECTIVES
+from tuner.study.parameters import RECIPE_FIELDS
+from tuner.study.plan import identity, make_plan, plan_source, restore_plan, study_space
+from tuner.study.space import Parameter, read_space
+from tuner.study.toml import parse_toml
 
 EXAMPLES = int(os.environ.get("TUNER_FUZZ", "250"))
 

@@ -25,7 +25,7 @@ from benchmarks.history import (
     write,
 )
 from tuner.errors import AttemptSuperseded
-from tuner.search.artifacts import Artifacts
+from tuner.storage.artifacts import Artifacts
 
 ROOT = Path(__file__).parents[1]
 

@@ -18,11 +18,11 @@ from safetensors.torch import load, save
 
 from tuner.errors import DataError, ModelError, StorageError
 from tuner.models.architectures import ARCHITECTURES, build_model
-from tuner.models.baselines import read_baselines
+from tuner.models.baselines import Baseline
 from tuner.models.budget import budget_for
-from tuner.search.job import load_network
-from tuner.search.store import read
-from tuner.search.stores import FolderStore
+from tuner.results.trial_files import load_network
+from tuner.storage.store import read
+from tuner.storage.stores import FolderStore
 
 POINT = {"architecture": "cnn", "filters": 8, "dense_units": 8}
 
@@ -96,11 +96,11 @@ def array(shape: tuple[int, ...], content: bytes = b"") -> bytes:
     ],
 )
 def test_an_archive_of_baselines_that_lies_takes_no_memory(tmp_path: Path, content: bytes, expected: str) -> None:
-    path = archive(tmp_path / "b.npz", {"header.npy": content})
+    content = archive(tmp_path / "b.npz", {"header.npy": content}).read_bytes()
     tracemalloc.start()
     try:
         with pytest.raises(DataError, match=expected):
-            read_baselines(path)
+            Baseline.from_bytes(content, "b.npz")
         assert tracemalloc.get_traced_memory()[1] < 16 << 20
     finally:
         tracemalloc.stop()

@@ -13,8 +13,8 @@ from optuna.trial import TrialState, create_trial
 
 from tuner.errors import StudyError
 from tuner.report.selection import choose, knee, rank, store_choice, stored_choices
-from tuner.search.results import Verdict
-from tuner.search.storage import FencedStorage, open_storage
+from tuner.results.leaderboard import Verdict
+from tuner.storage.storage import FencedStorage, open_storage
 
 BOTH = ["auroc", "match_fraction"]
 

@@ -13,10 +13,10 @@ from storage_backends import sqlite_template  # noqa: F401
 from stores import Server, bucket, s3, s3_server  # noqa: F401
 
 from tuner.models.checkpoint import Checkpoint, write_checkpoint
-from tuner.search.artifacts import Artifacts
 from tuner.search.checkpoint_copies import Checkpoints, reached
-from tuner.search.storage import Attempt, FencedStorage, open_storage
-from tuner.search.store import write
+from tuner.storage.artifacts import Artifacts
+from tuner.storage.storage import Attempt, FencedStorage, open_storage
+from tuner.storage.store import write
 
 
 @pytest.fixture

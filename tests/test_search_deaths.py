@@ -25,8 +25,8 @@ from storage_backends import (  # noqa: F401
     where,
 )
 
-from tuner.search.storage import FencedStorage, open_storage
 from tuner.search.supervisor import HUNG
+from tuner.storage.storage import FencedStorage, open_storage
 
 # Epochs that the next attempt finds done.
 REACHED = {

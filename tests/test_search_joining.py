@@ -16,18 +16,18 @@ from stores import Server, bucket, place, s3, s3_server  # noqa: F401
 
 import tuner
 from tuner.errors import DataError, StorageError, StudyError
-from tuner.search.artifacts import PREFIX, Artifacts
+from tuner.results.verification import verify
 from tuner.search.joining import join_study, located, wait_for_study
-from tuner.search.packages import PACKAGES
-from tuner.search.space import read_space
 from tuner.search.stages import SOURCE, join
-from tuner.search.storage import FencedStorage, open_storage
-from tuner.search.store import read, write
-from tuner.search.study import Plan, make_plan
-from tuner.search.study_file import StudyFile, read_study
-from tuner.search.tables import STUDIES
-from tuner.search.texts import TEXTS, published
-from tuner.search.verification import verify
+from tuner.storage.artifacts import PREFIX, Artifacts
+from tuner.storage.schema import STUDIES
+from tuner.storage.storage import FencedStorage, open_storage
+from tuner.storage.store import read, write
+from tuner.study.file import StudyFile, read_study
+from tuner.study.packages import PACKAGES
+from tuner.study.plan import Plan, make_plan
+from tuner.study.space import read_space
+from tuner.study.texts import TEXTS, published
 
 
 def plan_of(folder: Path, **more: Any) -> Plan:

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from tiny import write_study
 
 from tuner.errors import DeviceError
-from tuner.search.bench import Bench, load_bench
+from tuner.search.gpu_memory import Cuda, footprint, in_child, largest_load, largest_point, train_steps
+from tuner.search.loaded import Bench, load_bench
 from tuner.search.placement import GIB, Device, allocate, device_names, place
-from tuner.search.probe import Cuda, footprint, in_child, largest_load, largest_point, train_steps
-from tuner.search.space import Parameter, SearchSpace, read_space
-from tuner.search.study import make_plan
-from tuner.search.study_file import read_study
 from tuner.search.supervisor import DEVICE, INDEX, Supervisor
+from tuner.study.file import read_study
+from tuner.study.plan import make_plan
+from tuner.study.space import Parameter, SearchSpace, read_space
 
 CACHE = Path.home() / ".cache" / "tuner"
 

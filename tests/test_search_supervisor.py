@@ -15,10 +15,10 @@ from optuna.trial import TrialState
 
 from tuner.cli import logs
 from tuner.errors import StorageError
-from tuner.search import ears
-from tuner.search.process import Process
-from tuner.search.storage import open_storage
+from tuner.search import worker_pipe
 from tuner.search.supervisor import CRASHES, CountCrash, Supervisor
+from tuner.storage.process import Process
+from tuner.storage.storage import open_storage
 
 # Does one thing in each of its first lives, and ends well in the next.
 LIVES = (
@@ -93,7 +93,7 @@ def test_an_error_that_the_worker_explains_ends_the_run_at_once(tmp_path: Path) 
 CRASHING_WORKER = """
 import os, signal, sys
 from optuna.trial import TrialState
-from tuner.search.storage import open_storage
+from tuner.storage.storage import open_storage
 storage = open_storage(sys.argv[1])
 study_id = storage.get_study_id_from_name("s")
 while storage.open_slots(study_id):
@@ -177,9 +177,9 @@ def test_a_stream_on_a_full_disk_ends_nothing() -> None:
 def test_a_log_that_grows_is_moved_aside_and_old_ones_are_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ears, "LARGEST_LOG", 100)
-    monkeypatch.setattr(ears, "KEPT_LOGS", 2)
-    book = ears.LogFile(tmp_path, 0)
+    monkeypatch.setattr(worker_pipe, "LARGEST_LOG", 100)
+    monkeypatch.setattr(worker_pipe, "KEPT_LOGS", 2)
+    book = worker_pipe.LogFile(tmp_path, 0)
     with book.open(lambda line: None) as log:
         assert not isinstance(log, int)
         log.write(b"first\n" * 30)
@@ -192,5 +192,5 @@ def test_a_log_that_grows_is_moved_aside_and_old_ones_are_removed(
     for name, age in (("worker-0.old-1.log", 200_000), ("worker-0.old-2.log", 300_000), ("worker-1.log", 10)):
         (tmp_path / name).write_text("")
         os.utime(tmp_path / name, (time.time() - age,) * 2)
-    ears.remove_old_logs(tmp_path)
+    worker_pipe.remove_old_logs(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([book.path.name, f"{book.path.name}.1", "worker-1.log"])

@@ -18,18 +18,18 @@ from optuna.trial import FrozenTrial, TrialState
 from tiny import SPACE, write_study
 
 from tuner.errors import StudyError, TrainingDiverged
-from tuner.search import job
-from tuner.search.artifacts import Artifacts
-from tuner.search.bench import Bench, load_bench
-from tuner.search.examination import openings, score_test
-from tuner.search.job import run_network
-from tuner.search.results import confirmed, declare, stage_trials
-from tuner.search.space import read_space
+from tuner.results.leaderboard import confirmed, declare, stage_trials
+from tuner.results.test_split import openings, score_test
+from tuner.results.trial_files import DESCRIPTION, WEIGHTS, load_network
+from tuner.search.loaded import Bench, load_bench
 from tuner.search.stages import Confirmation, Controls, Search
-from tuner.search.storage import FencedStorage, open_storage
-from tuner.search.study import make_plan
-from tuner.search.study_file import read_study
+from tuner.search.trial import fold_dataset, run_network
 from tuner.search.worker import Interrupted, Stopper, Worker
+from tuner.storage.artifacts import Artifacts
+from tuner.storage.storage import FencedStorage, open_storage
+from tuner.study.file import read_study
+from tuner.study.plan import make_plan
+from tuner.study.space import read_space
 
 CACHE = Path.home() / ".cache" / "tuner"
 
@@ -117,8 +117,8 @@ def test_stored_weights_give_the_stored_score(undisturbed: Station) -> None:
     from tuner.models.training import predict
 
     trial, valid = undisturbed.trials()[1], undisturbed.bench.dataset.valid
-    network, average = job.load_network(
-        undisturbed.artifacts.get(trial, job.WEIGHTS), undisturbed.artifacts.get(trial, job.DESCRIPTION)
+    network, average = load_network(
+        undisturbed.artifacts.get(trial, WEIGHTS), undisturbed.artifacts.get(trial, DESCRIPTION)
     )
     assert auroc(valid.labels, predict(network, valid.codes, average_strands=average)) == trial.values[0]
 
@@ -210,7 +210,7 @@ def fail_at(number: int, error: Callable[[], BaseException], times: int = 99) ->
     real = run_network
 
     def broken(bench: Bench, point: Any, *, seed: int, **rest: Any) -> Any:
-        from tuner.search.study import mix
+        from tuner.study.plan import mix
 
         if seed == mix(0, number) and calls["left"]:
             calls["left"] -= 1
@@ -297,17 +297,17 @@ def test_matching_leaves_the_number_of_threads_as_it_is(bench: Bench) -> None:
     script = (
         "import sys, torch; sys.path.insert(0, sys.argv[1]); torch.set_num_threads(1)\n"
         "from pathlib import Path\n"
-        "from tuner.search import objective\n"
-        "from tuner.search.bench import load_bench; from tuner.search.job import run_network\n"
-        "from tuner.search.space import read_space; from tuner.search.study import make_plan\n"
-        "from tuner.search.study_file import read_study\n"
+        "from tuner.study import objectives\n"
+        "from tuner.search.loaded import load_bench; from tuner.search.trial import run_network\n"
+        "from tuner.study.space import read_space; from tuner.study.plan import make_plan\n"
+        "from tuner.study.file import read_study\n"
         "folder = Path(sys.argv[2])\n"
         "space = read_space(folder / 'search_spaces/tiny_space.toml')\n"
         "plan = make_plan(read_study(folder / 'tiny.toml'), space, folder=folder)\n"
         "bench = load_bench(plan, data_dir=None, cache=Path(sys.argv[3]))\n"
-        "scan, seen = objective.scan_filters, []\n"
+        "scan, seen = objectives.scan_filters, []\n"
         "def spy(*a, **k): seen.append(torch.get_num_threads()); return scan(*a, **k)\n"
-        "objective.scan_filters = spy\n"
+        "objectives.scan_filters = spy\n"
         "run_network(bench, plan.space.warm_starts[0].parameters, seed=1, on_epoch=lambda record: None)\n"
         "print(*seen, torch.get_num_threads())"
     )
@@ -324,7 +324,7 @@ def test_folds_cover_training_and_validation_once_and_leave_the_test_split_close
     everything = np.concatenate([data.train.codes, data.valid.codes])
     held_out = []
     for fold in range(5):
-        part = job.fold_dataset(data, 5, fold, seed=3)
+        part = fold_dataset(data, 5, fold, seed=3)
         assert len(part.train) + len(part.valid) == len(everything)
         assert abs(part.valid.labels.mean() - 0.5) < 0.05  # stratified
         held_out.append(part.valid.codes)

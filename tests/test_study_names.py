@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tuner.errors import StudyError, UsageError
-from tuner.search.artifacts import Artifacts
-from tuner.search.deletion import Doomed, delete
+from tuner.results.deletion import Doomed, delete
 from tuner.search.stages import check_name_of
-from tuner.search.storage import open_storage
-from tuner.search.study_file import read_study
-from tuner.search.study_name import LONGEST, check_name, check_stored_name, check_worker_name, folder_name, name_fault
 from tuner.search.supervisor import INDEX, Supervisor
+from tuner.storage.artifacts import Artifacts
+from tuner.storage.names import LONGEST, check_name, check_stored_name, check_worker_name, folder_name, name_fault
+from tuner.storage.storage import open_storage
+from tuner.study.file import read_study
 
 BROKEN = [
     ("../../x", "it holds '.'"),

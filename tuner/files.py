@@ -145,3 +145,10 @@ def moved(source: Path, target: Path) -> None:
     """Rename a file whose content was forced out before; the new name outlasts a power cut."""
     os.replace(source, target)
     sync_folder(target.parent)
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove a folder, and the one that it lies in, if nothing is left there."""
+    for one in (folder, folder.parent):
+        with contextlib.suppress(OSError):  # it holds something, or is gone
+            one.rmdir()

@@ -13,8 +13,8 @@ from tuner.cli import context, options
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from tuner.search.results import Confirmed, Row, Verdict
-    from tuner.search.storage import FencedStorage
+    from tuner.results.leaderboard import Confirmed, Row, Verdict
+    from tuner.storage.storage import FencedStorage
 
 EXAMPLE = "Example: tuner best --study zbed2 --json"
 
@@ -35,8 +35,8 @@ def command(
     as_json: options.Json = False,
 ) -> None:
     """Show what a study has found; nothing here has seen the test split."""
-    from tuner.search.barren import check_fertile
-    from tuner.search.results import objective_names
+    from tuner.results.barren import check_fertile
+    from tuner.results.leaderboard import objective_names
 
     opened = context.open_existing(storage, reading=True)
     found = context.stored_name(opened, study, preset, name)
@@ -52,9 +52,10 @@ def command(
 
 def as_document(storage: FencedStorage, name: str, objectives: Sequence[str]) -> dict[str, Any]:
     """Everything `best` knows, for machines."""
-    from tuner.search.barren import why_barren
-    from tuner.search.examination import openings
-    from tuner.search.stage_names import CONFIRMATION, CONTROLS, maximized
+    from tuner.results.barren import why_barren
+    from tuner.results.test_split import openings
+    from tuner.storage.keys import CONFIRMATION, CONTROLS
+    from tuner.study.directions import maximized
 
     rows, candidates, verdict, controls = collect(storage, name, objectives, attributes=None, params=None)
     sizes = valid_sizes(storage, name)
@@ -88,8 +89,8 @@ def draw(storage: FencedStorage, name: str, objectives: Sequence[str], path: Pat
     from tuner.errors import StorageError
     from tuner.files import write_atomically
     from tuner.plots.fronts import pareto_front
-    from tuner.search.results import light_trials
-    from tuner.search.stage_names import maximized
+    from tuner.results.leaderboard import light_trials
+    from tuner.study.directions import maximized
 
     rows, candidates, verdict, controls = collect(storage, name, objectives)
     warm = {t.number for t in light_trials(storage, name, ["warm_start"]) if t.user_attrs}
@@ -134,8 +135,16 @@ def collect(
     Rows of the leaderboard have these `attributes` and `params` (None: all):
     those of 5,000 trials take seconds to read. With `top`, only so many of the best have them, others their reason.
     """
-    from tuner.search.results import TrialState, confirmed, declare, leaderboard, light_trials, stage_trials, watched
-    from tuner.search.stage_names import CONFIRMATION, CONTROLS
+    from tuner.results.leaderboard import (
+        TrialState,
+        confirmed,
+        declare,
+        leaderboard,
+        light_trials,
+        stage_trials,
+        watched,
+    )
+    from tuner.storage.keys import CONFIRMATION, CONTROLS
 
     if top is None:
         rows = leaderboard(light_trials(storage, name, attributes, params), objectives)
@@ -156,8 +165,8 @@ def collect(
 
 def shuffled_matches(storage: FencedStorage, name: str) -> list[float]:
     """match_fraction of each label-shuffled model: what filters match that have learned nothing true."""
-    from tuner.search.results import TrialState, stage_trials
-    from tuner.search.stage_names import CONTROLS
+    from tuner.results.leaderboard import TrialState, stage_trials
+    from tuner.storage.keys import CONTROLS
 
     return [
         float(t.user_attrs["match_fraction"])
@@ -168,8 +177,8 @@ def shuffled_matches(storage: FencedStorage, name: str) -> list[float]:
 
 def print_best(storage: FencedStorage, name: str, objectives: Sequence[str], top: int = 10) -> None:
     """Print the leaderboard and what the confirmation declares."""
-    from tuner.search.barren import why_barren
-    from tuner.search.stage_names import CONFIRMATION, CONTROLS
+    from tuner.results.barren import why_barren
+    from tuner.storage.keys import CONFIRMATION, CONTROLS
 
     rows, candidates, verdict, controls = collect(storage, name, objectives, top=top if top <= MOST else None)
     sizes = valid_sizes(storage, name)
@@ -202,8 +211,8 @@ def print_best(storage: FencedStorage, name: str, objectives: Sequence[str], top
 
 def valid_sizes(storage: FencedStorage, name: str) -> tuple[int, int] | None:
     """Positives and negatives of the validation split, as even as they can be: the study stores their sum."""
-    from tuner.search.kept import is_count, kept_table
-    from tuner.search.stage_names import IDENTITY
+    from tuner.storage.keys import IDENTITY
+    from tuner.storage.records import is_count, kept_table
 
     found: Any = kept_table(storage.get_study_system_attrs(storage.get_study_id_from_name(name)), IDENTITY, name)
     for key in ("data set", "sequences", "valid"):
@@ -227,7 +236,7 @@ def about_composition(
     sizes: tuple[int, int] | None,
 ) -> str | None:
     """What composition alone would give, compared with the primary trial's confirmation models."""
-    from tuner.search.confound import composition_words
+    from tuner.results.composition import composition_words
 
     primary = next((c for c in candidates if verdict and c.candidate == verdict.primary), None)
     if primary is None or "auroc" not in primary.mean:

@@ -10,7 +10,7 @@ from tuner.cli import context, options
 from tuner.cli.match import name_broken
 
 if TYPE_CHECKING:
-    from tuner.search.study import Plan
+    from tuner.study.plan import Plan
 
 EXAMPLE = "Example: tuner check --study zbed2 --preset fast"
 
@@ -49,8 +49,8 @@ def examine(plan: Plan, points: int, max_memory: int | None = None) -> tuple[dic
     from tuner.data.registry import load_dataset
     from tuner.errors import TunerError
     from tuner.motifs.match import check_targets
-    from tuner.search.bench import load_motifs
     from tuner.search.checks import build_points, sample_points
+    from tuner.search.loaded import load_motifs
 
     problems: list[tuple[str, int]] = []
     document: dict[str, Any] = {

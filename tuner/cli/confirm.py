@@ -13,8 +13,8 @@ from tuner.cli import context, options
 from tuner.cli.match import name_screen
 
 if TYPE_CHECKING:
-    from tuner.search.storage import FencedStorage
-    from tuner.search.study import Plan
+    from tuner.storage.storage import FencedStorage
+    from tuner.study.plan import Plan
 
 EXAMPLE = "Example: tuner confirm --study zbed2 --workers 2"
 
@@ -42,15 +42,15 @@ def command(
     from tuner.cli.stored import stored_plan
     from tuner.motifs.tomtom import prepare_kernel
     from tuner.report.dashboard import write_notes
-    from tuner.search.barren import check_fertile
-    from tuner.search.bench import load_bench
-    from tuner.search.examination import openings
+    from tuner.results.barren import check_fertile
+    from tuner.results.test_split import openings
+    from tuner.search.gpu_memory import Cuda
+    from tuner.search.loaded import load_bench
     from tuner.search.placement import device_names, place
-    from tuner.search.probe import Cuda
     from tuner.search.stages import CONFIRMATION, CONTROLS
-    from tuner.search.study import check_identity
-    from tuner.search.study_name import folder_name
     from tuner.search.supervisor import DEVICE, INDEX, Supervisor
+    from tuner.storage.names import folder_name
+    from tuner.study.plan import check_identity
 
     limit = context.max_memory(max_memory)
     opened = context.open_existing(storage)
@@ -110,8 +110,8 @@ def check_finished(storage: FencedStorage, plan: Plan) -> None:
         No completed trial.
     """
     from tuner.errors import StudyError
-    from tuner.search.barren import check_fertile
-    from tuner.search.overview import overview
+    from tuner.results.barren import check_fertile
+    from tuner.results.overview import overview
 
     if not plan.confirmation.candidates:
         raise StudyError(

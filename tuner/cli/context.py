@@ -20,10 +20,10 @@ from tuner.cli.places import cache_dir, code_dir, numba_dir, prepare_places
 from tuner.cli.redaction import redact, secrets_of
 
 if TYPE_CHECKING:
-    from tuner.search.artifacts import Artifacts
-    from tuner.search.storage import FencedStorage
-    from tuner.search.study import Plan
-    from tuner.search.study_file import Sampler
+    from tuner.storage.artifacts import Artifacts
+    from tuner.storage.storage import FencedStorage
+    from tuner.study.file import Sampler
+    from tuner.study.plan import Plan
 
 __all__ = ["cache_dir", "code_dir", "numba_dir"]  # of tuner.cli.places
 
@@ -71,7 +71,7 @@ def artifacts_address(given: str | None) -> str:
 
 def artifacts_folder(given: str | None) -> Path:
     """The folder of the artifacts; of a store that is none, the default one, beside which logs and checkpoints lie."""
-    from tuner.search.stores import is_remote
+    from tuner.storage.stores import is_remote
 
     address = artifacts_address(given)
     return RUNS / "artifacts" if is_remote(address) else Path(address)
@@ -99,9 +99,9 @@ def plan_for(
         What is unknown or wrong, where, and the nearest known name.
     """
     from tuner.resources import find_resource
-    from tuner.search.paths import expand_paths
-    from tuner.search.study import make_plan, study_space
-    from tuner.search.study_file import read_study
+    from tuner.study.file import read_study
+    from tuner.study.paths import expand_paths
+    from tuner.study.plan import make_plan, study_space
 
     path = find_resource("studies", study, folder=Path.cwd())
     parsed = expand_paths(read_study(path), os.environ, path.parent, path.name)
@@ -127,7 +127,7 @@ def stored_name(storage: FencedStorage, study: str | None, preset: str | None, n
         Another program made it.
     """
     from tuner.errors import StudyError, unknown
-    from tuner.search.catalog import listed
+    from tuner.storage.catalog import listed
 
     known = storage.catalog()
     stored = sorted(known.searches)
@@ -145,7 +145,7 @@ def stored_name(storage: FencedStorage, study: str | None, preset: str | None, n
         )
     stem = Path(study).stem if study.endswith(".toml") else study
     if preset is not None:
-        from tuner.search.study import default_name  # slow: it knows data and networks
+        from tuner.study.plan import default_name  # slow: it knows data and networks
 
         wanted = default_name(stem, preset, 0)
         known.check(wanted)
@@ -179,7 +179,7 @@ def check_new_name(name: str, url: str | None) -> dict[str, Any] | None:
         Another program has taken the name.
     """
     from tuner.search.stages import check_name_of, stored_identity
-    from tuner.search.study_name import check_name
+    from tuner.storage.names import check_name
 
     where = storage_url(url)
     if "://" in where or Path(where).is_file():
@@ -199,7 +199,7 @@ def open_existing(url: str | None, *, reading: bool = False) -> FencedStorage:
         A SQLite file that does not exist is not created by a command that only reads.
     """
     from tuner.errors import StorageError
-    from tuner.search.storage import open_storage
+    from tuner.storage.storage import open_storage
 
     where = storage_url(url)
     if "://" not in where and not Path(where).is_file():
@@ -209,7 +209,7 @@ def open_existing(url: str | None, *, reading: bool = False) -> FencedStorage:
 
 def open_artifacts(given: str | None, *, reading: bool = False) -> Artifacts:
     """Open the artifact store; for `reading`, no folder is made."""
-    from tuner.search.artifacts import Artifacts
+    from tuner.storage.artifacts import Artifacts
 
     return Artifacts(artifacts_address(given), reading=reading)
 
@@ -265,7 +265,7 @@ def check_sampler(sampler: str | None) -> Any:
     from typing import get_args
 
     from tuner.errors import UsageError, unknown
-    from tuner.search.study_file import Sampler
+    from tuner.study.file import Sampler
 
     if sampler is not None and sampler not in get_args(Sampler):
         raise UsageError(unknown("sampler", sampler, get_args(Sampler)))

@@ -24,7 +24,7 @@ def command(
 ) -> None:
     """Delete search, confirmation and controls with their artifacts, checkpoints and logs."""
     from tuner.errors import UsageError
-    from tuner.search.deletion import delete, doomed
+    from tuner.results.deletion import delete, doomed
 
     if study is None and name is None:
         raise UsageError("which study? Give --study or --name; delete takes no default.")

@@ -10,7 +10,7 @@ import typer
 from tuner.cli import context, options
 
 if TYPE_CHECKING:
-    from tuner.search.examination import Examination
+    from tuner.results.test_split import Examination
 
 EXAMPLE = "Example: tuner evaluate --study zbed2"
 
@@ -34,10 +34,10 @@ def command(
     from tuner.data.spec import DataSpec
     from tuner.errors import StudyError
     from tuner.models.training import resolve_device
-    from tuner.search.barren import check_fertile
-    from tuner.search.examination import dataset_of, score_test
-    from tuner.search.results import objective_names
-    from tuner.search.stage_names import CONFIRMATION
+    from tuner.results.barren import check_fertile
+    from tuner.results.leaderboard import objective_names
+    from tuner.results.test_split import dataset_of, score_test
+    from tuner.storage.keys import CONFIRMATION
 
     limit = context.max_memory(max_memory)
     opened = context.open_existing(storage)

@@ -40,7 +40,7 @@ def command(
 def _studies() -> Rows:
     from tuner.errors import StudyError
     from tuner.resources import list_resources
-    from tuner.search.toml import read_toml
+    from tuner.study.toml import read_toml
 
     return _files(list_resources("studies", Path.cwd()), lambda path: read_toml(path, StudyError))
 
@@ -48,7 +48,7 @@ def _studies() -> Rows:
 def _spaces() -> Rows:
     from tuner.errors import SearchSpaceError
     from tuner.resources import list_resources
-    from tuner.search.toml import read_toml
+    from tuner.study.toml import read_toml
 
     return _files(list_resources("search_spaces", Path.cwd()), lambda path: read_toml(path, SearchSpaceError))
 
@@ -96,7 +96,7 @@ def _initializers() -> Rows:
 
 
 def _objectives() -> Rows:
-    from tuner.search.objective import OBJECTIVES
+    from tuner.study.objectives import OBJECTIVES
 
     return [
         {
@@ -121,7 +121,7 @@ def _datasets() -> Rows:
 
 
 def _presets() -> Rows:
-    from tuner.search.study_file import PRESETS
+    from tuner.study.file import PRESETS
 
     return [{"name": name, **row.model_dump(exclude_none=True)} for name, row in PRESETS.items()]
 

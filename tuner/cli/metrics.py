@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tuner.cli import context, logs
 
 if TYPE_CHECKING:
-    from tuner.search.storage import FencedStorage
+    from tuner.storage.storage import FencedStorage
 
 
 def write_metrics(storage: FencedStorage, study: str | None, file: Path) -> None:

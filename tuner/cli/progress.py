@@ -16,11 +16,11 @@ from rich.text import Text
 
 from tuner.cli import context
 from tuner.errors import StorageError, TunerError, reason_of
-from tuner.search.results import TERMINAL, FrozenTrial, TrialState, signed, stage_trials
+from tuner.results.leaderboard import TERMINAL, FrozenTrial, TrialState, signed, stage_trials
 from tuner.search.stages import CONFIRMATION, CONTROLS
-from tuner.search.storage import FencedStorage
-from tuner.search.study import Plan
 from tuner.search.supervisor import Supervisor
+from tuner.storage.storage import FencedStorage
+from tuner.study.plan import Plan
 
 STAGES = (("search", ""), ("confirmation", CONFIRMATION), ("controls", CONTROLS))
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from urllib.parse import unquote
 
-from tuner.search.masking import URL, mask_all, passwords_of
+from tuner.storage.masking import URL, mask_all, passwords_of
 
 SECRET_NAME = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|ACCESS_KEY|API_KEY|CREDENTIAL", re.IGNORECASE)
 PLACE_NAME = re.compile(r"_(FILE|PATH|DIR|URI|URL|NAME|EXPIRATION)$", re.IGNORECASE)  # says where, holds no secret

@@ -18,7 +18,7 @@ from tuner.cli.redaction import redact, secrets_of
 if TYPE_CHECKING:
     from tuner.report.build import Built
     from tuner.report.stages import Event
-    from tuner.search.study import Plan
+    from tuner.study.plan import Plan
 
 EXAMPLE = "Example: tuner report --study zbed2 --trials 3,17"
 
@@ -50,7 +50,7 @@ def command(
     from tuner.cli.stored import stored_plan
     from tuner.report.source import Options, open_source
     from tuner.report.stages import parse_stages
-    from tuner.search.barren import check_fertile
+    from tuner.results.barren import check_fertile
 
     given, wanted = parse_trials(trials), parse_stages(stages)
     chosen = Options(sequences=sequences, references=references, modisco=modisco, task=task)
@@ -120,7 +120,7 @@ def default_folder(name: str) -> Path:
         A stored name that is not plain, which no command of this package makes.
     """
     from tuner.errors import StudyError
-    from tuner.search.study_name import folder_name, shown
+    from tuner.storage.names import folder_name, shown
 
     if folder_name(name) != name or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}", name):
         raise StudyError(

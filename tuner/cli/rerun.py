@@ -12,12 +12,12 @@ from tuner.cli.match import name_screen
 
 if TYPE_CHECKING:
     from tuner.models.training import EpochRecord
-    from tuner.search.artifacts import Artifacts
-    from tuner.search.bench import Bench
-    from tuner.search.job import Outcome
-    from tuner.search.restoring import Restored
-    from tuner.search.results import FrozenTrial
-    from tuner.search.storage import FencedStorage
+    from tuner.results.leaderboard import FrozenTrial
+    from tuner.search.loaded import Bench
+    from tuner.search.rerun import Restored
+    from tuner.search.trial import Outcome
+    from tuner.storage.artifacts import Artifacts
+    from tuner.storage.storage import FencedStorage
 
 EXAMPLE = "Example: tuner rerun --study zbed2 --trial 3"
 
@@ -54,10 +54,10 @@ def command(
     from tuner.cli.stored import stored_plan
     from tuner.cli.worker import one_thread
     from tuner.errors import StudyError
-    from tuner.search.bench import load_bench
-    from tuner.search.overview import STAGES, find_trial
-    from tuner.search.restoring import restore_files
-    from tuner.search.study import check_identity
+    from tuner.results.overview import STAGES, find_trial
+    from tuner.search.loaded import load_bench
+    from tuner.search.rerun import restore_files
+    from tuner.study.plan import check_identity
 
     limit = context.max_memory(max_memory)
     opened = context.open_existing(storage)
@@ -129,7 +129,7 @@ def use_kernels_of(trial: FrozenTrial) -> None:
 def retrain(opened: FencedStorage, bench: Bench, trial: FrozenTrial) -> Outcome | str:
     """Train as the trial's worker did, as far as it did; what it would store, or the reason it diverged for."""
     from tuner.errors import TrainingDiverged
-    from tuner.search.restoring import run_again
+    from tuner.search.rerun import run_again
 
     def on_epoch(r: EpochRecord) -> None:
         context.note(f"epoch {r.epoch}: loss {r.loss:.4f}, validation AUROC {r.auroc:.4f}")
@@ -144,7 +144,7 @@ def look(
     opened: FencedStorage, artifacts: str | None, name: str, trial: FrozenTrial, restore: bool | None
 ) -> tuple[Artifacts, dict[str, str]] | None:
     """The store, and the files of the trial that are to be made again; None where files are left alone."""
-    from tuner.search.restoring import bad_files, is_other_store, never_written
+    from tuner.results.verification import bad_files, is_other_store, never_written
 
     if restore is False:
         return None

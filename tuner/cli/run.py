@@ -16,12 +16,12 @@ from tuner.cli import context, logs, options
 from tuner.cli.match import name_broken, name_screen
 
 if TYPE_CHECKING:
-    from tuner.search.artifacts import Artifacts
-    from tuner.search.bench import Bench
-    from tuner.search.grid import Part
+    from tuner.search.loaded import Bench
     from tuner.search.placement import Placement
-    from tuner.search.storage import FencedStorage
-    from tuner.search.study import Plan
+    from tuner.storage.artifacts import Artifacts
+    from tuner.storage.storage import FencedStorage
+    from tuner.study.grid import Part
+    from tuner.study.plan import Plan
 
 EXAMPLE = "Example: tuner run --study zbed2 --preset fast --workers 2"
 
@@ -58,7 +58,7 @@ def command(
     """Run, or resume, a study; by default one worker a CPU core, or as many as the GPUs take."""
     logs.start(log_format)
     from tuner.motifs.tomtom import kernel_in_preparation
-    from tuner.search.quota import read_quota
+    from tuner.results.quota import read_quota
 
     limit = seconds(time_limit) if time_limit else None
     memory = context.max_memory(max_memory)
@@ -74,19 +74,19 @@ def command(
         from tuner.cli.table import print_table
         from tuner.cli.worker import one_thread, use_kernels
         from tuner.report.dashboard import write_notes
-        from tuner.search.barren import check_fertile
-        from tuner.search.bench import load_bench
+        from tuner.results.barren import check_fertile
+        from tuner.results.leaderboard import TrialState
+        from tuner.results.quota import set_quota
+        from tuner.search.gpu_memory import Cuda
         from tuner.search.grid_stage import Grid
+        from tuner.search.loaded import load_bench
         from tuner.search.log_fields import add_log_fields
         from tuner.search.placement import device_names, place
-        from tuner.search.probe import Cuda
-        from tuner.search.quota import set_quota
-        from tuner.search.results import TrialState
         from tuner.search.stages import CONFIRMATION, CONTROLS, Search
-        from tuner.search.storage import open_storage
-        from tuner.search.study_name import folder_name
         from tuner.search.supervisor import Supervisor
-        from tuner.search.texts import published
+        from tuner.storage.names import folder_name
+        from tuner.storage.storage import open_storage
+        from tuner.study.texts import published
 
         add_log_fields(study=plan.name)
         part = grid_part(plan, only, seeds)
@@ -154,8 +154,8 @@ def announce(bench: Bench, slots: int, workers: int, part: Part | None, *, confi
     """Say how many trainings are left and about how long they take here, from a few steps of one."""
     from tuner.errors import reason_of
     from tuner.search.checks import expected_seconds
-    from tuner.search.grid import select_points
-    from tuner.search.probe import release
+    from tuner.search.gpu_memory import release
+    from tuner.study.grid import select_points
 
     plan, points = bench.plan, None
     if part:
@@ -249,7 +249,7 @@ def grid_part(plan: Plan, only: list[str] | None, seeds: int | None) -> Part | N
         Not a PARAMETER=VALUE, or a study that is no grid.
     """
     from tuner.errors import UsageError
-    from tuner.search.grid import Part
+    from tuner.study.grid import Part
 
     if plan.sampler != "grid":
         if only or seeds:
@@ -297,7 +297,7 @@ def seconds(text: str) -> float:
 def collect(storage: FencedStorage, store: Artifacts, name: str, checkpoints: Path) -> None:
     """Remove what attempts that died have left in the artifact store; that it cannot be is no failure of the study."""
     from tuner.errors import StorageError
-    from tuner.search.leftovers import collect_buried, collect_leftovers
+    from tuner.results.leftovers import collect_buried, collect_leftovers
 
     try:
         found = collect_leftovers(storage, store, name) + collect_buried(storage, store, checkpoints)

@@ -13,13 +13,11 @@ from tuner.cli import context, options
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from tuner.search.artifacts import Artifacts
-    from tuner.search.results import FrozenTrial
-    from tuner.search.storage import FencedStorage
+    from tuner.results.leaderboard import FrozenTrial
+    from tuner.storage.artifacts import Artifacts
+    from tuner.storage.storage import FencedStorage
 
 EXAMPLE = "Example: tuner show --study zbed2 --trial 3 --save trial-3"
-
-TABLES = ("history", "matches")
 
 
 def command(
@@ -34,7 +32,7 @@ def command(
     as_json: options.Json = False,
 ) -> None:
     """Show parameters, values, watched metrics, history, and the filters with their matches."""
-    from tuner.search.overview import find_trial
+    from tuner.results.overview import find_trial
 
     opened = context.open_existing(storage, reading=True)
     found = context.stored_name(opened, study, preset, name)
@@ -56,22 +54,23 @@ def as_document(
 ) -> dict[str, Any]:
     """Everything `show` knows, for machines; `history` and `matches` are None where there is no such file."""
     from tuner.errors import StorageError
-    from tuner.search.barren import why_barren
-    from tuner.search.digests import missing_names
-    from tuner.search.overview import STAGES
-    from tuner.search.results import objective_names, watched
-    from tuner.search.tidy import stored_table
+    from tuner.results.barren import why_barren
+    from tuner.results.leaderboard import objective_names, watched
+    from tuner.results.overview import STAGES
+    from tuner.results.trial_files import HISTORY, MATCHES, plain, read_history, read_matches
+    from tuner.storage.digests import missing_names
+    from tuner.storage.trials import trial_id
 
     objectives, barren = objective_names(storage, name + STAGES[stage]), why_barren(storage, name, STAGES[stage])
     numbers = watched(trial)
     tables: dict[str, list[dict[str, Any]] | None] = {}
     missing = [f"{name} could not be written when the trial ended" for name in missing_names(trial.system_attrs)]
     held = artifacts.held(trial)
-    for table in TABLES:
+    for table, file, read in (("history", HISTORY, read_history), ("matches", MATCHES, read_matches)):
         tables[table] = None
-        if f"{table}.tsv" in held:
+        if file in held:
             try:
-                tables[table] = stored_table(artifacts, trial, f"{table}.tsv")
+                tables[table] = [plain(row) for row in read(artifacts, trial)]
             except StorageError as e:
                 missing.append(str(e))
     return {
@@ -85,7 +84,7 @@ def as_document(
         "params": dict(trial.params),
         "attributes": {k: v for k, v in trial.user_attrs.items() if k not in numbers},
         "seconds": trial.duration.total_seconds() if trial.duration else None,
-        "attempts": [a._asdict() for a in storage.attempts(trial._trial_id)],
+        "attempts": [a._asdict() for a in storage.attempts(trial_id(trial))],
         **tables,
         "artifacts": [{"name": n, "path": h.place, "present": h.present} for n, h in sorted(held.items())],
         "warnings": missing + ([barren] if barren else []),
@@ -102,7 +101,7 @@ def save_files(artifacts: Artifacts, trial: FrozenTrial, folder: Path) -> None:
     """
     from tuner.errors import StorageError
     from tuner.files import make_folder, write_atomically
-    from tuner.search.digests import missing_names
+    from tuner.storage.digests import missing_names
 
     names = [*artifacts.names(trial), *missing_names(trial.system_attrs)]
     if not names:

@@ -11,7 +11,7 @@ import typer
 from tuner.cli import context, options
 
 if TYPE_CHECKING:
-    from tuner.search.overview import Overview, StageOverview
+    from tuner.results.overview import Overview, StageOverview
 
 EXAMPLE = "Example: tuner status --study zbed2 --watch"
 
@@ -38,8 +38,8 @@ def command(
     from tuner.cli.metrics import serve_metrics, write_metrics
     from tuner.cli.watch import watch_study
     from tuner.errors import UsageError
-    from tuner.search.catalog import listed
-    from tuner.search.overview import overview
+    from tuner.results.overview import overview
+    from tuner.storage.catalog import listed
 
     wanted = {"--json": as_json, "--watch": watch, "--prometheus": prometheus is not None, "--serve": serve is not None}
     if len(asked := [option for option, given in wanted.items() if given]) > 1:

@@ -11,7 +11,7 @@ import typer
 from tuner.cli import context, options
 
 if TYPE_CHECKING:
-    from tuner.search.roster import Member, Roster
+    from tuner.storage.workers import Member, Roster
 
 EXAMPLE = "Example: tuner stop --study zbed2 --now"
 
@@ -55,7 +55,7 @@ def wait_for(roster: Roster, asked: list[Member]) -> tuple[int, int]:
     Dead is also whose sign of life stood still for a minute of this process, whatever the clock of its host says.
     """
     from tuner.cli.live import Changing
-    from tuner.search.roster import GRACE_SECONDS
+    from tuner.storage.workers import GRACE_SECONDS
 
     tokens, beats, since = {m.token for m in asked}, dict[str, float](), dict[str, float]()
     with Changing(keep=False) as shown:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tuner.cli import context
 
 if TYPE_CHECKING:
-    from tuner.search.storage import FencedStorage
-    from tuner.search.study import Plan
+    from tuner.storage.storage import FencedStorage
+    from tuner.study.plan import Plan
 
 
 class Stored(NamedTuple):
@@ -51,10 +51,10 @@ def stored_plan(storage: FencedStorage, name: str, data: Path | None = None) -> 
     """
     from tuner.errors import DataError, StudyError
     from tuner.search.joining import located
-    from tuner.search.paths import FILES
     from tuner.search.stages import IDENTITY, SOURCE
-    from tuner.search.study import load_object, restore_plan
-    from tuner.search.study_file import StudyFile
+    from tuner.study.file import StudyFile
+    from tuner.study.paths import FILES
+    from tuner.study.plan import load_object, restore_plan
 
     storage.catalog().check(name)
     attrs = storage.get_study_system_attrs(storage.get_study_id_from_name(name))

@@ -13,8 +13,8 @@ from tuner.cli import context, options
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tuner.search.results import FrozenTrial
-    from tuner.search.storage import FencedStorage
+    from tuner.results.leaderboard import FrozenTrial
+    from tuner.storage.storage import FencedStorage
 
 EXAMPLE = "Example: tuner table --study koo_task1 --figure task1.png"
 
@@ -39,9 +39,10 @@ def command(
     """Show medians over the trials of each group; write the whole table and box plots."""
     from tuner.errors import NoResult, StorageError
     from tuner.files import write_atomically
-    from tuner.search.barren import why_barren
-    from tuner.search.results import objective_names, stage_trials
-    from tuner.search.tidy import grouped, histories, tidy, to_tsv, varied
+    from tuner.results.barren import why_barren
+    from tuner.results.leaderboard import objective_names, stage_trials
+    from tuner.results.trial_files import histories
+    from tuner.results.trial_table import grouped, tidy, to_tsv, varied
 
     opened = context.open_existing(storage, reading=True)
     found = context.stored_name(opened, study, preset, name)
@@ -95,9 +96,9 @@ def print_table(
     """
     from rich.table import Table
 
-    from tuner.search.barren import why_barren
-    from tuner.search.results import objective_names, stage_trials
-    from tuner.search.tidy import grouped, tidy, varied
+    from tuner.results.barren import why_barren
+    from tuner.results.leaderboard import objective_names, stage_trials
+    from tuner.results.trial_table import grouped, tidy, varied
 
     objectives = objective_names(storage, name)
     trials = stage_trials(storage, name) if trials is None else trials

@@ -11,7 +11,7 @@ EXAMPLE = "Example: tuner tables --storage postgresql://owner@host/tuner"
 
 def command(storage: options.Storage = None, as_json: options.Json = False) -> None:
     """Create what is missing of Optuna's tables and ours; a second call changes nothing."""
-    from tuner.search.storage import open_storage
+    from tuner.storage.storage import open_storage
 
     with closing(open_storage(context.storage_url(storage))) as opened:
         versions = opened.versions()

@@ -9,7 +9,7 @@ import typer
 from tuner.cli import context, options
 
 if TYPE_CHECKING:
-    from tuner.search.verification import Problem, Verified
+    from tuner.results.verification import Problem, Verified
 
 EXAMPLE = "Example: tuner verify --study zbed2"
 
@@ -23,7 +23,7 @@ def command(
     as_json: options.Json = False,
 ) -> None:
     """Check that every file of a study is what was stored, and that its trials add up; fails if anything is wrong."""
-    from tuner.search.verification import verify
+    from tuner.results.verification import verify
 
     opened = context.open_existing(storage)
     found = context.stored_name(opened, study, preset, name)

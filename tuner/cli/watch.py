@@ -15,9 +15,9 @@ from rich.text import Text
 from tuner.cli.live import Changing
 
 if TYPE_CHECKING:
-    from tuner.search.overview import Overview, StageOverview
-    from tuner.search.roster import Member
-    from tuner.search.storage import FencedStorage
+    from tuner.results.overview import Overview, StageOverview
+    from tuner.storage.storage import FencedStorage
+    from tuner.storage.workers import Member
 
 WATCH_SECONDS = 2.0
 SILENT_SECONDS = 15.0  # three heartbeats
@@ -25,7 +25,7 @@ SILENT_SECONDS = 15.0  # three heartbeats
 
 def watch_study(storage: FencedStorage, name: str) -> None:
     """Show a study until every trial has ended, or until Ctrl-C."""
-    from tuner.search.overview import overview
+    from tuner.results.overview import overview
 
     roster = storage.roster(storage.get_study_id_from_name(name))
     try:

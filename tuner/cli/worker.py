@@ -15,9 +15,9 @@ from tuner.cli.match import name_screen
 from tuner.cli.redaction import secrets_of
 
 if TYPE_CHECKING:
-    from tuner.search.bench import Bench
-    from tuner.search.storage import FencedStorage
+    from tuner.search.loaded import Bench
     from tuner.search.worker import Stopper
+    from tuner.storage.storage import FencedStorage
 
 EXAMPLE = "Example: tuner worker --study zbed2 --storage postgresql://user@host/tuner"
 
@@ -50,27 +50,27 @@ def command(
     A study that is not stored yet is made, if its file is here, as --preset, --trials, --seed and --sampler say; they
     mean nothing to one that is.
     """
-    from tuner.search.study_name import check_worker_name
+    from tuner.storage.names import check_worker_name
 
     check_worker_name(worker_name)
     logs.start(log_format, worker=worker_name)
-    from tuner.search.stopper import Stopper
+    from tuner.search.shutdown import Stopper
 
     limit = context.max_memory(max_memory)
     parent = os.environ.get("TUNER_PARENT")
     stopper = Stopper(deadline, int(parent) if parent else None)  # before the slow imports
     from tuner.cli.stored import stored_plan
-    from tuner.search.bench import load_bench
+    from tuner.results.quota import set_quota
     from tuner.search.grid_stage import Grid
     from tuner.search.joining import join_study
+    from tuner.search.loaded import load_bench
     from tuner.search.log_fields import add_log_fields
-    from tuner.search.process import offer_to_memory_killer
-    from tuner.search.quota import set_quota
-    from tuner.search.roster import Membership
     from tuner.search.stages import Confirmation, Controls, Search, Stage, stored_identity
-    from tuner.search.storage import PATIENCE_SECONDS, open_storage
-    from tuner.search.texts import published
     from tuner.search.worker import WHO, Worker
+    from tuner.storage.process import offer_to_memory_killer
+    from tuner.storage.storage import PATIENCE_SECONDS, open_storage
+    from tuner.storage.workers import Membership
+    from tuner.study.texts import published
 
     url = context.storage_url(storage)
     if parent:
@@ -139,8 +139,8 @@ def stored_study(
     from tuner.errors import StudyError
     from tuner.resources import find_resource
     from tuner.search.joining import wait_for_study
-    from tuner.search.study import default_name
-    from tuner.search.texts import TEXTS, attributes_of
+    from tuner.study.plan import default_name
+    from tuner.study.texts import TEXTS, attributes_of
 
     def check() -> None:
         if stopper.requested or stopper.late:

@@ -39,7 +39,7 @@ def guard(folder: str) -> None:
 
 
 def offer_to_memory_killer() -> None:
-    """Raise this process's score; as `tuner.search.process` does for workers, which this file cannot import."""
+    """Raise this process's score; as `tuner.storage.process` does for workers, which this file cannot import."""
     with contextlib.suppress(OSError, ValueError), open("/proc/self/oom_score_adj", "r+") as file:
         score = min(1000, int(file.read()) + OOM_SCORE)
         file.seek(0)

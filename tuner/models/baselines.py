@@ -7,10 +7,10 @@ stored baseline can score the test split later, when that is opened.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,43 @@ class Baseline:
     arrays: Arrays
     train_auroc: float
     valid_auroc: float
+
+    def to_bytes(self) -> bytes:
+        """Word the baseline as an .npz file: a JSON header and plain arrays, nothing pickled."""
+        head = {
+            "name": self.name, "detail": self.detail, "kind": self.kind, "train_auroc": self.train_auroc,
+            "valid_auroc": self.valid_auroc, "arrays": sorted(self.arrays),
+        }  # fmt: skip
+        text = json.dumps({"format": _FORMAT, "baselines": [head]}).encode()
+        arrays = {f"0.{name}": array for name, array in self.arrays.items()}
+        stream = io.BytesIO()
+        np.savez_compressed(stream, allow_pickle=False, header=np.frombuffer(text, dtype=np.uint8), **arrays)
+        return stream.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes, name: str) -> Baseline:
+        """Read what `to_bytes` gave.
+
+        Raises
+        ------
+        DataError
+            Damaged, of another format, or larger than its bytes justify; the error calls it `name`.
+        """
+        try:
+            check_archive(io.BytesIO(content), name)
+            with np.load(io.BytesIO(content), allow_pickle=False) as file:
+                header = json.loads(file["header"].tobytes())
+                if header["format"] != _FORMAT:
+                    raise DataError(f"{name}: format {header['format']!r}; expected {_FORMAT!r}.")
+                [row] = header["baselines"]
+                if row["kind"] not in SCORERS:
+                    raise DataError(f"{name}: {unknown('kind of baseline', row['kind'], SCORERS)}")
+                arrays = {key: file[f"0.{key}"] for key in row.pop("arrays")}
+                return cls(**row, arrays=arrays)
+        except DataError:
+            raise
+        except Exception as error:  # zipfile, numpy and json each have their own ways to say "damaged"
+            raise DataError(f"{name}: no readable baseline ({error}).") from error
 
     def score(self, codes: npt.NDArray[np.uint8]) -> FloatArray:
         """Score sequences; higher means positive.
@@ -224,60 +261,3 @@ def _best_motif(motifs: Sequence[Motif], train: Split, note: str, valid: Split) 
     named = ", ".join(f"{motif.id} {motif.name}" for motif in best)
     detail = f"best window on either strand; of {len(motifs)} motifs, by AUROC of {note}: {named}"
     return _finish("best PWM", detail, "pwm", {"ppm": ppm, "width": width}, train, valid)
-
-
-def write_baselines(path: Path, baselines: Sequence[Baseline]) -> None:
-    """Write baselines as one .npz file: a JSON header and plain arrays, nothing pickled.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be written.
-    """
-    header = [
-        {
-            "name": b.name,
-            "detail": b.detail,
-            "kind": b.kind,
-            "train_auroc": b.train_auroc,
-            "valid_auroc": b.valid_auroc,
-            "arrays": sorted(b.arrays),
-        }
-        for b in baselines
-    ]
-    text = json.dumps({"format": _FORMAT, "baselines": header}).encode()
-    arrays = {f"{i}.{name}": array for i, b in enumerate(baselines) for name, array in b.arrays.items()}
-    with path.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, header=np.frombuffer(text, dtype=np.uint8), **arrays)
-
-
-def read_baselines(path: Path) -> tuple[Baseline, ...]:
-    """Read what `write_baselines` wrote.
-
-    Raises
-    ------
-    DataError
-        If the file is missing, damaged, or of another format.
-    """
-    try:
-        check_archive(path)
-        # numpy leaves a damaged archive open if it opened the file itself
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            header = json.loads(file["header"].tobytes())
-            if header["format"] != _FORMAT:
-                raise DataError(f"{path}: format {header['format']!r}; expected {_FORMAT!r}.")
-            rows = header["baselines"]
-            for row in rows:
-                if row["kind"] not in SCORERS:
-                    raise DataError(f"{path}: {unknown('kind of baseline', row['kind'], SCORERS)}")
-            return tuple(
-                Baseline(
-                    **{key: value for key, value in row.items() if key != "arrays"},
-                    arrays={name: file[f"{i}.{name}"] for name in row["arrays"]},
-                )
-                for i, row in enumerate(rows)
-            )
-    except DataError:
-        raise
-    except Exception as error:  # zipfile, numpy and json each have their own ways to say "damaged"
-        raise DataError(f"{path}: no readable baselines ({error}). Delete it to compute them again.") from error

@@ -8,8 +8,7 @@ from __future__ import annotations
 import math
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -65,7 +64,7 @@ def budget_for(weights: Iterable[torch.Tensor]) -> Budget:
     return Budget(SLACK + DRAWS * sum(w.numel() for w in weights))
 
 
-def check_archive(path: Path) -> None:
+def check_archive(file: BinaryIO, name: str) -> None:
     """Refuse an .npz file whose members unpack, or whose arrays are declared, larger than they can be.
 
     Raises
@@ -75,15 +74,15 @@ def check_archive(path: Path) -> None:
     zipfile.BadZipFile, ValueError, OSError
         It is no such archive.
     """
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(file) as archive:
         total = 0
         for member in archive.infolist():
             total += member.file_size
             if total > LARGEST or member.file_size > DEFLATE * max(1, member.compress_size):
-                raise DataError(f"{path}: {member.filename} unpacks to {member.file_size} bytes, which is too much.")
+                raise DataError(f"{name}: {member.filename} unpacks to {member.file_size} bytes, which is too much.")
             with archive.open(member) as stream:
                 version = npy.read_magic(stream)
                 read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
                 shape, _, kind = read(stream)
             if kind.hasobject or math.prod(shape) * np.dtype(kind).itemsize > member.file_size:
-                raise DataError(f"{path}: {member.filename} declares an array of {shape}, more than it holds.")
+                raise DataError(f"{name}: {member.filename} declares an array of {shape}, more than it holds.")

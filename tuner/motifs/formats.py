@@ -105,7 +105,23 @@ def read_motif_file(path: str | Path, *, limit: int = MAXIMUM_BYTES) -> MotifFil
     scaled to sum to 1. Log-odds are turned back into probabilities, ``.25 e^S`` or ``.25 2^S``, where these sum to 1.
     """
     path = Path(path)
-    lines = read_lines(path, limit=limit)
+    return _read(read_lines(path, limit=limit), path)
+
+
+def parse_motifs(text: str, name: str) -> MotifFile:
+    """Read every matrix of a text, as `read_motif_file` reads a file.
+
+    Parameters
+    ----------
+    text : str
+        Of any row of `FORMATS`.
+    name : str
+        What errors call it.
+    """
+    return _read(text.splitlines(), Path(name))
+
+
+def _read(lines: Sequence[str], path: Path) -> MotifFile:
     name = next((name for name, row in FORMATS.items() if row.recognises(lines)), None)
     if name is None:
         raise MotifError(_no_format(path, lines))

@@ -9,12 +9,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from tuner.errors import MotifError
 from tuner.files import write_atomically
+
+if TYPE_CHECKING:
+    from tuner.motifs.formats import MotifFile
 
 COLUMN_SUM_TOLERANCE = 1e-3  # MEME files of four decimals are off by at most 2e-4
 DEFAULT_SITES = 20.0  # what the MEME format assumes where a matrix states no nsites
@@ -170,7 +173,17 @@ def read_meme(path: str | Path) -> tuple[Motif, ...]:
     """
     from tuner.motifs.formats import read_motif_file  # its readers make the motifs of this module
 
-    found = read_motif_file(path)
+    return _whole(read_motif_file(path))
+
+
+def parse_meme(text: str, name: str) -> tuple[Motif, ...]:
+    """Read every matrix of a text, as `read_meme` reads a file; errors call it `name`."""
+    from tuner.motifs.formats import parse_motifs  # its readers make the motifs of this module
+
+    return _whole(parse_motifs(text, name))
+
+
+def _whole(found: MotifFile) -> tuple[Motif, ...]:
     if found.broken:
         raise MotifError(found.broken[0])
     return found.motifs

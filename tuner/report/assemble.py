@@ -29,7 +29,7 @@ from tuner.report.data import (
 )
 from tuner.report.selection import Choice
 from tuner.report.source import Source
-from tuner.search.results import Confirmed, watched
+from tuner.results.leaderboard import Confirmed, watched
 
 LOGOS, LOGO_WIDTH = 5, 60  # strongest sequences shown, and bases of each
 Fitted = Mapping[str, tuple[float, str]]

@@ -23,8 +23,8 @@ from tuner.report.selection import MOST, Choice, choose, store_choice
 from tuner.report.source import Source
 from tuner.report.stages import MODISCO_STAGES, STAGES, Event, OnEvent, Runner
 from tuner.report.tables import tables
-from tuner.search.examination import openings
-from tuner.search.results import FrozenTrial, confirmed, stage_trials
+from tuner.results.leaderboard import FrozenTrial, confirmed, stage_trials
+from tuner.results.test_split import openings
 from tuner.search.stages import CONFIRMATION
 
 USUAL_FILTERS = 64  # where it is no parameter of the trial

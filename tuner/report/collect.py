@@ -26,11 +26,11 @@ from tuner.report.data import (
     TrialRow,
 )
 from tuner.report.source import Source
-from tuner.search.artifacts import undigested
-from tuner.search.confound import composition_words
-from tuner.search.objective import OBJECTIVES
-from tuner.search.results import FrozenTrial, TrialState, leaderboard, stage_trials
+from tuner.results.composition import composition_words
+from tuner.results.leaderboard import FrozenTrial, TrialState, leaderboard, stage_trials
 from tuner.search.stages import CONTROLS
+from tuner.storage.artifacts import undigested
+from tuner.study.objectives import OBJECTIVES
 
 FEWEST_FOR_IMPORTANCE = 8
 MOST_FOR_IMPORTANCE = 500  # completed trials; the time of fANOVA grows with them, 5,000 take minutes

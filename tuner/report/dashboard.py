@@ -15,16 +15,17 @@ from optuna_dashboard._note import get_note_from_system_attrs, note_str_key_pref
 
 from tuner.report.notes import escape
 from tuner.report.server import Access, make_guarded_server
-from tuner.search.artifacts import PREFIX, Artifacts
-from tuner.search.barren import why_barren
-from tuner.search.bench import Bench
-from tuner.search.digests import FIGURES, BadFile, Digest, figures_of
-from tuner.search.examination import openings
-from tuner.search.kept import is_count
-from tuner.search.objective import OBJECTIVES
-from tuner.search.results import Confirmed, Row, Verdict, confirmed, declare, leaderboard, stage_trials
+from tuner.results.barren import why_barren
+from tuner.results.leaderboard import Confirmed, Row, Verdict, confirmed, declare, leaderboard, stage_trials
+from tuner.results.test_split import openings
+from tuner.search.loaded import Bench
 from tuner.search.stages import CONFIRMATION, CONTROLS
-from tuner.search.storage import FencedStorage
+from tuner.storage.artifacts import PREFIX, Artifacts
+from tuner.storage.digests import FIGURES, BadFile, Digest, figures_of
+from tuner.storage.records import is_count
+from tuner.storage.storage import FencedStorage
+from tuner.storage.trials import trial_id
+from tuner.study.objectives import OBJECTIVES
 
 WRITTEN = "tuner:note"  # digest of the note as written here: a note that a person has edited is kept
 SUMMARY = "\n\n## Report\n\n"  # begins the section that a report adds to the study's note
@@ -219,7 +220,7 @@ def write_report_notes(
         return f"{there.partition(SUMMARY)[0]}{SUMMARY}{summary}"
 
     done = ["study note"] if _write(storage, name, with_summary) else []
-    by_number = {t.number: t._trial_id for t in stage_trials(storage, name)}
+    by_number = {t.number: trial_id(t) for t in stage_trials(storage, name)}
     for number, body in notes.items():
         if _save(storage, name, by_number[number], f"{WRITTEN}:{number}", body):
             done.append(f"note of trial {number}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,14 +14,11 @@ from tuner.interpret.attribution import attribute, engine_agreement
 from tuner.interpret.completeness import check_completeness
 from tuner.interpret.stability import stability
 from tuner.models.training import predict
-from tuner.motifs.match import FilterMatch
-from tuner.motifs.meme import read_meme
 from tuner.report.cache import Result
 from tuner.report.source import Source
-from tuner.search.examination import score_test
-from tuner.search.results import FrozenTrial
-from tuner.search.study import mix
-from tuner.search.tidy import stored_table
+from tuner.results.test_split import score_test
+from tuner.results.trial_files import plain, read_filters, read_history, read_matches
+from tuner.study.plan import mix
 
 CHECKED, COMPARED = 100, 8  # sequences whose completeness, and whose agreement between engines, is measured
 Inputs = Mapping[str, Result]
@@ -49,31 +45,17 @@ def filters(source: Source, trial: int, inputs: Inputs, out: Path) -> Result:
     """Read the first-layer filters and their matches as they were stored, and how stable their families are."""
     runs = source.models(trial)
     shown = source.shown(trial)
-    tables = [stored_table(source.artifacts, run, "matches.tsv") for run in runs]
+    tables = [read_matches(source.artifacts, run) for run in runs]
     return Result(
         {
-            "rows": tables[0],
+            "rows": [plain(match) for match in tables[0]],
             "network": shown.words,
-            "history": stored_table(source.artifacts, shown.run, "history.tsv"),
-            "stability": stability([[_match(row) for row in table] for table in tables]),
+            "history": [plain(epoch) for epoch in read_history(source.artifacts, shown.run)],
+            "stability": stability(tables),
             "stability_of": len(runs),
         },
-        _matrices(source, shown.run),
+        {f"ppm.{index}": ppm for index, ppm in read_filters(source.artifacts, shown.run).items()},
     )
-
-
-def _match(row: Mapping[str, Any]) -> FilterMatch:
-    return FilterMatch(**{name: row[name] for name in FilterMatch._fields})
-
-
-def _matrices(source: Source, run: FrozenTrial) -> dict[str, np.ndarray]:
-    text = source.artifacts.text(run, "filters.meme")
-    if "letter-probability" not in text:  # no filter has a column
-        return {}
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "filters.meme"
-        path.write_text(text, encoding="utf-8")
-        return {f"ppm.{motif.id.removeprefix('filter')}": motif.ppm for motif in read_meme(path)}
 
 
 def contributions(source: Source, trial: int, inputs: Inputs, out: Path) -> Result:

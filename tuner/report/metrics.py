@@ -17,8 +17,8 @@ from prometheus_client.registry import Collector
 
 from tuner.errors import StorageError
 from tuner.report.server import Access, Server, make_guarded_server
-from tuner.search.overview import STAGES, Overview, overview
-from tuner.search.storage import FencedStorage
+from tuner.results.overview import STAGES, Overview, overview
+from tuner.storage.storage import FencedStorage
 
 if TYPE_CHECKING:
     from prometheus_client import Metric

@@ -16,8 +16,10 @@ from tuner.motifs.filters import trim_ppm
 from tuner.report.cache import Result, write_file
 from tuner.report.measure import Inputs
 from tuner.report.source import Source
-from tuner.search.job import DESCRIPTION, WEIGHTS, load_network, network_files, train_shuffled
-from tuner.search.study import mix
+from tuner.results.trial_files import DESCRIPTION, WEIGHTS, load_network, network_files
+from tuner.search.trial import train_shuffled
+from tuner.study.parameters import split_point
+from tuner.study.plan import mix
 
 NULL_CHECKED = 20
 MARGINAL_MOTIFS, MARGINAL_BACKGROUNDS = 12, 100
@@ -68,7 +70,9 @@ def null_model(source: Source, trial: int, inputs: Inputs, out: Path) -> Result:
             network, recipe, _ = train_shuffled(source.bench, point, replicate=0, on_epoch=lambda _: None)
         except TrainingDiverged as e:
             return Result({"words": f"No null: the network trained on shuffled labels diverged ({e})."})
-        files = network_files(network, point, recipe, source.bench.dataset)
+        files = network_files(
+            network, split_point(point)[0], source.bench.dataset, average_strands=recipe.average_strands
+        )
         words = f"a network trained for this report on shuffled labels, with the settings of trial {trial}"
     return Result({"words": words}, {name: np.frombuffer(content, np.uint8) for name, content in files.items()})
 

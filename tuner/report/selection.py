@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tuner.errors import StudyError
-from tuner.search.barren import why_barren
-from tuner.search.kept import kept_record
-from tuner.search.objective import OBJECTIVES
-from tuner.search.overview import find_trial
-from tuner.search.results import Confirmed, TrialState, Verdict, confirmed, declare, pareto_numbers, stage_trials
+from tuner.results.barren import why_barren
+from tuner.results.leaderboard import Confirmed, TrialState, Verdict, confirmed, declare, pareto_numbers, stage_trials
+from tuner.results.overview import find_trial
 from tuner.search.stages import CONFIRMATION
-from tuner.search.storage import FencedStorage
+from tuner.storage.records import kept_record
+from tuner.storage.storage import FencedStorage
+from tuner.study.objectives import OBJECTIVES
 
 RECORD = "tuner:report"
 MOST = 3

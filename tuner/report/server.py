@@ -25,7 +25,7 @@ from urllib.parse import parse_qs, urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from tuner.errors import StorageError
-from tuner.search.tidy import harmless
+from tuner.results.trial_table import harmless
 
 SILENT_SECONDS = 20  # a client that sends nothing for so long is left
 MOST_CLIENTS = 64  # at once; the oldest makes room

@@ -14,14 +14,14 @@ from tuner.data.registry import load_dataset
 from tuner.errors import StudyError, UsageError, unknown
 from tuner.models.network import Network
 from tuner.models.training import resolve_device
-from tuner.search.artifacts import Artifacts
-from tuner.search.bench import Bench, load_motifs
-from tuner.search.examination import declared_models
-from tuner.search.job import WEIGHTS, stored_network
-from tuner.search.results import FrozenTrial, TrialState, stage_trials
+from tuner.results.leaderboard import FrozenTrial, TrialState, stage_trials
+from tuner.results.test_split import declared_models
+from tuner.results.trial_files import WEIGHTS, stored_network
+from tuner.search.loaded import Bench, load_motifs
 from tuner.search.stages import CONFIRMATION, CONTROLS
-from tuner.search.storage import FencedStorage
-from tuner.search.study import Plan, check_identity
+from tuner.storage.artifacts import Artifacts
+from tuner.storage.storage import FencedStorage
+from tuner.study.plan import Plan, check_identity
 
 MODISCO = ("fast", "default", "thorough", "none")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tuner.report.data import ReportData, plain
-from tuner.search.tidy import Row, to_tsv
+from tuner.results.trial_table import Row, to_tsv
 
 MATRICES = ("ppm", "cwm")
 

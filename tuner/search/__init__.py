@@ -1,1 +1,1 @@
-"""The search: slots, trials, workers; the place that knows Optuna."""
+"""The run: trials, stages, workers and their supervisor."""

@@ -16,14 +16,13 @@ from pathlib import Path
 from tuner.errors import StorageError
 from tuner.files import make_folder, moved, sync
 from tuner.models.checkpoint import reached
-from tuner.search.artifacts import Artifacts
-from tuner.search.attempts import Attempt
-from tuner.search.storage import FencedStorage
-from tuner.search.store import ArtifactNotFound, read, write
+from tuner.storage.artifacts import CHECKPOINTS, Artifacts
+from tuner.storage.attempts import Attempt
+from tuner.storage.storage import FencedStorage
+from tuner.storage.store import ArtifactNotFound, read, write
 
 log = logging.getLogger("tuner.worker")
 
-PLACE = "checkpoints/"
 EVERY_SECONDS = 30.0
 HAND_OVER_SECONDS = 3.0  # a stop must not wait for a store that is away
 SHARE = 20  # an upload that takes t seconds is followed by 20 t without one: at most a twentieth of the time
@@ -105,7 +104,7 @@ class Checkpoints:
         if self._attempt is None or not self._path.is_file():
             return
         try:
-            write(self.artifacts.store, PLACE + self._attempt.token, self._path.read_bytes())
+            write(self.artifacts.store, CHECKPOINTS + self._attempt.token, self._path.read_bytes())
             while self._older:
                 self.artifacts.store.remove(self._older.pop())
         except (StorageError, OSError) as e:
@@ -120,7 +119,7 @@ class Checkpoints:
         if self._attempt is None or not self.artifacts.remote:
             return
         try:
-            self.artifacts.store.remove(PLACE + self._attempt.token)
+            self.artifacts.store.remove(CHECKPOINTS + self._attempt.token)
         except StorageError as e:
             log.warning("trial %d: a copy of its checkpoint is left (%s)", self._attempt.number, e)
 
@@ -136,6 +135,6 @@ class Checkpoints:
 
     def _copies(self, attempt: Attempt) -> list[str]:
         """Keys of the slot's copies, the latest attempt's first."""
-        there = {s.key for s in self.artifacts.store.find(PLACE)}
+        there = {s.key for s in self.artifacts.store.find(CHECKPOINTS)}
         tokens = self.storage.slot_tokens(attempt.trial_id)
-        return [PLACE + t for t in sorted(tokens, key=lambda t: -tokens[t]) if PLACE + t in there]
+        return [CHECKPOINTS + t for t in sorted(tokens, key=lambda t: -tokens[t]) if CHECKPOINTS + t in there]

@@ -8,14 +8,13 @@ network disks too. Whatever the predecessor writes later has a name that nobody 
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from tuner.models.checkpoint import PREVIOUS, previous
-from tuner.search.attempts import Attempt
-from tuner.search.study_name import folder_name
+from tuner.storage.attempts import Attempt
+from tuner.storage.names import folder_name
 
 log = logging.getLogger("tuner.worker")
 
@@ -97,13 +96,6 @@ def clear(folder: Path, number: int) -> None:
     for pattern in (f"{number}.*.safetensors", f"{number}.*.safetensors{PREVIOUS}", f".{number}.*.safetensors.*.part"):
         for path in folder.glob(pattern):
             _remove(path)
-
-
-def remove_empty(folder: Path) -> None:
-    """Remove a study's folder, and the one that it lies in, if nothing is left there."""
-    for one in (folder, folder.parent):
-        with contextlib.suppress(OSError):  # it holds something, or is gone
-            one.rmdir()
 
 
 def discard(path: Path) -> None:

@@ -15,9 +15,9 @@ from tuner.errors import ModelError
 from tuner.models.architectures import build_model, count_parameters
 from tuner.models.first_layer import scan_filters
 from tuner.models.training import fit
-from tuner.search.bench import Bench
-from tuner.search.names import recipe_of, split_point
-from tuner.search.space import Parameter, Scalar, SearchSpace
+from tuner.search.loaded import Bench
+from tuner.study.parameters import recipe_of, split_point
+from tuner.study.space import Parameter, Scalar, SearchSpace
 
 
 class BuiltPoints(NamedTuple):

@@ -15,13 +15,13 @@ import optuna
 
 from tuner.errors import StudyError
 from tuner.models.training import EpochRecord
-from tuner.search.bench import Bench
-from tuner.search.grid import WHOLE, Part, select_points, slot_key
-from tuner.search.job import Outcome, run_network
-from tuner.search.space import Scalar
+from tuner.search.loaded import Bench
 from tuner.search.stages import join
-from tuner.search.storage import FencedStorage
-from tuner.search.study import Plan, mix
+from tuner.search.trial import Outcome, run_network
+from tuner.storage.storage import FencedStorage
+from tuner.study.grid import WHOLE, Part, select_points, slot_key
+from tuner.study.plan import Plan, mix
+from tuner.study.space import Scalar
 
 REPLICATE = "replicate"
 

@@ -16,17 +16,17 @@ from typing import Any, NamedTuple
 from pydantic import Field
 
 from tuner.errors import DataError, SearchSpaceError, StudyError
-from tuner.search.artifacts import Artifacts
-from tuner.search.catalog import listed
-from tuner.search.packages import PACKAGES, check_packages
-from tuner.search.paths import FILES, needs_expanding
-from tuner.search.space import check_space, listed_space
 from tuner.search.stages import IDENTITY, SOURCE
-from tuner.search.storage import FencedStorage
-from tuner.search.study import Plan, make_plan
-from tuner.search.study_file import Sampler, StudyFile, check_study
-from tuner.search.texts import fetch
-from tuner.search.toml import Table, parse_table, parse_toml
+from tuner.storage.artifacts import Artifacts
+from tuner.storage.catalog import listed
+from tuner.storage.storage import FencedStorage
+from tuner.study.file import Sampler, StudyFile, check_study
+from tuner.study.packages import PACKAGES, check_packages
+from tuner.study.paths import FILES, needs_expanding
+from tuner.study.plan import Plan, make_plan
+from tuner.study.space import check_space, listed_space
+from tuner.study.texts import fetch
+from tuner.study.toml import Table, parse_table, parse_toml
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 POLL_SECONDS = 2.0

@@ -11,7 +11,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
-from tuner.search.groups import DistinctGroups
+from tuner.storage.groups import DistinctGroups
 
 
 class RepeatableTPESampler(TPESampler):

@@ -17,9 +17,11 @@ import optuna
 
 from tuner.errors import ForeignStudy
 from tuner.models.training import EpochRecord
-from tuner.search.bench import Bench
-from tuner.search.gate import SearchGate
-from tuner.search.job import (
+from tuner.results.leaderboard import choose_candidates, confirmed, declare
+from tuner.search.early_stopping import SearchGate
+from tuner.search.loaded import Bench
+from tuner.search.sampler import slot_sampler
+from tuner.search.trial import (
     BASELINES,
     Outcome,
     fold_dataset,
@@ -27,18 +29,16 @@ from tuner.search.job import (
     run_label_shuffled,
     run_network,
 )
-from tuner.search.objective import OBJECTIVES
-from tuner.search.packages import PACKAGES, check_packages, packages
-from tuner.search.results import choose_candidates, confirmed, declare
-from tuner.search.sampler import slot_sampler
-from tuner.search.space import Scalar
-from tuner.search.stage_names import CONFIRMATION as CONFIRMATION
-from tuner.search.stage_names import CONTROLS as CONTROLS
-from tuner.search.stage_names import IDENTITY as IDENTITY
-from tuner.search.stage_names import SOURCE as SOURCE
-from tuner.search.storage import FencedStorage
-from tuner.search.study import Plan, check_identity, load_object, mix, plan_source
-from tuner.search.study_name import check_name
+from tuner.storage.keys import CONFIRMATION as CONFIRMATION
+from tuner.storage.keys import CONTROLS as CONTROLS
+from tuner.storage.keys import IDENTITY as IDENTITY
+from tuner.storage.keys import SOURCE as SOURCE
+from tuner.storage.names import check_name
+from tuner.storage.storage import FencedStorage
+from tuner.study.objectives import OBJECTIVES
+from tuner.study.packages import PACKAGES, check_packages, packages
+from tuner.study.plan import Plan, check_identity, load_object, mix, plan_source
+from tuner.study.space import Scalar
 
 OnEpoch = Callable[[EpochRecord], None]
 

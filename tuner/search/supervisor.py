@@ -14,8 +14,8 @@ from types import FrameType
 from typing import Protocol
 
 from tuner.errors import StorageError
-from tuner.search.ears import Ear, LogFile, remove_old_logs
-from tuner.search.process import Process, memory_kills, process_of
+from tuner.search.worker_pipe import Ear, LogFile, remove_old_logs
+from tuner.storage.process import Process, memory_kills, process_of
 
 CRASHES = 5  # crashes in a row without a finished trial: a fault that a restart does not mend
 MEMORY_SECONDS = 5.0  # a process that the kernel kills for want of memory may take so long to end

@@ -21,23 +21,24 @@ import torch
 from optuna.trial import TrialState
 
 from tuner.errors import AttemptSuperseded, StorageError, StudyError, StudyGone, TrainingDiverged, is_out_of_memory
+from tuner.files import remove_empty
 from tuner.models.training import EpochRecord
+from tuner.results.quota import enforce_quota
 from tuner.search import checkpoints
-from tuner.search.artifacts import Artifacts, not_written
-from tuner.search.bench import Bench
 from tuner.search.checkpoint_copies import Checkpoints
-from tuner.search.job import Outcome
-from tuner.search.late import LateFiles
+from tuner.search.late_files import LateFiles
+from tuner.search.loaded import Bench
 from tuner.search.log_fields import log_fields
-from tuner.search.outage import DatabaseGone, notices
-from tuner.search.quota import enforce_quota
-from tuner.search.roster import GRACE_SECONDS
-from tuner.search.space import Scalar
+from tuner.search.shutdown import Interrupted, Stopper
 from tuner.search.stages import Stage
-from tuner.search.stopper import Interrupted, Stopper
-from tuner.search.storage import Attempt, FencedStorage, Heartbeat
-from tuner.search.study_name import folder_name
 from tuner.search.supervisor import HUNG
+from tuner.search.trial import Outcome
+from tuner.storage.artifacts import Artifacts, not_written
+from tuner.storage.names import folder_name
+from tuner.storage.outage import DatabaseGone, notices
+from tuner.storage.storage import Attempt, FencedStorage, Heartbeat
+from tuner.storage.workers import GRACE_SECONDS
+from tuner.study.space import Scalar
 
 __all__ = ["Interrupted", "Pace", "Stopper", "Worker"]
 
@@ -199,7 +200,7 @@ class Worker:
         try:
             self.storage.check_joined()
         except StudyGone:
-            checkpoints.remove_empty(checkpoint.parent)
+            remove_empty(checkpoint.parent)
             self.copies.withdraw()
             raise
 

@@ -1,0 +1,1 @@
+"""What was found: leaderboard, tables, the test split, files of trials, and what is removed."""

@@ -1,0 +1,317 @@
+"""What a study has found: leaderboard, candidates, confirmation, primary trial.
+
+The search screens: one seed a trial, its best validation value is optimistic. The confirmation declares: the
+candidates are retrained with new seeds, and their means, made before the test split is opened, decide.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from optuna.trial import FrozenTrial, TrialState
+
+from tuner.errors import StorageError, StudyError
+from tuner.storage.names import STAGE_SUFFIXES, shown
+from tuner.storage.records import REMEDY, check_numbers
+from tuner.storage.storage import FencedStorage
+from tuner.study.directions import OBJECTIVE_DIRECTIONS, maximized
+
+__all__ = [
+    "TERMINAL",
+    "Confirmed",
+    "FrozenTrial",
+    "Row",
+    "TrialState",
+    "Verdict",
+    "choose_candidates",
+    "confirmed",
+    "declare",
+    "hypervolume",
+    "leaderboard",
+    "light_trials",
+    "objective_names",
+    "pareto_numbers",
+    "signed",
+    "stage_trials",
+    "watched",
+]
+
+PROVENANCE = ("seed", "candidate", "replicate")  # numbers that say where a value comes from
+TERMINAL = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+class Row(NamedTuple):
+    """One trial of the leaderboard."""
+
+    number: int
+    state: str
+    values: dict[str, float]
+    watched: dict[str, float]
+    params: dict[str, Any]
+    pareto: bool
+    reason: str
+
+
+class Confirmed(NamedTuple):
+    """One candidate after retraining.
+
+    Attributes
+    ----------
+    candidate : int
+        Trial number in the search.
+    runs : dict of int to dict
+        Replicate -> metric -> value, completed runs only.
+    mean, low, high : dict of str to float
+        Per metric: mean over replicates and its 95 % t interval; below three replicates both ends are the mean.
+    collapsed : int
+        Runs that diverged or failed.
+    """
+
+    candidate: int
+    runs: dict[int, dict[str, float]]
+    mean: dict[str, float]
+    low: dict[str, float]
+    high: dict[str, float]
+    collapsed: int
+
+
+class Verdict(NamedTuple):
+    """The primary trial and how sure that choice is.
+
+    Attributes
+    ----------
+    primary : int
+        The candidate with the best confirmation mean of the first objective.
+    runner_up : int or None
+        The next one.
+    lead, standard_error : float
+        Mean paired difference over shared replicates (better = positive), and its standard error.
+    distinguishable : bool
+        Whether the lead is at least two standard errors.
+    """
+
+    primary: int
+    runner_up: int | None
+    lead: float
+    standard_error: float
+    distinguishable: bool
+
+
+def stage_trials(storage: FencedStorage, name: str) -> list[FrozenTrial]:
+    """Trials of a study or stage, none where it does not exist, or is another program's."""
+    try:
+        study_id = storage.get_study_id_from_name(name)
+    except KeyError:
+        return []
+    if name.endswith(STAGE_SUFFIXES) and name in storage.catalog().foreign:
+        return []
+    return _checked(storage, name, study_id, storage.get_all_trials(study_id, deepcopy=False))
+
+
+def light_trials(
+    storage: FencedStorage,
+    name: str,
+    attributes: Collection[str] | None = (),
+    params: Collection[str] | None = (),
+    numbers: Collection[int] | None = None,
+) -> list[FrozenTrial]:
+    """Trials of a study or stage with only these attributes and parameters (None: all); none where there is none."""
+    try:
+        study_id = storage.get_study_id_from_name(name)
+    except KeyError:
+        return []
+    return _checked(storage, name, study_id, storage.light_trials(study_id, attributes, params, numbers))
+
+
+def _checked(storage: FencedStorage, name: str, study_id: int, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Refuse what no trial of ours holds: other people can write the database too."""
+    expected = len(storage.get_study_directions(study_id))
+    for t in trials:
+        whose = f"{shown(name)} trial {t.number}"
+        measured = [k for k in OBJECTIVE_DIRECTIONS if k == "match_fraction" or t.user_attrs.get(k) is not None]
+        check_numbers(t.user_attrs, whose, whole=(*PROVENANCE, "stopped_at"), real=measured)
+        if t.state == TrialState.COMPLETE and len(t.values or ()) != expected:
+            raise StorageError(f"{whose}: it is complete, and the number of its values {REMEDY}")
+    return trials
+
+
+def objective_names(storage: FencedStorage, name: str) -> list[str]:
+    """The objectives of a stored study, in order.
+
+    Raises
+    ------
+    StudyError
+        It names none, one that does not exist, or another number than it has values.
+    """
+    study_id = storage.get_study_id_from_name(name)
+    stored = storage.get_study_system_attrs(study_id).get("study:metric_names")
+    directions = [d.name.lower() for d in storage.get_study_directions(study_id)]
+    names = stored if isinstance(stored, list) and all(isinstance(n, str) for n in stored) else []
+    if not names or [OBJECTIVE_DIRECTIONS.get(n, "") for n in names] != directions:
+        listed = ", ".join(shown(n) for n in names) or "none"
+        raise StudyError(
+            f"{shown(name)}: its objectives ({listed}; {' and '.join(directions)}) are not what this version of tuner "
+            "knows; another version made it, or somebody changed it."
+        )
+    return names
+
+
+def leaderboard(trials: Sequence[FrozenTrial], objectives: Sequence[str]) -> list[Row]:
+    """Every trial, the best of the first objective first, unfinished and valueless ones last."""
+    front = pareto_numbers(trials, objectives)
+    rows = [
+        Row(
+            t.number,
+            t.state.name,
+            dict(zip(objectives, t.values, strict=True)) if t.values else {},
+            watched(t),
+            dict(t.params),
+            t.number in front,
+            str(t.user_attrs.get("reason", "")),
+        )
+        for t in trials
+    ]
+    sign = -1.0 if maximized(objectives[0]) else 1.0
+    return sorted(rows, key=lambda r: (not r.values, sign * r.values.get(objectives[0], 0.0), r.number))
+
+
+def watched(trial: FrozenTrial) -> dict[str, float]:
+    """Every numeric metric recorded beside the objectives."""
+    return {
+        k: v
+        for k, v in trial.user_attrs.items()
+        if isinstance(v, int | float) and not isinstance(v, bool) and k not in PROVENANCE
+    }
+
+
+def signed(trial: FrozenTrial, objectives: Sequence[str]) -> tuple[float, ...]:
+    """Objective values with the sign turned so that larger is better."""
+    return tuple(v if maximized(name) else -v for name, v in zip(objectives, trial.values, strict=True))
+
+
+def pareto_numbers(trials: Sequence[FrozenTrial], objectives: Sequence[str]) -> set[int]:
+    """Numbers of the completed trials that no other completed trial dominates."""
+    points = {t.number: signed(t, objectives) for t in trials if t.state == TrialState.COMPLETE}
+    # Whatever dominates a point comes before it in this order, and one of the front does: nothing else is compared.
+    front: dict[tuple[float, ...], list[int]] = {}
+    for n in sorted(points, key=lambda n: points[n], reverse=True):
+        p = points[n]
+        if p in front or not any(all(b >= a for a, b in zip(p, q, strict=True)) for q in front):
+            front.setdefault(p, []).append(n)
+    return {n for numbers in front.values() for n in numbers}
+
+
+def choose_candidates(trials: Sequence[FrozenTrial], objectives: Sequence[str], count: int) -> list[int]:
+    """Choose the trials to retrain.
+
+    The best half (rounded up) by the first objective, then the Pareto front by each further objective in
+    turn, then the next best by the first. The rule uses validation values only.
+
+    Parameters
+    ----------
+    trials : sequence of FrozenTrial
+        All trials of the search.
+    objectives : sequence of str
+        Names, the first one deciding.
+    count : int
+        How many to choose at most.
+    """
+    done = {t.number: signed(t, objectives) for t in trials if t.state == TrialState.COMPLETE}
+    by_first = sorted(done, key=lambda n: (-done[n][0], n))
+    chosen = by_first[: math.ceil(count / 2)]
+    front = pareto_numbers(trials, objectives)
+    axes = range(1, len(objectives))
+    while len(chosen) < count:
+        before = len(chosen)
+        for axis in axes:
+            left = sorted(front - set(chosen), key=lambda n: (-done[n][axis], -done[n][0], n))
+            if left and len(chosen) < count:
+                chosen.append(left[0])
+        if len(chosen) == before:
+            break
+    chosen += [n for n in by_first if n not in chosen]
+    return chosen[:count]
+
+
+def confirmed(trials: Sequence[FrozenTrial]) -> list[Confirmed]:
+    """Summarise the confirmation study, one entry a candidate, in order of first enqueueing."""
+    runs: dict[int, dict[int, dict[str, float]]] = {}
+    collapsed: dict[int, int] = {}
+    for t in trials:
+        if "candidate" not in t.user_attrs:
+            continue
+        candidate = int(t.user_attrs["candidate"])
+        runs.setdefault(candidate, {})
+        if "replicate" not in t.user_attrs:
+            raise StorageError(f"confirmation trial {t.number}: without the attribute replicate, it {REMEDY}")
+        if t.state == TrialState.COMPLETE:
+            runs[candidate][int(t.user_attrs["replicate"])] = watched(t)
+        elif t.state in TERMINAL:
+            collapsed[candidate] = collapsed.get(candidate, 0) + 1
+    found = []
+    for candidate, replicates in runs.items():
+        intervals = _intervals(list(replicates.values()))
+        found.append(
+            Confirmed(
+                candidate,
+                replicates,
+                {k: v[0] for k, v in intervals.items()},
+                {k: v[1] for k, v in intervals.items()},
+                {k: v[2] for k, v in intervals.items()},
+                collapsed.get(candidate, 0),
+            )
+        )
+    return found
+
+
+def _intervals(runs: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, float, float]]:
+    found = {}
+    for key in sorted(set().union(*runs)) if runs else []:
+        values = np.array([r[key] for r in runs if key in r], dtype=float)
+        mean = float(values.mean())
+        half = 0.0
+        if len(values) > 2:  # with two, t(1) = 12.7 says nothing
+            from scipy.special import stdtrit  # slow to import; what scipy.stats.t.ppf calls, which takes a second more
+
+            half = float(stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / math.sqrt(len(values)))
+        found[key] = (mean, mean - half, mean + half)
+    return found
+
+
+def declare(candidates: Sequence[Confirmed], objective: str) -> Verdict | None:
+    """Declare the primary trial from the confirmation means of `objective`.
+
+    Returns
+    -------
+    Verdict or None
+        None where no candidate has a completed run.
+    """
+    sign = 1.0 if maximized(objective) else -1.0
+    for c in candidates:
+        if c.runs and objective not in c.mean:
+            raise StorageError(f"confirmation of trial {c.candidate}: without the attribute {objective}, it {REMEDY}")
+    ranked = sorted((c for c in candidates if c.runs), key=lambda c: (-sign * c.mean[objective], c.candidate))
+    if not ranked:
+        return None
+    if len(ranked) == 1:
+        return Verdict(ranked[0].candidate, None, 0.0, 0.0, False)
+    first, second = ranked[:2]
+    shared = sorted(set(first.runs) & set(second.runs))
+    pairs = np.array([sign * (first.runs[r][objective] - second.runs[r][objective]) for r in shared])
+    error = float(pairs.std(ddof=1) / math.sqrt(len(pairs))) if len(pairs) > 1 else float("inf")
+    lead = float(pairs.mean()) if len(pairs) else 0.0
+    return Verdict(first.candidate, second.candidate, lead, error, lead >= 2 * error and lead > 0)
+
+
+def hypervolume(trials: Sequence[FrozenTrial], objectives: Sequence[str], reference: Sequence[float]) -> float:
+    """Hypervolume that the completed trials dominate above `reference` (each objective as it is better)."""
+    from optuna._hypervolume import compute_hypervolume  # ships no public name; pinned, tested against a grid
+
+    points = np.array([signed(t, objectives) for t in trials if t.state == TrialState.COMPLETE])
+    if not len(points):
+        return 0.0
+    bound = np.array([r if maximized(n) else -r for n, r in zip(objectives, reference, strict=True)])
+    return float(compute_hypervolume(np.minimum(-points, -bound), -bound))

@@ -1,0 +1,237 @@
+"""The one door to the test split: score declared models on it, and record that it was opened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from optuna.trial import FrozenTrial, TrialState
+
+from tuner.errors import StudyError
+from tuner.models import metrics
+from tuner.models.intervals import Interval, bootstrap_interval, paired_auroc_difference, weighted_auroc
+from tuner.results.leaderboard import stage_trials
+from tuner.results.trial_files import stored_baseline, stored_network
+from tuner.storage.keys import CONFIRMATION, CONTROLS
+from tuner.storage.records import kept_record
+from tuner.storage.storage import FencedStorage
+
+if TYPE_CHECKING:
+    from tuner.data.dataset import Dataset
+    from tuner.models.baselines import Baseline
+    from tuner.storage.artifacts import Artifacts
+
+OPENINGS = "tuner:test_openings"
+
+
+class Examination(NamedTuple):
+    """Test results of one candidate.
+
+    Attributes
+    ----------
+    trial : int
+        Trial number in the search.
+    models : int
+        Networks scored: its confirmation runs, or the search's own network.
+    auroc, average_precision : Interval
+        Mean over the models with the 95 % bootstrap interval over test sequences.
+    per_model : list of float
+        Each model's test AUROC.
+    ensemble : float
+        AUROC of the mean logit of the models.
+    matched : float or None
+        Mean AUROC on the GC x CpG-matched part of the test split, over every way to choose that part.
+    matched_sequences : int
+        Size of that part.
+    matched_gc, matched_cpg : float or None
+        The same for the part matched by GC content alone, by CpG observed/expected alone.
+    tasks : dict of str to dict
+        Where there are several tasks: each one's positive sequences (`positives`), and the models' mean `auroc` and
+        `average_precision` with 95 % bootstrap intervals (`auroc_low`, `auroc_high`, ...).
+    baselines : dict of str to dict
+        Baseline -> its test AUROC (`auroc`), on the matched part (`matched`), and the paired difference of the
+        models' mean to it with its 95 % bootstrap interval (`lead`, `low`, `high`).
+    openings : int
+        How often the test split of this study has been opened, this time included.
+    """
+
+    trial: int
+    models: int
+    auroc: Interval
+    average_precision: Interval
+    per_model: list[float]
+    ensemble: float
+    matched: float | None
+    matched_sequences: int
+    matched_gc: float | None
+    matched_cpg: float | None
+    tasks: dict[str, dict[str, float]]
+    baselines: dict[str, dict[str, float]]
+    openings: int
+
+
+class Scored(NamedTuple):
+    """Test results, and the predictions they were made from.
+
+    Attributes
+    ----------
+    examination : Examination
+        The results.
+    logits : np.ndarray, shape=(models, n, n_tasks), float32
+        Of every model and test sequence, in the data set's order.
+    """
+
+    examination: Examination
+    logits: np.ndarray
+
+
+def score_test(
+    storage: FencedStorage,
+    artifacts: Artifacts,
+    dataset: Dataset,
+    name: str,
+    trial: int,
+    *,
+    device: str,
+    when: str,
+    seed: int = 0,
+    baselines: bool = True,
+) -> Scored:
+    """Score a trial's models and every baseline of the study on the test split, and keep the predictions.
+
+    Parameters
+    ----------
+    storage, artifacts : FencedStorage, Artifacts
+        Where the study and its weights are.
+    dataset : Dataset
+        With the test split open.
+    name : str
+        The study.
+    trial : int
+        Trial number in the search; its confirmation runs are scored where there are any.
+    device : str
+        Torch device.
+    when : str
+        Time stamp to record with the opening.
+    seed : int
+        Seeds the bootstrap.
+    baselines : bool
+        Whether `dataset` is what the study's baselines were fitted on.
+
+    Raises
+    ------
+    StudyError
+        No such completed trial.
+    StorageError
+        A stored model is gone, or not what was stored; the opening is not recorded then.
+    """
+    from tuner.data.composition import matching_weights  # here: who only reads the record need not wait for torch
+    from tuner.models.training import predict
+
+    runs = declared_models(storage, name, trial)
+    networks = [stored_network(artifacts, run) for run in runs]
+    fitted = load_baselines(storage, artifacts, name) if baselines else []
+    openings = record_opening(storage, name, {"when": when, "trial": trial, "models": len(runs)})
+    test = dataset.test
+    logits = np.stack(
+        [predict(net.to(device), test.codes, device=device, average_strands=both) for net, both in networks]
+    )  # (models, n, tasks)
+    weights = matching_weights(test.codes, test.labels)
+    by_one = {
+        axis: weighted_auroc(test.labels, logits, matching_weights(test.codes, test.labels, by=[axis]))
+        for axis in ("gc", "cpg")
+    }
+    beside: dict[str, dict[str, float]] = {}
+    for label, baseline in fitted:
+        scores = baseline.score(test.codes)
+        lead = paired_auroc_difference(test.labels, logits, scores, seed=seed)
+        beside[label] = {
+            "auroc": metrics.auroc(test.labels, scores), "lead": lead.estimate, "low": lead.low, "high": lead.high,
+        }  # fmt: skip
+        matched = weighted_auroc(test.labels, scores, weights)
+        if matched is not None:
+            beside[label]["matched"] = matched
+    per_model = [metrics.auroc(test.labels, one) for one in logits]
+    result = Examination(
+        trial=trial,
+        models=len(runs),
+        auroc=bootstrap_interval(test.labels, logits, "auroc", seed=seed),
+        average_precision=bootstrap_interval(test.labels, logits, "average_precision", seed=seed),
+        per_model=per_model,
+        ensemble=metrics.auroc(test.labels, logits.mean(axis=0)),
+        matched=weighted_auroc(test.labels, logits, weights),
+        matched_sequences=round(weights.sum()),
+        matched_gc=by_one["gc"],
+        matched_cpg=by_one["cpg"],
+        tasks=_task_scores(dataset.tasks, test.labels, logits, seed) if len(dataset.tasks) > 1 else {},
+        baselines=beside,
+        openings=openings,
+    )
+    return Scored(result, logits)
+
+
+def _task_scores(
+    tasks: Sequence[str], labels: np.ndarray, logits: np.ndarray, seed: int
+) -> dict[str, dict[str, float]]:
+    """Score each task on its own, with intervals."""
+    scores: dict[str, dict[str, float]] = {}
+    for i, task in enumerate(tasks):
+        scores[task] = {"positives": float(labels[:, i].sum())}
+        for name in ("auroc", "average_precision"):
+            found = bootstrap_interval(labels[:, i], logits[:, :, i], name, seed=seed)
+            scores[task] |= {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
+    return scores
+
+
+def record_opening(storage: FencedStorage, name: str, entry: Mapping[str, Any]) -> int:
+    """Append to the study's record of test openings; how many there are now."""
+    return storage.append_attr(storage.get_study_id_from_name(name), OPENINGS, entry)
+
+
+def openings(storage: FencedStorage, name: str) -> list[dict[str, Any]]:
+    """The record of test openings, oldest first."""
+    study_id = storage.get_study_id_from_name(name)
+    return kept_record(storage.get_study_system_attrs(study_id), OPENINGS, name)
+
+
+def load_baselines(storage: FencedStorage, artifacts: Artifacts, name: str) -> list[tuple[str, Baseline]]:
+    """The fitted baselines of a study, as (name, baseline)."""
+    return [
+        (str(t.params["control"]), stored_baseline(artifacts, t))
+        for t in stage_trials(storage, name + CONTROLS)
+        if t.state == TrialState.COMPLETE and t.params["control"] != "label-shuffled"
+    ]
+
+
+def dataset_of(storage: FencedStorage, name: str, trial: int) -> str:
+    """The data set that a trial of a grid over data sets was trained on.
+
+    Raises
+    ------
+    StudyError
+        No such completed trial.
+    """
+    return str(declared_models(storage, name, trial)[0].params["dataset"])
+
+
+def declared_models(storage: FencedStorage, name: str, trial: int) -> list[FrozenTrial]:
+    """The runs that stand for a trial: its completed confirmation runs, else the search's own.
+
+    Raises
+    ------
+    StudyError
+        No such completed trial.
+    """
+    runs = [
+        t
+        for t in stage_trials(storage, name + CONFIRMATION)
+        if t.state == TrialState.COMPLETE and t.user_attrs.get("candidate") == trial
+    ]
+    if runs:
+        return runs
+    found = [t for t in stage_trials(storage, name) if t.number == trial]
+    if not found or found[0].state != TrialState.COMPLETE:
+        state = found[0].state.name.lower() if found else "not there"
+        raise StudyError(f"{name}: trial {trial} is {state}; only a completed trial can be evaluated.")
+    return found

@@ -1,0 +1,266 @@
+"""The files of a trial: each is written here as the worker stores it, and read here, typed, by whoever wants it."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from tuner.errors import DataError, MotifError, TunerError
+from tuner.motifs.meme import Motif, parse_meme, write_meme
+from tuner.results.leaderboard import FrozenTrial, TrialState
+from tuner.results.trial_table import harmless, read_tsv
+from tuner.storage.artifacts import Artifacts
+from tuner.storage.digests import unusable
+
+if typing.TYPE_CHECKING:
+    from tuner.data.dataset import Dataset
+    from tuner.models.baselines import Baseline
+    from tuner.models.network import Network
+    from tuner.models.recipe import EpochRecord
+    from tuner.motifs.filters import Filter
+    from tuner.motifs.match import FilterMatch
+
+WEIGHTS = "model.safetensors"
+DESCRIPTION = "model.json"
+BASELINE = "baseline.npz"
+MATCHES = "matches.tsv"
+HISTORY = "history.tsv"
+TASKS = "tasks.tsv"
+FILTERS = "filters.meme"
+
+
+class TaskScores(NamedTuple):
+    """What a network reaches on one task of validation.
+
+    Attributes
+    ----------
+    task : str
+        Its name.
+    positives : int
+        Sequences with label 1.
+    auroc, average_precision : float or None
+        None where the split holds one class only.
+    """
+
+    task: str
+    positives: int
+    auroc: float | None
+    average_precision: float | None
+
+
+Row = TypeVar("Row", bound=NamedTuple)
+
+
+def table(kind: type[Row], rows: Iterable[Sequence[object]]) -> bytes:
+    """Word rows as tab-separated text with the fields of `kind` as header; floats to six digits.
+
+    Parameters
+    ----------
+    kind : type
+        A NamedTuple.
+    rows : iterable of sequence
+        Values in the order of its fields; None and NaN are empty.
+    """
+    lines = ["\t".join(kind._fields), *("\t".join(map(_cell, row)) for row in rows)]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else harmless(str(value))
+
+
+def read_table(artifacts: Artifacts, trial: FrozenTrial, name: str, kind: type[Row]) -> tuple[Row, ...]:
+    """Read a table of a trial that `table` wrote, with the types of `kind`.
+
+    Raises
+    ------
+    StorageError
+        The file is missing, not what was stored, or no such table; names file and trial.
+    """
+    text = artifacts.text(trial, name)
+    try:
+        hints = typing.get_type_hints(kind)
+        return tuple(
+            kind(*(_typed(row.get(field), hints[field], field) for field in kind._fields)) for row in read_tsv(text)
+        )
+    except (ValueError, TypeError) as e:
+        raise unusable(trial, name, "it is no table") from e
+
+
+def plain(row: NamedTuple) -> dict[str, Any]:
+    """A row as a dictionary for JSON and for people: NaN, which is in neither, as None."""
+    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row._asdict().items()}
+
+
+def _typed(value: Any, hint: Any, field: str) -> Any:
+    """A cell as its field has it: text that looks like a number is text, an empty number is NaN."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if value is None:
+        if types.NoneType in options:
+            return None
+        if float in options:
+            return float("nan")
+        if str in options:
+            return ""
+        raise ValueError(f"{field} is empty")
+    if str in options:
+        return str(value)
+    if bool in options:
+        if not isinstance(value, bool):
+            raise ValueError(f"{field} is neither True nor False")
+        return value
+    return float(value) if float in options else int(value)
+
+
+def read_matches(artifacts: Artifacts, trial: FrozenTrial) -> tuple[FilterMatch, ...]:
+    """Read the best match of each filter; raises as `read_table`."""
+    from tuner.motifs.match import FilterMatch  # slow: it knows Tomtom
+
+    return read_table(artifacts, trial, MATCHES, FilterMatch)
+
+
+def read_history(artifacts: Artifacts, trial: FrozenTrial) -> tuple[EpochRecord, ...]:
+    """Read what each epoch recorded; raises as `read_table`."""
+    from tuner.models.recipe import EpochRecord
+
+    return read_table(artifacts, trial, HISTORY, EpochRecord)
+
+
+def read_tasks(artifacts: Artifacts, trial: FrozenTrial) -> tuple[TaskScores, ...]:
+    """Read the scores of each task of a network of several tasks; raises as `read_table`."""
+    return read_table(artifacts, trial, TASKS, TaskScores)
+
+
+def filters_meme(filters: Iterable[Filter]) -> bytes:
+    """Word the matrices of first-layer filters as a MEME file; a filter without a column is not in it."""
+    return write_meme(
+        Motif(f"filter{f.index}", f"filter{f.index}", f.ppm, None, float(f.sites)) for f in filters if f.ppm.shape[1]
+    ).encode()
+
+
+def read_filters(artifacts: Artifacts, trial: FrozenTrial) -> dict[int, np.ndarray]:
+    """Read the matrices of first-layer filters.
+
+    Returns
+    -------
+    dict of int to numpy.ndarray, shape=(4, width)
+        Filter -> probabilities; a filter without a column is not in it.
+
+    Raises
+    ------
+    StorageError
+        The file is missing, not what was stored, or not written by `filters_meme`.
+    """
+    text = artifacts.text(trial, FILTERS)
+    if "letter-probability" not in text:  # no filter has a column
+        return {}
+    try:
+        return {int(motif.id.removeprefix("filter")): motif.ppm for motif in parse_meme(text, FILTERS)}
+    except (MotifError, ValueError) as e:
+        raise unusable(trial, FILTERS, f"no filters ({e})") from e
+
+
+def network_files(
+    network: Network, hyperparameters: Mapping[str, Any], data: Dataset, *, average_strands: bool
+) -> dict[str, bytes]:
+    """Weights and description: what `load_network` reads.
+
+    Parameters
+    ----------
+    network : Network
+        Trained.
+    hyperparameters : mapping
+        What it was built from.
+    data : Dataset
+        Gives tasks and length.
+    average_strands : bool
+        Whether its predictions average both strands.
+    """
+    from safetensors.numpy import save
+
+    tensors = {k: np.ascontiguousarray(v.detach().cpu().numpy()) for k, v in network.state_dict().items()}
+    description = {
+        "hyperparameters": dict(hyperparameters),
+        "average_strands": average_strands,
+        "n_tasks": data.n_tasks,
+        "length": data.length,
+        "tasks": list(data.tasks),
+    }
+    return {WEIGHTS: save(tensors), DESCRIPTION: json.dumps(description, indent=1).encode()}
+
+
+def load_network(weights: bytes, description: bytes) -> tuple[Network, bool]:
+    """Rebuild a stored network.
+
+    Returns
+    -------
+    tuple of (Network, bool)
+        The network in evaluation mode, and whether its predictions average both strands.
+    """
+    import torch
+    from safetensors.torch import load
+
+    from tuner.models.architectures import build_model
+    from tuner.models.budget import budget_for
+
+    told = json.loads(description)
+    stored = load(io.BytesIO(weights).getvalue())
+    with budget_for(stored.values()):  # a description that lies takes no memory
+        network = build_model(told["hyperparameters"], n_tasks=told["n_tasks"], length=told["length"], seed=0)
+    network.load_state_dict({k: torch.as_tensor(v) for k, v in stored.items()})
+    return network.eval(), bool(told["average_strands"])
+
+
+def stored_network(artifacts: Artifacts, trial: FrozenTrial) -> tuple[Network, bool]:
+    """The network of a trial as `load_network` gives it.
+
+    Raises
+    ------
+    StorageError
+        Its files are missing, not what was stored, or no network; names file and trial.
+    """
+    from safetensors import SafetensorError
+
+    weights, description = artifacts.get(trial, WEIGHTS), artifacts.get(trial, DESCRIPTION)
+    try:
+        return load_network(weights, description)
+    except (TunerError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as e:
+        raise unusable(trial, f"{WEIGHTS} or {DESCRIPTION}", f"no network ({' '.join(str(e).split())[:200]})") from e
+
+
+def stored_baseline(artifacts: Artifacts, trial: FrozenTrial) -> Baseline:
+    """The fitted baseline of a control; raises as `stored_network`."""
+    from tuner.models.baselines import Baseline
+
+    content = artifacts.get(trial, BASELINE)
+    try:
+        return Baseline.from_bytes(content, BASELINE)
+    except DataError as e:
+        raise unusable(trial, BASELINE, "no readable baseline") from e
+
+
+def histories(trials: Iterable[FrozenTrial], artifacts: Artifacts) -> list[dict[str, Any]]:
+    """One row an epoch of every completed trial: trial, parameters, and what each epoch recorded.
+
+    Raises
+    ------
+    StorageError
+        As `read_table`.
+    """
+    rows = []
+    for t in trials:
+        if t.state == TrialState.COMPLETE:
+            replicate = {k: t.user_attrs[k] for k in ("replicate",) if k in t.user_attrs}
+            rows += [
+                {"trial": t.number, **t.params, **replicate, **plain(epoch)} for epoch in read_history(artifacts, t)
+            ]
+    return rows

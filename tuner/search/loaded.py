@@ -1,0 +1,130 @@
+"""What the jobs of a study share in one process: data, motif database, device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from tuner.data.dataset import Dataset
+from tuner.data.registry import load_dataset
+from tuner.data.shared import share_codes
+from tuner.data.spec import DataSpec
+from tuner.errors import StudyError
+from tuner.models.training import resolve_device
+from tuner.motifs.database import MotifDatabase, load_database
+from tuner.motifs.match import check_targets
+from tuner.study.plan import Plan, identity
+
+
+class Bench(NamedTuple):
+    """What every job of a study needs, loaded once per process.
+
+    Attributes
+    ----------
+    plan : Plan
+        The study.
+    dataset : Dataset
+        With its test split closed.
+    database : MotifDatabase
+        Screened.
+    device : str
+        Torch device.
+    cache : Path or None
+        Folder where Tomtom's compiled kernel is kept.
+    variants : mapping of str to Dataset
+        Data sets that a grid's parameter ``dataset`` chooses from, test splits closed; usually none.
+    """
+
+    plan: Plan
+    dataset: Dataset
+    database: MotifDatabase
+    device: str
+    cache: Path | None = None
+    variants: Mapping[str, Dataset] = MappingProxyType({})
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything two workers must agree on."""
+        return identity(self.plan, self.dataset, self.database, self.variants)
+
+    def dataset_of(self, point: Mapping[str, object]) -> Dataset:
+        """The data set a point is trained on."""
+        name = point.get("dataset")
+        return self.dataset if name is None else self.variants[str(name)]
+
+
+def load_bench(
+    plan: Plan,
+    *,
+    data_dir: Path | None,
+    cache: Path | None,
+    device: str = "cpu",
+    max_memory: int | None = None,
+    stored: Mapping[str, Any] | None = None,
+) -> Bench:
+    """Load and check everything a study needs, before anything is trained.
+
+    Parameters
+    ----------
+    plan : Plan
+        The study.
+    data_dir : Path or None
+        Folder with the reference data.
+    cache : Path or None
+        Folder for downloads and screened databases.
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+    max_memory : int, optional, bytes
+        What reading the data may take; without it half of the memory that is there.
+    stored : mapping of str to any, optional
+        Identity of the study, if it is stored already; see `load_motifs`.
+
+    Raises
+    ------
+    DataError, MotifError, DeviceError
+        What is missing or broken, where, and what to do.
+    """
+    found = resolve_device(device)
+    dataset = load_dataset(plan.data_spec, data_dir=data_dir, cache=cache, max_memory=max_memory)
+    database = load_motifs(plan, cache, stored)
+    check_targets(database, plan.study.motifs.targets)
+    variants = {
+        name: load_dataset(DataSpec(dataset=name), data_dir=data_dir, cache=cache, max_memory=max_memory).without_test()
+        for name in plan.space.dataset_names
+    }
+    for name, variant in variants.items():
+        if (variant.n_tasks, variant.length) != (dataset.n_tasks, dataset.length):
+            raise StudyError(
+                f"{plan.study.name} [dataset]: {name} has {variant.n_tasks} tasks of {variant.length} bp, the study's "
+                f"own data {dataset.n_tasks} of {dataset.length}. Vary only data sets of one shape."
+            )
+    return Bench(plan, share_codes(dataset.without_test(), cache), database, str(found), cache, variants)
+
+
+def load_motifs(plan: Plan, cache: Path | None, stored: Mapping[str, Any] | None = None) -> MotifDatabase:
+    """Load the study's motif database: a JASPAR release, or a motif file beside the study file.
+
+    Parameters
+    ----------
+    plan : Plan
+        The study.
+    cache : Path or None
+        Folder of screened databases.
+    stored : mapping of str to any, optional
+        Identity of the study, if it is stored already: one of a version that screened small files by another rule
+        is read by that rule, so that it can be resumed.
+
+    Raises
+    ------
+    MotifError
+        Neither of them.
+    """
+    name = plan.study.motifs.database
+    beside = plan.folder / name
+    described = (stored or {}).get("motif database")
+    digest = described.get("digest") if isinstance(described, Mapping) else None
+    # By its ending, so that a folder called like a release hides none, and one called like a file is named.
+    there = beside.is_file() or (beside.suffix != "" and beside.exists())
+    return load_database(str(beside) if there else name, cache=cache, digest=digest)

@@ -1,0 +1,281 @@
+"""One slot's work: hyperparameters -> trained network -> values, attributes and artifacts.
+
+Nothing here knows claims, heartbeats or budgets; the worker wraps it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+import tuner
+from tuner.data.dataset import Dataset, Split
+from tuner.data.splits import k_fold
+from tuner.models import compiled, metrics
+from tuner.models.architectures import build_model
+from tuner.models.baselines import fit_baseline
+from tuner.models.network import Network
+from tuner.models.training import EpochRecord, Recipe, Trained, fit, resolve_precision
+from tuner.motifs.match import FilterMatch
+from tuner.motifs.tomtom import kernel_folder, prepare_kernel
+from tuner.results.trial_files import (
+    BASELINE,
+    FILTERS,
+    HISTORY,
+    MATCHES,
+    TASKS,
+    TaskScores,
+    filters_meme,
+    network_files,
+    table,
+)
+from tuner.search.early_stopping import Gate
+from tuner.search.loaded import Bench
+from tuner.storage.rungs import Decision
+from tuner.study.extra_metrics import measure_attribution, measure_koo
+from tuner.study.objectives import OBJECTIVES, Evaluation, evaluate_network, measure_all
+from tuner.study.parameters import recipe_of, split_point
+from tuner.study.plan import mix
+from tuner.study.space import Scalar
+
+BASELINES = ("gc", "cpg", "2-mer", "6-mer", "best PWM")
+
+
+class Outcome(NamedTuple):
+    """What a finished job leaves: objective values by name, attributes, files, and why it was stopped if it was."""
+
+    measured: dict[str, float]
+    attributes: dict[str, Scalar]
+    files: dict[str, bytes]
+    stopped: str | None = None
+
+
+Ask = Callable[[Network, Recipe, Trained], bool]
+
+
+def train(
+    bench: Bench,
+    point: Mapping[str, Scalar],
+    dataset: Dataset,
+    *,
+    seed: int,
+    checkpoint: Path | None,
+    on_epoch: Callable[[EpochRecord], None],
+    asks: Mapping[int, Ask] | None = None,
+) -> tuple[Network, Recipe, Trained]:
+    """Build and fit one network at `point`; `asks` (epoch -> whether to go on) see it as it would be returned."""
+    hyperparameters, training = split_point(point)
+    recipe = recipe_of(training, "trial parameters", bench.plan.recipe)
+    network = build_model(hyperparameters, n_tasks=dataset.n_tasks, length=dataset.length, seed=seed)
+    trained = fit(
+        network, dataset.train, dataset.valid, recipe,
+        seed=seed, device=bench.device, checkpoint=checkpoint, on_epoch=on_epoch,
+        rungs={epoch: partial(ask, network, recipe) for epoch, ask in (asks or {}).items()},
+    )  # fmt: skip
+    return network, recipe, trained
+
+
+def run_network(
+    bench: Bench,
+    point: Mapping[str, Scalar],
+    *,
+    seed: int,
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[EpochRecord], None],
+    dataset: Dataset | None = None,
+    gate: Gate | None = None,
+) -> Outcome:
+    """Train a network and measure everything on it.
+
+    A network that `gate` ends is measured where it stands, and leaves its learning curve as its only file.
+
+    Parameters
+    ----------
+    bench : Bench
+        The study's data, database and device.
+    point : mapping of str to scalar
+        Hyperparameters and training settings.
+    seed : int
+        Seeds initialisation, batches and dropout.
+    checkpoint : Path or None
+        File that is overwritten each epoch and resumed from.
+    on_epoch : callable
+        Called after each epoch; may raise to stop.
+    dataset : Dataset or None
+        Another arrangement of the study's data (a fold, shuffled labels).
+    gate : Gate or None
+        Asked at its rungs whether to go on.
+    """
+    data = dataset or bench.dataset_of(point)
+    stopped: tuple[Decision, Evaluation] | None = None
+
+    def ask(gate: Gate, network: Network, recipe: Recipe, trained: Trained) -> bool:
+        nonlocal stopped
+        rung = len(trained.history)
+        decision = gate.known(rung)
+        if decision is not None and decision.goes_on:
+            return True
+        evaluation = _evaluate(bench, network, recipe, trained, data, seed, rung=bench.plan.study.objectives)
+        decision = decision or gate.enter(rung, measure_all(evaluation))
+        stopped = None if decision.goes_on else (decision, evaluation)
+        return decision.goes_on
+
+    network, recipe, trained = train(
+        bench, point, data, seed=seed, checkpoint=checkpoint, on_epoch=on_epoch,
+        asks={rung: partial(ask, gate) for rung in gate.rungs} if gate is not None else {},
+    )  # fmt: skip
+    evaluation = stopped[1] if stopped else _evaluate(bench, network, recipe, trained, data, seed)
+    measured = measure_all(evaluation)
+    attributes: dict[str, Scalar] = {
+        **measured,
+        "seed": seed,
+        "epochs": len(trained.history),
+        "best_epoch": trained.best_epoch,
+        "stopped": trained.stopped,
+        "kernels": "compiled" if compiled.enabled() and torch.device(bench.device).type == "cpu" else "torch",
+        "precision": str(resolve_precision(recipe.precision, torch.device(bench.device))).removeprefix("torch."),
+        "tuner_version": tuner.__version__,
+    }
+    undefined = metrics.per_task("auroc", evaluation.labels, evaluation.logits, data.tasks).notes
+    if undefined:
+        attributes["one_class_tasks"] = "; ".join(undefined)
+    if trained.notes:
+        attributes["training_notes"] = "; ".join(trained.notes)
+    if stopped:
+        attributes["stopped_at"] = len(trained.history)
+        return Outcome(
+            measured, attributes, {HISTORY: table(EpochRecord, trained.history)}, f"stopped at {stopped[0].reason}"
+        )
+    return Outcome(measured, attributes, _files(network, point, recipe, data, evaluation))
+
+
+def _evaluate(
+    bench: Bench, network: Network, recipe: Recipe, trained: Trained, data: Dataset, seed: int,
+    rung: Sequence[str] | None = None,
+) -> Evaluation:  # fmt: skip
+    """Measure everything, or at a rung what the study's objectives need."""
+    # When numba starts its threads, its OpenMP layer gives the whole process as many as numba may use: this network
+    # would be measured and the next one train on every core, slower, and to other values than before the first match.
+    threads = torch.get_num_threads()
+    try:
+        if bench.cache is not None:
+            prepare_kernel(
+                kernel_folder(bench.cache / "numba")
+            )  # compiled once a machine: the others wait here, after training
+            torch.set_num_threads(threads)
+        evaluation = evaluate_network(
+            network, trained, data, bench.database, bench.plan.study.motifs.targets,
+            average_strands=recipe.average_strands, device=bench.device, seed=mix(seed, "permutations"), rung=rung,
+        )  # fmt: skip
+        wanted = rung is None or any(OBJECTIVES[name].needs for name in rung)
+        more = _extras(bench, network, data) if wanted else {}
+        return evaluation._replace(extras={**evaluation.extras, **more})
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _extras(bench: Bench, network: Network, data: Dataset) -> dict[str, float]:
+    """What the study's own tables ask for beyond what every trial measures."""
+    study, found = bench.plan.study, dict[str, float]()
+    if study.koo is not None:
+        found |= measure_koo(network, data, bench.database, study.motifs.targets, study.koo, bench.device)
+    if study.attribution is not None:
+        seed = mix(bench.plan.seed, "references")  # the same references for every trial
+        found |= measure_attribution(network, data, study.attribution, seed=seed, device=bench.device)
+    return found
+
+
+def run_label_shuffled(
+    bench: Bench, point: Mapping[str, Scalar], *, replicate: int, on_epoch: Callable[[EpochRecord], None]
+) -> Outcome:
+    """Train on permuted labels; measure AUROC on the true validation labels and the filters' matches.
+
+    The network stops on shuffled validation labels, as a network without signal would.
+    """
+    data, seed = bench.dataset, shuffled_seed(bench.plan.seed, replicate)
+    network, recipe, trained = train_shuffled(bench, point, replicate=replicate, on_epoch=on_epoch)
+    evaluation = _evaluate(bench, network, recipe, trained, data, seed)
+    measured = measure_all(evaluation)
+    files = {
+        **network_files(network, split_point(point)[0], data, average_strands=recipe.average_strands),
+        MATCHES: table(FilterMatch, evaluation.matches.rows),
+    }
+    return Outcome(measured, {**measured, "seed": seed}, files)
+
+
+def train_shuffled(
+    bench: Bench, point: Mapping[str, Scalar], *, replicate: int, on_epoch: Callable[[EpochRecord], None]
+) -> tuple[Network, Recipe, Trained]:
+    """Train on permuted training labels, stopping on permuted validation labels; the null of everything found."""
+    data, seed = bench.dataset, shuffled_seed(bench.plan.seed, replicate)
+    rng = np.random.default_rng(seed)
+    shuffled = {
+        name: replace(split, labels=split.labels[rng.permutation(len(split))])
+        for name, split in data.splits.items()
+        if name != "test"
+    }
+    return train(
+        bench, point, replace(data, splits={**data.splits, **shuffled}),
+        seed=seed, checkpoint=None, on_epoch=on_epoch,
+    )  # fmt: skip
+
+
+def shuffled_seed(seed: int, replicate: int) -> int:
+    """Seed of a label-shuffled network of a study."""
+    return mix(seed, "label-shuffled", replicate)
+
+
+def run_baseline(bench: Bench, name: str) -> Outcome:
+    """Fit one composition or motif baseline on the training split; measure it on validation."""
+    data = bench.dataset
+    baseline = fit_baseline(name, data, bench.database.motifs, seed=bench.plan.seed)
+    scores = baseline.score(data.valid.codes)
+    measured = {
+        "auroc": metrics.auroc(data.valid.labels, scores),
+        "average_precision": metrics.average_precision(data.valid.labels, scores),
+    }
+    return Outcome(measured, {**measured, "detail": baseline.detail}, {BASELINE: baseline.to_bytes()})
+
+
+def fold_dataset(dataset: Dataset, folds: int, fold: int, seed: int) -> Dataset:
+    """Rearrange training + validation into fold `fold` of `folds`; the test split stays closed."""
+    train_split, valid = dataset.train, dataset.valid
+    codes = np.concatenate([train_split.codes, valid.codes])
+    labels = np.concatenate([train_split.labels, valid.labels])
+    held_out = k_fold(labels, folds, seed=seed) == fold
+    parts = {
+        "train": Split(codes[~held_out], labels[~held_out]),
+        "valid": Split(codes[held_out], labels[held_out]),
+    }
+    return replace(dataset, splits={**dataset.splits, **parts})
+
+
+def _files(
+    network: Network, point: Mapping[str, Scalar], recipe: Recipe, data: Dataset, evaluation: Evaluation
+) -> dict[str, bytes]:
+    from tuner.plots.curve_sheet import curve_sheet  # matplotlib: only who draws waits for it
+    from tuner.plots.filter_sheet import filter_sheet
+
+    trained, rows = evaluation.trained, evaluation.matches.rows
+    return {
+        **network_files(network, split_point(point)[0], data, average_strands=recipe.average_strands),
+        FILTERS: filters_meme(evaluation.filters),
+        MATCHES: table(FilterMatch, rows),
+        HISTORY: table(EpochRecord, trained.history),
+        **({TASKS: table(TaskScores, task_scores(data.tasks, evaluation))} if data.n_tasks > 1 else {}),
+        "filters.svg": filter_sheet(evaluation.filters, rows),
+        "learning_curve.svg": curve_sheet(trained.history, best_epoch=trained.chosen_epoch),
+    }
+
+
+def task_scores(tasks: Sequence[str], evaluation: Evaluation) -> list[TaskScores]:
+    """AUROC and average precision of each task on validation; None where there is one class."""
+    found = [metrics.per_task(s, evaluation.labels, evaluation.logits).values for s in ("auroc", "average_precision")]
+    positives = evaluation.labels.sum(axis=0).astype(int).tolist()
+    return [TaskScores(*row) for row in zip(tasks, positives, *found, strict=True)]

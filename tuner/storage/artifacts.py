@@ -1,0 +1,330 @@
+"""Artifacts of trials: weights, filters, figures, tables; bytes in a store, names in the storage.
+
+Optuna's own upload writes to the storage at once, whoever runs the trial by then. Here the bytes go to the
+store first and their entries are returned, to be stored in the same transaction as the trial's result, so a
+superseded attempt leaves no entry behind. The entries are Optuna's: its dashboard shows them. The id of a file
+begins as the token of the attempt that wrote it, so that a file without an entry still says whose it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import mimetypes
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from optuna.trial import FrozenTrial
+
+from tuner.errors import StorageError
+from tuner.storage.digests import (
+    DIGESTS,
+    MISSING,
+    PREFIX,
+    SIZES,
+    BadFile,
+    Digest,
+    describe,
+    difference,
+    expected_of,
+    missing_names,
+    name_of,
+    not_written,
+    recorded_digests,
+    remedy_for,
+    unusable,
+)
+from tuner.storage.store import ArtifactNotFound, Store, StoreAway, TooLarge, patiently, read, write
+from tuner.storage.stores import open_store
+
+__all__ = [
+    "DIGESTS",
+    "MISSING",
+    "OWNER",
+    "PREFIX",
+    "SIZES",
+    "Artifacts",
+    "BadFile",
+    "Digest",
+    "Held",
+    "entries_of",
+    "is_identifier",
+    "missing_names",
+    "not_written",
+    "undigested",
+]
+
+# Key prefix and fields as optuna.artifacts writes them (Optuna 5.0).
+CHECKPOINTS = "checkpoints/"  # what keys of copies of checkpoints begin with, in a store that no path reaches
+OWNER = 24  # letters that the ids of an attempt's files share with its token: 74 random bits
+PATIENCE_SECONDS = 120.0
+
+TYPES: Mapping[str, str] = {
+    ".tsv": "text/tab-separated-values",
+    ".meme": "text/plain",
+    ".safetensors": "application/octet-stream",
+    ".toml": "text/plain",
+}
+
+
+class Held(NamedTuple):
+    """A file of a trial: where it lies, as people may be told, and whether it is still there."""
+
+    place: str
+    present: bool
+
+
+class Artifacts:
+    """An artifact store and what the trials keep there.
+
+    Parameters
+    ----------
+    where : str or Path
+        A folder, which is made, or ``s3://BUCKET/PREFIX``.
+    patience : float
+        Seconds that one call waits for a store that is away. Opening does not wait.
+    reading : bool
+        A folder is not made before something is written.
+
+    Raises
+    ------
+    StorageError
+        The folder cannot be made; the bucket does not answer.
+    """
+
+    def __init__(self, where: str | Path, *, patience: float = PATIENCE_SECONDS, reading: bool = False) -> None:
+        self.store: Store = open_store(where, reading=reading)
+        self.patience = patience
+
+    @property
+    def address(self) -> str:
+        """Where the store is, without secrets."""
+        return self.store.address
+
+    @property
+    def remote(self) -> bool:
+        """Whether no path reaches the store."""
+        return self.store.folder is None
+
+    def put(self, files: Mapping[str, bytes], token: str | None = None, *, late: bool = False) -> dict[str, str]:
+        """Write files to the store.
+
+        Parameters
+        ----------
+        files : mapping of str to bytes
+            File name (as users see it) -> content.
+        token : str, optional
+            Of the attempt that writes them; without one they are a study's.
+        late : bool
+            The attempt has ended: the files get ids of their own beside those that it wrote.
+
+        Returns
+        -------
+        dict of str to str
+            System attributes that make the files artifacts of the trial which carries them.
+
+        Raises
+        ------
+        StorageError
+            The store cannot be written, e.g. the disk is full or the bucket stayed away; files already written
+            are removed again, or are leftovers.
+        """
+        until = time.monotonic() + self.patience
+        entries: dict[str, str] = {}
+        sizes: dict[str, int] = {}
+        for i, (name, content) in enumerate(files.items()):
+            identifier = str(uuid.uuid4()) if token is None else f"{token[:OWNER]}{_tail(i, late)}"
+            kind = TYPES.get(Path(name).suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
+            meta = {"artifact_id": identifier, "filename": name, "mimetype": kind, "encoding": None}
+            entries[PREFIX + identifier] = json.dumps(meta)
+            sizes[identifier] = len(content)
+            try:
+                self._write(identifier, content, until)
+            except StoreAway as e:
+                if not self.remote:  # on a full disk they are in the way; from a bucket nothing can be removed now
+                    self.discard(entries)
+                raise StorageError(f"{str(e).rstrip('.')}; waited {self.patience:.0f} s to write {name}.") from e
+            except StorageError as e:
+                self.discard(entries)
+                raise StorageError(f"{name}: {e}") from e
+        return entries if token is None else {**entries, SIZES: json.dumps(sizes), DIGESTS: describe(files)}
+
+    def _write(self, key: str, content: bytes, until: float) -> None:
+        patiently(lambda: write(self.store, key, content), until=until)
+
+    def restore(self, identifier: str, content: bytes) -> None:
+        """Write a file that was lost or damaged in its place.
+
+        Raises
+        ------
+        StorageError
+            The store cannot be written.
+        """
+        self._write(identifier, content, time.monotonic() + self.patience)
+
+    def discard(self, entries: Iterable[str]) -> None:
+        """Remove the files of `entries` as far as that is possible now; the rest are leftovers."""
+        with contextlib.suppress(StorageError):
+            self.remove(entries)
+
+    def remove(self, entries: Iterable[str]) -> None:
+        """Remove the files of `entries`, as far as they exist.
+
+        Raises
+        ------
+        StorageError
+            A file cannot be removed.
+        """
+        until = time.monotonic() + self.patience
+        for key in entries:
+            identifier = key.removeprefix(PREFIX)
+            if key.startswith(PREFIX) and is_identifier(identifier):  # what another program stored is no file of ours
+                patiently(lambda one=identifier: self.store.remove(one), until=until)  # type: ignore[misc]
+
+    def replace(self, key: str, by: str) -> None:
+        """Give the entry `key` the file of the entry `by`, which has none afterwards.
+
+        Raises
+        ------
+        StorageError
+            A file cannot be moved.
+        """
+        old, new = (str(uuid.UUID(k.removeprefix(PREFIX))) for k in (key, by))
+        until = time.monotonic() + self.patience
+        try:
+            self._write(old, patiently(lambda: read(self.store, new), until=until), until)
+        except ArtifactNotFound as e:
+            raise StorageError(f"{self.address}: {new} is gone; {old} is not replaced.") from e
+        self.remove([by])
+
+    def held(self, trial: FrozenTrial) -> dict[str, Held]:
+        """What a trial has, by the name users see; a file may have been lost since."""
+        return {name: Held(self._place(i), self._exists(i)) for name, i in entries_of(trial)}
+
+    def holds(self, trial: FrozenTrial, name: str) -> bool:
+        """Whether a trial has a file, and the store has not lost it."""
+        return any(self._exists(i) for n, i in entries_of(trial) if n == name)
+
+    def paths(self, trial: FrozenTrial) -> dict[str, Path]:
+        """Where each file of a trial lies in a folder; nothing of a store that no path reaches."""
+        folder = self.store.folder
+        return {} if folder is None else {name: folder / i for name, i in entries_of(trial)}
+
+    def names(self, trial: FrozenTrial) -> list[str]:
+        """Names of the files of a trial."""
+        return [name for name, _ in entries_of(trial)]
+
+    def _place(self, identifier: str) -> str:
+        return f"{self.address}/{identifier}"
+
+    def _exists(self, identifier: str) -> bool:
+        until = time.monotonic() + self.patience
+        return patiently(lambda: any(s.key == identifier for s in self.store.find(identifier)), until=until)
+
+    def get(self, trial: FrozenTrial, name: str) -> bytes:
+        """Read one file of a trial.
+
+        Raises
+        ------
+        BadFile
+            The store has lost it, or it is not what was stored.
+        StorageError
+            The trial has no such file, or the store stayed away.
+        """
+        what = f"{name_of(trial)}: {name}"
+        for known, identifier in entries_of(trial):
+            if known == name:
+                expected = expected_of(trial, name, identifier)
+                return self.read(identifier, what, expected=expected, remedy=remedy_for(trial))
+        if name in missing_names(trial.system_attrs):
+            raise BadFile(f"{what} could not be written when the trial ended. {remedy_for(trial)}", missing=True)
+        raise StorageError(f"{name_of(trial)} has no artifact {name}.")
+
+    def text(self, trial: FrozenTrial, name: str) -> str:
+        """Read one file of a trial as text; raises as `get`, and BadFile for what is none."""
+        content = self.get(trial, name)
+        try:
+            return content.decode()
+        except UnicodeDecodeError as e:
+            raise unusable(trial, name, "it is no text") from e
+
+    def read(
+        self,
+        identifier: str,
+        what: str,
+        limit: int | None = None,
+        *,
+        expected: Digest = Digest(None, None),  # noqa: B008  it cannot be changed
+        remedy: str = "",
+    ) -> bytes:
+        """Read a file by its id and see that it is what was stored.
+
+        Parameters
+        ----------
+        identifier : str
+            Id of the file.
+        what : str
+            Names it in an error.
+        limit : int, optional
+            Bytes that are read at most.
+        expected : Digest
+            What it must be, as far as that was recorded.
+        remedy : str
+            A sentence for the error.
+
+        Raises
+        ------
+        BadFile
+            The store has lost it, or it is another file.
+        StorageError
+            The store stayed away, or the file is larger than `limit`.
+        """
+        until = time.monotonic() + self.patience
+        try:
+            content = patiently(lambda: read(self.store, identifier, limit or expected.size), until=until)
+        except ArtifactNotFound as e:
+            raise BadFile(
+                f"{what} is missing from {self.address}; was the study made with another --artifacts folder? {remedy}",
+                missing=True,
+            ) from e
+        except TooLarge as e:
+            raise BadFile(f"{what} is damaged: {e} {remedy}".rstrip(), missing=False) from e
+        wrong = difference(content, expected)
+        if wrong:
+            place = self._place(identifier)
+            raise BadFile(f"{what} is damaged: {place} {wrong}. {remedy}".rstrip(), missing=not content)
+        return content
+
+
+def _tail(i: int, late: bool) -> str:
+    return uuid.uuid4().hex[:12] if late else f"{i:012x}"
+
+
+def undigested(trial: FrozenTrial) -> list[str]:
+    """Names of the files of a trial whose digest nobody recorded, because an older version stored them."""
+    known = recorded_digests(trial.system_attrs)
+    return [name for name, _ in entries_of(trial) if name not in known]
+
+
+def is_identifier(text: str) -> bool:
+    """Whether `text` is an id as files have it: a UUID, and so no path."""
+    try:
+        return str(uuid.UUID(text)) == text
+    except ValueError:
+        return False
+
+
+def entries_of(trial: FrozenTrial) -> Iterator[tuple[str, str]]:
+    """Name and id of each file; entries of another form, which other programs may have made, are passed over."""
+    for key, value in trial.system_attrs.items():
+        if key.startswith(PREFIX):
+            try:
+                meta = json.loads(value)
+                name, identifier = str(meta["filename"]), str(meta["artifact_id"])
+            except (TypeError, ValueError, KeyError):
+                continue
+            if is_identifier(identifier):
+                yield name, identifier

@@ -1,0 +1,91 @@
+"""``~`` and environment variables in the paths of a study file, as a shell would read them."""
+
+from __future__ import annotations
+
+import os.path
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from tuner.errors import StudyError
+from tuner.study.file import StudyFile
+
+FILES = ("path", "positives", "negatives", "folder")
+_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})", re.ASCII)
+
+
+def needs_expanding(value: str) -> bool:
+    """Whether a path begins with ``~`` or holds a variable, so that it means another place for everyone."""
+    return value.startswith("~") or any(not match[0][1:2].isdigit() for match in _VARIABLE.finditer(value))
+
+
+def expand_path(value: str, environment: Mapping[str, str], folder: Path, where: str) -> str:
+    """Replace a leading ``~`` or ``~user`` by the home folder, and ``$NAME`` and ``${NAME}`` by their values.
+
+    Parameters
+    ----------
+    value : str
+        A path of a study file.
+    environment : mapping of str to str
+        Names and values.
+    folder : Path
+        Folder of the study file; a file that lies there under just this name is meant as it is.
+    where : str
+        Key and file, for the error.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    StudyError
+        If a variable is not set, or there is no such home folder.
+    """
+    if not needs_expanding(value) or os.path.exists(folder / value):
+        return value
+
+    def value_of(match: re.Match[str]) -> str:
+        name = match[1] or match[2]
+        if name[0].isdigit():
+            return match[0]
+        if not environment.get(name):
+            raise StudyError(f"{where} is {value!r}, and the environment variable {name} is not set. Set it.")
+        return environment[name]
+
+    # The variables first: $DATA may hold a ~ that no shell has replaced.
+    text = os.path.expanduser(_VARIABLE.sub(value_of, value))
+    if text.startswith("~"):
+        raise StudyError(f"{where} is {value!r}, and there is no home folder {text.split('/')[0]!r}. Write it in full.")
+    return text
+
+
+def expand_paths(study: StudyFile, environment: Mapping[str, str], folder: Path, file: str) -> StudyFile:
+    """Expand every path of a study's [data], and that of its motif database.
+
+    Parameters
+    ----------
+    study : StudyFile
+        As read.
+    environment : mapping of str to str
+    folder : Path
+        Of the study file.
+    file : str
+        Its name.
+
+    Returns
+    -------
+    StudyFile
+    """
+    data = {
+        key: expand_path(value, environment, folder, f"{file} [data]: {key}")
+        for key in FILES
+        if (value := getattr(study.data, key)) is not None
+    }
+    database = expand_path(study.motifs.database, environment, folder, f"{file} [motifs]: database")
+    return study.model_copy(
+        update={
+            "data": study.data.model_copy(update=data),
+            "motifs": study.motifs.model_copy(update={"database": database}),
+        }
+    )

@@ -1,0 +1,353 @@
+"""Plans: a study file with preset, seed and overrides applied, and what makes two plans the same study.
+
+File, preset and seed are the identity of a study and give it its name in the storage; budget, workers, device
+and time limit are not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from tuner.data.dataset import Dataset
+from tuner.data.spec import DataSpec
+from tuner.errors import StudyError, unknown
+from tuner.models.recipe import Recipe
+from tuner.motifs.database import MotifDatabase
+from tuner.storage.names import shown
+from tuner.study.file import PRESETS, ConfirmationSection, Sampler, StudyFile
+from tuner.study.grid import grid_points
+from tuner.study.parameters import check_names, recipe_of
+from tuner.study.space import Parameter, SearchSpace, WarmStart, listed_space, read_space
+from tuner.study.toml import Table, parse_table
+
+MOST_TRIALS = 1_000_000  # a column of the database takes two thousand times as many; nobody has the years
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study file with its preset, seed and overrides applied: everything a worker needs to know.
+
+    Attributes
+    ----------
+    study : StudyFile
+        The file as written.
+    space : SearchSpace
+        Checked against every table of names.
+    preset, name : str
+        Preset and the study's name in the storage.
+    seed : int
+        Seeds every draw of the study.
+    trials : int
+        Budget of the search: slots that end in exactly one terminal result. Of a grid: points x replicates.
+    replicates : int
+        Seeds a point of a grid is run with; 1 for a search.
+    recipe : Recipe
+        Training settings that the space does not search.
+    sampler, startup, max_failures, confirmation
+        As in the file, after the preset.
+    folder : Path
+        Folder of the study file; its data paths are relative to it.
+    texts : mapping of str to bytes
+        ``study`` and, if it has a file of its own, ``space``: as read.
+    attributes : mapping of str to str
+        What a new study is stored with besides its description.
+    """
+
+    study: StudyFile
+    space: SearchSpace
+    preset: str
+    name: str
+    seed: int
+    trials: int
+    replicates: int
+    recipe: Recipe
+    sampler: Sampler
+    startup: int
+    max_failures: int
+    confirmation: ConfirmationSection
+    folder: Path
+    texts: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
+    attributes: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def data_spec(self) -> DataSpec:
+        """The data section, with paths made absolute against the study file's folder."""
+        given = self.study.data.model_dump(exclude_none=True)
+        for key in ("path", "positives", "negatives", "folder"):
+            if key in given and given[key] != "shuffle":
+                given[key] = str(self.folder / given[key])
+        for key in ("label_columns", "fractions", "tasks"):
+            if key in given:
+                given[key] = tuple(given[key])
+        return DataSpec(**given)
+
+
+def study_space(study: StudyFile, preset: str, find: Callable[[str], Path]) -> tuple[SearchSpace, Path | None]:
+    """Read the space of a study: its own [parameters], else the file that it or the preset names.
+
+    Parameters
+    ----------
+    study : StudyFile
+        As read.
+    preset : str
+        May name another space.
+    find : callable
+        Name of a space -> its file.
+
+    Returns
+    -------
+    tuple of (SearchSpace, Path or None)
+        The space, and its file if it has one.
+
+    Raises
+    ------
+    SearchSpaceError
+        The space cannot be read.
+    """
+    if study.parameters:
+        return listed_space(study.name, study.parameters, f"{study.name}.toml"), None
+    overridden = study.presets.get(preset)
+    path = find(overridden.space if overridden and overridden.space else study.space)
+    return read_space(path), path
+
+
+def make_plan(
+    study: StudyFile,
+    space: SearchSpace,
+    *,
+    folder: Path,
+    preset: str = "standard",
+    seed: int = 0,
+    name: str | None = None,
+    trials: int | None = None,
+    sampler: Sampler | None = None,
+) -> Plan:
+    """Apply preset and overrides to a study.
+
+    Raises
+    ------
+    StudyError, SearchSpaceError
+        Unknown preset, training key, model or activation name.
+    """
+    if preset not in PRESETS:
+        raise StudyError(unknown("preset", preset, PRESETS))
+    scaled: dict[str, Any] = PRESETS[preset].model_dump(exclude_none=True)
+    if preset in study.presets:
+        scaled |= study.presets[preset].model_dump(exclude_none=True)
+    training = dict(study.training) | {k: scaled[k] for k in ("epochs", "patience") if k in scaled}
+    recipe = recipe_of(training, f"{study.name} [training]")
+    check_names(space, study.training, f"{space.name}.toml")
+    used_sampler = sampler or study.search.sampler
+    if (used_sampler == "grid") != (study.search.sampler == "grid"):
+        raise StudyError(
+            f"{study.name}: --sampler {used_sampler} cannot replace {study.search.sampler}; edit [search]."
+        )
+    if "dataset" in space.parameters and used_sampler != "grid":
+        raise StudyError(f"{study.name} [dataset]: only a grid may vary the data set; values of a search must compare.")
+    replicates = 1
+    if used_sampler == "grid":
+        replicates = scaled.get("replicates", study.search.replicates)
+        whole = len(grid_points(space)) * replicates
+        if trials not in (None, whole):
+            raise StudyError(f"{study.name} is a grid of {whole} trials; choose a part of it with --only and --seeds.")
+        trials = whole
+    for what, number in (("trials", trials or scaled.get("trials", study.search.trials)), ("replicates", replicates)):
+        if number > MOST_TRIALS:
+            given = f"{number:,}" if number < 10**15 else "more than 10^15"
+            raise StudyError(f"{study.name}: {given} {what}; a study takes at most {MOST_TRIALS:,}.")
+    confirmation = study.confirmation.model_copy(
+        update={k: scaled[k] for k in ("candidates", "seeds", "folds", "shuffled") if k in scaled}
+    )
+    return Plan(
+        study=study,
+        space=space,
+        preset=preset,
+        name=name or default_name(study.name, preset, seed),
+        seed=seed,
+        trials=trials or scaled.get("trials", study.search.trials),
+        replicates=replicates,
+        recipe=recipe,
+        sampler=used_sampler,
+        startup=study.search.startup,
+        max_failures=study.search.max_failures,
+        confirmation=confirmation,
+        folder=folder,
+    )
+
+
+def default_name(study: str, preset: str, seed: int) -> str:
+    """Name of a study in the storage: ``zbed2``, ``zbed2-smoke``, ``zbed2-smoke-seed3``."""
+    return study + (f"-{preset}" if preset != "standard" else "") + (f"-seed{seed}" if seed else "")
+
+
+def plan_source(plan: Plan) -> dict[str, Any]:
+    """Everything `restore_plan` needs, as plain JSON; it is stored with the study."""
+    return {
+        "study": plan.study.model_dump(exclude_none=True),
+        "space": plan.space.name,
+        "parameters": plan.space.canonical(),
+        "warm_starts": [w.model_dump() for w in plan.space.warm_starts],
+        "folder": str(plan.folder.resolve()),
+        "preset": plan.preset,
+        "seed": plan.seed,
+        "name": plan.name,
+        "trials": plan.trials,
+        "sampler": plan.sampler,
+    }
+
+
+class _Source(Table):
+    """What :func:`plan_source` stores."""
+
+    study: dict[str, Any]
+    space: str
+    parameters: dict[str, dict[str, Any]]
+    warm_starts: list[dict[str, Any]]
+    folder: str
+    preset: str
+    seed: int = Field(ge=0)
+    name: str
+    trials: int = Field(gt=0)
+    sampler: Sampler
+
+
+def restore_plan(source: Mapping[str, Any], locate: Callable[[StudyFile], StudyFile] = lambda study: study) -> Plan:
+    """Rebuild a plan from its stored source, through the same checks as a file.
+
+    Parameters
+    ----------
+    source : mapping of str to any
+        What :func:`plan_source` made.
+    locate : callable
+        Gives the study's files the paths that they have here.
+    """
+    where = f"stored study {shown(str(source.get('name')))}"
+    described = parse_table(_Source, dict(source), where, StudyError)
+    source = described.model_dump()
+    parameters = {
+        name: parse_table(Parameter, table, f"{where} [{name}]", StudyError)
+        for name, table in source["parameters"].items()
+    }
+    starts = tuple(parse_table(WarmStart, w, where, StudyError) for w in source["warm_starts"])
+    # `space` of a study with its own parameters is the default's name, which no one gave.
+    study = {k: v for k, v in source["study"].items() if k != "space" or not source["study"].get("parameters")}
+    return make_plan(
+        locate(parse_table(StudyFile, study, where, StudyError)),
+        SearchSpace(source["space"], parameters, starts),
+        folder=Path(source["folder"]),
+        preset=source["preset"],
+        seed=source["seed"],
+        name=source["name"],
+        trials=source["trials"],
+        sampler=source["sampler"],
+    )
+
+
+def load_object(text: object, name: str, key: str) -> dict[str, Any]:
+    """Read a description that is stored with a study.
+
+    Parameters
+    ----------
+    text : object
+        The attribute.
+    name, key : str
+        Study and attribute, for the error.
+
+    Raises
+    ------
+    StudyError
+        It is no JSON object.
+    """
+    try:
+        found = json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise StudyError(
+            f"{shown(name)}: its attribute {key} is not what tuner writes; somebody changed it, or the database is "
+            "damaged. Restore a backup, or use a new study name."
+        )
+    return found
+
+
+def identity(
+    plan: Plan, dataset: Dataset, database: MotifDatabase, variants: Mapping[str, Dataset] | None = None
+) -> dict[str, Any]:
+    """Everything that two workers must agree on before they may share a study."""
+    asked = {"koo": plan.study.koo, "attribution": plan.study.attribution, "stopping": plan.study.search.stopping}
+    described: dict[str, Any] = {
+        "search space": plan.space.canonical(),
+        "data set": {"fingerprint": dataset.fingerprint, "sequences": _sizes(dataset)},
+        "objectives": list(plan.study.objectives),
+        "motif database": {
+            "name": Path(plan.study.motifs.database).name,
+            "digest": database.digest,
+            "targets": plan.study.motifs.targets,
+        },
+        "training recipe": plan.recipe.settings(),
+        "sampler": {"name": plan.sampler, "startup": plan.startup, "seed": plan.seed},
+        "confirmation": plan.confirmation.model_dump(),
+        "preset": plan.preset,
+    }
+    if variants:
+        described["data sets"] = {name: variant.fingerprint for name, variant in variants.items()}
+    return described | {key: section.model_dump() for key, section in asked.items() if section is not None}
+
+
+def differences(stored: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """Word each difference between two identities, e.g. ``search space: kernel_size.high 19 -> 25``."""
+    found = []
+    for part in sorted(set(stored) | set(current)):
+        a, b = _flat(stored.get(part)), _flat(current.get(part))
+        for key in sorted(set(a) | set(b)):
+            if a.get(key) != b.get(key):
+                label = f"{part}: {key} " if key else f"{part} "
+                found.append(f"{label}{_shown(a.get(key))} -> {_shown(b.get(key))}")
+    return found
+
+
+def check_identity(name: str, stored: Mapping[str, Any], current: Mapping[str, Any]) -> None:
+    """Refuse to join a study that was made from other files.
+
+    Raises
+    ------
+    StudyError
+        Naming every difference (the first eight).
+    """
+    found = differences(stored, current)
+    if found:
+        more = f"; and {len(found) - 8} more" if len(found) > 8 else ""
+        raise StudyError(
+            f"{name} was created with another {'; '.join(found[:8])}{more}. "
+            "Use a new study name (--name), or restore the file."
+        )
+
+
+def mix(*parts: object) -> int:
+    """Derive a 32-bit seed from its parts; distinct parts give independent seeds."""
+    return int.from_bytes(hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:4], "big")
+
+
+def _sizes(dataset: Dataset) -> dict[str, int]:
+    return {name: len(split) for name, split in dataset.splits.items()}
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        flat: dict[str, Any] = {}
+        for key, inner in value.items():
+            flat |= _flat(inner, f"{prefix}.{key}" if prefix else str(key))
+        return flat
+    return {prefix: json.loads(json.dumps(value))}
+
+
+def _shown(value: Any) -> str:
+    text = "none" if value is None else json.dumps(value)
+    return text if len(text) <= 60 else text[:24] + "..."
