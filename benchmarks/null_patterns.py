@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 
 from tuner.cli import context
-from tuner.cli.stored import stored_plan
 from tuner.data.sequence import Codes
 from tuner.interpret.attribution import attribute
 from tuner.interpret.modisco import Pattern, above_null, find_patterns, match_patterns
@@ -29,6 +28,7 @@ from tuner.models.network import Network
 from tuner.motifs.database import MotifDatabase
 from tuner.motifs.screen import SIGNIFICANT_E
 from tuner.report.source import Options, open_source
+from tuner.search.restore import restore_study
 from tuner.search.trial import train_shuffled
 from tuner.storage.artifacts import Artifacts
 from tuner.storage.storage import open_storage
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--references", type=int, default=10)
     options = parser.parse_args()
     storage, artifacts = open_storage(options.storage), Artifacts(options.artifacts)
-    plan, identity = stored_plan(storage, options.study)
+    plan, identity, _ = restore_study(storage, options.study)
     source = open_source(
         storage, artifacts, options.study, plan, identity, Options(),
         data_dir=context.data_dir(), cache=context.cache_dir(), device="cpu",

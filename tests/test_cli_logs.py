@@ -116,7 +116,7 @@ def test_an_unexpected_error_of_a_worker_is_logged_with_its_traceback(
         raise ZeroDivisionError("division by zero")
 
     monkeypatch.setattr("tuner.storage.storage.open_storage", broken)
-    answer = terminal("worker", "--study", "x", "--name", "x", "--stored", "--log-format", "json")
+    answer = terminal("worker", "--study", "x", "--name", "x", "--log-format", "json")
     assert answer.code == 1
     last = json.loads(answer.err.splitlines()[-1])
     assert last["message"].startswith("ZeroDivisionError: division by zero (this is a bug")
@@ -197,7 +197,7 @@ def test_a_wrong_password_is_one_line_without_the_password(
     if debug:
         monkeypatch.setenv("TUNER_DEBUG", "1")
     url = with_password(guarded) if place == "url" else guarded
-    worker = ("worker", "--study", "x", "--name", "x", "--stored")
+    worker = ("worker", "--study", "x", "--name", "x")
     for words in (("status", "--json"), ("stop", "--name", "x"), ("tables",), worker):
         code, text = terminal.refuses(*words, "--storage", url)
         assert code == 1

@@ -23,11 +23,11 @@ from tuner.search.loaded import Bench, load_bench
 from tuner.search.stages import Search
 from tuner.search.worker import Interrupted, Stopper, Worker
 from tuner.storage.artifacts import Artifacts
+from tuner.storage.keys import IDENTITY
 from tuner.storage.storage import FencedStorage, open_storage
 from tuner.study.file import read_study
 from tuner.study.plan import make_plan
 from tuner.study.space import read_space
-from tuner.study.texts import TEXTS, published
 
 FILES = ("positives.fa", "negatives.fa", "motifs.meme")
 
@@ -38,8 +38,6 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     folder = tmp_path_factory.mktemp("first")
     path = write_tiny_study(folder)
     plan = make_plan(read_study(path), read_space(folder / "tiny_space.toml"), folder=folder)
-    files = {"study": path, "space": folder / "tiny_space.toml"}
-    plan = replace(plan, texts={kind: file.read_bytes() for kind, file in files.items()})
     cache = tmp_path_factory.mktemp("cache")
     (cache / "numba").symlink_to(Path(os.environ["NUMBA_CACHE_DIR"]).resolve())
     return load_bench(plan, data_dir=None, cache=cache)
@@ -52,10 +50,10 @@ def storage(tmp_path: Path) -> Iterator[FencedStorage]:
     opened.close()
 
 
-def make(bench: Bench, storage: FencedStorage, artifacts: Artifacts) -> Search:
-    with published(storage, artifacts, bench.plan) as described:
-        Search(described, bench.identity).prepare(storage)
-    return Search(bench.plan, bench.identity)
+def make(bench: Bench, storage: FencedStorage) -> Search:
+    search = Search(bench.plan, bench.identity)
+    search.prepare(storage)
+    return search
 
 
 def trials_of(storage: FencedStorage) -> list[FrozenTrial]:
@@ -90,7 +88,7 @@ def test_a_worker_with_only_the_url_and_the_store_completes_the_budget(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     artifacts = Artifacts(bucket)
-    make(bench, storage, artifacts)
+    make(bench, storage)
     second, data = tmp_path / "second", tmp_path / "second" / "data"
     (second / "home" / ".cache" / "tuner").mkdir(parents=True)
     (second / "home" / ".cache" / "tuner" / "numba").symlink_to(Path(os.environ["NUMBA_CACHE_DIR"]).resolve())
@@ -213,7 +211,7 @@ def test_which_study_a_worker_means(
 
     with pytest.raises(StudyError, match=r"tuner\.db has no study tiny, and no file here describes one; it has: none"):
         meant("tiny")
-    storage.create_or_load("tiny-fast", ["maximize"], system_attrs={TEXTS: "{}"})
+    storage.create_or_load("tiny-fast", ["maximize"], system_attrs={IDENTITY: "{}"})
     assert meant("tiny-fast") == meant("tiny", "fast") == "tiny-fast"
     shutil.copy(bench.plan.folder / "tiny.toml", tmp_path)
     assert meant("tiny") is None  # its file is here, and the storage has no such study: the worker makes it

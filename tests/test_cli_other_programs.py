@@ -37,7 +37,7 @@ COMMANDS = (
     ("status", "--prometheus", "metrics.prom"),
     ("stop", "--no-wait"),
     ("delete", "--yes"),
-    ("worker", "--study", "tiny", "--stored"),
+    ("worker", "--study", "tiny"),
     ("worker", "--study", "tiny", "--wait", "0"),
     ("run", "--study", "./tiny.toml"),
 )

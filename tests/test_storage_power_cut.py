@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from tuner.storage.storage import FencedStorage, open_storage
 from tuner.study.file import read_study
 from tuner.study.plan import make_plan
 from tuner.study.space import read_space
-from tuner.study.texts import published
 
 ENTRIES = (
     "SELECT key FROM trial_system_attributes WHERE key LIKE 'artifacts:%' UNION "
@@ -49,7 +47,6 @@ def test_no_power_cut_leaves_a_trial_without_the_files_that_the_database_names(
 ) -> None:
     study, runs = read_study(write_tiny_study(tmp_path)), tmp_path / "runs"
     plan = make_plan(study, read_space(tmp_path / "tiny_space.toml"), folder=tmp_path)
-    plan = replace(plan, texts={"study": (tmp_path / "tiny.toml").read_bytes()})
     bench = load_bench(plan, data_dir=None, cache=None)
     said: list[set[str]] = [set()]
     checked = 0
@@ -66,8 +63,7 @@ def test_no_power_cut_leaves_a_trial_without_the_files_that_the_database_names(
         hear_commits(storage, said, recording)
         artifacts = Artifacts(runs / "artifacts")
         search = Search(plan, bench.identity)
-        with published(storage, artifacts, plan):
-            search.prepare(storage)
+        search.prepare(storage)
         worker = Worker(bench, storage, artifacts, runs / "checkpoints", Stopper(), name="w")
         assert worker.work([search])
         counted("the end")

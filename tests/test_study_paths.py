@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tuner.errors import DataError, StudyError
-from tuner.search.joining import located
+from tuner.search.restore import located
 from tuner.study.file import check_study
 from tuner.study.paths import expand_path, expand_paths
 

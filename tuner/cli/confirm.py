@@ -39,7 +39,6 @@ def command(
     """
     from tuner.cli.best import as_document, print_best
     from tuner.cli.progress import Progress
-    from tuner.cli.stored import stored_plan
     from tuner.motifs.tomtom import prepare_kernel
     from tuner.report.dashboard import write_notes
     from tuner.results.barren import check_fertile
@@ -47,6 +46,7 @@ def command(
     from tuner.search.gpu_memory import Cuda
     from tuner.search.loaded import load_bench
     from tuner.search.placement import device_names, place
+    from tuner.search.restore import restore_study
     from tuner.search.stages import CONFIRMATION, CONTROLS
     from tuner.search.supervisor import DEVICE, INDEX, Supervisor
     from tuner.storage.names import folder_name
@@ -56,7 +56,7 @@ def command(
     opened = context.open_existing(storage)
     found = context.stored_name(opened, study, preset, name)
     joined = opened.join(found)
-    plan, identity, data_dir = stored_plan(opened, found, data)
+    plan, identity, data_dir = restore_study(opened, found, data, data_dir=context.data_dir())
     check_finished(opened, plan)
     names = device_names(device)
     bench = load_bench(
@@ -74,7 +74,7 @@ def command(
     placement = place(names, workers, cores=cores, trials=trials, memory=Cuda(bench))
     count = len(placement.devices)
     command_line = [
-        sys.executable, "-m", "tuner.cli", "worker", "--study", plan.study.name, "--name", found, "--stored",
+        sys.executable, "-m", "tuner.cli", "worker", "--study", plan.study.name, "--name", found,
         "--device", DEVICE, "--artifacts", context.artifacts_address(artifacts), "--ahead", str(count),
         "--worker-name", f"worker-{INDEX}", *([] if data is None else ["--data", str(data)]),
         *([] if max_memory is None else ["--max-memory", max_memory]),

@@ -8,7 +8,6 @@ import os
 import sys
 import warnings
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,12 +107,10 @@ def plan_for(
     folder = path.parent if "/" in study else Path.cwd()
     space, space_path = study_space(parsed, preset, lambda name: find_resource("search_spaces", name, folder=folder))
     note(f"study {path}, " + (f"search space {space_path}" if space_path else "with its own search space"))
-    plan = make_plan(
+    return make_plan(
         parsed, space, folder=path.parent, preset=preset, seed=seed, name=name, trials=trials,
         sampler=sampler,
     )  # fmt: skip
-    files = {"study": path} | ({"space": space_path} if space_path else {})
-    return replace(plan, texts={kind: file.read_bytes() for kind, file in files.items()})
 
 
 def stored_name(storage: FencedStorage, study: str | None, preset: str | None, name: str | None) -> str:

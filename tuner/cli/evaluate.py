@@ -29,7 +29,6 @@ def command(
 ) -> None:
     """Score a trial's models and the baselines on the test split; the opening is recorded in the study."""
     from tuner.cli.best import collect
-    from tuner.cli.stored import stored_plan
     from tuner.data.registry import load_dataset
     from tuner.data.spec import DataSpec
     from tuner.errors import StudyError
@@ -37,6 +36,7 @@ def command(
     from tuner.results.barren import check_fertile
     from tuner.results.leaderboard import objective_names
     from tuner.results.test_split import dataset_of, score_test
+    from tuner.search.restore import restore_study
     from tuner.storage.keys import CONFIRMATION
 
     limit = context.max_memory(max_memory)
@@ -51,7 +51,7 @@ def command(
         if verdict is None:
             raise StudyError(f"{found} has no primary trial yet; run tuner confirm, or name one with --trial.")
         trial = verdict.primary
-    plan, stored_identity, data_dir = stored_plan(opened, found, data)
+    plan, stored_identity, data_dir = restore_study(opened, found, data, data_dir=context.data_dir())
     variant = dataset_of(opened, found, trial) if plan.space.dataset_names else None
     spec = DataSpec(dataset=variant) if variant else plan.data_spec
     dataset = load_dataset(spec, data_dir=data_dir, cache=context.cache_dir(), max_memory=limit)

@@ -47,10 +47,10 @@ def command(
 
     What was computed stays in the folder: an interrupted report goes on, and a finished one is not computed again.
     """
-    from tuner.cli.stored import stored_plan
     from tuner.report.source import Options, open_source
     from tuner.report.stages import parse_stages
     from tuner.results.barren import check_fertile
+    from tuner.search.restore import restore_study
 
     given, wanted = parse_trials(trials), parse_stages(stages)
     chosen = Options(sequences=sequences, references=references, modisco=modisco, task=task)
@@ -60,7 +60,7 @@ def command(
     opened.join(found, adopt_it=False)  # a database that may only be read is read
     check_fertile(opened, found)
     folder = out or default_folder(found)
-    plan, identity, data_dir = stored_plan(opened, found, data)
+    plan, identity, data_dir = restore_study(opened, found, data, data_dir=context.data_dir())
     source = open_source(
         opened, context.open_artifacts(artifacts, reading=True), found, plan, identity, chosen,
         data_dir=data_dir, cache=context.cache_dir(), device=device, max_memory=limit,

@@ -51,12 +51,12 @@ def command(
     Files of the trial that are missing or damaged are written back then, if they are what was stored.
     """
     import tuner
-    from tuner.cli.stored import stored_plan
     from tuner.cli.worker import one_thread
     from tuner.errors import StudyError
     from tuner.results.overview import STAGES, find_trial
     from tuner.search.loaded import load_bench
     from tuner.search.rerun import restore_files
+    from tuner.search.restore import restore_study
     from tuner.study.plan import check_identity
 
     limit = context.max_memory(max_memory)
@@ -72,7 +72,7 @@ def command(
             f"{found}: trial {trial} is {one.state.name.lower()}; "
             "only a completed, stopped or diverged trial can be rerun."
         )
-    plan, identity, data_dir = stored_plan(opened, found, data)
+    plan, identity, data_dir = restore_study(opened, found, data, data_dir=context.data_dir())
     bench = load_bench(
         plan, data_dir=data_dir, cache=context.cache_dir(), device=device, max_memory=limit, stored=identity
     )

@@ -86,7 +86,6 @@ def command(
         from tuner.search.supervisor import Supervisor
         from tuner.storage.names import folder_name
         from tuner.storage.storage import open_storage
-        from tuner.study.texts import published
 
         add_log_fields(study=plan.name)
         part = grid_part(plan, only, seeds)
@@ -105,8 +104,7 @@ def command(
         cores = len(os.sched_getaffinity(0))
         placement = place(names, workers, cores=cores, trials=plan.trials, memory=Cuda(bench))
         count = len(placement.devices)
-        with published(opened, store, plan) as described:
-            (Grid(described, bench.identity, part) if part else Search(described, bench.identity)).prepare(opened)
+        (Grid(plan, bench.identity, part) if part else Search(plan, bench.identity)).prepare(opened)
         identity = opened.join(plan.name, who="this run")
         set_quota(opened, plan.name, artifact_quota, default=plan.study.storage.quota)
         describe(bench, placement, opened.address)
@@ -120,7 +118,7 @@ def command(
         roster = opened.roster(study_id)
         since = roster.position()
         words = [
-            "--study", study, "--preset", preset, "--seed", str(seed), "--confirm" if confirm else "--no-confirm",
+            "--study", plan.study.name, "--confirm" if confirm else "--no-confirm",
             "--artifacts", context.artifacts_address(artifacts), "--ahead", str(count),
             *([] if max_memory is None else ["--max-memory", max_memory]),
         ]  # fmt: skip
@@ -181,8 +179,8 @@ def worker_command(plan: Plan, words: list[str], limit: float | None) -> list[st
     from tuner.search.supervisor import DEVICE, INDEX
 
     line = [
-        sys.executable, "-m", "tuner.cli", "worker", *words, "--name", plan.name, "--trials", str(plan.trials),
-        "--sampler", plan.sampler, "--device", DEVICE, "--worker-name", f"worker-{INDEX}", "--files",
+        sys.executable, "-m", "tuner.cli", "worker", *words, "--name", plan.name, "--device", DEVICE,
+        "--worker-name", f"worker-{INDEX}",
     ]  # fmt: skip
     return [*line, "--deadline", str(time.time() + limit)] if limit else line
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,15 +39,11 @@ def command(
     deadline: Annotated[float | None, typer.Option(help="Unix time at which to stop.", hidden=True)] = None,
     log_format: options.LogFormat = None,
     worker_name: Annotated[str, typer.Option(help="Name shown in status and logs.")] = "worker",
-    stored: Annotated[
-        bool, typer.Option("--stored", help="Take the plan of --name from the storage.", hidden=True)
-    ] = False,
-    files: Annotated[bool, typer.Option("--files", help="Read the study's files here.", hidden=True)] = False,
 ) -> None:
-    """Join a study, from any machine: its files come from the artifact store.
+    """Join a study, from any machine: its description comes from the database.
 
-    A study that is not stored yet is made, if its file is here, as --preset, --trials, --seed and --sampler say; they
-    mean nothing to one that is.
+    If the study does not exist yet and its file is here, it is created with --preset, --trials, --seed and --sampler;
+    an existing study ignores them.
     """
     from tuner.storage.names import check_worker_name
 
@@ -59,18 +54,16 @@ def command(
     limit = context.max_memory(max_memory)
     parent = os.environ.get("TUNER_PARENT")
     stopper = Stopper(deadline, int(parent) if parent else None)  # before the slow imports
-    from tuner.cli.stored import stored_plan
     from tuner.results.quota import set_quota
     from tuner.search.grid_stage import Grid
-    from tuner.search.joining import join_study
     from tuner.search.loaded import load_bench
     from tuner.search.log_fields import add_log_fields
+    from tuner.search.restore import restore_study
     from tuner.search.stages import Confirmation, Controls, Search, Stage, stored_identity
     from tuner.search.worker import WHO, Worker
     from tuner.storage.process import offer_to_memory_killer
     from tuner.storage.storage import PATIENCE_SECONDS, open_storage
     from tuner.storage.workers import Membership
-    from tuner.study.texts import published
 
     url = context.storage_url(storage)
     if parent:
@@ -82,11 +75,11 @@ def command(
     given = os.environ.get("TUNER_IDENTITY")  # of the run that this worker belongs to: it makes no study again
     if given and name is not None:
         opened.join(name, given, who=WHO)
-    if stored and name is not None:
-        plan, _, folder = stored_plan(opened, name, data)
-    elif not files and (found := stored_study(opened, study, preset, seed, name, wait, stopper)):
-        plan, folder = join_study(opened, store, found, data=data, data_dir=folder, folders=[Path.cwd()])
-        context.note(f"study {found} of {opened.address}, its files from {store.address}")
+    if parent and name is not None:  # its run has made the study, on this machine
+        plan, _, folder = restore_study(opened, name, data, data_dir=folder)
+    elif found := stored_study(opened, study, preset, seed, name, wait, stopper):
+        plan, _, folder = restore_study(opened, found, data, data_dir=folder, folders=[Path.cwd()])
+        context.note(f"study {found} of {opened.address}")
     else:
         if name is not None:
             context.check_new_name(name, url)
@@ -106,8 +99,7 @@ def command(
     if confirm and plan.confirmation.candidates:
         stages.append(Confirmation(plan))
     stages.append(Controls(plan))
-    with published(opened, store, plan) as described:  # by the first to come, if nobody has made the study
-        replace(search, plan=described).prepare(opened)
+    search.prepare(opened)  # made by the first to come, if nobody has
     if not given:
         opened.join(plan.name, who=WHO)
     set_quota(opened, plan.name, None, default=plan.study.storage.quota)
@@ -127,7 +119,7 @@ def command(
 def stored_study(
     storage: FencedStorage, study: str, preset: str, seed: int, name: str | None, wait: float, stopper: Stopper
 ) -> str | None:
-    """Name of the stored study that is meant; None if none with texts is, but a file here describes one.
+    """Name of the stored study that is meant; None if there is none, but a file here describes one.
 
     Raises
     ------
@@ -138,9 +130,8 @@ def stored_study(
     """
     from tuner.errors import StudyError
     from tuner.resources import find_resource
-    from tuner.search.joining import wait_for_study
+    from tuner.search.restore import is_stored, wait_for_study
     from tuner.study.plan import default_name
-    from tuner.study.texts import TEXTS, attributes_of
 
     def check() -> None:
         if stopper.requested or stopper.late:
@@ -150,7 +141,7 @@ def stored_study(
         return None
     wanted = name or default_name(study, preset, seed)
     storage.catalog().check(wanted)
-    if TEXTS in attributes_of(storage, wanted):
+    if is_stored(storage, wanted):
         return wanted
     try:
         find_resource("studies", study, folder=Path.cwd())

@@ -15,7 +15,6 @@ from tuner.storage.digests import BadFile, Digest, figures_of, missing_names, re
 from tuner.storage.ownership import Slot
 from tuner.storage.records import file_name
 from tuner.storage.storage import FencedStorage
-from tuner.study.texts import TEXTS, described_texts
 
 FOREIGN = "another program changed it; take the database from a backup, or delete the study and run it again"
 TERMINAL = {"complete", "pruned", "fail"}
@@ -169,8 +168,6 @@ def _study_files(name: str, attributes: Mapping[str, Any]) -> dict[str, str | No
         # optuna-dashboard leaves null of an entry that a person deleted there.
         if key.startswith(PREFIX) and value != "null" and is_identifier(key.removeprefix(PREFIX))
     }
-    if TEXTS in attributes:
-        found |= dict(described_texts(name, attributes).values())
     for key, sha256 in figures_of(attributes, name).values():
         found[key.removeprefix(PREFIX)] = sha256
     return found
@@ -179,16 +176,9 @@ def _study_files(name: str, attributes: Mapping[str, Any]) -> dict[str, str | No
 def _study_problems(
     artifacts: Artifacts, name: str, stage: str, attributes: Mapping[str, Any], files: Mapping[str, str | None]
 ) -> Iterator[Problem]:
-    texts = {i: f"{kind}.toml" for kind, (i, _) in described_texts(name, attributes).items()} if files and (
-        TEXTS in attributes
-    ) else {}  # fmt: skip
     for identifier, sha256 in files.items():
-        file = texts.get(identifier) or file_name(attributes.get(PREFIX + identifier)) or identifier
-        remedy = (
-            f"tuner run --study FILE --name {name}, where the study's files are, writes it again"
-            if identifier in texts
-            else f"tuner report --name {name} draws it again"
-        )
+        file = file_name(attributes.get(PREFIX + identifier)) or identifier
+        remedy = f"tuner report --name {name} draws it again"
         try:
             artifacts.read(identifier, file, expected=Digest(sha256, None))
         except BadFile as e:

@@ -280,7 +280,6 @@ def join(storage: FencedStorage, plan: Plan, identity: Mapping[str, Any]) -> int
     """
     described = {
         IDENTITY: json.dumps(identity), SOURCE: json.dumps(plan_source(plan)), PACKAGES: json.dumps(packages()),
-        **plan.attributes,
     }  # fmt: skip
     check_name_of(storage, plan.name)
     study_id = register(storage, plan.name, plan.study.objectives, described)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +54,6 @@ class Plan:
         As in the file, after the preset.
     folder : Path
         Folder of the study file; its data paths are relative to it.
-    texts : mapping of str to bytes
-        ``study`` and, if it has a file of its own, ``space``: as read.
-    attributes : mapping of str to str
-        What a new study is stored with besides its description.
     """
 
     study: StudyFile
@@ -73,8 +69,6 @@ class Plan:
     max_failures: int
     confirmation: ConfirmationSection
     folder: Path
-    texts: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
-    attributes: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def data_spec(self) -> DataSpec:
@@ -218,7 +212,12 @@ class _Source(Table):
     sampler: Sampler
 
 
-def restore_plan(source: Mapping[str, Any], locate: Callable[[StudyFile], StudyFile] = lambda study: study) -> Plan:
+def restore_plan(
+    source: Mapping[str, Any],
+    locate: Callable[[StudyFile], StudyFile] = lambda study: study,
+    *,
+    folder: Path | None = None,
+) -> Plan:
     """Rebuild a plan from its stored source, through the same checks as a file.
 
     Parameters
@@ -227,6 +226,8 @@ def restore_plan(source: Mapping[str, Any], locate: Callable[[StudyFile], StudyF
         What :func:`plan_source` made.
     locate : callable
         Gives the study's files the paths that they have here.
+    folder : Path, optional
+        What relative paths are relative to, if not to where the study was made.
     """
     where = f"stored study {shown(str(source.get('name')))}"
     described = parse_table(_Source, dict(source), where, StudyError)
@@ -241,7 +242,7 @@ def restore_plan(source: Mapping[str, Any], locate: Callable[[StudyFile], StudyF
     return make_plan(
         locate(parse_table(StudyFile, study, where, StudyError)),
         SearchSpace(source["space"], parameters, starts),
-        folder=Path(source["folder"]),
+        folder=Path(source["folder"]) if folder is None else folder,
         preset=source["preset"],
         seed=source["seed"],
         name=source["name"],

@@ -5,50 +5,46 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from command_line import write_tiny_study
 from storage_backends import sqlite_template  # noqa: F401
-from stores import Server, bucket, place, s3, s3_server  # noqa: F401
+from tuner.search.joining import located, wait_for_study
 
 import tuner
-from tuner.errors import DataError, StorageError, StudyError
-from tuner.results.verification import verify
-from tuner.search.joining import join_study, located, wait_for_study
+from tuner.errors import DataError, StudyError
+from tuner.search.restore import StoredStudy, located, restore_study, wait_for_study
 from tuner.search.stages import SOURCE, join
-from tuner.storage.artifacts import PREFIX, Artifacts
 from tuner.storage.schema import STUDIES
 from tuner.storage.storage import FencedStorage, open_storage
-from tuner.storage.store import read, write
 from tuner.study.file import StudyFile, read_study
 from tuner.study.packages import PACKAGES
 from tuner.study.plan import Plan, make_plan
 from tuner.study.space import read_space
-from tuner.study.texts import TEXTS, published
 
 
 def plan_of(folder: Path, **more: Any) -> Plan:
     """The plan of the study in a folder, as the command line makes it."""
-    plan = make_plan(read_study(folder / "tiny.toml"), read_space(folder / "tiny_space.toml"), folder=folder, **more)
-    files = {"study": "tiny.toml", "space": "tiny_space.toml"}
-    return replace(plan, texts={kind: (folder / name).read_bytes() for kind, name in files.items()})
+    return make_plan(read_study(folder / "tiny.toml"), read_space(folder / "tiny_space.toml"), folder=folder, **more)
+
+
+# What a study's identity holds at least.
+MADE = {"made": "once", "data set": {"fingerprint": "f"}}
 
 
 class Creator:
-    """The machine on which a study was made: a database, an artifact store, a folder of files."""
+    """The machine on which a study was made: a database, and a folder of files."""
 
-    def __init__(self, folder: Path, storage: FencedStorage, artifacts: Artifacts) -> None:
+    def __init__(self, folder: Path, storage: FencedStorage) -> None:
         folder.mkdir()
         write_tiny_study(folder)
-        self.folder, self.storage, self.artifacts = folder, storage, artifacts
+        self.folder, self.storage = folder, storage
         self.plan = plan_of(folder, preset="smoke", seed=3, trials=7)
 
     def make(self, plan: Plan | None = None) -> int:
-        with published(self.storage, self.artifacts, plan or self.plan) as described:
-            return join(self.storage, described, {"made": "once"})
+        return join(self.storage, plan or self.plan, MADE)
 
     def attributes(self) -> dict[str, Any]:
         study_id = self.storage.get_study_id_from_name(self.plan.name)
@@ -59,18 +55,21 @@ class Creator:
         self.storage.set_study_system_attr(study_id, key, json.dumps(value))
 
     def joined(self, data: Path | None = None, name: str | None = None) -> Plan:
+        """As a worker of another machine."""
         folder = self.folder.parent / "elsewhere"
         folder.mkdir(exist_ok=True)
-        return join_study(
-            self.storage, self.artifacts, name or self.plan.name, data=data, data_dir=None, folders=[folder]
-        ).plan
+        return restore_study(self.storage, name or self.plan.name, data, folders=[folder]).plan
+
+    def opened(self, data: Path | None = None) -> StoredStudy:
+        """As a command where the study was made."""
+        return restore_study(self.storage, self.plan.name, data)
 
 
 @pytest.fixture
-def creator(place: str, tmp_path: Path, sqlite_template: Path) -> Iterator[Creator]:  # noqa: F811
+def creator(tmp_path: Path, sqlite_template: Path) -> Iterator[Creator]:  # noqa: F811
     shutil.copy(sqlite_template, tmp_path / "tuner.db")
     storage = open_storage(tmp_path / "tuner.db")
-    yield Creator(tmp_path / "creator", storage, Artifacts(place))
+    yield Creator(tmp_path / "creator", storage)
     storage.close()
 
 
@@ -84,70 +83,16 @@ def test_the_plan_is_rebuilt_from_name_storage_and_store(creator: Creator) -> No
     assert joined.study.motifs.database == str(creator.folder / "motifs.meme")
 
 
-def test_texts_are_stored_once_and_only_their_digests_are_in_the_database(creator: Creator) -> None:
+def test_a_command_where_the_study_was_made_takes_its_paths_and_another_the_given_ones(creator: Creator) -> None:
     creator.make()
-    stored = {s.key for s in creator.artifacts.store.find()}
-    assert len(stored) == 2
-    assert stored == {key.removeprefix(PREFIX) for key in creator.attributes() if key.startswith(PREFIX)}
-    assert len(creator.attributes()[TEXTS]) < 500
-    creator.make()
-    assert {s.key for s in creator.artifacts.store.find()} == stored
-
-
-def test_of_two_creators_at_once_one_stores_its_texts(creator: Creator) -> None:
-    with published(creator.storage, creator.artifacts, creator.plan) as described:
-        creator.make()  # another process is faster
-        join(creator.storage, described, {"made": "once"})
-    assert len(list(creator.artifacts.store.find())) == 2
-    assert creator.joined(data=creator.folder).name == creator.plan.name
-
-
-def test_a_study_without_texts_gets_them_from_the_next_run(creator: Creator) -> None:
-    join(creator.storage, creator.plan, {"made": "once"})
-    with pytest.raises(StudyError, match="has no texts in the artifact store; run tuner run once"):
-        creator.joined(data=creator.folder)
-    creator.make()
-    assert creator.joined(data=creator.folder).trials == 7
-
-
-def test_a_refused_study_leaves_no_texts(creator: Creator) -> None:
-    join(creator.storage, creator.plan, {"made": "otherwise"})
-    with pytest.raises(StudyError, match="was created with another made"):
-        creator.make()
-    assert list(creator.artifacts.store.find()) == []
-
-
-def test_a_text_that_was_changed_in_the_store_is_refused(creator: Creator) -> None:
-    creator.make()
-    identifier = json.loads(creator.attributes()[TEXTS])["space"]["id"]
-    write(creator.artifacts.store, identifier, creator.plan.texts["space"].replace(b"high = 11", b"high = 13"))
-    with pytest.raises(StorageError, match=r"space.toml of tiny-smoke-seed3 is not what the study was made with: SHA"):
-        creator.joined(data=creator.folder)
-    creator.artifacts.store.remove(identifier)
-    with pytest.raises(StorageError, match=r"space.toml is missing from .*another --artifacts"):
-        creator.joined(data=creator.folder)
-
-
-@pytest.mark.parametrize("how", ["lost", "emptied", "changed"])
-def test_a_lost_or_damaged_text_is_named_and_written_again_where_the_files_are(creator: Creator, how: str) -> None:
-    creator.make()
-    identifier = json.loads(creator.attributes()[TEXTS])["space"]["id"]
-    text = creator.plan.texts["space"]
-    if how == "lost":
-        creator.artifacts.store.remove(identifier)
-    else:
-        write(creator.artifacts.store, identifier, b"" if how == "emptied" else text.replace(b"11", b"13"))
-    found = verify(creator.storage, creator.artifacts, creator.plan.name)
-    assert [(p.file, p.remedy.split(",")[0]) for p in found.problems] == [
-        ("space.toml", "tuner run --study FILE --name tiny-smoke-seed3")
-    ]
-    other = replace(creator.plan, texts={**creator.plan.texts, "space": text + b"# edited"})
-    creator.make(other)  # not what the study was made with: it restores nothing
-    assert verify(creator.storage, creator.artifacts, creator.plan.name).problems
-    creator.make()
-    assert read(creator.artifacts.store, identifier) == text
-    assert verify(creator.storage, creator.artifacts, creator.plan.name).problems == []
-    assert creator.joined(data=creator.folder).name == creator.plan.name
+    spec = creator.opened().plan.data_spec
+    assert spec.positives == str(creator.folder / "positives.fa")
+    moved = creator.folder.rename(creator.folder.parent / "moved")
+    with pytest.raises(DataError, match=r"was made with .*positives\.fa, which is not here\. Say where it is with"):
+        creator.opened()
+    assert creator.opened(moved).plan.data_spec.positives == str(moved / "positives.fa")
+    with pytest.raises(DataError, match="there is no such file or folder"):
+        creator.opened(creator.folder)
 
 
 @pytest.mark.parametrize(
@@ -169,18 +114,14 @@ def test_incompatible_packages_are_refused_with_the_difference(
 
 def test_what_the_storage_says_is_checked(creator: Creator) -> None:
     creator.make()
-    source, texts = json.loads(creator.attributes()[SOURCE]), json.loads(creator.attributes()[TEXTS])
-    creator.change(TEXTS, {"study": {**texts["study"], "id": "../../../etc/passwd"}})
-    with pytest.raises(StudyError, match="the description of its texts is not what tuner run writes"):
-        creator.joined(data=creator.folder)
-    creator.change(TEXTS, texts)
+    source = json.loads(creator.attributes()[SOURCE])
     creator.change(SOURCE, {**source, "trials": "7; DROP TABLE"})
     with pytest.raises(StudyError, match=r"trials.*it is '7; DROP TABLE'"):
         creator.joined(data=creator.folder)
     study_id = creator.storage.create_or_load("escape", ["maximize"], system_attrs={"tuner:identity": "{}"})
     rename = STUDIES.update().where(STUDIES.c.study_id == study_id).values(study_name="../escape")
     creator.storage._backend.write(lambda connection: connection.execute(rename))
-    with pytest.raises(StudyError, match="is no name that tuner run gives a study"):
+    with pytest.raises(StudyError, match="is no name that tuner run gives a study; it is not opened"):
         creator.joined(name="../escape")
 
 

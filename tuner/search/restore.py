@@ -1,59 +1,45 @@
-"""Join a study from any machine: its plan from the storage and the artifact store, its data by name.
+"""A stored study's plan, rebuilt from its description in the database; its data is found by name.
 
-Whatever is read there was perhaps written by somebody else: names are checked, texts compared with their digests,
-and a path of theirs is only looked for below folders that this machine's user named.
+Whatever is read there was perhaps written by somebody else. So names are checked, and a worker that joins from
+anywhere looks for a path of theirs only below folders that this machine's user named.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import Field
-
-from tuner.errors import DataError, SearchSpaceError, StudyError
+from tuner.errors import DataError, StudyError
 from tuner.search.stages import IDENTITY, SOURCE
-from tuner.storage.artifacts import Artifacts
 from tuner.storage.catalog import listed
 from tuner.storage.storage import FencedStorage
-from tuner.study.file import Sampler, StudyFile, check_study
+from tuner.study.file import StudyFile
 from tuner.study.packages import PACKAGES, check_packages
 from tuner.study.paths import FILES, needs_expanding
-from tuner.study.plan import Plan, make_plan
-from tuner.study.space import check_space, listed_space
-from tuner.study.texts import fetch
-from tuner.study.toml import Table, parse_table, parse_toml
+from tuner.study.plan import Plan, load_object, restore_plan
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 POLL_SECONDS = 2.0
 
 
-class Source(Table):
-    """What the study's texts do not say."""
-
-    preset: str
-    seed: int = Field(ge=0)
-    trials: int = Field(gt=0)
-    sampler: Sampler
-    space: str
-
-
-class Joined(NamedTuple):
-    """A study that was joined.
+class StoredStudy(NamedTuple):
+    """A stored study.
 
     Attributes
     ----------
     plan : Plan
-        With the paths of this machine.
+        As it was made, with the paths that its files have here.
+    identity : dict of str to any
+        What everything that joins the study must agree on.
     data_dir : Path or None
         Folder of reference data.
     """
 
     plan: Plan
+    identity: dict[str, Any]
     data_dir: Path | None
 
 
@@ -82,7 +68,7 @@ def wait_for_study(
     """
     end, said = time.monotonic() + seconds, False
     storage.catalog().check(name)  # what another program made, nobody will make
-    while not _exists(storage, name):
+    while not is_stored(storage, name):
         if time.monotonic() >= end:
             known = listed(storage.catalog().searches)
             raise StudyError(
@@ -96,73 +82,76 @@ def wait_for_study(
         time.sleep(min(POLL_SECONDS, max(0.0, end - time.monotonic())))
 
 
-def _exists(storage: FencedStorage, name: str) -> bool:
+def is_stored(storage: FencedStorage, name: str) -> bool:
+    """Whether a study of this name was made, with its description."""
     try:
         return IDENTITY in storage.get_study_system_attrs(storage.get_study_id_from_name(name))
     except KeyError:
         return False
 
 
-def join_study(
+def restore_study(
     storage: FencedStorage,
-    artifacts: Artifacts,
     name: str,
+    data: Path | None = None,
     *,
-    data: Path | None,
-    data_dir: Path | None,
-    folders: Sequence[Path],
-) -> Joined:
-    """Rebuild the plan of a stored study from its texts.
+    data_dir: Path | None = None,
+    folders: Sequence[Path] | None = None,
+) -> StoredStudy:
+    """Rebuild plan and identity of a stored study from its description in the database.
 
     Parameters
     ----------
-    storage, artifacts : FencedStorage, Artifacts
+    storage : FencedStorage
         Where the study is.
     name : str
         The study.
     data : Path or None
-        Where this machine's user says the data is: a file, or a folder of files.
+        Where the data is on this machine, if elsewhere than where the study was made: a file, or a folder.
     data_dir : Path or None
         Folder of reference data.
-    folders : sequence of Path
-        Where else to look for the study's files.
+    folders : sequence of Path, optional
+        Of a worker that joins from anywhere: where its files are looked for. The paths that they had where the study
+        was made are then not taken from the database. Without it they are.
 
     Raises
     ------
-    StudyError, SearchSpaceError, StorageError, DataError
-        What is missing, changed or incompatible, and where.
+    StudyError, SearchSpaceError
+        `tuner run` did not make the study, or its description was changed, or this worker is incompatible with it.
+    DataError
+        A file of the study is not here.
     """
     if not NAME.fullmatch(name):
-        raise StudyError(f"{name[:80]!r} is no name that tuner run gives a study; it is not joined.")
+        raise StudyError(f"{name[:80]!r} is no name that tuner run gives a study; it is not opened.")
+    storage.catalog().check(name)
     attributes = storage.get_study_system_attrs(storage.get_study_id_from_name(name))
-    check_packages(name, attributes.get(PACKAGES))
-    source = _source(name, attributes)
-    texts = fetch(artifacts, name, attributes)
-    study = check_study(parse_toml(texts["study"], f"{name}: study.toml", StudyError), f"{name}: study.toml")
-    if study.parameters:
-        space = listed_space(study.name, study.parameters, f"{study.name}.toml")
-    elif "space" in texts:
-        where = f"{name}: space.toml"
-        space = check_space(parse_toml(texts["space"], where, SearchSpaceError), Path(source.space).name, where)
-    else:
-        raise StudyError(f"{name}: its search space is not among its texts.")
-    beside = [*([] if data_dir is None else [data_dir]), *folders]
-    if data is not None and study.data.dataset is not None and data.is_dir():
-        data_dir, data = data, None
-    plan = make_plan(
-        located(study, data, beside), space, folder=folders[0] if folders else Path(), preset=source.preset,
-        seed=source.seed, name=name, trials=source.trials, sampler=source.sampler,
-    )  # fmt: skip
-    return Joined(plan, data_dir)
+    if IDENTITY not in attributes or SOURCE not in attributes:
+        raise StudyError(f"{name} carries no study description; it was not made by tuner run.")
+    if folders is not None:
+        check_packages(name, attributes.get(PACKAGES))
+    if data is not None and not data.exists():
+        raise DataError(f"--data {data}: there is no such file or folder.")
+    source = load_object(attributes[SOURCE], name, SOURCE)
+    found = load_object(attributes[IDENTITY], name, IDENTITY)
+    data_set = found.get("data set")
+    if not isinstance(data_set, dict) or not isinstance(data_set.get("fingerprint"), str):
+        raise StudyError(f"{name}: its description has no fingerprint of the data; it is not what tuner run writes.")
+    elsewhere = list(folders) if folders is not None else [Path.cwd()]
 
+    def locate(study: StudyFile) -> StudyFile:
+        nonlocal data, data_dir
+        if data is not None and study.data.dataset is not None and data.is_dir():
+            data_dir, data = data, None
+        if folders is None and data is None:
+            return study
+        beside = [*([] if data_dir is None or folders is None else [data_dir]), *elsewhere]
+        return located(study, data, beside)
 
-def _source(name: str, attributes: dict[str, Any]) -> Source:
-    try:
-        stored = json.loads(attributes[SOURCE])
-        told = {key: stored[key] for key in Source.model_fields}
-    except (KeyError, TypeError, ValueError, RecursionError) as e:
-        raise StudyError(f"{name} carries no study description; it was not made by tuner run.") from e
-    return parse_table(Source, told, f"{name} (description in the storage)", StudyError)
+    plan = restore_plan(source, locate, folder=None if folders is None else elsewhere[0])
+    named = [value for key in FILES if (value := getattr(plan.data_spec, key)) not in (None, "shuffle")]
+    for gone in (path for path in named if not Path(path).exists()):
+        raise DataError(f"{name} was made with {gone}, which is not here. Say where it is with --data FILE or FOLDER.")
+    return StoredStudy(plan, found, data_dir)
 
 
 def located(study: StudyFile, data: Path | None, folders: Sequence[Path]) -> StudyFile:
