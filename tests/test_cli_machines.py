@@ -159,7 +159,7 @@ def test_a_slot_handed_back_goes_on_from_its_epoch_on_another_machine(
 ) -> None:
     caplog.set_level("INFO")
     one = bench._replace(plan=replace(bench.plan, trials=1))
-    search = make(one, storage, Artifacts(bucket))
+    search = make(one, storage)
     first = Worker(one, storage, Artifacts(bucket), tmp_path / "first", StopAt(1), name="first")
     assert not first.work([search])
     second = Worker(one, storage, Artifacts(bucket), tmp_path / "second", Stopper(), name="second")
@@ -183,7 +183,7 @@ def test_a_store_that_is_away_loses_the_files_but_not_the_values(
 ) -> None:
     one = bench._replace(plan=replace(bench.plan, trials=1))
     artifacts = Artifacts(bucket, patience=0.6)
-    search = make(one, storage, artifacts)
+    search = make(one, storage)
     worker = Worker(one, storage, artifacts, tmp_path / "checkpoints", Stopper(), name="w")
     s3.stop()
     try:

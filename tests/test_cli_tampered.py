@@ -26,7 +26,7 @@ STUDY, USER, SYSTEM = "study_system_attributes", "trial_user_attributes", "trial
 # Value as it stands in the database; every one is JSON, as what is none has its own test.
 OF_STUDIES = (
     "tuner:quota", "tuner:report-figures", "tuner:report", "tuner:test_openings", "tuner:note",
-    "dashboard:note_str:0", "dashboard:note_ver", "tuner:packages", "tuner:texts", "tuner:made", "tuner:identity",
+    "dashboard:note_str:0", "dashboard:note_ver", "tuner:packages", "tuner:made", "tuner:identity",
     "tuner:source",
 )  # fmt: skip
 OF_TRIALS = ("candidate", "replicate", "seed", "stopped_at", "match_fraction", "auroc", "reason", "artifacts_error")

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from command_line import write_tiny_study
 from storage_backends import sqlite_template  # noqa: F401
-from tuner.search.joining import located, wait_for_study
 
 import tuner
 from tuner.errors import DataError, StudyError
