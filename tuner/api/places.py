@@ -62,7 +62,13 @@ def folders_of(data_dir: str | Path | None, cache: str | Path | None) -> Folders
 
 def prepare_matching(folders: Folders) -> None:
     """Have Tomtom's kernel compiled where it is kept: most of a minute on a machine's first call."""
-    prepare_kernel(kernel_folder(folders.code / "numba"))
+    import torch
+
+    threads = torch.get_num_threads()
+    try:
+        prepare_kernel(kernel_folder(folders.code / "numba"))
+    finally:
+        torch.set_num_threads(threads)  # numba's first threads give the whole process as many as numba may use
 
 
 @contextmanager
