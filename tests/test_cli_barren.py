@@ -9,7 +9,7 @@ import pytest
 from command_line import SPACE, STUDY, Terminal, prepare_environment, write_tiny_study
 
 from tuner.results.leaderboard import TrialState
-from tuner.search.stages import CONFIRMATION, CONTROLS
+from tuner.storage.keys import CONFIRMATION, CONTROLS
 from tuner.storage.storage import FencedStorage, open_storage
 
 DIVERGES = "\n[learning_rate]\nfixed = 1e30\n"

@@ -14,10 +14,10 @@ from command_line import Terminal, prepare_environment, write_tiny_study
 
 from tuner.report.dashboard import write_notes
 from tuner.search.loaded import Bench, load_bench
-from tuner.search.stages import IDENTITY, SOURCE, Search
+from tuner.search.stages import Search
+from tuner.storage.keys import IDENTITY, PACKAGES, SOURCE
 from tuner.storage.storage import open_storage
 from tuner.study.file import read_study
-from tuner.study.packages import PACKAGES
 from tuner.study.plan import make_plan
 from tuner.study.space import read_space
 

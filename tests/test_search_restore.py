@@ -15,11 +15,11 @@ from storage_backends import sqlite_template  # noqa: F401
 import tuner
 from tuner.errors import DataError, StudyError
 from tuner.search.restore import StoredStudy, located, restore_study, wait_for_study
-from tuner.search.stages import SOURCE, join
+from tuner.search.stages import join
+from tuner.storage.keys import PACKAGES, SOURCE
 from tuner.storage.schema import STUDIES
 from tuner.storage.storage import FencedStorage, open_storage
 from tuner.study.file import StudyFile, read_study
-from tuner.study.packages import PACKAGES
 from tuner.study.plan import Plan, make_plan
 from tuner.study.space import read_space
 

@@ -35,10 +35,10 @@ from tuner.errors import TunerError
 from tuner.report.dashboard import FIGURES
 from tuner.report.selection import stored_choices
 from tuner.results.deletion import delete, doomed
-from tuner.results.quota import QUOTA
 from tuner.results.test_split import openings, record_opening
 from tuner.search.worker import Stopper, Worker
 from tuner.storage.artifacts import PREFIX, Artifacts
+from tuner.storage.keys import QUOTA
 from tuner.storage.storage import FencedStorage, open_storage
 
 PACE = QUICK._replace(beat=3600)  # a process that is stopped amid a beat would hold the lock of a SQLite file

@@ -47,8 +47,8 @@ def command(
     from tuner.search.loaded import load_bench
     from tuner.search.placement import device_names, place
     from tuner.search.restore import restore_study
-    from tuner.search.stages import CONFIRMATION, CONTROLS
     from tuner.search.supervisor import DEVICE, INDEX, Supervisor
+    from tuner.storage.keys import CONFIRMATION, CONTROLS
     from tuner.storage.names import folder_name
     from tuner.study.plan import check_identity
 

@@ -17,8 +17,8 @@ from rich.text import Text
 from tuner.cli import context
 from tuner.errors import StorageError, TunerError, reason_of
 from tuner.results.leaderboard import TERMINAL, FrozenTrial, TrialState, signed, stage_trials
-from tuner.search.stages import CONFIRMATION, CONTROLS
 from tuner.search.supervisor import Supervisor
+from tuner.storage.keys import CONFIRMATION, CONTROLS
 from tuner.storage.storage import FencedStorage
 from tuner.study.plan import Plan
 

@@ -82,8 +82,9 @@ def command(
         from tuner.search.loaded import load_bench
         from tuner.search.log_fields import add_log_fields
         from tuner.search.placement import device_names, place
-        from tuner.search.stages import CONFIRMATION, CONTROLS, Search
+        from tuner.search.stages import Search
         from tuner.search.supervisor import Supervisor
+        from tuner.storage.keys import CONFIRMATION, CONTROLS
         from tuner.storage.names import folder_name
         from tuner.storage.storage import open_storage
 

@@ -25,7 +25,7 @@ from tuner.report.stages import MODISCO_STAGES, STAGES, Event, OnEvent, Runner
 from tuner.report.tables import tables
 from tuner.results.leaderboard import FrozenTrial, confirmed, stage_trials
 from tuner.results.test_split import openings
-from tuner.search.stages import CONFIRMATION
+from tuner.storage.keys import CONFIRMATION
 
 USUAL_FILTERS = 64  # where it is no parameter of the trial
 

@@ -28,8 +28,8 @@ from tuner.report.data import (
 from tuner.report.source import Source
 from tuner.results.composition import composition_words
 from tuner.results.leaderboard import FrozenTrial, TrialState, leaderboard, stage_trials
-from tuner.search.stages import CONTROLS
 from tuner.storage.artifacts import undigested
+from tuner.storage.keys import CONTROLS
 from tuner.study.objectives import OBJECTIVES
 
 FEWEST_FOR_IMPORTANCE = 8

@@ -19,15 +19,14 @@ from tuner.results.barren import why_barren
 from tuner.results.leaderboard import Confirmed, Row, Verdict, confirmed, declare, leaderboard, stage_trials
 from tuner.results.test_split import openings
 from tuner.search.loaded import Bench
-from tuner.search.stages import CONFIRMATION, CONTROLS
 from tuner.storage.artifacts import PREFIX, Artifacts
-from tuner.storage.digests import FIGURES, BadFile, Digest, figures_of
+from tuner.storage.digests import BadFile, Digest, figures_of
+from tuner.storage.keys import CONFIRMATION, CONTROLS, FIGURES, NOTE
 from tuner.storage.records import is_count
 from tuner.storage.storage import FencedStorage
 from tuner.storage.trials import trial_id
 from tuner.study.objectives import OBJECTIVES
 
-WRITTEN = "tuner:note"  # digest of the note as written here: a note that a person has edited is kept
 SUMMARY = "\n\n## Report\n\n"  # begins the section that a report adds to the study's note
 SHOWN = 5
 
@@ -222,7 +221,7 @@ def write_report_notes(
     done = ["study note"] if _write(storage, name, with_summary) else []
     by_number = {t.number: trial_id(t) for t in stage_trials(storage, name)}
     for number, body in notes.items():
-        if _save(storage, name, by_number[number], f"{WRITTEN}:{number}", body):
+        if _save(storage, name, by_number[number], f"{NOTE}:{number}", body):
             done.append(f"note of trial {number}")
     uploaded = _upload(storage, artifacts, name, figures)
     return [*done, f"{uploaded} figure{'s' * (uploaded > 1)} on the study"] if uploaded else done
@@ -273,7 +272,7 @@ def _write(storage: FencedStorage, name: str, note: Note) -> bool:
         storage.get_study_id_from_name(name)
     except KeyError:
         return False  # a stage that was not reached
-    return _save(storage, name, None, WRITTEN, note)
+    return _save(storage, name, None, NOTE, note)
 
 
 def _save(storage: FencedStorage, name: str, trial_id: int | None, key: str, note: Note) -> bool:

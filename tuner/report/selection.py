@@ -10,12 +10,11 @@ from tuner.errors import StudyError
 from tuner.results.barren import why_barren
 from tuner.results.leaderboard import Confirmed, TrialState, Verdict, confirmed, declare, pareto_numbers, stage_trials
 from tuner.results.overview import find_trial
-from tuner.search.stages import CONFIRMATION
+from tuner.storage.keys import CONFIRMATION, REPORTS
 from tuner.storage.records import kept_record
 from tuner.storage.storage import FencedStorage
 from tuner.study.objectives import OBJECTIVES
 
-RECORD = "tuner:report"
 MOST = 3
 
 
@@ -178,10 +177,10 @@ def store_choice(storage: FencedStorage, name: str, choice: Choice, when: str) -
     plain = json.loads(json.dumps(choice._asdict()))
 
     def add(attrs: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-        record = kept_record(attrs, RECORD, name)
+        record = kept_record(attrs, REPORTS, name)
         if record and {k: v for k, v in record[-1].items() if k != "when"} == plain:
             return {}, str(record[-1].get("when", when))
-        return {RECORD: json.dumps([*record, {"when": when, **plain}])}, when
+        return {REPORTS: json.dumps([*record, {"when": when, **plain}])}, when
 
     study_id = storage.get_study_id_from_name(name)
     changes, stored = add(storage.get_study_system_attrs(study_id))
@@ -192,7 +191,7 @@ def store_choice(storage: FencedStorage, name: str, choice: Choice, when: str) -
 
 def stored_choices(storage: FencedStorage, name: str) -> list[dict[str, Any]]:
     """Every choice stored with a study, oldest first."""
-    return kept_record(storage.get_study_system_attrs(storage.get_study_id_from_name(name)), RECORD, name)
+    return kept_record(storage.get_study_system_attrs(storage.get_study_id_from_name(name)), REPORTS, name)
 
 
 def _confirmed_points(candidates: Sequence[Confirmed], objectives: Sequence[str]) -> dict[int, tuple[float, ...]]:

@@ -21,10 +21,7 @@ from optuna.trial import FrozenTrial
 
 from tuner.errors import StorageError
 from tuner.storage.digests import (
-    DIGESTS,
-    MISSING,
     PREFIX,
-    SIZES,
     BadFile,
     Digest,
     describe,
@@ -37,6 +34,7 @@ from tuner.storage.digests import (
     remedy_for,
     unusable,
 )
+from tuner.storage.keys import DIGESTS, MISSING, SIZES
 from tuner.storage.store import ArtifactNotFound, Store, StoreAway, TooLarge, patiently, read, write
 from tuner.storage.stores import open_store
 

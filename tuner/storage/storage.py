@@ -35,11 +35,12 @@ from tuner.storage import attempts, crashes, schema, slots
 from tuner.storage.address import parse_url
 from tuner.storage.attempts import Attempt, Record
 from tuner.storage.attributes import AttributeRows
-from tuner.storage.catalog import MADE, Catalog, read_catalog
+from tuner.storage.catalog import Catalog, read_catalog
 from tuner.storage.database import Backend, connect
 from tuner.storage.drawing import DrawingStorage
 from tuner.storage.heartbeat import Heartbeat
 from tuner.storage.identity import Identities
+from tuner.storage.keys import MADE
 from tuner.storage.masking import mask_all, passwords_of
 from tuner.storage.names import check_stored_name, shown
 from tuner.storage.ownership import FileRows
