@@ -190,7 +190,8 @@ def assemble(
     motifs = collect.motif_info(source, models)
     important, words = whole.importance(source)
     return ReportData(
-        study=study, data=data, motifs=motifs, baselines=baselines, shuffled=shuffled, composition_words=composition,
+        study=study, data=data, motifs=motifs, baselines=baselines, shuffled=shuffled,
+        composition_words=composition.words if composition else None,
         trials=collect.trial_rows(trials, objectives), importance=important, importance_words=words,
         history=collect.best_so_far(trials, objectives), selection=selection, openings=len(opened), models=models,
         warnings=cautions(

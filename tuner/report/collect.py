@@ -27,7 +27,7 @@ from tuner.report.data import (
 )
 from tuner.report.source import Source
 from tuner.search.artifacts import undigested
-from tuner.search.confound import composition_words
+from tuner.search.confound import Composition, composition_words
 from tuner.search.objective import OBJECTIVES
 from tuner.search.results import FrozenTrial, TrialState, leaderboard, stage_trials
 from tuner.search.stages import CONTROLS
@@ -210,7 +210,7 @@ def baseline_rows(fitted: Mapping[str, tuple[float, str]], tested: Mapping[str, 
 
 def about_composition(
     models: Sequence[ModelReport], baselines: Sequence[BaselineRow], splits: Mapping[str, SplitInfo]
-) -> str | None:
+) -> Composition | None:
     """How much composition alone would give: on test beside the first model, else on validation."""
     if not models:
         return None
@@ -222,14 +222,14 @@ def about_composition(
 
     if first.test is not None:
         scores = {b.name: [b.test_auroc] for b in baselines if b.test_auroc is not None}
-        words = composition_words(scores, first.test.auroc, first.test.matched, sizes("test"))
-        return None if words is None else f"On test: {words}"
+        found = composition_words(scores, first.test.auroc, first.test.matched, sizes("test"))
+        return None if found is None else found._replace(words=f"On test: {found.words}")
     valid = {b.name: [b.valid_auroc] for b in baselines if b.valid_auroc is not None}
     means = {k: e.mean for k, e in first.confirmation.items()} or first.valid
-    words = None
-    if "auroc" in means:
-        words = composition_words(valid, means["auroc"], means.get("matched_auroc"), sizes("valid"))
-    return None if words is None else f"On validation: {words}"
+    if "auroc" not in means:
+        return None
+    found = composition_words(valid, means["auroc"], means.get("matched_auroc"), sizes("valid"))
+    return None if found is None else found._replace(words=f"On validation: {found.words}")
 
 
 def undigested_files(source: Source, trials: Sequence[int]) -> tuple[str, ...]:
