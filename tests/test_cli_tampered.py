@@ -128,6 +128,21 @@ def test_an_attribute_that_is_no_json_is_one_clear_error(terminal: Terminal) -> 
         mend(terminal.folder, table, rows)
 
 
+def test_a_damaged_record_of_figures_is_known_before_a_report_costs_anything(terminal: Terminal) -> None:
+    tamper(terminal.folder, STUDY, "tuner:report-figures", '"no"')
+    code, text = terminal.refuses("report", "--name", "tiny")
+    assert code == 1
+    assert text.startswith("tiny: the attribute tuner:report-figures is not what tuner writes: ")
+    assert text.endswith("Restore a backup. Without notes for the dashboard (--stages page) it is not needed.")
+    assert not (terminal.folder / "runs" / "reports").exists()
+    storage = open_storage(terminal.folder / "runs" / "tuner.db")
+    assert (openings(storage, "tiny"), stored_choices(storage, "tiny")) == ([], []), "nothing was opened or chosen"
+    storage.close()
+    page = terminal("report", "--name", "tiny", "--stages", "page")
+    assert page.code == 0, page.err
+    assert (terminal.folder / "runs" / "reports" / "tiny" / "report.html").is_file()
+
+
 def test_the_progress_of_a_worker_that_is_no_json_is_passed_over(terminal: Terminal) -> None:
     storage = open_storage(terminal.folder / "runs" / "tuner.db")
     study_id = storage.get_study_id_from_name("tiny")

@@ -8,9 +8,11 @@ import pytest
 from report_example import IRF, bare, irf1, model, patterns, shuffled
 
 from tuner.report import numbers, words
-from tuner.report.data import BaselineRow, Null
+from tuner.report.caution import cautions
+from tuner.report.data import BaselineRow, Null, SplitInfo
 from tuner.report.evidence import evidence
 from tuner.report.families import merge_families, order_filters
+from tuner.search.confound import Composition
 
 
 def row(lead: float, low: float, high: float) -> BaselineRow:
@@ -163,3 +165,21 @@ def test_filters_are_read_matched_candidates_weak_dead() -> None:
     assert [f.e_value for f in matched] == sorted(f.e_value for f in matched if f.e_value is not None)
     assert sorted(f.index for _, rows in groups for f in rows) == list(range(32))
     assert [f.index for f in dict(groups)["dead"]] == [17, 29]
+
+
+def test_what_composition_alone_reaches_is_a_warning_only_where_its_interval_leaves_chance_out() -> None:
+    whole = irf1()
+    tested = replace(row(0.0, 0.0, 0.0), name="gc", test_auroc=0.7)
+
+    def warned(sequences: int, composition: Composition | None = None) -> tuple[str, ...]:
+        splits = {**whole.data.splits, "test": SplitInfo(sequences=sequences, positives=sequences // 2)}
+        return cautions(
+            whole.study, replace(whole.data, splits=splits), True, whole.selection, whole.models, [tested],
+            whole.shuffled, composition, 1, [],
+        )  # fmt: skip
+
+    # Hanley & McNeil 1982 at .7 of 500 + 500: standard error .016.
+    assert "GC content alone reaches AUROC 0.70 on test (95 % interval about 0.67 to 0.73)." in warned(1000)
+    assert not [text for text in warned(10) if text.startswith("GC content alone")]
+    assert "as said" in warned(10, Composition("as said", confounded=True))
+    assert "as said" not in warned(10, Composition("as said", confounded=False))

@@ -16,14 +16,18 @@ IRF1 = {"gc": [0.636], "cpg": [0.565], "2-mer": [0.665], "6-mer": [0.880]}
 def test_a_confounded_set_is_called_so() -> None:
     words = composition_words(ZBED2, 0.935, 0.80)
     assert words is not None
-    assert words.startswith("Composition is confounded with the label: 2-mer counts alone reach AUROC 0.813, 72% of")
-    assert "the GC x CpG-matched part the models reach 0.800" in words
+    assert words.confounded is True
+    assert words.words.startswith(
+        "Composition is confounded with the label: 2-mer counts alone reach AUROC 0.813, 72% of"
+    )
+    assert "the GC x CpG-matched part the models reach 0.800" in words.words
 
 
 def test_a_set_that_composition_does_not_explain_is_called_so() -> None:
     words = composition_words(IRF1, 0.985, 0.986)
     assert words is not None
-    assert words.startswith("Composition explains little: 2-mer counts alone reach AUROC 0.665, 34% of the way")
+    assert words.confounded is False
+    assert words.words.startswith("Composition explains little: 2-mer counts alone reach AUROC 0.665, 34% of the way")
 
 
 @pytest.mark.parametrize(("controls", "auroc"), [({}, 0.9), ({"6-mer": [0.9]}, 0.9), (ZBED2, 0.5)])
@@ -32,13 +36,19 @@ def test_nothing_is_said_without_baselines_or_above_no_chance(controls: dict[str
 
 
 def test_a_number_from_few_sequences_carries_its_interval_and_decides_nothing() -> None:
-    words = composition_words({"cpg": [1.0]}, 0.9, None, (1, 1))
+    words = composition_words({"cpg": [1.0]}, 0.9, 0.95, (1, 1))
     assert words is not None
-    assert words.startswith("So few sequences leave open whether composition explains the label: CpG content alone")
-    assert "AUROC 1.000 (95 % about 0.21 to 1.00, of 1 + 1 sequences)" in words
+    assert words.confounded is False
+    assert words.words.startswith(
+        "There are too few sequences to say whether composition explains the label: CpG content "
+    )
+    assert "AUROC 1.000 (95 % interval about 0.21 to 1.00, from 1 + 1 sequences), more than" in words.words
+    assert "matched" not in words.words
     many = composition_words({"gc": [0.62]}, 0.935, None, (1000, 1000))
     assert many is not None
-    assert many.startswith("Composition explains little: GC content alone reaches AUROC 0.620 (95 % about 0.60 to 0.64")
+    assert many.words.startswith(
+        "Composition explains little: GC content alone reaches AUROC 0.620 (95 % interval about 0.60"
+    )
 
 
 def test_the_interval_from_sizes_agrees_with_a_simulation() -> None:

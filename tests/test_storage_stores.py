@@ -83,14 +83,6 @@ def test_files_of_a_trial_come_back_by_name_and_only_their_entries_are_for_the_d
         artifacts.get(trial, "other")
 
 
-def test_one_file_takes_the_place_of_another(place: str) -> None:  # noqa: F811
-    artifacts = Artifacts(place)
-    (old, entry), (new, _) = (next(iter(artifacts.put({"front.png": c}).items())) for c in (b"old", b"new"))
-    artifacts.replace(old, new)
-    assert artifacts.get(trial_with({old: entry}), "front.png") == b"new"
-    assert [s.key for s in artifacts.store.find()] == [old.removeprefix(PREFIX)]
-
-
 def test_entries_that_other_programs_made_are_passed_over(place: str) -> None:  # noqa: F811
     odd = {"artifacts:x": "no JSON", "artifacts:y": json.dumps({"artifact_id": "../../etc/passwd", "filename": "f"})}
     artifacts = Artifacts(place)

@@ -222,11 +222,14 @@ def valid_sizes(storage: FencedStorage, name: str) -> tuple[int, int] | None:
 
 def size_words(sizes: tuple[int, int] | None) -> str | None:
     """A caution where the validation split is too small to choose by."""
-    from tuner.data.sizes import FEWEST, interval_words
+    from tuner.data.sizes import FEWEST, counted, interval_words
 
     if sizes is None or min(sizes) >= FEWEST:
         return None
-    return f"Validation has only {sum(sizes)} sequences, too few to choose by: at best, {interval_words(*sizes)}."
+    return (
+        f"Validation has only {counted(sum(sizes), 'sequence')}, too few to tell trials apart: even if half of them "
+        f"are positives, {interval_words(*sizes)}."
+    )
 
 
 def about_composition(
@@ -241,7 +244,8 @@ def about_composition(
     primary = next((c for c in candidates if verdict and c.candidate == verdict.primary), None)
     if primary is None or "auroc" not in primary.mean:
         return None
-    return composition_words(controls, primary.mean["auroc"], primary.mean.get("matched_auroc"), sizes)
+    found = composition_words(controls, primary.mean["auroc"], primary.mean.get("matched_auroc"), sizes)
+    return None if found is None else found.words
 
 
 def _leaderboard(name: str, rows: Sequence[Row], objectives: Sequence[str], top: int) -> Table:

@@ -213,6 +213,7 @@ def check_points(bench: Bench) -> None:
 
 def describe(bench: Bench, placement: Placement, address: str) -> None:
     """Say what will be searched, on what, before it costs anything."""
+    from tuner.data.sizes import counted
     from tuner.search.placement import gib
 
     workers = len(placement.devices)
@@ -232,7 +233,7 @@ def describe(bench: Bench, placement: Placement, address: str) -> None:
         context.note(f"memory   one training takes {gib(placement.need)}; {free}")
     for text in placement.notes:
         context.note(f"warning  {text}")
-    context.note(f"motifs   {bench.database.name}, {len(bench.database.screened)} screened targets")
+    context.note(f"motifs   {bench.database.name}, {counted(len(bench.database.screened), 'screened target')}")
     name_screen(bench.database)
     if bench.database.broken:
         name_broken(bench.database.broken, prefix="warning  ")

@@ -13,7 +13,7 @@ from tuner.report import collect
 from tuner.report.assemble import model_report
 from tuner.report.cache import Cache, Result, write_file
 from tuner.report.caution import cautions
-from tuner.report.dashboard import write_report_notes
+from tuner.report.dashboard import check_notes, write_report_notes
 from tuner.report.data import ReportData, Selection
 from tuner.report.figures import figure_files
 from tuner.report.measure import now
@@ -92,10 +92,12 @@ def build_report(
     StudyError
         Nothing to report, or a trial that cannot be.
     StorageError
-        Weights are gone, or the folder cannot be written.
+        Weights are gone, the folder cannot be written, or the record of an earlier report's figures is damaged.
     """
     objectives = source.bench.plan.study.objectives
     choice = choose(source.storage, source.name, objectives, most=most, given=given)
+    if stages is None or "notes" in stages:
+        check_notes(source.storage, source.name)
     cache = Cache(out)
     runner = Runner(source, cache, choice.trials, stages, on_event)
     whole = Whole(stage_trials(source.storage, source.name))
@@ -190,7 +192,8 @@ def assemble(
     motifs = collect.motif_info(source, models)
     important, words = whole.importance(source)
     return ReportData(
-        study=study, data=data, motifs=motifs, baselines=baselines, shuffled=shuffled, composition_words=composition,
+        study=study, data=data, motifs=motifs, baselines=baselines, shuffled=shuffled,
+        composition_words=composition.words if composition else None,
         trials=collect.trial_rows(trials, objectives), importance=important, importance_words=words,
         history=collect.best_so_far(trials, objectives), selection=selection, openings=len(opened), models=models,
         warnings=cautions(

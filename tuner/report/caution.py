@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tuner.report.data import BaselineRow, DataInfo, ModelReport, Selection, Shuffled, StudyInfo
+from tuner.data.sizes import auroc_interval
+from tuner.report.data import BaselineRow, DataInfo, ModelReport, Selection, Shuffled, SplitInfo, StudyInfo
+from tuner.search.confound import Composition
 
 COMPOSITION = {"gc": "GC content", "cpg": "CpG content"}
 ALONE = 0.65  # AUROC of composition alone that is worth a warning
@@ -20,14 +22,14 @@ def cautions(
     models: Sequence[ModelReport],
     baselines: Sequence[BaselineRow],
     shuffled: Shuffled,
-    composition: str | None,
+    composition: Composition | None,
     openings: int,
     left_out: Sequence[str],
 ) -> tuple[str, ...]:
     """List the warnings of a report, the gravest kinds first."""
     return tuple(
         [
-            *_baselines(models, baselines, composition),
+            *_baselines(data, models, baselines, composition),
             *_models(models, shuffled),
             *_sample(data, models),
             *_study(study, targets, selection, openings),
@@ -38,14 +40,14 @@ def cautions(
 
 
 def _baselines(
-    models: Sequence[ModelReport], baselines: Sequence[BaselineRow], composition: str | None
+    data: DataInfo, models: Sequence[ModelReport], baselines: Sequence[BaselineRow], composition: Composition | None
 ) -> Iterator[str]:
     for b in baselines:
-        split, value = ("test", b.test_auroc) if b.test_auroc is not None else ("validation", b.valid_auroc)
+        key, value = ("test", b.test_auroc) if b.test_auroc is not None else ("valid", b.valid_auroc)
         if b.name in COMPOSITION and value is not None and value >= ALONE:
-            yield f"{COMPOSITION[b.name]} alone reaches AUROC {value:.2f} on {split}."
-    if composition is not None and "is confounded" in composition:
-        yield composition
+            yield from _alone(COMPOSITION[b.name], value, {"valid": "validation"}.get(key, key), data.splits[key])
+    if composition is not None and composition.confounded:
+        yield composition.words
     for m in models:
         for b in m.test.baselines if m.test is not None else ():
             if b.words and b.words != "ahead":
@@ -56,6 +58,16 @@ def _baselines(
                 )
     if not baselines:
         yield "No baseline was fitted, so nothing says what composition or one motif alone would reach."
+
+
+def _alone(label: str, auroc: float, split: str, sizes: SplitInfo) -> Iterator[str]:
+    """Say what composition alone reaches, with its interval, unless that holds chance too."""
+    if sizes.positives is None:
+        yield f"{label} alone reaches AUROC {auroc:.2f} on {split}."
+        return
+    low, high = auroc_interval(auroc, sizes.positives, sizes.sequences - sizes.positives)
+    if low > 0.5:
+        yield f"{label} alone reaches AUROC {auroc:.2f} on {split} (95 % interval about {low:.2f} to {high:.2f})."
 
 
 def _models(models: Sequence[ModelReport], shuffled: Shuffled) -> Iterator[str]:

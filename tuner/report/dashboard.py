@@ -13,6 +13,7 @@ from typing import Any
 import optuna_dashboard
 from optuna_dashboard._note import get_note_from_system_attrs, note_str_key_prefix, note_ver_key, split_body
 
+from tuner.errors import StorageError
 from tuner.report.notes import escape
 from tuner.report.server import Access, make_guarded_server
 from tuner.results.barren import why_barren
@@ -181,6 +182,20 @@ def findings(
     times = f"{tested} time{'s' * (tested > 1)}"
     lines.append(f"The test split has been opened {times}." if tested else "The test split has not been opened.")
     return "\n\n".join(lines)
+
+
+def check_notes(storage: FencedStorage, name: str) -> None:
+    """See that the record which the notes of a report go on from can be read: before the hours that a report may take.
+
+    Raises
+    ------
+    StorageError
+        It is not what a report writes.
+    """
+    try:
+        figures_of(storage.get_study_system_attrs(storage.get_study_id_from_name(name)), name)
+    except StorageError as e:
+        raise StorageError(f"{e} Without notes for the dashboard (--stages page) it is not needed.") from None
 
 
 def write_report_notes(

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-from tuner.data.sizes import auroc_interval
+from tuner.data.sizes import FEWEST, auroc_interval
 
 COMPOSITION = ("gc", "cpg", "2-mer")
 MOST = 0.5  # of the way from chance to the model
 
 
+class Composition(NamedTuple):
+    """What composition explains.
+
+    Attributes
+    ----------
+    words : str
+        One paragraph.
+    confounded : bool
+        Whether it explains half of the score or more, and enough sequences say so.
+    """
+
+    words: str
+    confounded: bool
+
+
 def composition_words(
     controls: Mapping[str, Sequence[float]], auroc: float, matched: float | None, sizes: tuple[int, int] | None = None
-) -> str | None:
+) -> Composition | None:
     """Say whether composition could be what the models have learned.
 
     Parameters
@@ -25,12 +41,12 @@ def composition_words(
         Theirs where GC and CpG content cannot tell the classes apart.
     sizes : tuple of int, optional
         Positives and negatives that the AUROCs were measured on. They give the interval beside the number, and where
-        that leaves open what composition explains, the words do so too.
+        that leaves open what composition explains, the words do so too. Of few, the matched part is not spoken of.
 
     Returns
     -------
-    str or None
-        One paragraph; None without composition baselines, or for models that are not above chance.
+    Composition or None
+        None without composition baselines, or for models that are not above chance.
     """
     known = {name: max(controls[name]) for name in COMPOSITION if controls.get(name)}
     if not known or auroc <= 0.5:
@@ -38,23 +54,29 @@ def composition_words(
     best = max(known, key=lambda name: known[name])
     share = max(0.0, (known[best] - 0.5) / (auroc - 0.5))
     label = {"gc": "GC content", "cpg": "CpG content", "2-mer": "2-mer counts"}[best]
-    interval, open_ = "", False
+    interval, open_, few = "", False, False
     if sizes is not None:
+        few = min(sizes) < FEWEST
         low, high = auroc_interval(known[best], *sizes)
-        interval = f" (95 % about {low:.2f} to {high:.2f}, of {sizes[0]} + {sizes[1]} sequences)"
+        interval = f" (95 % interval about {low:.2f} to {high:.2f}, from {sizes[0]} + {sizes[1]} sequences)"
         open_ = (low - 0.5) / (auroc - 0.5) < MOST <= (high - 0.5) / (auroc - 0.5)
     numbers = f"{label} alone reach{'' if best == '2-mer' else 'es'} AUROC {known[best]:.3f}{interval}, "
-    numbers += f"{share:.0%} of the way "
-    numbers += f"from chance to the models' {auroc:.3f}"
-    rest = "" if matched is None else f"; on the GC x CpG-matched part the models reach {matched:.3f}"
+    if share > 1:
+        numbers += f"more than the models' {auroc:.3f}"
+    else:
+        numbers += f"{share:.0%} of the way from chance to the models' {auroc:.3f}"
+    if matched is not None and not few:
+        numbers += f"; on the GC x CpG-matched part the models reach {matched:.3f}"
     if open_:
-        return (
-            f"So few sequences leave open whether composition explains the label: {numbers}{rest}. "
-            "Bring more sequences before this is read either way."
+        words = (
+            f"There are too few sequences to say whether composition explains the label: {numbers}. "
+            "Add sequences before concluding either way."
         )
-    if share >= MOST:
-        return (
-            f"Composition is confounded with the label: {numbers}{rest}. "
-            "Read the AUROC beside the baselines, or bring negatives of matched composition."
+    elif share >= MOST:
+        words = (
+            f"Composition is confounded with the label: {numbers}. Compare the models with the baselines, or use "
+            "negatives that match the positives in composition and in N."
         )
-    return f"Composition explains little: {numbers}{rest}."
+    else:
+        words = f"Composition explains little: {numbers}."
+    return Composition(words, confounded=share >= MOST and not open_)

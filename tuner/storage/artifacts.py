@@ -182,22 +182,6 @@ class Artifacts:
             if key.startswith(PREFIX) and is_identifier(identifier):  # what another program stored is no file of ours
                 patiently(lambda one=identifier: self.store.remove(one), until=until)  # type: ignore[misc]
 
-    def replace(self, key: str, by: str) -> None:
-        """Give the entry `key` the file of the entry `by`, which has none afterwards.
-
-        Raises
-        ------
-        StorageError
-            A file cannot be moved.
-        """
-        old, new = (str(uuid.UUID(k.removeprefix(PREFIX))) for k in (key, by))
-        until = time.monotonic() + self.patience
-        try:
-            self._write(old, patiently(lambda: read(self.store, new), until=until), until)
-        except ArtifactNotFound as e:
-            raise StorageError(f"{self.address}: {new} is gone; {old} is not replaced.") from e
-        self.remove([by])
-
     def held(self, trial: FrozenTrial) -> dict[str, Held]:
         """What a trial has, by the name users see; a file may have been lost since."""
         return {name: Held(self._place(i), self._exists(i)) for name, i in entries_of(trial)}
