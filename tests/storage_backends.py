@@ -210,7 +210,7 @@ def change_at_once(url: str, folder: str, barrier: Any, i: int) -> None:
     barrier.wait()
     for k in range(TIMES):
         record_opening(storage, "s", {"by": i, "time": k})
-        store_choice(storage, "s", Choice._make([f"{i} {k}"] * len(Choice._fields)), f"{i} {k}")
+        store_choice(storage, "s", Choice(f"{i} {k}", (i, k), (), None, None, f"{i} {k}"), f"{i} {k}")
         _upload(storage, artifacts, "s", {"figure.svg": f"{i} {k}".encode()})
     storage.close()
 

@@ -272,7 +272,7 @@ def test_few_sequences_and_composition_are_said_in_words(reported: Path) -> None
     text = "\n".join(report["warnings"])
     assert "The test split has 24 sequences" in text
     assert "baseline on test" in text
-    assert report["composition_words"] is None or report["composition_words"].startswith("On test: ")
+    assert report["composition"] is None or report["composition"][0] == "test"
 
 
 def test_the_choice_is_stored_before_the_test_split_is_opened(

@@ -12,7 +12,8 @@ from tuner.report.caution import cautions
 from tuner.report.data import BaselineRow, Null, SplitInfo
 from tuner.report.evidence import evidence
 from tuner.report.families import merge_families, order_filters
-from tuner.search.confound import Composition
+from tuner.results import words as verdicts
+from tuner.results.verdict import Composition, composition
 
 
 def row(lead: float, low: float, high: float) -> BaselineRow:
@@ -29,7 +30,10 @@ def test_a_model_with_a_motif_is_said_to_show_it() -> None:
     assert "chosen before the test split was opened" in asked
     assert "95 % interval 0.975 to 0.993" in prediction
     assert "ahead of the best single motif (PWM) (+0.023, 95 % interval +0.014 to +0.032)" in prediction
-    assert "Composition explains little of this: GC content alone reaches 0.636, 28 % of the way" in prediction
+    assert (
+        "Composition explains little: GC content alone reaches AUROC 0.636 (95 % interval about 0.60 to 0.67"
+        in prediction
+    )
     assert "MA0772.2, E = 2 × 10⁻⁸) with 412 seqlets in 374 sequences: above the null" in motif
     assert "has 31 seqlets" in motif
     assert f"show {IRF} in every one of 5 retrained models" in motif
@@ -68,14 +72,6 @@ def test_a_report_without_models_is_worded() -> None:
 )
 def test_a_lead_whose_interval_holds_zero_is_none(lead: float, low: float, high: float, said: str) -> None:
     assert words.comparison(row(lead, low, high)).startswith(f"{said} 6-mer logistic regression")
-
-
-def test_composition_that_explains_half_is_said_to_explain_much() -> None:
-    test = model().test
-    assert test is not None
-    known = (replace(test.baselines[2], test_auroc=0.75),)
-    (said,) = words.composition(replace(test, auroc=0.9, baselines=known))
-    assert said.startswith("Composition explains much of this: GC content alone reaches 0.750, 62 %")  # .25 / .4
 
 
 def test_a_pattern_counts_only_above_the_null() -> None:
@@ -181,5 +177,6 @@ def test_what_composition_alone_reaches_is_a_warning_only_where_its_interval_lea
     # Hanley & McNeil 1982 at .7 of 500 + 500: standard error .016.
     assert "GC content alone reaches AUROC 0.70 on test (95 % interval about 0.67 to 0.73)." in warned(1000)
     assert not [text for text in warned(10) if text.startswith("GC content alone")]
-    assert "as said" in warned(10, Composition("as said", confounded=True))
-    assert "as said" not in warned(10, Composition("as said", confounded=False))
+    for auroc, confounded in ((0.9, True), (0.6, False)):
+        found = composition({"gc": [auroc]}, 0.95, None, (500, 500), split="test")
+        assert (f"On test: {verdicts.composition(found)}" in warned(1000, found)) == confounded

@@ -161,7 +161,7 @@ def as_document(built: Built, events: list[Event]) -> dict[str, Any]:
         "files": list(built.files),
         "rule": data.selection.rule,
         "primary": data.selection.primary,
-        "verdict": data.selection.verdict,
+        "verdict": data.selection.verdict_words,
         "models": [
             {
                 "trial": m.trial, "role": m.role, "validation": m.valid.get("auroc"),
@@ -197,7 +197,7 @@ def print_report(built: Built) -> None:
         )  # fmt: skip
     console.print()
     console.print(table)
-    context.note(data.selection.verdict)
+    context.note(data.selection.verdict_words)
     for warning in data.warnings:
         context.note(f"warning: {warning}")
     where = "report.html" if "report.html" in built.files else "report.json"

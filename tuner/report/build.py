@@ -23,6 +23,7 @@ from tuner.report.selection import MOST, Choice, choose, store_choice
 from tuner.report.source import Source
 from tuner.report.stages import MODISCO_STAGES, STAGES, Event, OnEvent, Runner
 from tuner.report.tables import tables
+from tuner.results import words
 from tuner.results.leaderboard import FrozenTrial, confirmed, stage_trials
 from tuner.results.test_split import openings
 from tuner.storage.keys import CONFIRMATION
@@ -184,17 +185,18 @@ def assemble(
     data = collect.data_info(source, opened=bool(opened))
     selection = Selection(
         rule=choice.rule, trials=choice.trials, roles=choice.roles, primary=choice.primary, verdict=choice.verdict,
-        decided=decided,
+        verdict_words=choice.words, decided=decided,
     )  # fmt: skip
     composition = collect.about_composition(models, baselines, data.splits)
     expected = [s for s in STAGES if source.options.modisco != "none" or s not in MODISCO_STAGES]
     left_out = [s for s in expected if any(s not in found[n] for n in choice.trials)]
     motifs = collect.motif_info(source, models)
-    important, words = whole.importance(source)
+    important, why_not = whole.importance(source)
     return ReportData(
         study=study, data=data, motifs=motifs, baselines=baselines, shuffled=shuffled,
-        composition_words=composition.words if composition else None,
-        trials=collect.trial_rows(trials, objectives), importance=important, importance_words=words,
+        composition=composition,
+        composition_words=words.composition(composition),
+        trials=collect.trial_rows(trials, objectives), importance=important, importance_words=why_not,
         history=collect.best_so_far(trials, objectives), selection=selection, openings=len(opened), models=models,
         warnings=cautions(
             study, data, bool(motifs.targets), selection, models, baselines, shuffled, composition, len(opened),

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from tuner.data.sizes import auroc_interval
 from tuner.report.data import BaselineRow, DataInfo, ModelReport, Selection, Shuffled, SplitInfo, StudyInfo
-from tuner.search.confound import Composition
+from tuner.results import words
+from tuner.results.leaderboard import Standing
+from tuner.results.verdict import Composition, Finding
 
 COMPOSITION = {"gc": "GC content", "cpg": "CpG content"}
 ALONE = 0.65  # AUROC of composition alone that is worth a warning
@@ -46,12 +48,12 @@ def _baselines(
         key, value = ("test", b.test_auroc) if b.test_auroc is not None else ("valid", b.valid_auroc)
         if b.name in COMPOSITION and value is not None and value >= ALONE:
             yield from _alone(COMPOSITION[b.name], value, {"valid": "validation"}.get(key, key), data.splits[key])
-    if composition is not None and composition.confounded:
-        yield composition.words
+    if composition is not None and composition.finding is Finding.CONFOUNDED:
+        yield f"On {composition.split}: {words.composition(composition)}"
     for m in models:
         for b in m.test.baselines if m.test is not None else ():
-            if b.words and b.words != "ahead":
-                said = "behind" if b.words == "behind" else "not distinguishable from"
+            if b.standing in (Standing.BEHIND, Standing.OPEN):
+                said = "behind" if b.standing is Standing.BEHIND else "not distinguishable from"
                 yield (
                     f"Trial {m.trial} is {said} the {b.name} baseline on test: lead {b.lead:+.3f} AUROC "
                     f"({b.low:+.3f} to {b.high:+.3f})."
@@ -79,8 +81,8 @@ def _models(models: Sequence[ModelReport], shuffled: Shuffled) -> Iterator[str]:
             yield f"Trial {m.trial} was not retrained: its validation values are of one seed, chosen among many."
         elif (n := max(e.n for e in m.confirmation.values())) < 3:
             yield f"Trial {m.trial} was retrained {n} time{'s' * (n > 1)}, too few for an interval."
-        if m.distinguishable.startswith("not distinguishable"):
-            yield f"Trial {m.trial} is {m.distinguishable}."
+        if m.comparison is not None and m.comparison.standing is Standing.OPEN:
+            yield f"Trial {m.trial} is {words.compared(m.comparison)}."
         if m.filters and m.dead * 2 > len(m.filters):
             yield f"{m.dead} of {len(m.filters)} first-layer filters of trial {m.trial} never respond."
         if m.refused:
@@ -125,8 +127,9 @@ def _sample(data: DataInfo, models: Sequence[ModelReport]) -> Iterator[str]:
 def _study(study: StudyInfo, targets: bool, selection: Selection, openings: int) -> Iterator[str]:
     if not targets:
         yield "The study names no target motif, so target_fraction and coverage are 0."
-    if selection.primary is None or "not distinguishable" in selection.verdict:
-        yield selection.verdict
+    verdict = selection.verdict
+    if verdict is None or (verdict.runner_up is not None and verdict.standing is Standing.OPEN):
+        yield selection.verdict_words
     if openings > len(selection.trials):
         yield (
             f"The test split of this study has been opened {openings} times; each look makes its numbers more "
@@ -134,6 +137,6 @@ def _study(study: StudyInfo, targets: bool, selection: Selection, openings: int)
         )
     if study.states.get("COMPLETE", 0) < FEW_TRIALS:
         yield f"The search completed {study.states.get('COMPLETE', 0)} trials; better settings may not have been tried."
-    for state, words in (("FAIL", "failed for good"), ("PRUNED", "diverged, ran out of memory or were stopped early")):
+    for state, how in (("FAIL", "failed for good"), ("PRUNED", "diverged, ran out of memory or were stopped early")):
         if study.states.get(state):
-            yield f"{study.states[state]} of {study.trials_total} trials {words}."
+            yield f"{study.states[state]} of {study.trials_total} trials {how}."

@@ -26,12 +26,11 @@ from tuner.report.data import (
     TrialRow,
 )
 from tuner.report.source import Source
-from tuner.results.verdict import Composition, Standing, composition
-from tuner.results.leaderboard import FrozenTrial, TrialState, leaderboard, stage_trials
+from tuner.results.leaderboard import FrozenTrial, Standing, TrialState, leaderboard, stage_trials
+from tuner.results.verdict import Composition, composition
 from tuner.storage.artifacts import undigested
 from tuner.storage.keys import CONTROLS
 from tuner.study.objectives import OBJECTIVES
-||||||| 6c12b25
 
 FEWEST_FOR_IMPORTANCE = 8
 MOST_FOR_IMPORTANCE = 500  # completed trials; the time of fANOVA grows with them, 5,000 take minutes

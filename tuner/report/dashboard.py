@@ -16,6 +16,7 @@ from optuna_dashboard._note import get_note_from_system_attrs, note_str_key_pref
 from tuner.errors import StorageError
 from tuner.report.notes import escape
 from tuner.report.server import Access, make_guarded_server
+from tuner.results import words
 from tuner.results.barren import why_barren
 from tuner.results.leaderboard import Confirmed, Row, Verdict, confirmed, declare, leaderboard, stage_trials
 from tuner.results.test_split import openings
@@ -171,14 +172,7 @@ def findings(
         ]
         lines += ["## Confirmation", _table(["trial", "runs", *objectives], means)]
     if verdict is not None:
-        sure = (
-            f"ahead of trial {verdict.runner_up} by {verdict.lead:.4f} {objectives[0]}"
-            if verdict.distinguishable
-            else "the only candidate"
-            if verdict.runner_up is None
-            else f"not distinguishable from trial {verdict.runner_up}"
-        )
-        lines.append(f"**Primary trial: {verdict.primary}**, {sure}.")
+        lines.append(words.primary(verdict, objectives[0]).replace("Primary trial:", "**Primary trial:**", 1))
     times = f"{tested} time{'s' * (tested > 1)}"
     lines.append(f"The test split has been opened {times}." if tested else "The test split has not been opened.")
     return "\n\n".join(lines)

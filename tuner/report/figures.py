@@ -21,7 +21,7 @@ from tuner.plots.searches import Axis, draw_history, draw_importance, draw_paral
 from tuner.report.data import FilterRow, ModelReport, ReportData, TrialRow
 from tuner.report.numbers import number
 from tuner.report.sample import sample_trials
-from tuner.report.words import baseline_name
+from tuner.results.words import baseline_name
 
 
 def draw_figures(data: ReportData) -> dict[str, Figure]:

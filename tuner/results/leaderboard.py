@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ __all__ = [
     "Confirmed",
     "FrozenTrial",
     "Row",
+    "Standing",
     "TrialState",
     "Verdict",
     "choose_candidates",
@@ -78,6 +80,19 @@ class Confirmed(NamedTuple):
     collapsed: int
 
 
+class Standing(StrEnum):
+    """Where one thing stands beside another."""
+
+    AHEAD = "ahead"
+    BEHIND = "behind"
+    OPEN = "not distinguishable"
+
+    @classmethod
+    def of(cls, low: float, high: float) -> Standing:
+        """By the ends of the interval of a lead; one that holds 0 is no lead."""
+        return cls.AHEAD if low > 0 else cls.BEHIND if high < 0 else cls.OPEN
+
+
 class Verdict(NamedTuple):
     """The primary trial and how sure that choice is.
 
@@ -98,6 +113,11 @@ class Verdict(NamedTuple):
     lead: float
     standard_error: float
     distinguishable: bool
+
+    @property
+    def standing(self) -> Standing:
+        """Of the primary trial beside the runner-up."""
+        return Standing.AHEAD if self.distinguishable else Standing.OPEN
 
 
 def stage_trials(storage: FencedStorage, name: str) -> list[FrozenTrial]:
