@@ -16,7 +16,7 @@ import pytest
 import torch
 from tiny import write_study
 
-from tuner.errors import DataError, ModelError, is_out_of_memory
+from tuner.errors import DataError, ModelError, is_out_of_memory, root_of
 from tuner.search.artifacts import Artifacts
 from tuner.search.bench import load_bench
 from tuner.search.job import Outcome
@@ -46,6 +46,18 @@ def test_whoever_gets_no_memory_is_known_by_what_is_raised(who: str) -> None:
     wrapped = ModelError("the network cannot be built")
     wrapped.__cause__ = raised.value
     assert is_out_of_memory(wrapped), "whatever it was wrapped in"
+
+
+def test_a_library_that_does_not_say_why_it_could_not_be_loaded_is_known_by_what_it_met() -> None:
+    """As llvmlite does: an OSError of many words, raised while the loader's is handled."""
+    for why, memory in (("failed to map segment from shared object", True), ("no such file", False)):
+        error = OSError("Could not find/load shared object file 'libllvmlite.so'")
+        error.__context__ = OSError(f"libllvmlite.so: {why}")
+        assert is_out_of_memory(error) == memory
+        assert root_of(error) is error.__context__
+    other = DataError("something else went wrong on the way out")
+    other.__context__ = MemoryError()
+    assert not is_out_of_memory(other)
 
 
 def test_other_errors_are_no_want_of_memory() -> None:
