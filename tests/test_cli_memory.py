@@ -130,6 +130,29 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
 """
 
 
+LOADS = """
+import resource, sys, numpy
+from tuner.errors import is_out_of_memory
+from tuner.limits import load_blas
+size = 1024 * next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmSize"))
+resource.setrlimit(resource.RLIMIT_AS, (size + int(sys.argv[1]) * 2**20,) * 2)
+try:
+    load_blas()
+except OSError as error:
+    print(is_out_of_memory(error))
+print("scipy.linalg.cython_blas" in sys.modules)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="linux: the limit of the address space")
+@pytest.mark.parametrize(("room", "said"), [(70, ["True", "False"]), (400, ["True"])])
+def test_openblas_without_room_for_its_buffer_is_out_of_memory_and_no_endless_wait(room: int, said: list[str]) -> None:
+    words = [sys.executable, "-c", LOADS, str(room)]
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True, timeout=300)
+    assert done.stdout.split() == said
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="linux: the limit of the address space")
 def test_a_run_whose_trainings_get_no_memory_fails_with_the_reason(tmp_path: Path) -> None:
     path = write_study(tmp_path, n=1500)

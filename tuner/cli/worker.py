@@ -60,6 +60,7 @@ def command(
     parent = os.environ.get("TUNER_PARENT")
     stopper = Stopper(deadline, int(parent) if parent else None)  # before the slow imports
     from tuner.cli.stored import stored_plan
+    from tuner.limits import load_blas
     from tuner.search.bench import load_bench
     from tuner.search.grid_stage import Grid
     from tuner.search.joining import join_study
@@ -98,6 +99,7 @@ def command(
     if not parent:  # else the run has said it
         name_screen(bench.database)
     one_thread()
+    load_blas()
     use_kernels(bench)
     search: Search | Grid = Search(plan, bench.identity, sets_budget=False)
     if plan.sampler == "grid":
