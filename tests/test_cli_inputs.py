@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from command_line import Terminal, prepare_environment
+from test_stored_version import STORED
 
 from tuner.data.sequence import decode
 
@@ -70,6 +73,23 @@ def test_every_command_that_reads_data_heeds_the_limit(terminal, words):
     assert terminal.refuses(*words, "--max-memory", "much") == (
         2, "--max-memory 'much' is no size; write a number and a unit, e.g. 500 MB, 8 GB, 1.5 GiB.",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "words", [["evaluate"], ["report"], ["rerun", "--trial", "0"], ["confirm"]], ids=lambda words: words[0]
+)
+def test_every_command_on_a_stored_study_heeds_the_limit_before_it_reads_data(terminal, words, monkeypatch):
+    with tarfile.open(STORED) as archive:
+        archive.extractall(terminal.folder, filter="data")
+    decoded = []
+    monkeypatch.setattr("tuner.data.fasta.fit_lengths", lambda *args, **more: decoded.append(args))
+    words = [*words, "--name", "tiny", "--data", "."]
+    code, message = terminal.refuses(*words, "--max-memory", "1 KB")
+    assert code == 1
+    assert re.search(r"positives\.fa: reading it takes about [\d.]+ kB of memory; 1\.0 kB are allowed", message)
+    assert not decoded
+    assert not (terminal.folder / "runs" / "reports").exists()
+    assert terminal("status", "--name", "tiny", "--json").json["test_openings"] == []
 
 
 def test_a_check_reads_paths_with_a_home_and_counts_its_warnings(terminal):

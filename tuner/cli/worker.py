@@ -54,6 +54,7 @@ def command(
     limit = context.max_memory(max_memory)
     parent = os.environ.get("TUNER_PARENT")
     stopper = Stopper(deadline, int(parent) if parent else None)  # before the slow imports
+    from tuner.limits import load_blas
     from tuner.results.quota import set_quota
     from tuner.search.grid_stage import Grid
     from tuner.search.loaded import load_bench
@@ -91,6 +92,7 @@ def command(
     if not parent:  # else the run has said it
         name_screen(bench.database)
     one_thread()
+    load_blas()
     use_kernels(bench)
     search: Search | Grid = Search(plan, bench.identity, sets_budget=False)
     if plan.sampler == "grid":
