@@ -133,7 +133,7 @@ def test_a_database_without_a_study_of_tuner_says_whose_are_there(terminal: Term
         return
     code, text = terminal.refuses(*command, "--storage", "others.db")
     assert code == 2
-    assert "this storage holds: none; of other programs: base-smoke, empty, inf, my-lgbm" in text
+    assert "no study of tuner in this storage; of other programs: base-smoke, empty, inf, my-lgbm" in text
     code, text = terminal.refuses(*command, "--storage", "others.db", "--study", "my-lgbm")
     assert (code, "my-lgbm is not a study of tuner" in text) == (1, True)
     code, text = terminal.refuses(*command, "--storage", "others.db", "--study", "base", "--preset", "smoke")

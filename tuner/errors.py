@@ -152,7 +152,7 @@ def unknown(kind: str, name: object, known: Iterable[object]) -> str:
     given = str(name)
     name = given if len(given) <= LONGEST else given[:LONGEST] + "..."
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}."
+    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names) or 'none'}."
     return f"unknown {kind} {name!r}; {hint}"
 
 
