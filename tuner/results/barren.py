@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tuner.errors import NoResult
 from tuner.storage.keys import CONFIRMATION, CONTROLS
 from tuner.storage.storage import FencedStorage
+from tuner.storage.trials import trial_id
 
 SHOWN = 3  # reasons
 LONGEST = 300  # characters of one
@@ -112,7 +113,7 @@ def frequent_reasons(trials: Sequence[FrozenTrial]) -> list[Reason]:
 
 def _remedy(storage: FencedStorage, trial: FrozenTrial) -> str:
     """What to do about trials that ended as this one, by what is stored of it; its words are for people only."""
-    if storage.get_trial(trial._trial_id).system_attrs.get("constraints:memory"):
+    if storage.get_trial(trial_id(trial)).system_attrs.get("constraints:memory"):
         return MEMORY
     if trial.state == TrialState.FAIL:
         return ERROR
