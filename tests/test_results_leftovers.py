@@ -125,8 +125,18 @@ def test_a_copy_of_a_checkpoint_goes_when_its_slot_has_ended(lab: Lab) -> None:
     assert lab.stored() == {f"checkpoints/{running.token}"}
 
 
-def test_deleting_a_study_leaves_nothing_of_it_in_the_store(lab: Lab) -> None:
+def test_deleting_a_study_leaves_nothing_of_it_in_the_store(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.complete(0.5)
+    for suffix in (".confirmation", ".controls"):
+        stage = lab.storage.create_or_load(f"s{suffix}", ["maximize"], metric_names=["auroc"])
+        lab.storage.set_budget(stage, 1)
+        lab.storage.ensure_slots(stage, ahead=1)
+        orphan = lab.storage.claim(stage, "w")
+        assert orphan is not None
+        lab.upload(orphan)
+        lab.storage.hand_back(orphan, "killed")
+    listings, find = [], type(lab.artifacts.store).find
+    monkeypatch.setattr(type(lab.artifacts.store), "find", lambda store: listings.append(1) or find(store))
     dead = lab.claim()
     lab.upload(dead)
     lab.artifacts.store.write(f"checkpoints/{dead.token}", io.BytesIO(b"epoch 3"))
@@ -138,6 +148,7 @@ def test_deleting_a_study_leaves_nothing_of_it_in_the_store(lab: Lab) -> None:
     what = doomed(lab.storage, "s")
     assert len(what.artifacts) == len(FILES) + 1
     delete(lab.storage, what, lab.artifacts, [])
+    assert len(listings) == 1, "however many stages it has"
     assert lab.stored() == identifiers(foreign)
     assert lab.storage.get_all_studies() == []
 
