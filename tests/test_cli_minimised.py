@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
-from command_line import STUDY, Terminal, prepare_environment, write_tiny_study
+from command_line import STUDY, Terminal, write_tiny_study
 
 from tuner.cli.progress import Progress
 from tuner.search.restore import restore_study
 from tuner.storage.storage import open_storage
 
+pytestmark = pytest.mark.slow
+
 NAME = "tiny"
 
 
-def test_smaller_is_better_and_bears_its_own_name(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "cache").mkdir()
-    prepare_environment(tmp_path / "cache", monkeypatch)
-    write_tiny_study(tmp_path)
-    text = STUDY.replace('name = "tiny"', 'name = "tiny"\nobjectives = ["loss"]').replace(
-        "candidates = 1", "candidates = 2"
-    )
-    (tmp_path / "tiny.toml").write_text(text)
-    terminal = Terminal(tmp_path, capsys, monkeypatch)
+def test_smaller_is_better_and_bears_its_own_name(terminal: Terminal) -> None:
+    text = STUDY.replace('name = "tiny"', 'name = "tiny"\nobjectives = ["loss"]')
+    write_tiny_study(terminal.folder).write_text(text.replace("candidates = 1", "candidates = 2"))
     ran = terminal("run", "--study", "tiny.toml", "--workers", "2")
     assert ran.code == 0, ran.err
     ended = re.findall(r"^(search|confirmation|controls) .* COMPLETE (\w+)=", ran.err, re.MULTILINE)

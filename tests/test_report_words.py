@@ -12,6 +12,8 @@ from tuner.report.data import BaselineRow, Null
 from tuner.report.evidence import evidence
 from tuner.report.families import merge_families, order_filters
 
+pytestmark = pytest.mark.slow
+
 
 def row(lead: float, low: float, high: float) -> BaselineRow:
     return BaselineRow(name="6-mer", valid_auroc=0.8, test_auroc=0.8, lead=lead, low=low, high=high)

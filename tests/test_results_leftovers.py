@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
-from storage_backends import postgres, postgres_tables, sqlite_template, where  # noqa: F401
-from stores import Server, bucket, place, s3, s3_server  # noqa: F401
 
 from tuner.errors import StudyError
 from tuner.results.deletion import delete, doomed
@@ -23,6 +21,8 @@ from tuner.results.quota import enforce_quota, set_quota
 from tuner.storage.artifacts import PREFIX, Artifacts
 from tuner.storage.storage import Attempt, FencedStorage, open_storage
 from tuner.study.file import read_bytes
+
+pytestmark = pytest.mark.slow
 
 FILES = {"model.safetensors": bytes(1000), "history.tsv": bytes(100), "filters.svg": bytes(10)}
 
@@ -62,7 +62,7 @@ class Lab:
 
 
 @pytest.fixture
-def lab(place: str, tmp_path: Path, sqlite_template: Path) -> Iterator[Lab]:  # noqa: F811
+def lab(place: str, tmp_path: Path, sqlite_template: Path) -> Iterator[Lab]:
     shutil.copy(sqlite_template, tmp_path / "tuner.db")
     storage = open_storage(tmp_path / "tuner.db")
     yield Lab(storage, Artifacts(place))
@@ -93,7 +93,7 @@ def test_files_of_an_attempt_that_died_are_collected_and_no_others(lab: Lab) -> 
     assert lab.held() == {0: sorted(FILES), 1: sorted(FILES)}
 
 
-def test_a_file_grows_old_by_the_clock_of_its_folder(tmp_path: Path, sqlite_template: Path) -> None:  # noqa: F811
+def test_a_file_grows_old_by_the_clock_of_its_folder(tmp_path: Path, sqlite_template: Path) -> None:
     shutil.copy(sqlite_template, tmp_path / "tuner.db")
     lab = Lab(open_storage(tmp_path / "tuner.db"), Artifacts(tmp_path / "a"))
     dead = lab.claim()
@@ -205,7 +205,7 @@ def test_a_removal_that_was_interrupted_leaves_leftovers_not_lies(lab: Lab) -> N
     assert [c.key for c in collect_leftovers(lab.storage, lab.artifacts, "s", older_than=-5)] == [gone]
 
 
-def test_every_database_keeps_the_same_books(where: str, tmp_path: Path) -> None:  # noqa: F811
+def test_every_database_keeps_the_same_books(where: str, tmp_path: Path) -> None:
     lab = Lab(open_storage(where), Artifacts(tmp_path / "a"))
     entries = lab.complete(0.5)
     dead = lab.claim()

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import TrialState
-from tiny import write_study
+from tiny import load_tiny, write_study
 
 from tuner.errors import StudyError
 from tuner.results.leaderboard import stage_trials
 from tuner.search.grid_stage import Grid
-from tuner.search.loaded import Bench, load_bench
+from tuner.search.loaded import Bench
 from tuner.search.stages import join
 from tuner.search.worker import Stopper, Worker
 from tuner.storage.artifacts import Artifacts
@@ -62,10 +62,7 @@ fixed = 19
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    path = write_study(tmp_path_factory.mktemp("grid"), n=60, study=STUDY)
-    study = read_study(path)
-    plan = make_plan(study, study_space(study, "standard", Path)[0], folder=path.parent)
-    return load_bench(plan, data_dir=None, cache=CACHE)
+    return load_tiny(tmp_path_factory.mktemp("grid"), n=60, study=STUDY)
 
 
 def wanted(bench: Bench, storage: FencedStorage, part: Part | None) -> list[tuple[frozenset[tuple[str, object]], int]]:
