@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-from command_line import SPACE, STUDY, Terminal, prepare_environment, write_tiny_study
+from command_line import SPACE, STUDY, Terminal, write_tiny_study
 
 from tuner.results.leaderboard import TrialState
 from tuner.storage.keys import CONFIRMATION, CONTROLS
 from tuner.storage.storage import FencedStorage, open_storage
 
+pytestmark = pytest.mark.slow
+
 DIVERGES = "\n[learning_rate]\nfixed = 1e30\n"
 GRID = STUDY.replace("trials = 2", 'sampler = "grid"\nreplicates = 1')
 RANDOM = STUDY.replace("trials = 2", 'trials = 2\nsampler = "random"')
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture
-def terminal(
-    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Terminal:
-    prepare_environment(cache, monkeypatch)
-    return Terminal(tmp_path, capsys, monkeypatch)
 
 
 def recommends(text: str) -> bool:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import Terminal, prepare_environment
 from test_stored_version import STORED
 
 from tuner.data.sequence import decode
@@ -21,10 +20,9 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
-def terminal(tmp_path, capsys, monkeypatch):
-    prepare_environment(tmp_path, monkeypatch)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    return Terminal(tmp_path, capsys, monkeypatch)
+def terminal(terminal, monkeypatch):
+    monkeypatch.setenv("HOME", str(terminal.folder))
+    return terminal
 
 
 def write(folder, name, n, length, seed):

@@ -28,6 +28,8 @@ from tuner.study.file import read_study
 from tuner.study.plan import make_plan
 from tuner.study.space import read_space
 
+pytestmark = pytest.mark.slow
+
 HUGE = 2**52  # more than any machine gives
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-from command_line import STUDY, Terminal, prepare_environment, write_tiny_study
+from command_line import STUDY, Terminal, write_tiny_study
 from test_motifs_formats import IDS, MATRIX, MEME_HEADER, WRITTEN, hocomoco_pwm
 
 from tuner.motifs.jaspar import jaspar_motifs
@@ -14,16 +12,7 @@ from tuner.motifs.meme import Motif, write_meme
 from tuner.motifs.screen import permuted, reference_filters
 from tuner.motifs.tomtom import tomtom
 
-
-@pytest.fixture
-def terminal(
-    tmp_path: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Terminal:
-    prepare_environment(tmp_path_factory.mktemp("cache"), monkeypatch)
-    return Terminal(tmp_path, capsys, monkeypatch)
+pytestmark = pytest.mark.slow
 
 
 def motif(identifier: str) -> Motif:

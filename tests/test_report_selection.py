@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import optuna
@@ -15,16 +13,14 @@ from tuner.errors import StudyError
 from tuner.report.selection import choose, knee, rank, store_choice, stored_choices
 from tuner.results import words
 from tuner.results.leaderboard import Verdict
-from tuner.storage.storage import FencedStorage, open_storage
+from tuner.storage.storage import FencedStorage
 
 BOTH = ["auroc", "match_fraction"]
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> Iterator[FencedStorage]:
-    opened = open_storage(tmp_path / "tuner.db")
-    yield opened
-    opened.close()
+def storage(file_storage: FencedStorage) -> FencedStorage:
+    return file_storage
 
 
 def plain(storage: FencedStorage) -> optuna.storages.RDBStorage:

@@ -15,6 +15,8 @@ from tuner.report.families import merge_families, order_filters
 from tuner.results import words as verdicts
 from tuner.results.verdict import Composition, composition
 
+pytestmark = pytest.mark.slow
+
 
 def row(lead: float, low: float, high: float) -> BaselineRow:
     return BaselineRow(name="6-mer", valid_auroc=0.8, test_auroc=0.8, lead=lead, low=low, high=high)

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from command_line import write_tiny_study
-from storage_backends import sqlite_template  # noqa: F401
 
 import tuner
 from tuner.errors import DataError, StudyError
@@ -65,7 +64,7 @@ class Creator:
 
 
 @pytest.fixture
-def creator(tmp_path: Path, sqlite_template: Path) -> Iterator[Creator]:  # noqa: F811
+def creator(tmp_path: Path, sqlite_template: Path) -> Iterator[Creator]:
     shutil.copy(sqlite_template, tmp_path / "tuner.db")
     storage = open_storage(tmp_path / "tuner.db")
     yield Creator(tmp_path / "creator", storage)

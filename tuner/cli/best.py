@@ -273,14 +273,15 @@ def _leaderboard(name: str, rows: Sequence[Row], objectives: Sequence[str], top:
 def _confirmation(candidates: Sequence[Confirmed], objectives: Sequence[str], verdict: Verdict | None) -> Table:
     from rich.table import Table
 
+    from tuner.results.leaderboard import rank_confirmed
+
     table = Table(
         title="confirmation: mean over retrained models with 95 % interval, validation",
         title_justify="left", title_style="bold",
     )  # fmt: skip
     for column in ("trial", "runs", *objectives, ""):
         table.add_column(column, justify="right")
-    ranked = sorted((c for c in candidates if c.runs), key=lambda c: -c.mean[objectives[0]])
-    for c in ranked:
+    for c in rank_confirmed(candidates, objectives[0]):
         cells = [
             f"{c.mean[o]:.4f}" + (f" ({c.low[o]:.3f} to {c.high[o]:.3f})" if len(c.runs) > 2 else "")
             for o in objectives

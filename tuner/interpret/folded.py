@@ -27,8 +27,6 @@ from tuner.models.network import MaxAverage, Network, Residual
 FLAT = 1e-6
 """Changes of a unit's input below this have the derivative for a multiplier, as in shap and tangermeme."""
 
-"""Activations that float32 is too coarse for: near 0 the logarithm magnifies the rounding of what goes in."""
-
 
 class Maps(NamedTuple):
     """One layer's maps.

@@ -153,7 +153,7 @@ class Activation:
     monotone : bool
         Whether it never falls where its input rises.
     singular : bool
-        Whether its slope is unbounded, so that the folded attribution leaves it to a library.
+        Whether it magnifies the rounding of an input near 0 so much that float32 is too coarse for DeepSHAP.
     """
 
     module: Callable[[], nn.Module]

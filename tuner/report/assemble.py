@@ -121,6 +121,7 @@ def _filters(result: Result) -> dict[str, Any]:
         "stability": dict(v["stability"]),
         "stability_of": v["stability_of"],
         "history": tuple(v["history"]),
+        "kept": v.get("kept"),
         "network": v["network"],
     }
 

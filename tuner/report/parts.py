@@ -211,6 +211,8 @@ class ModelReport:
         Made after the selection.
     history : tuple of dict
         One row an epoch of the network shown.
+    kept : int or None
+        Epoch of the weights of the network shown; None where a report of an earlier version did not say.
     network : str
         Which network is shown, in words.
     roc, pr, calibration : Roc, PrecisionRecall, CalibrationCurve or None
@@ -250,6 +252,7 @@ class ModelReport:
     comparison: Comparison | None = None
     test: TestScores | None = None
     history: tuple[dict[str, Any], ...] = ()
+    kept: int | None = None
     network: str = ""
     roc: Roc | None = None
     pr: PrecisionRecall | None = None

@@ -36,6 +36,7 @@ __all__ = [
     "light_trials",
     "objective_names",
     "pareto_numbers",
+    "rank_confirmed",
     "signed",
     "stage_trials",
     "watched",
@@ -301,6 +302,21 @@ def _intervals(runs: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, fl
     return found
 
 
+def rank_confirmed(candidates: Sequence[Confirmed], objective: str) -> list[Confirmed]:
+    """Candidates with a completed run, the best confirmation mean of `objective` first.
+
+    Raises
+    ------
+    StorageError
+        A completed run without that metric.
+    """
+    sign = 1.0 if maximized(objective) else -1.0
+    for c in candidates:
+        if c.runs and objective not in c.mean:
+            raise StorageError(f"confirmation of trial {c.candidate}: without the attribute {objective}, it {REMEDY}")
+    return sorted((c for c in candidates if c.runs), key=lambda c: (-sign * c.mean[objective], c.candidate))
+
+
 def declare(candidates: Sequence[Confirmed], objective: str) -> Verdict | None:
     """Declare the primary trial from the confirmation means of `objective`.
 
@@ -310,10 +326,7 @@ def declare(candidates: Sequence[Confirmed], objective: str) -> Verdict | None:
         None where no candidate has a completed run.
     """
     sign = 1.0 if maximized(objective) else -1.0
-    for c in candidates:
-        if c.runs and objective not in c.mean:
-            raise StorageError(f"confirmation of trial {c.candidate}: without the attribute {objective}, it {REMEDY}")
-    ranked = sorted((c for c in candidates if c.runs), key=lambda c: (-sign * c.mean[objective], c.candidate))
+    ranked = rank_confirmed(candidates, objective)
     if not ranked:
         return None
     if len(ranked) == 1:

@@ -424,16 +424,6 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
             self._read_trials_from_remote_storage(study_id)  # set_trial_param knows only what was read
         return attempt
 
-    def mark_suggested(self, attempt: Attempt) -> None:
-        """Note that all parameters are drawn: later attempts of the slot keep them.
-
-        Raises
-        ------
-        AttemptSuperseded
-            The attempt lost its slot.
-        """
-        self._backend.write(partial(attempts.update_live, attempt=attempt, values={"suggested": True}))
-
     def beat(
         self, attempt: Attempt, progress: Mapping[str, Any] | None = None, *, patience: float | None = None
     ) -> None:
