@@ -59,7 +59,7 @@ def test_the_estimate_is_a_timed_epoch_scaled_to_all_data_and_epochs(
 def test_an_estimate_that_cannot_be_made_is_a_note(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     one_class = Split(bench.dataset.train.codes, np.ones_like(bench.dataset.train.labels))
     broken = replace(bench.dataset, splits={**bench.dataset.splits, "train": one_class})
-    announce(bench._replace(dataset=broken), 6, 1, None, confirm=True)
+    announce(bench._replace(dataset=broken), 11, 1, None)
     said = capsys.readouterr().err
     assert "expected 11 trainings; how long they take could not be estimated (auroc is undefined" in said
 

@@ -25,6 +25,8 @@ _UNITS: Final = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BINARY: Final = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _SIZE: Final = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*([KMGT]?)(i?)(?:B|bytes)?", re.IGNORECASE)
 
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([smh]?)")
+
 
 def parse_size(text: str) -> int:
     """Read a size of memory.
@@ -51,6 +53,31 @@ def parse_size(text: str) -> int:
     if size < 1:
         raise UsageError(f"{OPTION} {text!r} is no size; write a number and a unit, e.g. 500 MB, 8 GB, 1.5 GiB.")
     return int(size)
+
+
+def parse_duration(text: str, option: str = "--time-limit") -> float:
+    """Read a duration such as 90s, 30m, 2h; a number alone is seconds.
+
+    Parameters
+    ----------
+    text : str
+        As typed.
+    option : str
+        What the error calls it.
+
+    Returns
+    -------
+    float, seconds
+
+    Raises
+    ------
+    UsageError
+        If it is no duration above 0.
+    """
+    found = _DURATION.fullmatch(text.strip())
+    if not found or float(found[1]) <= 0:
+        raise UsageError(f"{option} {text!r} is no duration; write 90s, 30m or 2h.")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
 
 
 def word_size(n_bytes: int) -> str:

@@ -13,6 +13,8 @@ from typing import Literal
 
 from tuner.errors import LONGEST, SearchSpaceError, StudyError, TunerError, unknown
 
+RUNS = Path("runs")  # where studies and their files are kept, below the current folder, if nobody says where
+
 Kind = Literal["studies", "search_spaces"]
 
 _WORDS: dict[Kind, tuple[str, type[TunerError]]] = {

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 EXAMPLE = "Example: tuner best --study zbed2 --json"
 
-BESIDE = ("average_precision", "target_fraction", "parameters")  # shown beside the objectives
-SHOWN = (*BESIDE, "reason")
 MOST = 400  # trials by number in one query: SQLite takes 999 variables; of more, everything is read
 
 
@@ -53,11 +51,12 @@ def command(
 def as_document(storage: FencedStorage, name: str, objectives: Sequence[str]) -> dict[str, Any]:
     """Everything `best` knows, for machines."""
     from tuner.results.barren import why_barren
+    from tuner.results.findings import findings
     from tuner.results.test_split import openings
     from tuner.storage.keys import CONFIRMATION, CONTROLS
     from tuner.study.directions import maximized
 
-    rows, candidates, verdict, controls = collect(storage, name, objectives, attributes=None, params=None)
+    rows, candidates, verdict, controls = findings(storage, name, objectives, attributes=None, params=None)
     sizes = valid_sizes(storage, name)
     return {
         "study": name,
@@ -89,10 +88,11 @@ def draw(storage: FencedStorage, name: str, objectives: Sequence[str], path: Pat
     from tuner.errors import StorageError
     from tuner.files import write_atomically
     from tuner.plots.fronts import pareto_front
+    from tuner.results.findings import findings
     from tuner.results.leaderboard import light_trials
     from tuner.study.directions import maximized
 
-    rows, candidates, verdict, controls = collect(storage, name, objectives)
+    rows, candidates, verdict, controls = findings(storage, name, objectives)
     warm = {t.number for t in light_trials(storage, name, ["warm_start"]) if t.user_attrs}
     baselines = {k: max(v) for k, v in controls.items() if k in ("6-mer", "best PWM", "gc")}
     image = pareto_front(
@@ -122,47 +122,6 @@ def draw(storage: FencedStorage, name: str, objectives: Sequence[str], path: Pat
         raise StorageError(f"{path}: cannot write the figure ({e.strerror}).") from e
 
 
-def collect(
-    storage: FencedStorage,
-    name: str,
-    objectives: Sequence[str],
-    attributes: Sequence[str] | None = SHOWN,
-    params: Sequence[str] | None = ("architecture", "activation"),
-    top: int | None = None,
-) -> tuple[list[Row], list[Confirmed], Verdict | None, dict[str, list[float]]]:
-    """Read leaderboard, confirmation, verdict and controls (name -> validation AUROCs) from the storage.
-
-    Rows of the leaderboard have these `attributes` and `params` (None: all):
-    those of 5,000 trials take seconds to read. With `top`, only so many of the best have them, others their reason.
-    """
-    from tuner.results.leaderboard import (
-        TrialState,
-        confirmed,
-        declare,
-        leaderboard,
-        light_trials,
-        stage_trials,
-        watched,
-    )
-    from tuner.storage.keys import CONFIRMATION, CONTROLS
-
-    if top is None:
-        rows = leaderboard(light_trials(storage, name, attributes, params), objectives)
-    else:
-        rows = leaderboard(light_trials(storage, name, ["reason"]), objectives)
-        best = {r.number for r in rows[:top]}
-        whole = {t.number: t for t in light_trials(storage, name, attributes, params, best)}
-        rows[:top] = [
-            r._replace(watched=watched(t), params=dict(t.params)) for r in rows[:top] for t in [whole[r.number]]
-        ]
-    candidates = confirmed(stage_trials(storage, name + CONFIRMATION))
-    controls: dict[str, list[float]] = {}
-    for trial in stage_trials(storage, name + CONTROLS):
-        if trial.state == TrialState.COMPLETE:
-            controls.setdefault(str(trial.params["control"]), []).append(trial.values[0])
-    return rows, candidates, declare(candidates, objectives[0]), controls
-
-
 def shuffled_matches(storage: FencedStorage, name: str) -> list[float]:
     """match_fraction of each label-shuffled model: what filters match that have learned nothing true."""
     from tuner.results.leaderboard import TrialState, stage_trials
@@ -179,9 +138,10 @@ def print_best(storage: FencedStorage, name: str, objectives: Sequence[str], top
     """Print the leaderboard and what the confirmation declares."""
     from tuner.results import words
     from tuner.results.barren import why_barren
+    from tuner.results.findings import findings
     from tuner.storage.keys import CONFIRMATION, CONTROLS
 
-    rows, candidates, verdict, controls = collect(storage, name, objectives, top=top if top <= MOST else None)
+    rows, candidates, verdict, controls = findings(storage, name, objectives, top=top if top <= MOST else None)
     sizes = valid_sizes(storage, name)
     console = context.console()
     console.print()
@@ -251,6 +211,8 @@ def about_composition(
 
 def _leaderboard(name: str, rows: Sequence[Row], objectives: Sequence[str], top: int) -> Table:
     from rich.table import Table
+
+    from tuner.results.findings import BESIDE
 
     complete = [r for r in rows if r.values]
     table = Table(

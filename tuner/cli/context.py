@@ -7,7 +7,6 @@ import math
 import os
 import sys
 import warnings
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +16,10 @@ from rich.text import Text
 from tuner.cli import logs
 from tuner.cli.places import cache_dir, code_dir, numba_dir, prepare_places
 from tuner.cli.redaction import redact, secrets_of
+from tuner.resources import RUNS
 
 if TYPE_CHECKING:
+    from tuner.search.run import Places
     from tuner.storage.artifacts import Artifacts
     from tuner.storage.storage import FencedStorage
     from tuner.study.file import Sampler
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["cache_dir", "code_dir", "numba_dir"]  # of tuner.cli.places
 
-RUNS = Path("runs")
 INTERRUPTED = 130  # exit code: 128 + SIGINT, as shells count
 
 
@@ -68,17 +68,11 @@ def artifacts_address(given: str | None) -> str:
     return given or os.environ.get("TUNER_ARTIFACTS") or str(RUNS / "artifacts")
 
 
-def artifacts_folder(given: str | None) -> Path:
-    """The folder of the artifacts; of a store that is none, the default one, beside which logs and checkpoints lie."""
-    from tuner.storage.stores import is_remote
+def places(storage: str | None, artifacts: str | None) -> Places:
+    """Where a run finds and keeps things."""
+    from tuner.search.run import Places
 
-    address = artifacts_address(given)
-    return RUNS / "artifacts" if is_remote(address) else Path(address)
-
-
-def checkpoints_folder(artifacts: Path) -> Path:
-    """Checkpoints lie beside the artifacts, so that any worker that reads these finds those."""
-    return artifacts.parent / "checkpoints"
+    return Places(storage_url(storage), artifacts_address(artifacts), data_dir(), cache_dir())
 
 
 def plan_for(
@@ -97,20 +91,13 @@ def plan_for(
     StudyError, SearchSpaceError
         What is unknown or wrong, where, and the nearest known name.
     """
-    from tuner.resources import find_resource
-    from tuner.study.file import read_study
-    from tuner.study.paths import expand_paths
-    from tuner.study.plan import make_plan, study_space
+    from tuner.study.named import find_plan
 
-    path = find_resource("studies", study, folder=Path.cwd())
-    parsed = expand_paths(read_study(path), os.environ, path.parent, path.name)
-    folder = path.parent if "/" in study else Path.cwd()
-    space, space_path = study_space(parsed, preset, lambda name: find_resource("search_spaces", name, folder=folder))
-    note(f"study {path}, " + (f"search space {space_path}" if space_path else "with its own search space"))
-    return make_plan(
-        parsed, space, folder=path.parent, preset=preset, seed=seed, name=name, trials=trials,
-        sampler=sampler,
+    found = find_plan(
+        study, os.environ, preset=preset, seed=seed, name=name, trials=trials, sampler=sampler
     )  # fmt: skip
+    note(f"study {found.study}, " + (f"search space {found.space}" if found.space else "with its own search space"))
+    return found.plan
 
 
 def stored_name(storage: FencedStorage, study: str | None, preset: str | None, name: str | None) -> str:
@@ -175,16 +162,9 @@ def check_new_name(name: str, url: str | None) -> dict[str, Any] | None:
     ForeignStudy
         Another program has taken the name.
     """
-    from tuner.search.stages import check_name_of, stored_identity
-    from tuner.storage.names import check_name
+    from tuner.search.run import new_or_stored
 
-    where = storage_url(url)
-    if "://" in where or Path(where).is_file():
-        with closing(open_existing(url)) as opened:
-            check_name_of(opened, name)
-            return stored_identity(opened, name)
-    check_name(name)
-    return None
+    return new_or_stored(name, storage_url(url))
 
 
 def open_existing(url: str | None, *, reading: bool = False) -> FencedStorage:
@@ -195,13 +175,9 @@ def open_existing(url: str | None, *, reading: bool = False) -> FencedStorage:
     StorageError
         A SQLite file that does not exist is not created by a command that only reads.
     """
-    from tuner.errors import StorageError
-    from tuner.storage.storage import open_storage
+    from tuner.storage import storage
 
-    where = storage_url(url)
-    if "://" not in where and not Path(where).is_file():
-        raise StorageError(f"{where}: no storage here yet. Run a study first, or name one with --storage.")
-    return open_storage(where, reading=reading)
+    return storage.open_existing(storage_url(url), reading=reading)
 
 
 def open_artifacts(given: str | None, *, reading: bool = False) -> Artifacts:
@@ -271,4 +247,6 @@ def check_sampler(sampler: str | None) -> Any:
 
 def checkpoints(artifacts: str | None) -> Path:
     """Folder of the checkpoints that belong to these artifacts."""
-    return checkpoints_folder(artifacts_folder(artifacts))
+    from tuner.storage.stores import local_folder
+
+    return local_folder(artifacts_address(artifacts)).parent / "checkpoints"

@@ -37,8 +37,8 @@ def command(
             raise UsageError(f"{counted} would be deleted; say --yes where nobody can be asked.")
         typer.confirm(f"Delete {counted} for good?", abort=True, err=True)
     store = context.open_artifacts(artifacts)
-    folder = context.artifacts_folder(artifacts)
-    beside = [context.checkpoints_folder(folder), folder.parent / "logs"]
+    checkpoints = context.checkpoints(artifacts)
+    beside = [checkpoints, checkpoints.parent / "logs"]
     delete(opened, what, store, beside)
     if as_json:
         context.emit({"deleted": what.stages, "trials": what.trials, "artifacts": len(what.artifacts)})

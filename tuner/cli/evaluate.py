@@ -28,43 +28,18 @@ def command(
     as_json: options.Json = False,
 ) -> None:
     """Score a trial's models and the baselines on the test split; the opening is recorded in the study."""
-    from tuner.cli.best import collect
-    from tuner.data.registry import load_dataset
-    from tuner.data.spec import DataSpec
-    from tuner.errors import StudyError
-    from tuner.models.training import resolve_device
-    from tuner.results.barren import check_fertile
-    from tuner.results.leaderboard import objective_names
-    from tuner.results.test_split import dataset_of, score_test
-    from tuner.search.restore import restore_study
-    from tuner.storage.keys import CONFIRMATION
+    from tuner.search.evaluation import evaluate_study
 
     limit = context.max_memory(max_memory)
     opened = context.open_existing(storage)
     found = context.stored_name(opened, study, preset, name)
     opened.join(found)
-    check_fertile(opened, found)
-    if trial is None:
-        check_fertile(opened, found, [CONFIRMATION])
-        objectives = objective_names(opened, found)
-        _, _, verdict, _ = collect(opened, found, objectives)
-        if verdict is None:
-            raise StudyError(f"{found} has no primary trial yet; run tuner confirm, or name one with --trial.")
-        trial = verdict.primary
-    plan, stored_identity, data_dir = restore_study(opened, found, data, data_dir=context.data_dir())
-    variant = dataset_of(opened, found, trial) if plan.space.dataset_names else None
-    spec = DataSpec(dataset=variant) if variant else plan.data_spec
-    dataset = load_dataset(spec, data_dir=data_dir, cache=context.cache_dir(), max_memory=limit)
-    stored = stored_identity["data sets"][variant] if variant else stored_identity["data set"]["fingerprint"]
-    if dataset.fingerprint != stored:
-        raise StudyError(f"{found}: the data set has changed since the study was made; its test split is another one.")
-    same = dataset.fingerprint == stored_identity["data set"]["fingerprint"]
-    result = score_test(
-        opened, context.open_artifacts(artifacts), dataset, found, trial, device=str(resolve_device(device)),
-        when=datetime.now(UTC).isoformat(timespec="seconds"), baselines=same,
-    ).examination  # fmt: skip
-    if not same:
-        context.note(f"trial {trial} was trained on {variant}; the baselines were not, and are left out")
+    result, variant = evaluate_study(
+        opened, context.open_artifacts(artifacts), found, trial, when=datetime.now(UTC).isoformat(timespec="seconds"),
+        data=data, data_dir=context.data_dir(), cache=context.cache_dir(), device=device, max_memory=limit,
+    )  # fmt: skip
+    if variant:
+        context.note(f"trial {result.trial} was trained on {variant}; the baselines were not, and are left out")
     if as_json:
         context.emit({"study": found, **result._asdict()})
     else:

@@ -15,10 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from tuner.cli import context
-from tuner.errors import StorageError, TunerError, reason_of
+from tuner.errors import TunerError, reason_of
 from tuner.results.leaderboard import TERMINAL, FrozenTrial, TrialState, signed, stage_trials
 from tuner.search.stages import Controls
-from tuner.search.supervisor import Supervisor
 from tuner.storage.keys import CONFIRMATION, CONTROLS
 from tuner.storage.storage import FencedStorage
 from tuner.study.plan import Plan
@@ -63,22 +62,6 @@ class Progress:
             self._poll()
         if self.live:
             self.live.stop()
-
-    def watch(self, supervisor: Supervisor) -> None:
-        """Run the workers to their end, showing what changes.
-
-        Raises
-        ------
-        StudyGone
-            The study was deleted meanwhile: the reason before what its workers said of it.
-        StorageError
-            As `Supervisor.run`.
-        """
-        try:
-            supervisor.run(self.poll)
-        except StorageError:
-            self.storage.check_joined()
-            raise
 
     def poll(self) -> None:
         """Look again, at most once a second."""

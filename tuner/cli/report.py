@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import sys
 from pathlib import Path
@@ -18,7 +17,6 @@ from tuner.cli.redaction import redact, secrets_of
 if TYPE_CHECKING:
     from tuner.report.build import Built
     from tuner.report.stages import Event
-    from tuner.study.plan import Plan
 
 EXAMPLE = "Example: tuner report --study zbed2 --trials 3,17"
 
@@ -47,6 +45,7 @@ def command(
 
     What was computed stays in the folder: an interrupted report goes on, and a finished one is not computed again.
     """
+    from tuner.report.folder import default_folder, rerun_commands
     from tuner.report.source import Options, open_source
     from tuner.report.stages import parse_stages
     from tuner.results.barren import check_fertile
@@ -80,7 +79,7 @@ def command(
         context.note(line(event))
 
     built = build_report(
-        source, folder, given=given, most=most, stages=wanted, command=typed, rerun=again(plan, typed),
+        source, folder, given=given, most=most, stages=wanted, command=typed, rerun=rerun_commands(plan, typed),
         on_event=on_event,
     )  # fmt: skip
     if as_json:
@@ -109,32 +108,6 @@ def parse_trials(text: str | None) -> tuple[int, ...]:
     if (text is not None and not parts) or not all(part.isascii() and part.isdigit() for part in parts):
         raise UsageError(f"--trials {text!r}: expected trial numbers separated by commas, e.g. 3,17.")
     return tuple(int(part) for part in parts)
-
-
-def default_folder(name: str) -> Path:
-    """Where the report of a study goes.
-
-    Raises
-    ------
-    StudyError
-        A stored name that is not plain, which no command of this package makes.
-    """
-    from tuner.errors import StudyError
-    from tuner.storage.names import folder_name, shown
-
-    if folder_name(name) != name or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}", name):
-        raise StudyError(
-            f"the study's name {shown(name)!r} cannot name a folder. Say where the report goes with --out."
-        )
-    return context.RUNS / "reports" / name
-
-
-def again(plan: Plan, typed: str) -> list[str]:
-    """Commands that make study and report again."""
-    words = ["tuner", "run", "--study", plan.study.name, "--preset", plan.preset, "--name", plan.name]
-    words += ["--seed", str(plan.seed)] if plan.seed else []
-    words += ["--trials", str(plan.trials)] if plan.sampler != "grid" else []
-    return [shlex.join(words), typed]
 
 
 def line(event: Event) -> str:

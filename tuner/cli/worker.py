@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tuner.search.worker import Stopper
     from tuner.storage.storage import FencedStorage
 
+KERNELS = {"auto": "auto", "0": "off", "1": "on"}  # values of TUNER_COMPILED
+
 EXAMPLE = "Example: tuner worker --study zbed2 --storage postgresql://user@host/tuner"
 
 
@@ -56,11 +58,11 @@ def command(
     stopper = Stopper(deadline, int(parent) if parent else None)  # before the slow imports
     from tuner.limits import load_blas
     from tuner.results.quota import set_quota
-    from tuner.search.grid_stage import Grid
     from tuner.search.loaded import load_bench
     from tuner.search.log_fields import add_log_fields
     from tuner.search.restore import restore_study
-    from tuner.search.stages import Confirmation, Controls, Search, Stage, stored_identity
+    from tuner.search.run import stages_of
+    from tuner.search.stages import stored_identity
     from tuner.search.worker import WHO, Worker
     from tuner.storage.process import offer_to_memory_killer
     from tuner.storage.storage import PATIENCE_SECONDS, open_storage
@@ -94,14 +96,8 @@ def command(
     one_thread()
     load_blas()
     use_kernels(bench)
-    search: Search | Grid = Search(plan, bench.identity, sets_budget=False)
-    if plan.sampler == "grid":
-        search = Grid(plan, bench.identity, part=None)
-    stages: list[Stage] = [search]
-    if confirm and plan.confirmation.candidates:
-        stages.append(Confirmation(plan))
-    stages.append(Controls(plan))
-    search.prepare(opened)  # made by the first to come, if nobody has
+    stages = stages_of(bench, confirm=confirm)
+    stages[0].prepare(opened)  # made by the first to come, if nobody has
     if not given:
         opened.join(plan.name, who=WHO)
     set_quota(opened, plan.name, None, default=plan.study.storage.quota)
@@ -169,16 +165,14 @@ def use_kernels(bench: Bench) -> None:
     UsageError
         One of them is no value that there is.
     """
-    from tuner.models import compiled, recording
-    from tuner.models.kernels import find_compiler
+    from tuner.search.run import choose_kernels
 
-    wanted, graphs = _switch("TUNER_COMPILED", "auto", "0", "1"), _switch("TUNER_CUDA_GRAPHS", "auto", "0")
-    recording.allow(graphs != "0")
-    if wanted == "0" or bench.device.partition(":")[0] != "cpu":
-        return
-    if wanted == "auto" and find_compiler() is None:
-        return
-    if reason := compiled.enable(context.code_dir() / "kernels"):
+    wanted, graphs = _switch("TUNER_COMPILED", *KERNELS), _switch("TUNER_CUDA_GRAPHS", "auto", "0")
+
+    def folder() -> Path:
+        return context.code_dir() / "kernels"
+
+    if reason := choose_kernels(bench.device, KERNELS[wanted], folder, graphs=graphs != "0"):
         context.note(reason)
 
 

@@ -122,3 +122,47 @@ class Stopper:
         if self._number:
             signal.signal(self._number, signal.SIG_DFL)
             signal.raise_signal(self._number)
+
+
+class LocalStopper(Stopper):
+    """The same inside a program that goes on afterwards, such as a notebook: it ends the work and no process.
+
+    Parameters
+    ----------
+    deadline : float or None
+        As for `Stopper`.
+    """
+
+    def __init__(self, deadline: float | None = None) -> None:
+        super().__init__(deadline)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended the work."""
+        return bool(self._number)
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """In this block Ctrl-C hands the running slot back; a second one is Python's own. Only in the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGINT, self._on_signal)
+        try:
+            yield
+        finally:
+            if before is not None:  # a handler that Python did not set cannot be set again
+                signal.signal(signal.SIGINT, before)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        super()._on_signal(number, frame)
+
+    def leave(self, at_once: bool) -> None:
+        """Leave after the running trial, or after its epoch; for another thread to call."""
+        self.leaving = True
+        self.requested = self.requested or at_once
+
+    def resign(self) -> None:
+        """Let this process live."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 import os
 import re
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -48,8 +51,8 @@ class Supervisor:
         The worker's command; in any part `INDEX` becomes the worker's index and `DEVICE` its device.
     count : int
         How many.
-    environment : mapping of str to str
-        Of the workers.
+    environment : mapping of str to str, or None
+        Of the workers; None for that of this process.
     logs : Path
         Folder; worker i writes to ``worker-i.HOST-PROCESS.log`` there, named after this process.
     devices : sequence of str
@@ -60,21 +63,26 @@ class Supervisor:
         Told in one line what whoever started the run should see now: notices of the workers.
     kills : callable
         The kernel's count of processes killed for want of memory.
+    settings : mapping of str to str or None, optional
+        Variables that each worker sets itself (None: removes) as its stdin says, a JSON object: for `tuner.cli.child`.
+        A password among them is in no command line, and nobody need copy an environment.
     """
 
     def __init__(
         self,
         command: Sequence[str],
         count: int,
-        environment: Mapping[str, str],
+        environment: Mapping[str, str] | None,
         logs: Path,
         *,
         devices: Sequence[str] = (),
         count_crash: CountCrash | None = None,
         tell: Callable[[str], None] | None = None,
         kills: Callable[[], int] = memory_kills,
+        settings: Mapping[str, str | None] | None = None,
     ) -> None:
-        self.command, self.environment, self.logs = list(command), dict(environment), logs
+        self.command, self.logs, self.settings = list(command), logs, settings
+        self.environment = None if environment is None else dict(environment)
         self.devices = list(devices) or [""] * count
         self.processes: list[subprocess.Popen[bytes] | None] = [None] * count
         self.started: list[Process] = [Process("", 0, 0.0)] * count
@@ -97,8 +105,9 @@ class Supervisor:
             After all workers have handed their slots back (or, on a second one, were killed).
         """
         # What ends a job in a cluster is a Ctrl-C to it, and a job started in the background may have been
-        # told to ignore the real one.
-        before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
+        # told to ignore the real one. Only the main thread hears signals.
+        heard = (signal.SIGTERM, signal.SIGINT) if threading.current_thread() is threading.main_thread() else ()
+        before = {number: signal.signal(number, _interrupt) for number in heard}
         try:
             for i in range(len(self.processes)):
                 self._start(i)
@@ -138,15 +147,20 @@ class Supervisor:
         command = [part.replace(INDEX, str(i)).replace(DEVICE, self.devices[i]) for part in self.command]
         self.ears[i].close()
         ear, tongue = Ear.pair()
+        own = {"TUNER_PARENT": str(os.getpid()), "TUNER_NOTICES": str(tongue)}
+        told = self.settings is not None
         try:
             with self.books[i].open(self._say) as log:
                 started = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(tongue,),
-                    env={**self.environment, "TUNER_PARENT": str(os.getpid()), "TUNER_NOTICES": str(tongue)},
+                    command, stdin=subprocess.PIPE if told else subprocess.DEVNULL, stdout=log, stderr=log,
+                    pass_fds=(tongue,), env=None if self.environment is None else {**self.environment, **own},
                     process_group=0,  # Ctrl-C reaches the parent alone, which then asks the workers
                 )  # fmt: skip
         finally:
             os.close(tongue)
+        if started.stdin is not None:
+            with contextlib.suppress(BrokenPipeError), started.stdin as stdin:  # it has died: `_collect` says so
+                stdin.write(json.dumps({**(self.settings or {}), **own}).encode())
         self.ears[i] = ear
         self.processes[i] = started
         self.started[i] = process_of(started.pid)

@@ -11,7 +11,7 @@ import logging
 import os
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -98,6 +98,8 @@ class Worker:
         Slots to keep waiting: the number of workers on this storage, about.
     pace : Pace
         Intervals and limits.
+    look : callable, optional
+        Called between slots and after each epoch, for whoever looks on; it must not raise.
     """
 
     def __init__(
@@ -111,10 +113,11 @@ class Worker:
         name: str,
         ahead: int = 1,
         pace: Pace = Pace(),  # noqa: B008  it cannot be changed
+        look: Callable[[], None] | None = None,
     ) -> None:
         self.bench, self.storage, self.artifacts = bench, storage, artifacts
         self.checkpoints, self.stopper, self.name, self.ahead = checkpoints, stopper, name, ahead
-        self.pace = pace
+        self.pace, self.look = pace, look or (lambda: None)
         self.copies = Checkpoints(storage, artifacts)
         self.late = LateFiles(storage, artifacts)
         self._gone: DatabaseGone | None = None
@@ -163,6 +166,7 @@ class Worker:
             self.stopper.check()
             if self.stopper.leaving:
                 raise Interrupted
+            self.look()
             for number in self.storage.reap(study_id, grace=self.pace.grace):
                 log.warning("%s trial %d: its worker is gone; the trial waits for another", stage.name, number)
             self.late.write()
@@ -196,7 +200,7 @@ class Worker:
         except AttemptSuperseded:
             self._discard(checkpoint)
             log.warning("%s: attempt %d was superseded; its result is discarded", label, attempt.attempt)
-        except Interrupted:
+        except (Interrupted, KeyboardInterrupt):
             self.copies.hand_over()
             self._hand_back(attempt, label)
             raise
@@ -271,6 +275,7 @@ class Worker:
             heartbeat.tick({"epoch": record.epoch, "epochs": total, "auroc": round(record.auroc, 5)})
             if heartbeat.superseded.is_set():
                 raise AttemptSuperseded(label)
+            self.look()
             self.stopper.check()
             self.copies.save()
 

@@ -57,6 +57,7 @@ __all__ = [
     "Process",
     "Record",
     "Running",
+    "open_existing",
     "open_storage",
     "this_process",
 ]
@@ -113,6 +114,24 @@ def open_storage(
         One line without the password: unreachable, not writable, not a database, made by another version.
     """
     return FencedStorage(connect(parse_url(where), patience=patience, wait=wait, reading=reading))
+
+
+def open_existing(where: str | Path, *, reading: bool = False) -> FencedStorage:
+    """Open a database that should already be there; one that cannot be written only for `reading`.
+
+    Parameters
+    ----------
+    where, reading
+        As in `open_storage`.
+
+    Raises
+    ------
+    StorageError
+        A SQLite file that does not exist: who only reads creates none. Or as `open_storage`.
+    """
+    if "://" not in str(where) and not Path(where).is_file():
+        raise StorageError(f"{where}: no storage here yet. Run a study first, or name one with --storage.")
+    return open_storage(where, reading=reading)
 
 
 class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorage):

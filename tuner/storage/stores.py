@@ -14,6 +14,7 @@ from optuna.artifacts import FileSystemArtifactStore
 
 from tuner.errors import StorageError
 from tuner.files import make_folder, replacing
+from tuner.resources import RUNS
 from tuner.storage.outage import room
 from tuner.storage.store import Store, StoreAway, Stored, check_key
 
@@ -59,6 +60,11 @@ def open_store(where: str | Path, *, reading: bool = False) -> Store:
 def is_remote(where: str | Path) -> bool:
     """Whether an address of artifacts is no folder."""
     return str(where).startswith("s3:")
+
+
+def local_folder(where: str | Path) -> Path:
+    """The folder of the artifacts; of a store that is none, the default one. Logs and checkpoints lie beside it."""
+    return RUNS / "artifacts" if is_remote(where) else Path(where)
 
 
 class FolderStore(FileSystemArtifactStore):

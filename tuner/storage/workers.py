@@ -163,6 +163,8 @@ class Membership:
         Called with whether to leave at once; from the thread, or before the block if the request is older.
     since : float, optional
         As for `Roster.join`.
+    age : float, optional
+        Seconds since the work began; without it, since this process started.
     interval : float
         Seconds between looks.
     """
@@ -174,17 +176,19 @@ class Membership:
         on_request: Callable[[bool], None],
         *,
         since: float | None = None,
+        age: float | None = None,
         interval: float = LOOK_SECONDS,
     ) -> None:
         self.roster, self.worker, self.on_request, self.since = roster, worker, on_request, since
-        self.interval, self.token = interval, str(uuid.uuid4())
+        self.interval, self.age, self.token = interval, age, str(uuid.uuid4())
         self._seen: Request | None = None
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="roster", daemon=True)
 
     def __enter__(self) -> Self:
         process = this_process()
-        self.since = self.roster.join(self.token, self.worker, process, age=age_of(process), since=self.since)
+        age = age_of(process) if self.age is None else self.age
+        self.since = self.roster.join(self.token, self.worker, process, age=age, since=self.since)
         self._look()
         self._thread.start()
         return self

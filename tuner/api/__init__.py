@@ -1,0 +1,28 @@
+"""The Python interface: the words of the commands, with tables and arrays instead of print-outs.
+
+Nothing here prints, reads an environment variable or ends a process.
+"""
+
+from __future__ import annotations
+
+from tuner.api.data import Data, DataCheck
+from tuner.api.model import Model, attribute
+from tuner.api.motifs import match
+from tuner.api.progress import Progress
+from tuner.api.running import run
+from tuner.api.study import Study, open_study
+from tuner.api.trial import Filters, Trial
+
+__all__ = [
+    "Data",
+    "DataCheck",
+    "Filters",
+    "Model",
+    "Progress",
+    "Study",
+    "Trial",
+    "attribute",
+    "match",
+    "open_study",
+    "run",
+]

@@ -1,0 +1,234 @@
+"""What a run tells while it goes on: to a callback, a bar in a terminal, or a bar in a notebook."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from html import escape
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from tuner.results.leaderboard import TERMINAL, FrozenTrial, light_trials
+from tuner.results.overview import STAGES
+from tuner.storage.storage import FencedStorage
+
+log = logging.getLogger("tuner.run")
+
+LOOK_SECONDS = 1.0
+NOTE = "NOTE"
+
+
+class Progress(NamedTuple):
+    """One thing that has happened.
+
+    Attributes
+    ----------
+    study : str
+        Name of the study.
+    stage : str
+        ``search``, ``confirmation`` or ``controls``; empty for a note.
+    state : str
+        ``COMPLETE``, ``PRUNED`` or ``FAIL`` of a trial that has ended; ``RUNNING`` of one that has finished an epoch;
+        ``NOTE``: only `words` say something.
+    words : str
+        One line for people.
+    trial : int or None
+        Its number.
+    ended, total : int
+        Trials of the stage that have ended, and that it will have.
+    values : mapping of str to float
+        Of a completed trial; of a running one its validation AUROC.
+    epoch, epochs : int or None
+        Of a running trial: the last that it finished, and how many there are at most.
+    """
+
+    study: str
+    stage: str
+    state: str
+    words: str
+    trial: int | None = None
+    ended: int = 0
+    total: int = 0
+    values: Mapping[str, float] = {}  # a NamedTuple's default; nothing writes to it
+    epoch: int | None = None
+    epochs: int | None = None
+
+
+Callback = Callable[[Progress], object]
+
+
+class Watch:
+    """Looks into a study and tells what has changed since the last look.
+
+    Parameters
+    ----------
+    storage : FencedStorage
+        Where the study is.
+    name : str
+        The study.
+    objectives : list of str
+        Of the study.
+    tell : callable
+        Told of each trial that ends, and of each epoch that is known.
+    """
+
+    def __init__(self, storage: FencedStorage, name: str, objectives: list[str], tell: Callback) -> None:
+        self.storage, self.name, self.objectives, self.tell = storage, name, objectives, tell
+        self._ended = {suffix: self._numbers(suffix) for suffix in STAGES.values()}
+        self._epochs: dict[tuple[str, int], int] = {}
+        self._last = time.monotonic()
+
+    def look(self, *, now: bool = False) -> None:
+        """Look again, at most once a second."""
+        if not now and time.monotonic() - self._last < LOOK_SECONDS:
+            return
+        self._last = time.monotonic()
+        for stage, suffix in STAGES.items():
+            self._look(stage, suffix)
+
+    def note(self, words: str) -> None:
+        """Tell something that is no trial's."""
+        self.tell(Progress(self.name, "", NOTE, words))
+
+    def _numbers(self, suffix: str) -> set[int]:
+        return {t.number for t in light_trials(self.storage, self.name + suffix) if t.state in TERMINAL}
+
+    def _look(self, stage: str, suffix: str) -> None:
+        trials = light_trials(self.storage, self.name + suffix, ["reason"], ("architecture", "activation", "control"))
+        if not trials:
+            return
+        study_id = self.storage.get_study_id_from_name(self.name + suffix)
+        total = max(len(trials), self.storage.budget(study_id) or 0)
+        fresh = [t for t in trials if t.state in TERMINAL and t.number not in self._ended[suffix]]
+        for t in sorted(fresh, key=lambda t: (t.datetime_complete is None, t.datetime_complete, t.number)):
+            self._ended[suffix].add(t.number)
+            values = self._values(t, suffix)
+            shown = ", ".join(f"{k} {v:.4f}" for k, v in values.items()) or str(t.user_attrs.get("reason", ""))
+            self.tell(
+                Progress(
+                    self.name, stage, t.state.name, f"{stage} trial {t.number} {t.state.name.lower()}: {shown}",
+                    t.number, len(self._ended[suffix]), total, values,
+                )
+            )  # fmt: skip
+        for r in self.storage.running(study_id):
+            p = r.progress or {}
+            if "epoch" not in p or self._epochs.get((suffix, r.number)) == p["epoch"]:
+                continue
+            self._epochs[suffix, r.number] = p["epoch"]
+            self.tell(
+                Progress(
+                    self.name, stage, "RUNNING",
+                    f"{stage} trial {r.number}: epoch {p['epoch']} of {p['epochs']}, AUROC {p['auroc']:.4f}",
+                    r.number, len(self._ended[suffix]), total, {"auroc": p["auroc"]}, p["epoch"], p["epochs"],
+                )
+            )  # fmt: skip
+
+    def _values(self, trial: FrozenTrial, suffix: str) -> dict[str, float]:
+        if not trial.values:
+            return {}
+        names = ["auroc"] if suffix == STAGES["controls"] else self.objectives
+        return dict(zip(names, trial.values, strict=True))
+
+
+def display(wanted: bool | Callback | None) -> AbstractContextManager[Callback]:
+    """Choose who is told.
+
+    Parameters
+    ----------
+    wanted : bool, callable or None
+        A callback; True: a bar; False: nobody; None: a bar where a terminal or a notebook is there.
+
+    Returns
+    -------
+    context manager
+        Gives the callback.
+    """
+    if callable(wanted):
+        return nullcontext(wanted)
+    if wanted is not False and _in_notebook():
+        return _NotebookBar()
+    if wanted or (wanted is None and sys.stderr is not None and sys.stderr.isatty()):
+        return _TerminalBar()
+    return nullcontext(_log)
+
+
+def _log(progress: Progress) -> None:
+    log.log(logging.WARNING if progress.state == NOTE else logging.INFO, "%s", progress.words)
+
+
+def _in_notebook() -> bool:
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return hasattr(shell, "kernel")
+
+
+class _TerminalBar:
+    """A bar a stage on stderr."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._stage = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, progress: Progress) -> None:
+        from tqdm import tqdm
+
+        if progress.state == NOTE:
+            tqdm.write(progress.words, file=sys.stderr)
+            return
+        if progress.stage != self._stage:
+            if self._bar is not None:
+                self._bar.close()
+            self._stage = progress.stage
+            name = f"{progress.study} {progress.stage}"
+            self._bar = tqdm(total=progress.total, initial=progress.ended, desc=name, unit="trial", file=sys.stderr)
+        self._bar.total, self._bar.n = progress.total, progress.ended
+        self._bar.set_postfix_str(progress.words.partition(" ")[2])
+
+
+class _NotebookBar:
+    """A bar a stage, and the last line, in the cell's output."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+        self._stages: dict[str, Progress] = {}
+        self._notes: list[str] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def __call__(self, progress: Progress) -> None:
+        from IPython.display import display as show
+
+        if progress.state == NOTE:
+            self._notes.append(progress.words)
+        else:
+            self._stages[progress.stage] = progress
+        if self._handle is None:
+            self._handle = show(self, display_id=True)
+        else:
+            self._handle.update(self)
+
+    def _repr_html_(self) -> str:
+        bars = "".join(
+            f'<tr><td>{escape(p.study)} {stage}</td><td><progress max="{p.total}" value="{p.ended}"></progress></td>'
+            f"<td>{p.ended}/{p.total}</td><td>{escape(p.words)}</td></tr>"
+            for stage, p in self._stages.items()
+        )
+        return f"<table>{bars}</table>" + "".join(f"<p>{escape(note)}</p>" for note in self._notes)

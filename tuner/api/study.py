@@ -1,0 +1,411 @@
+"""`Study`: what a study has found, as tables, and its trials."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from html import escape
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from tuner.api.places import Folders, artifacts_of, folders_of, storage_of
+from tuner.api.trial import Trial
+from tuner.errors import StudyError, unknown
+from tuner.limits import parse_size
+from tuner.results.barren import check_fertile, why_barren
+from tuner.results.findings import BESIDE, findings, primary_trial
+from tuner.results.leaderboard import (
+    TrialState,
+    Verdict,
+    objective_names,
+    stage_trials,
+)
+from tuner.results.overview import STAGES, find_trial, overview
+from tuner.results.test_split import Examination
+from tuner.results.trial_table import tidy
+from tuner.storage.artifacts import Artifacts
+from tuner.storage.catalog import listed
+from tuner.storage.keys import CONFIRMATION, CONTROLS
+from tuner.storage.storage import FencedStorage, open_existing
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tuner.report.stages import OnEvent
+
+SHOWN = 10  # trials of a study that is shown in a notebook
+
+
+class Study:
+    """A stored study; make one with `tuner.run`, or open it with `tuner.open_study`.
+
+    Every table is read when it is asked for, so that it shows a study that others are working on as it is then.
+
+    Parameters
+    ----------
+    name : str
+        Its name in the storage.
+    storage : FencedStorage
+        Where it is.
+    artifacts : str
+        Folder or address of its files.
+    folders : Folders
+        Of reference data and caches.
+    """
+
+    def __init__(self, name: str, storage: FencedStorage, artifacts: str, folders: Folders) -> None:
+        self.name = name
+        self._storage, self._place, self._folders = storage, artifacts, folders
+
+    @property
+    def storage(self) -> str:
+        """Where the study is stored, without password."""
+        return self._storage.address
+
+    @property
+    def artifacts(self) -> str:
+        """Where its files are."""
+        return self._place
+
+    @property
+    def objectives(self) -> list[str]:
+        """Names of its objectives, the first one deciding."""
+        return objective_names(self._storage, self.name)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every trial of its search or grid has ended."""
+        return self._storage.open_slots(self._storage.get_study_id_from_name(self.name)) == 0
+
+    def status(self) -> pd.DataFrame:
+        """A row a stage: how many trials it will have, and how many have ended, by state."""
+        import pandas as pd
+
+        stages = overview(self._storage, self.name).stages
+        rows = [{"total": s.total, "ended": s.ended, **s.states, "trials_per_hour": s.trials_per_hour} for s in stages]
+        return pd.DataFrame(rows, index=pd.Index([s.stage for s in stages], name="stage"))
+
+    def leaderboard(self, top: int | None = None) -> pd.DataFrame:
+        """A row a trial, the best of the first objective first: what `tuner best` shows.
+
+        Values are of validation and of one seed each: the best of many is optimistic.
+
+        Parameters
+        ----------
+        top : int, optional
+            Only so many.
+        """
+        import pandas as pd
+
+        objectives = self.objectives
+        rows = findings(self._storage, self.name, objectives, top=top).rows
+        beside = [name for name in BESIDE if name not in objectives]
+        table = [
+            {
+                **{name: r.values.get(name) for name in objectives}, **{name: r.watched.get(name) for name in beside},
+                "architecture": r.params.get("architecture"), "activation": r.params.get("activation"),
+                "front": r.pareto, "state": r.state, "reason": r.reason,
+            }
+            for r in rows[:top]
+        ]  # fmt: skip
+        numbers = pd.Index([r.number for r in rows[:top]], name="trial")
+        columns = [*objectives, *beside, "architecture", "activation", "front", "state", "reason"]
+        return pd.DataFrame(table, index=numbers, columns=columns)
+
+    def trials(self, stage: str = "search") -> pd.DataFrame:
+        """A row a trial with everything that is recorded of it: what `tuner table --out` writes.
+
+        Parameters
+        ----------
+        stage : str
+            ``search``, ``confirmation`` or ``controls``.
+        """
+        import pandas as pd
+
+        name, objectives = self._stage(stage)
+        rows = tidy(stage_trials(self._storage, name), objectives)
+        return pd.DataFrame(rows).set_index("trial") if rows else pd.DataFrame(columns=["state"])
+
+    def trial(self, number: int, stage: str = "search") -> Trial:
+        """One trial.
+
+        Parameters
+        ----------
+        number : int
+            Its number.
+        stage : str
+            ``search``, ``confirmation`` or ``controls``.
+
+        Raises
+        ------
+        StudyError
+            No such trial or stage.
+        """
+        name, objectives = self._stage(stage)
+        found = find_trial(self._storage, self.name, number, stage)
+        return Trial(name, found, objectives, self._artifacts())
+
+    def candidates(self) -> pd.DataFrame:
+        """A row a retrained candidate, the best first: means over its runs, with 95 % intervals."""
+        import pandas as pd
+
+        objectives, rows = self.objectives, {}
+        found = findings(self._storage, self.name, objectives, top=0)
+        primary = None if found.verdict is None else found.verdict.primary
+        for c in found.candidates:
+            row: dict[str, object] = {"runs": len(c.runs), "collapsed": c.collapsed, "primary": c.candidate == primary}
+            names = [*objectives, *(name for name in c.mean if name not in objectives)] if c.runs else []
+            for name in names:
+                row |= {name: c.mean[name], f"{name}_low": c.low[name], f"{name}_high": c.high[name]}
+            rows[c.candidate] = row
+        table = pd.DataFrame.from_dict(rows, orient="index", columns=None if rows else ["runs", "collapsed", "primary"])
+        table.index.name = "trial"
+        return table.sort_values(objectives[0], ascending=False) if objectives[0] in table else table
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Which trial is primary, and how far ahead of the next it is; None before the first retraining."""
+        return primary_trial(self._storage, self.name, self.objectives)
+
+    @property
+    def primary(self) -> Trial:
+        """The trial that the confirmation declares.
+
+        Raises
+        ------
+        StudyError
+            There is none yet.
+        NoResult
+            Its trials have ended, and none completed.
+        """
+        check_fertile(self._storage, self.name, ("", CONFIRMATION))
+        verdict = self.verdict
+        if verdict is None:
+            raise StudyError(
+                f"{self.name} has no primary trial yet: no candidate has been retrained. Run it to its end with "
+                "confirm=True, or take a trial by its number."
+            )
+        return self.trial(verdict.primary)
+
+    def baselines(self) -> pd.DataFrame:
+        """A row a control: what composition, k-mers, one motif, or shuffled labels reach on validation."""
+        import pandas as pd
+
+        done = [t for t in stage_trials(self._storage, self.name + CONTROLS) if t.state == TrialState.COMPLETE]
+        rows = [
+            {
+                "control": str(t.params["control"]), "auroc": t.values[0],
+                "average_precision": t.user_attrs.get("average_precision"),
+                "match_fraction": t.user_attrs.get("match_fraction"), "detail": t.user_attrs.get("detail", ""),
+            }
+            for t in done
+        ]  # fmt: skip
+        columns = ["control", "auroc", "average_precision", "match_fraction", "detail"]
+        table = pd.DataFrame(rows, columns=columns).set_index("control")
+        return table.sort_values("auroc", ascending=False)
+
+    def evaluate(
+        self,
+        trial: int | None = None,
+        *,
+        data: str | Path | None = None,
+        device: str = "auto",
+        max_memory: str | None = None,
+    ) -> Examination:
+        """Score a trial's models and the baselines on the test split; the opening is recorded in the study.
+
+        Parameters
+        ----------
+        trial : int, optional
+            Number in the search; without it the primary trial.
+        data : str or Path, optional
+            Where the study's data is here: a file, or a folder of files.
+        device : str
+            ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+        max_memory : str, optional
+            What reading the data may take, e.g. ``"8 GB"``.
+
+        Raises
+        ------
+        StudyError, NoResult, DataError, StorageError
+            What is missing or has changed.
+        """
+        from tuner.search.evaluation import evaluate_study
+
+        self._storage.join(self.name)
+        return evaluate_study(
+            self._storage, self._artifacts(), self.name, trial, when=datetime.now(UTC).isoformat(timespec="seconds"),
+            data=None if data is None else Path(data), data_dir=self._folders.data_dir, cache=self._folders.cache,
+            device=device, max_memory=None if max_memory is None else parse_size(max_memory),
+        ).examination  # fmt: skip
+
+    def report(
+        self,
+        out: str | Path | None = None,
+        *,
+        trials: Sequence[int] = (),
+        most: int = 3,
+        stages: str | None = None,
+        sequences: int = 500,
+        references: int = 20,
+        modisco: str = "default",
+        task: str | None = None,
+        data: str | Path | None = None,
+        device: str = "auto",
+        max_memory: str | None = None,
+        progress: OnEvent | None = None,
+    ) -> Path:
+        """Write the report of the best trials; it opens the test split, on record.
+
+        Parameters
+        ----------
+        out : str or Path, optional
+            Folder; without it ``runs/reports/NAME``. What was computed stays there, and is not computed again.
+        trials : sequence of int
+            Trials to report, instead of those that the rule chooses.
+        most : int
+            How many the rule may choose.
+        stages : str, optional
+            Compute only these again, e.g. ``"patterns,page"``.
+        sequences, references : int
+            Test positives attributed at most, and shuffled references of each.
+        modisco : str
+            ``fast``, ``default``, ``thorough`` or ``none``.
+        task : str, optional
+            Of curves, contributions and patterns; without it the first.
+        data, device, max_memory
+            As for `evaluate`.
+        progress : callable, optional
+            Told of each stage.
+
+        Returns
+        -------
+        Path
+            The page, or the folder where `stages` leaves the page out.
+
+        Raises
+        ------
+        StudyError, NoResult, DataError, StorageError
+            What is missing or has changed.
+        """
+        from tuner.api.places import prepare_matching
+        from tuner.report.build import build_report
+        from tuner.report.folder import default_folder, rerun_commands
+        from tuner.report.source import Options, open_source
+        from tuner.report.stages import parse_stages
+        from tuner.search.restore import restore_study
+
+        wanted = parse_stages(stages)
+        options = Options(sequences=sequences, references=references, modisco=modisco, task=task)
+        self._storage.join(self.name, adopt_it=False)
+        check_fertile(self._storage, self.name)
+        folder = default_folder(self.name) if out is None else Path(out)
+        plan, identity, data_dir = restore_study(
+            self._storage, self.name, None if data is None else Path(data), data_dir=self._folders.data_dir
+        )
+        source = open_source(
+            self._storage, self._artifacts(), self.name, plan, identity, options, data_dir=data_dir,
+            cache=self._folders.cache, device=device,
+            max_memory=None if max_memory is None else parse_size(max_memory),
+        )  # fmt: skip
+        prepare_matching(self._folders)
+        command = f"tuner report --name {self.name}"
+        built = build_report(
+            source, folder, given=tuple(trials), most=most, stages=wanted, command=command,
+            rerun=rerun_commands(plan, command), on_event=progress or (lambda event: None),
+        )  # fmt: skip
+        return built.out / "report.html" if "report.html" in built.files else built.out
+
+    def stop(self, *, now: bool = False) -> int:
+        """Ask the workers that run now, on whatever machine, to finish their trials and leave.
+
+        Parameters
+        ----------
+        now : bool
+            Hand the running trials back instead of finishing them.
+
+        Returns
+        -------
+        int
+            How many were asked. `status` says when they have left.
+        """
+        roster = self._storage.roster(self._storage.get_study_id_from_name(self.name))
+        roster.ask(at_once=now)
+        return sum(not member.is_gone() for member in roster.members())
+
+    def close(self) -> None:
+        """Close the connections to the database; the next call opens them again."""
+        self._storage.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Study({self.name!r}, storage={self.storage!r})"
+
+    def _repr_html_(self) -> str:
+        from tuner.results.words import primary as primary_words
+
+        board = self.leaderboard(SHOWN)
+        stages = ", ".join(f"{s.stage} {s.ended} of {s.total}" for s in overview(self._storage, self.name).stages)
+        words = why_barren(self._storage, self.name) or primary_words(self.verdict, self.objectives[0])
+        return (
+            f"<p><b>{escape(self.name)}</b> in {escape(self.storage)}: {escape(stages)}</p>"
+            f"{board.drop(columns='reason').to_html(na_rep='', float_format='{:.4f}'.format)}<p>{escape(words)}</p>"
+        )
+
+    def _artifacts(self) -> Artifacts:
+        return Artifacts(self._place, reading=True)
+
+    def _stage(self, stage: str) -> tuple[str, list[str]]:
+        """Name of a stage in the storage, and names of its values."""
+        if stage not in STAGES:
+            raise StudyError(unknown("stage", stage, STAGES))
+        return self.name + STAGES[stage], ["auroc"] if STAGES[stage] == CONTROLS else self.objectives
+
+
+def open_study(
+    name: str | None = None,
+    *,
+    storage: str | Path | None = None,
+    artifacts: str | Path | None = None,
+    data_dir: str | Path | None = None,
+    cache: str | Path | None = None,
+) -> Study:
+    """Open a stored study.
+
+    Parameters
+    ----------
+    name : str, optional
+        Its name in the storage; may be left out where there is only one.
+    storage, artifacts, data_dir, cache : str or Path, optional
+        As for `tuner.run`.
+
+    Raises
+    ------
+    StudyError
+        No such study; names the nearest one.
+    StorageError
+        No storage there, or one that cannot be read.
+    """
+    opened = open_existing(storage_of(storage), reading=True)
+    try:
+        known = opened.catalog()
+        names = sorted(known.searches)
+        if name is None:
+            if len(names) != 1:
+                raise StudyError(f"which study? {opened.address} holds: {listed(names) or 'none'}.")
+            name = names[0]
+        known.check(name)
+        if name not in names:
+            raise StudyError(unknown("study in this storage", name, names))
+    except BaseException:
+        opened.close()
+        raise
+    return Study(name, opened, artifacts_of(artifacts), folders_of(data_dir, cache))

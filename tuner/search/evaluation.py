@@ -1,0 +1,98 @@
+"""Opening the test split of a stored study: for its primary trial, or for one that is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from tuner.data.registry import load_dataset
+from tuner.data.spec import DataSpec
+from tuner.errors import StudyError
+from tuner.models.training import resolve_device
+from tuner.results.barren import check_fertile
+from tuner.results.findings import primary_trial
+from tuner.results.leaderboard import objective_names
+from tuner.results.test_split import Examination, dataset_of, score_test
+from tuner.search.restore import restore_study
+from tuner.storage.artifacts import Artifacts
+from tuner.storage.keys import CONFIRMATION
+from tuner.storage.storage import FencedStorage
+
+
+class Evaluated(NamedTuple):
+    """Test results.
+
+    Attributes
+    ----------
+    examination : Examination
+        The results.
+    variant : str or None
+        The data set of the trial, where it is not the one that the baselines were fitted on.
+    """
+
+    examination: Examination
+    variant: str | None
+
+
+def evaluate_study(
+    storage: FencedStorage,
+    artifacts: Artifacts,
+    name: str,
+    trial: int | None = None,
+    *,
+    when: str,
+    data: Path | None = None,
+    data_dir: Path | None = None,
+    cache: Path | None = None,
+    device: str = "auto",
+    max_memory: int | None = None,
+) -> Evaluated:
+    """Score a trial's models and the baselines on the test split; the opening is recorded in the study.
+
+    Parameters
+    ----------
+    storage, artifacts : FencedStorage, Artifacts
+        Where the study and its files are.
+    name : str
+        The study.
+    trial : int, optional
+        Number in the search; without it the primary trial.
+    when : str
+        Time stamp to record.
+    data, data_dir : Path, optional
+        As for `restore_study`.
+    cache : Path, optional
+        Folder of downloads.
+    device : str
+        As `resolve_device` takes it.
+    max_memory : int, optional, bytes
+        What reading the data may take.
+
+    Raises
+    ------
+    StudyError
+        No such trial, no primary trial, or another test split than the study was made with.
+    NoResult
+        Trials have ended, and none completed.
+    StorageError
+        Weights are gone, or not what was stored.
+    """
+    check_fertile(storage, name)
+    if trial is None:
+        check_fertile(storage, name, [CONFIRMATION])
+        verdict = primary_trial(storage, name, objective_names(storage, name))
+        if verdict is None:
+            raise StudyError(f"{name} has no primary trial yet; run tuner confirm, or name one with --trial.")
+        trial = verdict.primary
+    plan, identity, data_dir = restore_study(storage, name, data, data_dir=data_dir)
+    variant = dataset_of(storage, name, trial) if plan.space.dataset_names else None
+    spec = DataSpec(dataset=variant) if variant else plan.data_spec
+    dataset = load_dataset(spec, data_dir=data_dir, cache=cache, max_memory=max_memory)
+    stored = identity["data sets"][variant] if variant else identity["data set"]["fingerprint"]
+    if dataset.fingerprint != stored:
+        raise StudyError(f"{name}: the data set has changed since the study was made; its test split is another one.")
+    same = dataset.fingerprint == identity["data set"]["fingerprint"]
+    found = score_test(
+        storage, artifacts, dataset, name, trial, device=str(resolve_device(device)), when=when, baselines=same
+    )
+    return Evaluated(found.examination, None if same else variant)
