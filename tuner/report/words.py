@@ -9,7 +9,9 @@ from tuner.motifs.screen import SIGNIFICANT_E
 from tuner.report.data import BaselineRow, ModelReport, PatternRow, ReportData, Shuffled
 from tuner.report.evidence import SHOWN, Evidence, evidence
 from tuner.report.numbers import count, e_words, interval, number, percent, scientific
+from tuner.results import words as verdicts
 from tuner.results.leaderboard import Standing
+from tuner.results.verdict import composition
 from tuner.results.words import baseline_name
 
 
@@ -110,7 +112,7 @@ def brief(data: ReportData) -> Brief:
         headline(data),
         (
             ("Asked", f"{asked(data)} {declared(data, model)}"),
-            ("Prediction", " ".join([performance(model), *compared(data, model)])),
+            ("Prediction", " ".join([performance(model), *compared(model)])),
             ("Motif", " ".join(motif)),
         ),
     )
@@ -153,13 +155,17 @@ def performance(model: ModelReport) -> str:
     )
 
 
-def compared(data: ReportData, model: ModelReport) -> list[str]:
-    """Put the best baseline and composition beside the first model's test score."""
+def compared(model: ModelReport) -> list[str]:
+    """Put the best baseline and composition beside a model's test score."""
     t = model.test
     if t is None or not t.baselines:
         return ["No baseline was tested beside it."] if t is not None else []
     best = best_baseline(t.baselines)
-    found = [data.composition_words] if data.composition_words else []
+    tested = {b.name: [b.test_auroc] for b in t.baselines if b.test_auroc is not None}
+    said = verdicts.composition(
+        composition(tested, t.auroc, t.matched, (t.positives, t.sequences - t.positives), split="test")
+    )
+    found = [said] if said else []
     if best is None or best.test_auroc is None:
         return found
     return [f"It is {comparison(best)}, which reaches {number(best.test_auroc)}.", *found]
