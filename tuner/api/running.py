@@ -13,7 +13,7 @@ from tuner.api.data import Data
 from tuner.api.places import Folders, artifacts_of, folders_of, one_thread, prepare_matching, storage_of
 from tuner.api.progress import Callback, Watch, display
 from tuner.api.study import Study
-from tuner.errors import StorageError, StudyError, UsageError, unknown
+from tuner.errors import NoResult, StorageError, StudyError, UsageError, unknown
 from tuner.limits import parse_duration, parse_size
 from tuner.models import compiled
 from tuner.report.dashboard import write_notes
@@ -162,7 +162,11 @@ def run(
         else:
             prepared = prepare_run(plan, places, wishes, stored=stored, choose=lambda bench: None)
             _supervise(prepared, tell)
-    check_fertile(prepared.storage, plan.name, ("", CONFIRMATION, CONTROLS))
+    try:
+        check_fertile(prepared.storage, plan.name, ("", CONFIRMATION, CONTROLS))
+    except NoResult:
+        prepared.storage.close()
+        raise
     return Study(plan.name, prepared.storage, places.artifacts, folders)
 
 
@@ -207,10 +211,10 @@ def _watched(prepared: Run, tell: Callback, work: Callable[[Watch], None]) -> No
     """Write the notes of a study, have it worked on, and clear away what died."""
     storage, name = prepared.storage, prepared.plan.name
     watch = Watch(storage, name, prepared.plan.study.objectives, tell)
-    for warning in (*prepared.bench.dataset.describe().get("warnings", []), *prepared.placement.notes):
-        watch.note(f"warning: {warning}")
-    write_notes(storage, prepared.bench)
     try:
+        for warning in (*prepared.bench.dataset.describe().get("warnings", []), *prepared.placement.notes):
+            watch.note(f"warning: {warning}")
+        write_notes(storage, prepared.bench)
         work(watch)
     except BaseException:
         storage.close()
