@@ -52,6 +52,8 @@ def command(
     from tuner.search.restore import restore_study
 
     given, wanted = parse_trials(trials), parse_stages(stages)
+    from tuner.cli.worker import use_kernels
+
     chosen = Options(sequences=sequences, references=references, modisco=modisco, task=task)
     limit = context.max_memory(max_memory)
     opened = context.open_existing(storage, reading=True)
@@ -65,6 +67,7 @@ def command(
         data_dir=data_dir, cache=context.cache_dir(), device=device, max_memory=limit,
     )  # fmt: skip
     name_screen(source.bench.database)
+    use_kernels(source.bench)  # of a null network that is trained for the report
 
     import torch
 
