@@ -12,10 +12,10 @@ STAMP := .venv/installed
 REPORT := build/tests.xml
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench audit lock torch clean
+.PHONY: help run test test-fast lint format bench audit lock torch clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 run: $(STAMP)  ## search CNNs for ZBED2 (preset fast, at most 10 minutes once installed)
 	$(BIN)/tuner run --study zbed2 --preset fast $(ARGS)
@@ -23,6 +23,9 @@ run: $(STAMP)  ## search CNNs for ZBED2 (preset fast, at most 10 minutes once in
 test: lint  ## every check: ruff, mypy --strict, all tests; prints how many were skipped
 	@status=0; $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --junitxml=$(REPORT) $(ARGS) || status=$$?; \
 	$(BIN)/python tests/skips.py $(REPORT); exit $$status
+
+test-fast: lint  ## ruff, mypy and the tests that are not marked slow: a few minutes
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow" $(ARGS)
 
 lint: $(STAMP)  ## ruff and mypy --strict
 	$(BIN)/ruff check .

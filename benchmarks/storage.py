@@ -169,9 +169,7 @@ def suggest(storage: FencedStorage, space: SearchSpace, name: str, attempt: Atte
                 n_startup_trials=10, multivariate=True, group=True, constant_liar=True, seed=attempt.number
             )
         study = optuna.load_study(study_name=name, storage=storage, sampler=sampler)
-        point = space.suggest(optuna.trial.Trial(study, attempt.trial_id))
-        storage.mark_suggested(attempt)
-        return point
+        return space.suggest(optuna.trial.Trial(study, attempt.trial_id))
     sampler = RepeatableTPESampler(seed=attempt.number, startup=10)
     study = optuna.load_study(study_name=name, storage=storage, sampler=sampler)
     with storage.drawing(attempt):

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 from tuner.cli.app import main
+
+if TYPE_CHECKING:
+    from tuner.search.loaded import Bench
+    from tuner.search.stages import Stage
+    from tuner.search.worker import Worker
+    from tuner.storage.storage import FencedStorage
 
 
 class Answer(NamedTuple):
@@ -28,7 +37,7 @@ class Answer(NamedTuple):
 
 def prepare_environment(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of the person's own settings; a new cache, but for the compiled kernel, which takes a minute."""
-    for name in ("TUNER_STORAGE", "TUNER_ARTIFACTS", "TUNER_DEBUG"):
+    for name in ("TUNER_STORAGE", "TUNER_ARTIFACTS", "TUNER_DEBUG", "TUNER_LOG_FORMAT"):
         monkeypatch.delenv(name, raising=False)
     compiled = Path(os.environ["NUMBA_CACHE_DIR"]).resolve()
     compiled.mkdir(parents=True, exist_ok=True)
@@ -76,6 +85,69 @@ class Terminal:
         if "--json" in words:
             assert answer.json == {"error": errors[0].removeprefix("error: "), "exit_code": answer.code}
         return answer.code, errors[0].removeprefix("error: ")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that the tests of a module share, empty at first."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def terminal(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Terminal:
+    """A terminal in an empty folder; files that need more in theirs extend this fixture under its name."""
+    prepare_environment(cache, monkeypatch)
+    return Terminal(tmp_path, capsys, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Bench:
+    """The tiny study, loaded; files that ask for another one have a fixture of this name."""
+    from tuner.search.loaded import load_bench
+    from tuner.study.file import read_study
+    from tuner.study.plan import make_plan
+    from tuner.study.space import read_space
+
+    folder = tmp_path_factory.mktemp("study")
+    plan = make_plan(read_study(write_tiny_study(folder)), read_space(folder / "tiny_space.toml"), folder=folder)
+    return load_bench(plan, data_dir=None, cache=cache)
+
+
+@pytest.fixture(scope="module")
+def finished(bench: Bench) -> Path:
+    """Folder of the tiny study, whose search, confirmation and controls have ended."""
+    from tuner.search.stages import Confirmation, Controls, Search
+
+    work(bench.plan.folder, bench, [Search(bench.plan, bench.identity), Confirmation(bench.plan), Controls(bench.plan)])
+    return bench.plan.folder
+
+
+def work(folder: Path, bench: Bench, stages: list[Stage]) -> None:
+    """Run stages to their end in this process."""
+    from tuner.storage.storage import open_storage
+
+    storage = open_storage(folder / "runs" / "tuner.db")
+    stages[0].prepare(storage)
+    assert worker_in(bench, folder / "runs", storage).work(stages)
+    storage.close()
+
+
+def worker_in(bench: Bench, runs: Path, storage: FencedStorage) -> Worker:
+    """A worker whose artifacts and checkpoints lie beside the database."""
+    from tuner.search.worker import Stopper, Worker
+    from tuner.storage.artifacts import Artifacts
+
+    return Worker(bench, storage, Artifacts(runs / "artifacts"), runs / "checkpoints", Stopper(), name="worker-0")
+
+
+def copy_runs(folder: Path, to: Path) -> None:
+    """Copy database and artifacts of a study to another folder, where a test may spoil them."""
+    shutil.copytree(folder / "runs" / "artifacts", to / "runs" / "artifacts")
+    with closing(sqlite3.connect(folder / "runs" / "tuner.db")) as source:
+        with closing(sqlite3.connect(to / "runs" / "tuner.db")) as target:
+            source.backup(target)
 
 
 STUDY = """name = "tiny"

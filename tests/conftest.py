@@ -1,4 +1,4 @@
-"""Fixtures shared by every test: where the reference data lies, and one thread."""
+"""Fixtures shared by every test: where the reference data lies, one thread; those of the plugins have their own."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ os.environ["TUNER_COMPILED"] = (
 )
 # Tomtom's kernel takes most of a minute to compile; keep it where the product keeps it.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path.home() / ".cache" / "tuner" / "numba"))
+
+# Helpers with fixtures: no test file imports a fixture. They are loaded after the lines above.
+pytest_plugins = ["command_line", "database_roles", "storage_backends", "stores"]
 
 
 @pytest.fixture(scope="session")

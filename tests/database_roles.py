@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from storage_backends import postgres  # noqa: F401
 
 from tuner.storage.storage import open_storage
 
@@ -25,7 +24,7 @@ def psql(server: Any, database: str, *words: str | Path, user: str = "postgres")
 
 
 @pytest.fixture(scope="module")
-def roles(postgres: Any) -> Iterator[str]:  # noqa: F811
+def roles(postgres: Any) -> Iterator[str]:
     """A database made as the manifests make it; its URL, with USER for the role."""
     postgres.psql("CREATE DATABASE roles;")
     made = psql(postgres, "roles", "--file", KUBERNETES / "roles.sql")

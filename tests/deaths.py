@@ -19,6 +19,7 @@ import torch
 from sqlalchemy import event
 from storage_backends import note
 from tiny import write_study
+from waiting import wait_for
 
 from tuner.data.registry import load_dataset
 from tuner.models.training import EpochRecord
@@ -204,12 +205,6 @@ def work_until_death(url: str, folder: str, moment: str) -> None:
     worker.work([Tiny(bench, HOOKS.get(moment, {}))])
 
 
-def wait_for(path: Path) -> None:
-    """Wait until a file exists."""
-    while not path.exists():
-        time.sleep(0.02)
-
-
 def compute_natively() -> None:
     """A call that hears no signal, for minutes."""
     hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
@@ -229,7 +224,7 @@ def busy(activity: str, folder: Path) -> tuple[Mapping[str, Hook], Hook | None]:
     if activity == "native code":
         return {"epoch 1": at_next_batch(doing(compute_natively))}, None
     if activity == "the database":
-        return {"trained": doing(lambda: wait_for(folder / "locked"))}, None  # and then for the database
+        return {"trained": doing(lambda: wait_for((folder / "locked").exists))}, None  # and then for the database
     return {}, doing(lambda: time.sleep(60))
 
 
@@ -268,7 +263,7 @@ def work_through_an_outage(url: str, folder: str, moment: str) -> None:
     def pause() -> None:
         if not (root / "stopped").exists():
             note(f"{folder}/log", f"at {moment}")
-            wait_for(root / "stopped")
+            wait_for((root / "stopped").exists)
 
     stage = Tiny(bench, {moment: pause, "execute": lambda: note(f"{folder}/log", "execute")})
     worker = Worker(

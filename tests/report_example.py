@@ -16,6 +16,9 @@ from tuner.motifs.database import load_database
 from tuner.motifs.meme import column_information, corrected_information, reverse_complement
 from tuner.motifs.screen import reference_filters
 from tuner.report import data as d
+from tuner.results import words as verdicts
+from tuner.results.leaderboard import Standing, Verdict
+from tuner.results.verdict import Comparison, composition
 
 IRF = "Interferon-regulatory factors"
 LAYER = "IRF1-exponential-k25-p25-"
@@ -143,7 +146,14 @@ def curves(auroc: float, n: int = 120) -> dict[str, Any]:
 def model(trial: int = 25, auroc: float = 0.985, **changes: Any) -> d.ModelReport:
     rows = tuple(
         d.BaselineRow(
-            name=name, valid_auroc=valid, test_auroc=test, matched=part, lead=lead, low=low, high=high, words="ahead"
+            name=name,
+            valid_auroc=valid,
+            test_auroc=test,
+            matched=part,
+            lead=lead,
+            low=low,
+            high=high,
+            standing=Standing.AHEAD,
         )
         for name, valid, test, part, lead, low, high in BASELINES
     )
@@ -233,10 +243,13 @@ def irf1() -> d.ReportData:
     first = model()
     second = model(
         24, 0.981, role="best match_fraction",
-        distinguishable="not distinguishable from trial 25: paired difference +0.0021 auroc, standard error 0.0016, "
-        "over 5 runs",
+        comparison=Comparison(25, "auroc", 5, 0.0021, 0.0016),
     )  # fmt: skip
     wanted = {m[0] for m in MATCHES.values()} | {p.match.id for p in first.patterns if p.match}
+    declared = Verdict(25, 24, 0.0021, 0.0016, False)
+    assert first.test is not None
+    tested = {b.name: [b.test_auroc] for b in first.test.baselines if b.test_auroc is not None}
+    composed = composition(tested, first.test.auroc, first.test.matched, (374, 405), split="test")
     found = {
         "study": d.StudyInfo(
             name="irf1", title="Which CNN finds IRF1 sites, and shows the motif?",
@@ -268,7 +281,7 @@ def irf1() -> d.ReportData:
         ),
         "baselines": first.test.baselines if first.test else (),
         "shuffled": d.Shuffled(match_fractions=(0.021, 0.0, 0.0), aurocs=(0.47, 0.55, 0.51)),
-        "composition_words": "On test: Composition explains little: GC content alone reaches AUROC 0.636.",
+        "composition": composed, "composition_words": verdicts.composition(composed),
         "trials": rows,
         "importance": {
             "auroc": {"learning_rate": 0.48, "architecture": 0.27, "activation": 0.15, "dropout": 0.1},
@@ -279,9 +292,7 @@ def irf1() -> d.ReportData:
         "selection": d.Selection(
             rule="The Pareto front of the confirmation means (validation): best auroc, best match_fraction; at most 3.",
             trials=(25, 24), roles=(first.role, second.role), primary=25,
-            verdict="Trial 25 is the primary trial, not distinguishable from trial 24: mean lead 0.0021 auroc on "
-            "validation, paired standard error 0.0016.",
-            decided="2026-01-05T09:50:00+00:00",
+            verdict=declared, verdict_words=verdicts.primary(declared, "auroc"), decided="2026-01-05T09:50:00+00:00",
         ),
         "openings": 1, "models": (first, second),
         "warnings": (
@@ -301,7 +312,7 @@ def shuffled() -> d.ReportData:
     rows = tuple(
         d.BaselineRow(
             name=name, valid_auroc=0.5, test_auroc=0.51, matched=0.5, lead=-0.012, low=-0.05, high=0.026,
-            words="not distinguishable",
+            standing=Standing.OPEN,
         )
         for name, *_ in BASELINES
     )  # fmt: skip
@@ -312,17 +323,25 @@ def shuffled() -> d.ReportData:
     chance = replace(
         first, filters=weak, candidates=(), stability={}, test=poor, patterns=small, marginal=(), **curves(0.51)
     )
-    return replace(base, models=(chance,), baselines=rows)
+    return replace(base, models=(chance,), baselines=rows, composition=None, composition_words=None)
 
 
 def bare() -> d.ReportData:
     """A study whose report left out every stage: no test, no filters, no patterns."""
     base = irf1()
     empty = d.ModelReport(trial=25, role="best auroc", params={}, valid={"auroc": 0.9931})
-    choice = replace(base.selection, trials=(25,), roles=("best auroc",), primary=None)
+    choice = replace(
+        base.selection,
+        trials=(25,),
+        roles=("best auroc",),
+        primary=None,
+        verdict=None,
+        verdict_words=verdicts.primary(None, "auroc"),
+    )
     motifs = replace(base.motifs, matrices={}, targets={})
     return replace(
-        base, models=(empty,), baselines=(), shuffled=d.Shuffled(), importance={}, composition_words=None,
+        base, models=(empty,), baselines=(), shuffled=d.Shuffled(), importance={}, composition=None,
+        composition_words=None,
         importance_words="Not computed: 2 completed trials; at least 8 are needed.", selection=choice, motifs=motifs,
     )  # fmt: skip
 

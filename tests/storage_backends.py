@@ -21,7 +21,7 @@ import pytest
 from optuna.trial import TrialState
 
 from tuner.errors import AttemptSuperseded
-from tuner.storage.storage import open_storage
+from tuner.storage.storage import FencedStorage, open_storage
 from tuner.study.stopping import StoppingSection
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -86,6 +86,23 @@ def empty(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(server.get_uri(database=name))
 
 
+@pytest.fixture
+def storage(where: str) -> Iterator[FencedStorage]:
+    """A storage on each kind of database, without studies."""
+    opened = open_storage(where, patience=20)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def file_storage(tmp_path: Path, sqlite_template: Path) -> Iterator[FencedStorage]:
+    """A storage on ``tuner.db`` in the folder of the test, without studies."""
+    shutil.copy(sqlite_template, tmp_path / "tuner.db")
+    opened = open_storage(tmp_path / "tuner.db")
+    yield opened
+    opened.close()
+
+
 def start(target: Any, *args: Any) -> BaseProcess:
     """Run a function of this module in a process of its own."""
     process = CONTEXT.Process(target=target, args=args, daemon=True)
@@ -120,9 +137,9 @@ def work(url: str, name: str, log: str, seconds: float) -> None:
             time.sleep(0.02)
             continue
         note(log, f"start {attempt.number} {attempt.attempt}")
-        trial = optuna.trial.Trial(study, attempt.trial_id)
-        value = trial.suggest_float("u", 0, 1) + trial.suggest_int("v", 0, 9)
-        storage.mark_suggested(attempt)
+        with storage.drawing(attempt):
+            trial = optuna.trial.Trial(study, attempt.trial_id)
+            value = trial.suggest_float("u", 0, 1) + trial.suggest_int("v", 0, 9)
         time.sleep(seconds)
         storage.finish(attempt, TrialState.COMPLETE, [value])
         note(log, f"end {attempt.number} {attempt.attempt}")
@@ -210,7 +227,7 @@ def change_at_once(url: str, folder: str, barrier: Any, i: int) -> None:
     barrier.wait()
     for k in range(TIMES):
         record_opening(storage, "s", {"by": i, "time": k})
-        store_choice(storage, "s", Choice._make([f"{i} {k}"] * len(Choice._fields)), f"{i} {k}")
+        store_choice(storage, "s", Choice(f"{i} {k}", (i, k), (), None, None, f"{i} {k}"), f"{i} {k}")
         _upload(storage, artifacts, "s", {"figure.svg": f"{i} {k}".encode()})
     storage.close()
 

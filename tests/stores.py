@@ -7,9 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 SECRET = "wJalrXUtnFEMIK7MDENGbPxRfiCY"
 ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "AKIATEST", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_DEFAULT_REGION": "us-east-1"}
@@ -25,8 +23,7 @@ class Server:
     """
 
     def __init__(self) -> None:
-        self._server = ThreadedMotoServer("127.0.0.1", port=0)
-        self._server.start()
+        self._start(0)
         self.port = self._server.get_host_and_port()[1]
         self.endpoint = f"http://127.0.0.1:{self.port}"
 
@@ -34,10 +31,17 @@ class Server:
         self._server.stop()
 
     def start(self) -> None:
-        self._server = ThreadedMotoServer("127.0.0.1", port=self.port)
+        self._start(self.port)
+
+    def _start(self, port: int) -> None:
+        from moto.server import ThreadedMotoServer  # slow to import, and few tests need it
+
+        self._server = ThreadedMotoServer("127.0.0.1", port=port)
         self._server.start()
 
     def client(self) -> Any:
+        import boto3
+
         return boto3.client("s3", endpoint_url=self.endpoint)
 
     def bucket(self) -> str:

@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-from command_line import SPACE, STUDY, Terminal, prepare_environment, write_tiny_study
+from command_line import SPACE, STUDY, Terminal, write_tiny_study
 
 from tuner.results.leaderboard import TrialState
-from tuner.search.stages import CONFIRMATION, CONTROLS
+from tuner.storage.keys import CONFIRMATION, CONTROLS
 from tuner.storage.storage import FencedStorage, open_storage
+
+pytestmark = pytest.mark.slow
 
 DIVERGES = "\n[learning_rate]\nfixed = 1e30\n"
 GRID = STUDY.replace("trials = 2", 'sampler = "grid"\nreplicates = 1')
 RANDOM = STUDY.replace("trials = 2", 'trials = 2\nsampler = "random"')
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture
-def terminal(
-    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Terminal:
-    prepare_environment(cache, monkeypatch)
-    return Terminal(tmp_path, capsys, monkeypatch)
 
 
 def recommends(text: str) -> bool:
@@ -49,6 +37,10 @@ def test_a_run_whose_trials_all_diverge_fails_with_the_reason_and_its_count(
     assert answer.code == 1
     assert last.startswith("error: tiny: none of 2 trials completed (2 pruned): 2 x training diverged at epoch 1")
     assert "(first: trial 0)" in last
+    assert last.endswith(
+        "Lower learning_rate in the search space. Then use a new study name (--name), or remove this study first "
+        "(tuner delete)."
+    )
     assert not recommends(answer.err)
     for words in (["best"], ["best", "--json"], ["evaluate"], ["evaluate", "--trial", "0"], ["report"]):
         code, text = terminal.refuses(*words)
@@ -113,6 +105,45 @@ def test_reasons_are_counted_and_numbers_in_them_do_not_make_two_of_one(
         "tiny: none of 7 trials completed (6 failed and 1 pruned): 3 x diverged at epoch 3, step 12 (first: trial 0); "
         "1 x no space left (first: trial 1); 1 x a (first: trial 3); 2 with other reasons. "
         "tuner show --name tiny --trial 0 shows one."
+    )
+    storage.close()
+
+
+MEMORY = (
+    "Lower what takes memory (batch_size, filters and other sizes in the search space, length in [data], --workers), "
+    "or allow more of it. "
+)
+ERROR = "Correct what the error names; the logs of the workers have more. "
+
+
+@pytest.mark.parametrize(
+    ("ends", "remedy"),
+    [
+        ([("out of memory on cpu", TrialState.PRUNED, {"constraints:memory": 1.0})] * 2, MEMORY),
+        ([("the process was killed by the kernel", TrialState.PRUNED, {"constraints:memory": 1.0})] * 2, MEMORY),
+        ([("ValueError: out of memory, as it says", TrialState.FAIL, {})] * 2, ERROR),
+        (
+            [("ValueError: no", TrialState.FAIL, {}), ("no room", TrialState.PRUNED, {"constraints:memory": 1.0})],
+            ERROR + MEMORY,
+        ),
+    ],
+    ids=["memory", "killed", "error", "two causes"],
+)
+def test_what_to_do_follows_from_what_is_stored_of_the_trials_not_from_the_words_of_their_reasons(
+    ends: list[tuple[str, TrialState, dict[str, float]]],
+    remedy: str,
+    terminal: Terminal,
+    stored: Callable[..., FencedStorage],
+) -> None:
+    storage = stored(2)
+    for number, (reason, state, attributes) in enumerate(ends):
+        attempt = storage.claim(storage.get_study_id_from_name("tiny"), "worker-0")
+        assert attempt is not None
+        assert attempt.number == number
+        storage.finish(attempt, state, None, user_attrs={"reason": reason}, system_attrs=attributes)
+    text = terminal.refuses("best")[1]
+    assert text.endswith(
+        f"--trial 0 shows one. {remedy}Then use a new study name (--name), or remove this study first (tuner delete)."
     )
     storage.close()
 

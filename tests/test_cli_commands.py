@@ -7,23 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import Terminal, prepare_environment, write_tiny_study
+from command_line import Terminal, write_tiny_study
 
 import tuner
 from tuner.cli.app import COMMANDS
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture
-def terminal(
-    tmp_path: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Terminal:
-    prepare_environment(tmp_path_factory.mktemp("cache"), monkeypatch)
-    return Terminal(tmp_path, capsys, monkeypatch)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from pathlib import Path
 
 import optuna
 import pytest
-from command_line import SPACE, STUDY, Terminal, prepare_environment, write_tiny_study
+from command_line import SPACE, STUDY, Terminal, write_tiny_study
 
 from tuner.storage.storage import open_storage
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
-def terminal(
-    tmp_path: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Terminal:
-    prepare_environment(tmp_path_factory.mktemp("cache"), monkeypatch)
-    write_tiny_study(tmp_path)
-    return Terminal(tmp_path, capsys, monkeypatch)
+def terminal(terminal: Terminal) -> Terminal:
+    write_tiny_study(terminal.folder)
+    return terminal
 
 
 def refused(terminal: Terminal, *words: str) -> tuple[int, str]:

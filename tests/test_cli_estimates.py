@@ -4,40 +4,56 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from tiny import write_study
+from tiny import load_tiny
 
 from tuner.cli.progress import Progress
 from tuner.cli.run import announce
 from tuner.data.dataset import Split
 from tuner.errors import StorageError
+from tuner.models.recipe import Recipe
 from tuner.results.leaderboard import TrialState
-from tuner.search.checks import expected_seconds
-from tuner.search.loaded import Bench, load_bench
+from tuner.search import checks
+from tuner.search.checks import expected_seconds, sample_points
+from tuner.search.loaded import Bench
 from tuner.search.stages import Search
 from tuner.storage.storage import open_storage
-from tuner.study.file import read_study
-from tuner.study.plan import make_plan
-from tuner.study.space import read_space
 
 CACHE = Path.home() / ".cache" / "tuner"
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    path = write_study(
-        tmp_path_factory.mktemp("tiny"), n=700
-    )  # its training split holds 490 positives, then 490 others
-    plan = make_plan(read_study(path), read_space(path.parent / "search_spaces/tiny_space.toml"), folder=path.parent)
-    return load_bench(plan, data_dir=None, cache=CACHE)
+    # Its training split holds 490 positives, then 490 others.
+    return load_tiny(tmp_path_factory.mktemp("tiny"), n=700)
 
 
 def test_the_expected_minutes_are_measured_on_sorted_data(bench: Bench) -> None:
     labels = bench.dataset.train.labels[:, 0]
     assert labels[:400].all(), "the first batches hold one class"
     assert expected_seconds(bench) > 0
+
+
+def test_the_estimate_is_a_timed_epoch_scaled_to_all_data_and_epochs(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def timed(network: object, train: Split, valid: Split, recipe: Recipe, **more: object) -> SimpleNamespace:
+        seen.append(len(train))
+        return SimpleNamespace(history=[SimpleNamespace(seconds=9.0), SimpleNamespace(seconds=0.5)])
+
+    monkeypatch.setattr(checks, "fit", timed)
+    point = sample_points(bench.plan.space, 1, 0)[0]
+    few = 4 * 50  # four batches of the space's size
+    assert expected_seconds(bench) == pytest.approx(0.5 * len(bench.dataset.train) / few * bench.plan.recipe.epochs)
+    assert seen == [few]
+    monkeypatch.setattr(checks, "_seconds", lambda bench, point: {"cnn": 10.0, "basset": 100.0}[point["architecture"]])
+    mixed = [point, point, point, {**point, "architecture": "basset"}]
+    assert expected_seconds(bench, mixed) == (3 * 10 + 100) / 4, "each architecture counts as often as it is trained"
 
 
 def test_an_estimate_that_cannot_be_made_is_a_note(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:

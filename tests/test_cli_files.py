@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from command_line import SPACE, STUDY, Terminal, prepare_environment, write_tiny_study
+from command_line import SPACE, STUDY, Terminal, write_tiny_study
 from other_user import NOBODY, needs_root, shared_folder
 
 from tuner.data.hdf5_file import open_hdf5
@@ -19,19 +19,15 @@ from tuner.resources import find_resource
 from tuner.study.file import read_study
 from tuner.study.space import read_space
 
+pytestmark = pytest.mark.slow
+
 KINDS = ("folder", "pipe", "latin-1", "a name too long", "links in a circle")
 
 
 @pytest.fixture
-def terminal(
-    tmp_path: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Terminal:
-    prepare_environment(tmp_path_factory.mktemp("cache"), monkeypatch)
-    write_tiny_study(tmp_path)
-    return Terminal(tmp_path, capsys, monkeypatch)
+def terminal(terminal: Terminal) -> Terminal:
+    write_tiny_study(terminal.folder)
+    return terminal
 
 
 def put(path: Path, kind: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from command_line import SPACE, STUDY, Terminal, prepare_environment, write_tiny_study
+from command_line import SPACE, STUDY, Terminal, write_tiny_study
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from tuner.data.registry import load_dataset
@@ -18,6 +18,8 @@ from tuner.results.test_split import openings
 from tuner.results.trial_files import DESCRIPTION, WEIGHTS, load_network
 from tuner.storage.artifacts import Artifacts
 from tuner.storage.storage import open_storage
+
+pytestmark = pytest.mark.slow
 
 
 def grid_study() -> str:
@@ -30,12 +32,9 @@ def grid_study() -> str:
 
 
 @pytest.fixture
-def terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    (tmp_path / "cache").mkdir()
-    prepare_environment(tmp_path / "cache", monkeypatch)
-    write_tiny_study(tmp_path)
-    (tmp_path / "tiny.toml").write_text(grid_study())
-    return Terminal(tmp_path, capsys, monkeypatch)
+def terminal(terminal: Terminal) -> Terminal:
+    write_tiny_study(terminal.folder).write_text(grid_study())
+    return terminal
 
 
 def test_parts_of_a_grid_are_run_tabulated_and_drawn(terminal: Terminal) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import Terminal, prepare_environment
+from test_stored_version import STORED
 
 from tuner.data.sequence import decode
 
@@ -18,10 +20,9 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
-def terminal(tmp_path, capsys, monkeypatch):
-    prepare_environment(tmp_path, monkeypatch)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    return Terminal(tmp_path, capsys, monkeypatch)
+def terminal(terminal, monkeypatch):
+    monkeypatch.setenv("HOME", str(terminal.folder))
+    return terminal
 
 
 def write(folder, name, n, length, seed):
@@ -72,6 +73,23 @@ def test_every_command_that_reads_data_heeds_the_limit(terminal, words):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "words", [["evaluate"], ["report"], ["rerun", "--trial", "0"], ["confirm"]], ids=lambda words: words[0]
+)
+def test_every_command_on_a_stored_study_heeds_the_limit_before_it_reads_data(terminal, words, monkeypatch):
+    with tarfile.open(STORED) as archive:
+        archive.extractall(terminal.folder, filter="data")
+    decoded = []
+    monkeypatch.setattr("tuner.data.fasta.fit_lengths", lambda *args, **more: decoded.append(args))
+    words = [*words, "--name", "tiny", "--data", "."]
+    code, message = terminal.refuses(*words, "--max-memory", "1 KB")
+    assert code == 1
+    assert re.search(r"positives\.fa: reading it takes about [\d.]+ kB of memory; 1\.0 kB are allowed", message)
+    assert not decoded
+    assert not (terminal.folder / "runs" / "reports").exists()
+    assert terminal("status", "--name", "tiny", "--json").json["test_openings"] == []
+
+
 def test_a_check_reads_paths_with_a_home_and_counts_its_warnings(terminal):
     write(terminal.folder, "p.fa", 600, 60, 0)
     write(terminal.folder, "n.fa", 600, 50, 1)
@@ -80,5 +98,5 @@ def test_a_check_reads_paths_with_a_home_and_counts_its_warnings(terminal):
     assert (found.code, found.err.splitlines()[-1]) == (0, "s: nothing is wrong")
     study(terminal.folder, 'positives = "~/p.fa"\nnegatives = "$HOME/n.fa"\nlength = 60')
     found = terminal("check", "--study", "s.toml", "--points", "1")
-    assert (found.code, found.err.splitlines()[-1]) == (0, "s: nothing is wrong, but there are 2 warnings")
+    assert (found.code, found.err.splitlines()[-1]) == (0, "s: no errors, but 2 warnings (above)")
     assert "the share of N alone reaches AUROC 1.000" in " ".join(found.err.split())

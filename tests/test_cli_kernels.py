@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
-from command_line import Terminal, prepare_environment, write_tiny_study
+from command_line import Terminal, write_tiny_study
 
 from tuner.cli import context
 from tuner.models import compiled, recording
 from tuner.models.kernels import find_compiler
+
+pytestmark = pytest.mark.slow
 
 needs_compiler = pytest.mark.skipif(find_compiler() is None, reason="no C++ compiler")
 
@@ -19,16 +20,12 @@ RUN = ("run", "--study", "./tiny.toml", "--workers", "1", "--trials", "1", "--no
 
 
 @pytest.fixture
-def terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
-    folder, cache = tmp_path / "here", tmp_path / "cache"
-    folder.mkdir()
-    cache.mkdir()
-    study = write_tiny_study(folder)
+def terminal(terminal: Terminal) -> Iterator[Terminal]:
+    study = write_tiny_study(terminal.folder)
     text = study.read_text(encoding="utf-8").replace("[training]\n", '[training]\nprecision = "float32"\n')
-    (folder / "tiny.toml").write_text(text, encoding="utf-8")
-    prepare_environment(cache, monkeypatch)
+    study.write_text(text, encoding="utf-8")
     threads = torch.get_num_threads()
-    yield Terminal(folder, capsys, monkeypatch)
+    yield terminal
     torch.set_num_threads(threads)
     compiled.disable()
 

@@ -8,17 +8,19 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 from optuna.trial import TrialState
 from tiny import STUDY, write_study
+from waiting import wait_for
 
 from tuner.results.leaderboard import stage_trials
 from tuner.storage.storage import open_storage
+
+pytestmark = pytest.mark.slow
 
 LONG = STUDY.replace("epochs = 4", "epochs = 25").replace("trials = 6", "trials = 4")
 TUNER = [sys.executable, "-m", "tuner"]
@@ -38,15 +40,6 @@ def start(folder: Path, *more: str) -> subprocess.Popen[bytes]:
     command = [*TUNER, "run", "--study", "tiny.toml", "--workers", "2", "--no-confirm", *more]
     with (folder / "run.log").open("ab") as log:
         return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
-
-
-def wait_for(found: Callable[[], object], seconds: float = 240) -> object:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if value := found():
-            return value
-        time.sleep(0.05)
-    raise AssertionError("waited in vain")
 
 
 def epoch_seen(folder: Path, at_least: int) -> int | None:

@@ -12,8 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from command_line import Terminal, prepare_environment
-from storage_backends import postgres  # noqa: F401
+from command_line import Terminal
 
 from tuner.cli import context, logs
 from tuner.cli.redaction import redact, secrets_of
@@ -23,16 +22,9 @@ from tuner.search.supervisor import Supervisor
 from tuner.storage.address import address, parse_url
 from tuner.storage.storage import open_storage
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "hun/ter@2 'x"
-
-
-@pytest.fixture
-def terminal(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, capsys: Any, monkeypatch: pytest.MonkeyPatch
-) -> Terminal:
-    prepare_environment(tmp_path_factory.mktemp("cache"), monkeypatch)
-    monkeypatch.delenv("TUNER_LOG_FORMAT", raising=False)
-    return Terminal(tmp_path, capsys, monkeypatch)
 
 
 # ------------------------------------------------------------------ lines
@@ -170,7 +162,7 @@ def test_a_password_among_the_options_of_a_url_is_not_shown(option: str) -> None
 
 
 @pytest.fixture(scope="module")
-def guarded(postgres: Any) -> Iterator[str]:  # noqa: F811
+def guarded(postgres: Any) -> Iterator[str]:
     """URL, without password, of a role that a real server asks for one."""
     postgres.psql("CREATE ROLE guarded LOGIN PASSWORD 'the right one';")
     rules = Path(postgres.pgdata) / "pg_hba.conf"

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 import sqlalchemy
 from command_line import Terminal, prepare_environment, write_tiny_study
 from optuna.trial import FrozenTrial, TrialState
-from stores import ENVIRONMENT, SECRET, Server, bucket, s3, s3_server  # noqa: F401
+from stores import ENVIRONMENT, SECRET, Server
 
 from tuner.cli.worker import stored_study
 from tuner.errors import StudyError
@@ -28,6 +27,8 @@ from tuner.storage.storage import FencedStorage, open_storage
 from tuner.study.file import read_study
 from tuner.study.plan import make_plan
 from tuner.study.space import read_space
+
+pytestmark = pytest.mark.slow
 
 FILES = ("positives.fa", "negatives.fa", "motifs.meme")
 
@@ -44,10 +45,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> Iterator[FencedStorage]:
-    opened = open_storage(tmp_path / "tuner.db")
-    yield opened
-    opened.close()
+def storage(file_storage: FencedStorage) -> FencedStorage:
+    return file_storage
 
 
 def make(bench: Bench, storage: FencedStorage) -> Search:
@@ -81,8 +80,8 @@ class StopAt(Stopper):
 def test_a_worker_with_only_the_url_and_the_store_completes_the_budget(
     bench: Bench,
     storage: FencedStorage,
-    s3: Server,  # noqa: F811
-    bucket: str,  # noqa: F811
+    s3: Server,
+    bucket: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -153,7 +152,7 @@ def test_a_worker_with_only_the_url_and_the_store_completes_the_budget(
 def test_a_slot_handed_back_goes_on_from_its_epoch_on_another_machine(
     bench: Bench,
     storage: FencedStorage,
-    bucket: str,  # noqa: F811
+    bucket: str,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -176,8 +175,8 @@ def test_a_slot_handed_back_goes_on_from_its_epoch_on_another_machine(
 def test_a_store_that_is_away_loses_the_files_but_not_the_values(
     bench: Bench,
     storage: FencedStorage,
-    s3: Server,  # noqa: F811
-    bucket: str,  # noqa: F811
+    s3: Server,
+    bucket: str,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:

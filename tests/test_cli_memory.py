@@ -16,7 +16,7 @@ import pytest
 import torch
 from tiny import write_study
 
-from tuner.errors import DataError, ModelError, is_out_of_memory
+from tuner.errors import DataError, ModelError, is_out_of_memory, root_of
 from tuner.results.leaderboard import TrialState, stage_trials
 from tuner.search.loaded import load_bench
 from tuner.search.stages import Search
@@ -27,6 +27,8 @@ from tuner.storage.storage import open_storage
 from tuner.study.file import read_study
 from tuner.study.plan import make_plan
 from tuner.study.space import read_space
+
+pytestmark = pytest.mark.slow
 
 HUGE = 2**52  # more than any machine gives
 
@@ -46,6 +48,18 @@ def test_whoever_gets_no_memory_is_known_by_what_is_raised(who: str) -> None:
     wrapped = ModelError("the network cannot be built")
     wrapped.__cause__ = raised.value
     assert is_out_of_memory(wrapped), "whatever it was wrapped in"
+
+
+def test_a_library_that_does_not_say_why_it_could_not_be_loaded_is_known_by_what_it_met() -> None:
+    """As llvmlite does: an OSError of many words, raised while the loader's is handled."""
+    for why, memory in (("failed to map segment from shared object", True), ("no such file", False)):
+        error = OSError("Could not find/load shared object file 'libllvmlite.so'")
+        error.__context__ = OSError(f"libllvmlite.so: {why}")
+        assert is_out_of_memory(error) == memory
+        assert root_of(error) is error.__context__
+    other = DataError("something else went wrong on the way out")
+    other.__context__ = MemoryError()
+    assert not is_out_of_memory(other)
 
 
 def test_other_errors_are_no_want_of_memory() -> None:
@@ -117,6 +131,29 @@ from tuner.search.worker import Worker
 import scipy.linalg, scipy.special
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmPeak")))
 """
+
+
+LOADS = """
+import resource, sys, numpy
+from tuner.errors import is_out_of_memory
+from tuner.limits import load_blas
+size = 1024 * next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmSize"))
+resource.setrlimit(resource.RLIMIT_AS, (size + int(sys.argv[1]) * 2**20,) * 2)
+try:
+    load_blas()
+except OSError as error:
+    print(is_out_of_memory(error))
+print("scipy.linalg.cython_blas" in sys.modules)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="linux: the limit of the address space")
+@pytest.mark.parametrize(("room", "said"), [(70, ["True", "False"]), (400, ["True"])])
+def test_openblas_without_room_for_its_buffer_is_out_of_memory_and_no_endless_wait(room: int, said: list[str]) -> None:
+    words = [sys.executable, "-c", LOADS, str(room)]
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True, timeout=300)
+    assert done.stdout.split() == said
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="linux: the limit of the address space")

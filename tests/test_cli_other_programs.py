@@ -10,16 +10,15 @@ from pathlib import Path
 
 import optuna
 import pytest
-from command_line import Terminal, prepare_environment, write_tiny_study
+from command_line import Terminal, write_tiny_study
 
 from tuner.report.dashboard import write_notes
-from tuner.search.loaded import Bench, load_bench
-from tuner.search.stages import IDENTITY, SOURCE, Search
+from tuner.search.loaded import Bench
+from tuner.search.stages import Search
+from tuner.storage.keys import IDENTITY, PACKAGES, SOURCE
 from tuner.storage.storage import open_storage
-from tuner.study.file import read_study
-from tuner.study.packages import PACKAGES
-from tuner.study.plan import make_plan
-from tuner.study.space import read_space
+
+pytestmark = pytest.mark.slow
 
 FOREIGN = ("my-lgbm", "weird name / with spaces", "base-smoke", "running", "inf", "x.confirmation", "empty")
 COMMANDS = (
@@ -61,13 +60,6 @@ def other_programs(url: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    folder = tmp_path_factory.mktemp("study")
-    plan = make_plan(read_study(write_tiny_study(folder)), read_space(folder / "tiny_space.toml"), folder=folder)
-    return load_bench(plan, data_dir=None, cache=tmp_path_factory.mktemp("cache"))
-
-
-@pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory, bench: Bench) -> Path:
     """A database of one study of tuner, one trial done, among those of other programs."""
     path = tmp_path_factory.mktemp("runs") / "tuner.db"
@@ -78,19 +70,13 @@ def shared(tmp_path_factory: pytest.TempPathFactory, bench: Bench) -> Path:
 
 
 @pytest.fixture
-def terminal(
-    tmp_path: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-    shared: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Terminal:
-    prepare_environment(tmp_path_factory.mktemp("cache"), monkeypatch)
-    write_tiny_study(tmp_path)
-    (tmp_path / "runs").mkdir()
-    with closing(sqlite3.connect(shared)) as source, closing(sqlite3.connect(tmp_path / "runs/tuner.db")) as target:
-        source.backup(target)
-    return Terminal(tmp_path, capsys, monkeypatch)
+def terminal(terminal: Terminal, shared: Path) -> Terminal:
+    write_tiny_study(terminal.folder)
+    (terminal.folder / "runs").mkdir()
+    with closing(sqlite3.connect(shared)) as source:
+        with closing(sqlite3.connect(terminal.folder / "runs/tuner.db")) as target:
+            source.backup(target)
+    return terminal
 
 
 def database(terminal: Terminal) -> Path:
@@ -133,7 +119,7 @@ def test_a_database_without_a_study_of_tuner_says_whose_are_there(terminal: Term
         return
     code, text = terminal.refuses(*command, "--storage", "others.db")
     assert code == 2
-    assert "this storage holds: none; of other programs: base-smoke, empty, inf, my-lgbm" in text
+    assert "no study of tuner in this storage; of other programs: base-smoke, empty, inf, my-lgbm" in text
     code, text = terminal.refuses(*command, "--storage", "others.db", "--study", "my-lgbm")
     assert (code, "my-lgbm is not a study of tuner" in text) == (1, True)
     code, text = terminal.refuses(*command, "--storage", "others.db", "--study", "base", "--preset", "smoke")

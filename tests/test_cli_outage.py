@@ -5,26 +5,19 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+import pytest
 from machines import PYTHON, in_namespace
 from tiny import STUDY, write_study
+from waiting import wait_for
+
+pytestmark = pytest.mark.slow
 
 ENDLESS = STUDY.replace("epochs = 4", "epochs = 100000\npatience = 100000").replace("trials = 6", "trials = 4")
 SHORT = STUDY.replace("epochs = 4", "epochs = 1").replace("trials = 6", "trials = 2")
 RUN = ["-m", "tuner", "run", "--study", "tiny.toml", "--no-confirm"]
-
-
-def wait_for(found: Callable[[], object], seconds: float = 240) -> object:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if value := found():
-            return value
-        time.sleep(0.1)
-    raise AssertionError("waited in vain")
 
 
 def test_a_run_whose_database_is_removed_ends_with_one_line_and_no_leaderboard(tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import PLANTED, Answer, Terminal, prepare_environment
+from command_line import PLANTED, Answer, Terminal
+
+pytestmark = pytest.mark.slow
 
 SPACE = """[architecture]
 fixed = "cnn"
@@ -77,20 +79,14 @@ def write_table(folder: Path) -> str:
 
 
 @pytest.fixture
-def terminal(
-    tmp_path: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Terminal:
-    prepare_environment(tmp_path_factory.mktemp("cache"), monkeypatch)
-    (tmp_path / "space.toml").write_text(SPACE)
+def terminal(terminal: Terminal) -> Terminal:
+    (terminal.folder / "space.toml").write_text(SPACE)
     rng, text = np.random.default_rng(0), [MOTIFS]
     for i, motif in enumerate([PLANTED, *("".join(rng.choice(list("ACGT"), 10)) for _ in range(11))]):
         rows = "\n".join(" ".join("0.85" if letter == base else "0.05" for base in "ACGT") for letter in motif)
         text.append(f"\nMOTIF M{i} name{i}\nletter-probability matrix: alength= 4 w= 10 nsites= 50 E= 0\n{rows}\n")
-    (tmp_path / "motifs.meme").write_text("".join(text))
-    return Terminal(tmp_path, capsys, monkeypatch)
+    (terminal.folder / "motifs.meme").write_text("".join(text))
+    return terminal
 
 
 def works(answer: Answer, *said: str) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import optuna
 import optuna_dashboard
 import pytest
-from command_line import Terminal, prepare_environment, write_tiny_study
+from command_line import Terminal, copy_runs, prepare_environment, work, write_tiny_study
 from optuna.artifacts import get_all_artifact_meta
 from sklearn.metrics import auc as trapezoid
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
@@ -26,13 +26,14 @@ from tuner.report.stages import STAGES, Event
 from tuner.results.leaderboard import stage_trials
 from tuner.results.test_split import openings
 from tuner.search.loaded import Bench, load_bench
-from tuner.search.stages import Confirmation, Controls, Search, Stage
-from tuner.search.worker import Stopper, Worker
+from tuner.search.stages import Search
 from tuner.storage.artifacts import Artifacts
 from tuner.storage.storage import open_storage
 from tuner.study.file import read_study
 from tuner.study.plan import make_plan
-from tuner.study.space import listed_space, read_space
+from tuner.study.space import listed_space
+
+pytestmark = pytest.mark.slow
 
 GRID = """name = "grid"
 objectives = ["auroc"]
@@ -57,52 +58,11 @@ sampler = "grid"
 QUICK = ("--threads", "1", "--references", "3")
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-def work(folder: Path, bench: Bench, stages: list[Stage]) -> None:
-    storage = open_storage(folder / "runs" / "tuner.db")
-    stages[0].prepare(storage)
-    artifacts = Artifacts(folder / "runs" / "artifacts")
-    worker = Worker(bench, storage, artifacts, folder / "runs" / "checkpoints", Stopper(), name="worker-0")
-    assert worker.work(stages)
-    storage.close()
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Bench:
-    folder = tmp_path_factory.mktemp("study")
-    study = read_study(write_tiny_study(folder))
-    plan = make_plan(study, read_space(folder / "tiny_space.toml"), folder=folder)
-    return load_bench(plan, data_dir=None, cache=cache)
-
-
-@pytest.fixture(scope="module")
-def finished(bench: Bench) -> Path:
-    """Folder of a study whose search, confirmation and controls have ended."""
-    plan = bench.plan
-    work(plan.folder, bench, [Search(plan, bench.identity), Confirmation(plan), Controls(plan)])
-    return plan.folder
-
-
-def duplicate(folder: Path, to: Path) -> None:
-    shutil.copytree(folder / "runs" / "artifacts", to / "runs" / "artifacts")
-    with sqlite3.connect(folder / "runs" / "tuner.db") as source, sqlite3.connect(to / "runs" / "tuner.db") as target:
-        source.backup(target)
-    source.close()
-    target.close()
-
-
 @pytest.fixture
-def terminal(
-    finished: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Terminal:
+def terminal(terminal: Terminal, finished: Path) -> Terminal:
     """A terminal in a copy of the runs, not yet reported."""
-    prepare_environment(cache, monkeypatch)
-    duplicate(finished, tmp_path)
-    return Terminal(tmp_path, capsys, monkeypatch)
+    copy_runs(finished, terminal.folder)
+    return terminal
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +71,7 @@ def reported(finished: Path, cache: Path, tmp_path_factory: pytest.TempPathFacto
     with pytest.MonkeyPatch.context() as patch:
         prepare_environment(cache, patch)
         folder = tmp_path_factory.mktemp("reported")
-        duplicate(finished, folder)
+        copy_runs(finished, folder)
         patch.chdir(folder)
         command.command(name="tiny", modisco="fast", references=3, threads=1, sequences=500, most=3, device="cpu")
     return folder
@@ -272,7 +232,7 @@ def test_few_sequences_and_composition_are_said_in_words(reported: Path) -> None
     text = "\n".join(report["warnings"])
     assert "The test split has 24 sequences" in text
     assert "baseline on test" in text
-    assert report["composition_words"] is None or report["composition_words"].startswith("On test: ")
+    assert report["composition"] is None or report["composition"][0] == "test"
 
 
 def test_the_choice_is_stored_before_the_test_split_is_opened(

@@ -14,13 +14,15 @@ from typing import Any
 
 import pytest
 from command_line import Answer, write_tiny_study
-from database_roles import psql, roles  # noqa: F401
-from storage_backends import CONTEXT, postgres  # noqa: F401
+from database_roles import psql
+from storage_backends import CONTEXT
 
 from tuner.cli.app import main
 from tuner.results.overview import find_trial
 from tuner.storage.artifacts import entries_of
 from tuner.storage.storage import open_storage
+
+pytestmark = pytest.mark.slow
 
 
 def obey(folder: Path, words: tuple[str, ...], environment: dict[str, str], out: Path, err: Path) -> None:
@@ -98,8 +100,8 @@ REFUSED = [
 
 @pytest.mark.postgres
 def test_a_worker_runs_a_study_to_its_end_and_a_reader_reads_it_without_a_trace(
-    roles: str,  # noqa: F811
-    postgres: Any,  # noqa: F811
+    roles: str,
+    postgres: Any,
     tmp_path: Path,
 ) -> None:
     study = write_tiny_study(tmp_path)

@@ -20,10 +20,11 @@ import pytest
 from command_line import write_tiny_study
 from optuna.trial import TrialState
 from rich.table import Table
-from storage_backends import postgres  # noqa: F401
 
 from tuner.cli import context, logs
 from tuner.storage.storage import Attempt, open_storage, this_process
+
+pytestmark = pytest.mark.slow
 
 # Each part of letters and digits stands as it is in every spelling: percent-encoded, JSON, HTML, shell, repr.
 PARTS = ("Zq7LkWm5", "Vw9XmRb4", "Yp3RsTd8", "Kd2NhGc6")
@@ -88,7 +89,7 @@ def rows_of(url: str) -> dict[str, str]:
 
 
 @pytest.mark.postgres
-def test_the_password_stands_in_nothing_that_a_study_leaves(postgres: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_the_password_stands_in_nothing_that_a_study_leaves(postgres: Any, tmp_path: Path) -> None:
     write_tiny_study(tmp_path)
     postgres.psql("CREATE DATABASE secrets;")
     plain = postgres.get_uri(database="secrets")
@@ -135,7 +136,7 @@ def test_the_password_stands_in_nothing_that_a_study_leaves(postgres: Any, tmp_p
 
 
 @pytest.mark.postgres
-def test_no_reason_that_is_stored_holds_the_password(postgres: Any) -> None:  # noqa: F811
+def test_no_reason_that_is_stored_holds_the_password(postgres: Any) -> None:
     postgres.psql("CREATE DATABASE reasons;")
     plain = postgres.get_uri(database="reasons")
     url = plain.replace("//postgres:@", f"//postgres:{quote(PASSWORD, '')}@")

@@ -11,16 +11,17 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import optuna
 import pytest
-from command_line import Terminal, prepare_environment
+from command_line import Terminal
 from optuna.trial import TrialState
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
+from waiting import wait_for
 
 from tuner.cli.metrics import parse_address
 from tuner.cli.watch import picture, watch_study
@@ -67,14 +68,6 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     opened.close()
 
 
-@pytest.fixture
-def terminal(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, capsys: Any, monkeypatch: pytest.MonkeyPatch
-) -> Terminal:
-    prepare_environment(tmp_path_factory.mktemp("cache"), monkeypatch)
-    return Terminal(tmp_path, capsys, monkeypatch)
-
-
 # ------------------------------------------------------------------ watching
 
 
@@ -119,13 +112,6 @@ def test_without_a_terminal_each_change_is_one_line_until_all_has_ended(
     assert seen[0] == "s search 3/5 1 complete, 1 pruned, 1 failed, 1 running; 2 workers on 2 hosts"
     assert seen[1] == "s search 4/5 2 complete, 1 pruned, 1 failed; 2 workers on 2 hosts"
     assert len(seen) == len(set(seen))
-
-
-def wait_for(found: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not found():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
 
 
 def test_a_watch_ends_with_the_whole_state(scene: Scene, terminal: Terminal) -> None:

@@ -9,16 +9,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pytest
-from command_line import Terminal, prepare_environment
+from command_line import Terminal
 from optuna.trial import TrialState
-from storage_backends import postgres, postgres_tables, sqlite_template, where  # noqa: F401
 from tiny import STUDY, write_study
+from waiting import wait_for
 
 from tuner.cli.stop import present
 from tuner.cli.stop import wait_for as wait_for_workers
@@ -27,37 +25,20 @@ from tuner.storage.process import Process, age_of, this_process
 from tuner.storage.storage import FencedStorage, open_storage
 from tuner.storage.workers import Membership, Roster
 
+pytestmark = pytest.mark.slow
+
 ELSEWHERE = Process("elsewhere boot namespace", 7, 1.0)
 
 
-def wait_for(found: Callable[[], Any], seconds: float = 90) -> Any:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if value := found():
-            return value
-        time.sleep(0.05)
-    raise AssertionError("waited in vain")
-
-
 @pytest.fixture
-def storage(where: str) -> Iterator[FencedStorage]:  # noqa: F811
-    opened = open_storage(where)
-    opened.create_or_load("s", ["maximize"])
-    yield opened
-    opened.close()
+def storage(storage: FencedStorage) -> FencedStorage:
+    storage.create_or_load("s", ["maximize"])
+    return storage
 
 
 @pytest.fixture
 def roster(storage: FencedStorage) -> Roster:
     return storage.roster(storage.get_study_id_from_name("s"))
-
-
-@pytest.fixture
-def terminal(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, capsys: Any, monkeypatch: pytest.MonkeyPatch
-) -> Terminal:
-    prepare_environment(tmp_path_factory.mktemp("cache"), monkeypatch)
-    return Terminal(tmp_path, capsys, monkeypatch)
 
 
 # ------------------------------------------------------------------ the roster
@@ -174,7 +155,7 @@ def test_a_worker_of_another_host_that_died_is_waited_for_by_its_beat_alone(
 
 def test_stop_waits_for_those_it_asked(
     storage: FencedStorage,
-    where: str,  # noqa: F811
+    where: str,
     roster: Roster,
     terminal: Terminal,
 ) -> None:
@@ -198,7 +179,7 @@ def test_stop_waits_for_those_it_asked(
 
 def test_stop_that_does_not_wait_says_how_many_it_asked(
     storage: FencedStorage,
-    where: str,  # noqa: F811
+    where: str,
     roster: Roster,
     terminal: Terminal,
 ) -> None:

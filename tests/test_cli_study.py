@@ -17,67 +17,30 @@ from pathlib import Path
 import optuna
 import optuna_dashboard
 import pytest
-from command_line import Terminal, prepare_environment, write_tiny_study
+from command_line import Terminal, copy_runs, prepare_environment
 from optuna.trial import TrialState
 
 from tuner.report.dashboard import serve, write_notes
 from tuner.report.server import Access
 from tuner.results.overview import overview
 from tuner.search.checks import sample_points
-from tuner.search.loaded import Bench, load_bench
-from tuner.search.stages import Confirmation, Controls, Search
-from tuner.search.worker import Stopper, Worker
+from tuner.search.loaded import Bench
 from tuner.storage.artifacts import Artifacts
 from tuner.storage.storage import FencedStorage, open_storage
-from tuner.study.file import read_study
-from tuner.study.plan import make_plan
-from tuner.study.space import read_space
 
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Bench:
-    folder = tmp_path_factory.mktemp("study")
-    study = read_study(write_tiny_study(folder))
-    plan = make_plan(study, read_space(folder / "tiny_space.toml"), folder=folder)
-    return load_bench(plan, data_dir=None, cache=cache)
-
-
-@pytest.fixture(scope="module")
-def finished(bench: Bench) -> Iterator[Path]:
-    """Folder of a study whose search, confirmation and controls have ended."""
-    folder, plan = bench.plan.folder, bench.plan
-    storage = open_storage(folder / "runs" / "tuner.db")
-    artifacts = Artifacts(folder / "runs" / "artifacts")
-    search = Search(plan, bench.identity)
-    search.prepare(storage)
-    worker = Worker(bench, storage, artifacts, folder / "runs" / "checkpoints", Stopper(), name="worker-0")
-    assert worker.work([search, Confirmation(plan), Controls(plan)])
-    yield folder
-    storage.close()
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def terminal(
-    finished: Path, cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Terminal:
-    prepare_environment(cache, monkeypatch)
-    return Terminal(finished, capsys, monkeypatch)
+def terminal(terminal: Terminal, finished: Path) -> Terminal:
+    terminal.folder = finished
+    return terminal
 
 
 @pytest.fixture
 def copy(terminal: Terminal, tmp_path: Path) -> Terminal:
     """A terminal in a copy of the runs that a test may spoil."""
-    shutil.copytree(terminal.folder / "runs" / "artifacts", tmp_path / "runs" / "artifacts")
-    with sqlite3.connect(terminal.folder / "runs" / "tuner.db") as source:
-        with sqlite3.connect(tmp_path / "runs" / "tuner.db") as target:
-            source.backup(target)
-        target.close()
-    source.close()
+    copy_runs(terminal.folder, tmp_path)
     terminal.folder = tmp_path
     return terminal
 

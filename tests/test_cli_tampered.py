@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import Terminal, prepare_environment
+from command_line import Terminal
 from test_stored_version import STORED
 
 from tuner.errors import TunerError
@@ -21,6 +21,8 @@ from tuner.results.quota import enforce_quota
 from tuner.results.test_split import openings, record_opening
 from tuner.storage.artifacts import Artifacts
 from tuner.storage.storage import FencedStorage, open_storage
+
+pytestmark = pytest.mark.slow
 
 STUDY, USER, SYSTEM = "study_system_attributes", "trial_user_attributes", "trial_system_attributes"
 # Value as it stands in the database; every one is JSON, as what is none has its own test.
@@ -35,17 +37,11 @@ VALUES = ('"no"', "[1]", '{"a": [null]}', "null", '"[1, {}]"', '"{\\"a\\": 1}"',
 
 
 @pytest.fixture
-def terminal(
-    tmp_path: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Terminal:
-    prepare_environment(tmp_path_factory.mktemp("cache"), monkeypatch)
+def terminal(terminal: Terminal) -> Terminal:
     with tarfile.open(STORED) as archive:
-        archive.extractall(tmp_path, filter="data")
-    open_storage(tmp_path / "runs" / "tuner.db").close()
-    return Terminal(tmp_path, capsys, monkeypatch)
+        archive.extractall(terminal.folder, filter="data")
+    open_storage(terminal.folder / "runs" / "tuner.db").close()
+    return terminal
 
 
 def tamper(folder: Path, table: str, key: str, value: str) -> list[tuple[Any, ...]]:
@@ -126,6 +122,21 @@ def test_an_attribute_that_is_no_json_is_one_clear_error(terminal: Terminal) -> 
             told(terminal, *words, "--name", "tiny")
         assert "restore a backup" in terminal.refuses("verify", "--name", "tiny")[1]
         mend(terminal.folder, table, rows)
+
+
+def test_a_damaged_record_of_figures_is_known_before_a_report_costs_anything(terminal: Terminal) -> None:
+    tamper(terminal.folder, STUDY, "tuner:report-figures", '"no"')
+    code, text = terminal.refuses("report", "--name", "tiny")
+    assert code == 1
+    assert text.startswith("tiny: the attribute tuner:report-figures is not what tuner writes: ")
+    assert text.endswith("Restore a backup. Without notes for the dashboard (--stages page) it is not needed.")
+    assert not (terminal.folder / "runs" / "reports").exists()
+    storage = open_storage(terminal.folder / "runs" / "tuner.db")
+    assert (openings(storage, "tiny"), stored_choices(storage, "tiny")) == ([], []), "nothing was opened or chosen"
+    storage.close()
+    page = terminal("report", "--name", "tiny", "--stages", "page")
+    assert page.code == 0, page.err
+    assert (terminal.folder / "runs" / "reports" / "tiny" / "report.html").is_file()
 
 
 def test_the_progress_of_a_worker_that_is_no_json_is_passed_over(terminal: Terminal) -> None:

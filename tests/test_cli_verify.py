@@ -5,68 +5,27 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command_line import Terminal, prepare_environment, write_tiny_study
+from command_line import Terminal, copy_runs, worker_in
 from optuna.trial import FrozenTrial
 
 from tuner.results.overview import find_trial
-from tuner.search.loaded import Bench, load_bench
-from tuner.search.stages import Confirmation, Controls, Search
-from tuner.search.worker import Stopper, Worker
-from tuner.storage.artifacts import Artifacts
+from tuner.search.loaded import Bench
+from tuner.search.stages import Search
 from tuner.storage.storage import open_storage
-from tuner.study.file import read_study
-from tuner.study.plan import make_plan
-from tuner.study.space import read_space
+
+pytestmark = pytest.mark.slow
 
 WEIGHTS = "model.safetensors"
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Bench:
-    folder = tmp_path_factory.mktemp("study")
-    study = read_study(write_tiny_study(folder))
-    plan = make_plan(study, read_space(folder / "tiny_space.toml"), folder=folder)
-    return load_bench(plan, data_dir=None, cache=cache)
-
-
-@pytest.fixture(scope="module")
-def finished(bench: Bench) -> Iterator[Path]:
-    """Folder of a study whose search, confirmation and controls have ended."""
-    storage = open_storage(bench.plan.folder / "runs" / "tuner.db")
-    search = Search(bench.plan, bench.identity)
-    search.prepare(storage)
-    worker = worker_in(bench, bench.plan.folder / "runs", storage)
-    assert worker.work([search, Confirmation(bench.plan), Controls(bench.plan)])
-    yield bench.plan.folder
-    storage.close()
-
-
-def worker_in(bench: Bench, runs: Path, storage) -> Worker:  # type: ignore[no-untyped-def]
-    return Worker(bench, storage, Artifacts(runs / "artifacts"), runs / "checkpoints", Stopper(), name="worker-0")
-
-
 @pytest.fixture
-def terminal(
-    finished: Path, tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Terminal:
+def terminal(terminal: Terminal, finished: Path) -> Terminal:
     """A terminal in a copy of the runs that a test may spoil."""
-    prepare_environment(cache, monkeypatch)
-    shutil.copytree(finished / "runs" / "artifacts", tmp_path / "runs" / "artifacts")
-    with sqlite3.connect(finished / "runs" / "tuner.db") as source:
-        with sqlite3.connect(tmp_path / "runs" / "tuner.db") as target:
-            source.backup(target)
-        target.close()
-    source.close()
-    return Terminal(tmp_path, capsys, monkeypatch)
+    copy_runs(finished, terminal.folder)
+    return terminal
 
 
 def change(folder: Path, statement: str, *values: object) -> None:

@@ -80,9 +80,12 @@ def test_copies_across_splits_and_contradicting_labels_are_warnings(dataset):
     codes[1] = dataset.test.codes[1]
     warnings = changed(dataset, "valid", codes=codes).describe()["warnings"]
     assert [w for w in warnings if "occur" in w] == [
-        "1 sequences of valid occur again there with another label.",
-        "1 sequences of valid also occur in train (either strand).",
-        "1 sequences of test also occur in valid (either strand).",
+        "1 sequence of valid occurs in it again, on either strand, with a different label; the first is number 3. "
+        "Remove them, or correct their labels.",
+        "1 sequence of valid also occurs in train (on either strand), so scores on valid may be too high. Remove them "
+        "from one of the two.",
+        "1 sequence of test also occurs in valid (on either strand), so scores on test may be too high. Remove them "
+        "from one of the two.",
     ]
     assert [w for w in dataset.describe()["warnings"] if "occur" in w] == []
 
@@ -138,11 +141,14 @@ def random_split(positives: int, negatives: int, seed: int) -> Split:
 def test_sizes_too_small_for_a_claim_are_named_with_what_they_can_tell() -> None:
     splits = {"train": random_split(300, 20, 0), "valid": random_split(1, 60, 1), "test": random_split(10, 10, 2)}
     few = Dataset("few", ("bound",), splits, "made up").describe()["warnings"]
-    assert few[0] == "train has 300 positives and 20 negatives: too few to train a network on; expect chance."
-    assert few[1].startswith("valid has 1 positives and 60 negatives: too few to choose by; an AUROC of 0.8 there has")
+    assert few[0] == (
+        "train has 300 positives and 20 negatives, too few to train a network on: it may do no better than chance. "
+        "Add sequences, or give it a larger share of them."
+    )
+    assert few[1].startswith("valid has 1 positive and 60 negatives, too few to tell trials apart: an AUROC of 0.8 ")
     assert few[2] == (
-        "test has 20 sequences: too few for a claim; at best, an AUROC of 0.8 there has a 95 % interval from about "
-        "0.54 to 0.93."
+        "test has 20 sequences, too few to support a result: even if half of them are positives, an AUROC of 0.8 there "
+        "has a 95 % interval from about 0.54 to 0.93. Add sequences, or give it a larger share of them."
     )
     enough = {name: random_split(60, 60, i) for i, name in enumerate(splits)}
     assert Dataset("enough", ("bound",), enough, "made up").describe()["warnings"] == []

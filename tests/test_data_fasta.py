@@ -16,8 +16,10 @@ import tuner.data.fasta
 import tuner.data.lengths
 from tuner.data.dataset import SPLITS, check
 from tuner.data.fasta import fasta, folder, read_fasta
+from tuner.data.registry import load_dataset
 from tuner.data.sequence import decode, encode, reverse_complement
 from tuner.data.shuffle import dinucleotide_shuffle
+from tuner.data.spec import DataSpec
 from tuner.errors import DataError
 
 
@@ -73,6 +75,16 @@ def test_splits_are_stratified_whole_and_seeded(files):
     )
     assert fasta(*files).fingerprint == dataset.fingerprint
     assert fasta(*files, seed=1).fingerprint != dataset.fingerprint
+
+
+@pytest.mark.parametrize("base", [True, False])
+def test_both_files_are_looked_for_below_the_same_folder(tmp_path, monkeypatch, base):
+    (tmp_path / "a").mkdir()
+    write(tmp_path / "a" / "p.fa", random_sequences(100, 40, 0), "p")
+    write(tmp_path / "a" / "n.fa", random_sequences(100, 40, 1), "n")
+    monkeypatch.chdir("/" if base else tmp_path)
+    found = load_dataset(DataSpec(positives="a/p.fa", negatives="a/n.fa"), base=tmp_path if base else None)
+    assert sum(len(split) for split in found.splits.values()) == 200
 
 
 def test_copies_on_either_strand_stay_in_one_split(tmp_path, files):

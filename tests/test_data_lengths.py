@@ -66,9 +66,9 @@ def test_padding_one_class_is_called_by_the_auroc_of_n_alone(unequal):
     padded, differ = dataset.describe()["warnings"]
     assert padded == (
         "p.fa + n.fa: 0 of 1000 positives and 1000 of 1000 negatives are shorter than 100 bases and were padded with "
-        'N. length = "shortest" crops all to 90 bases instead.'
+        'N. Set length = "shortest" to crop all of them to 90 bases instead.'
     )
-    assert differ.startswith("THE CLASSES DIFFER IN N: the share of N alone reaches AUROC 1.000 on 'bound' (0.0% ")
+    assert differ.startswith("THE CLASSES DIFFER IN N: the share of N alone reaches AUROC 1.000 on 'bound' (N makes")
 
 
 @pytest.mark.parametrize(("share", "auroc"), [(0.3, 0.65), (0.9, 0.95)])
@@ -92,7 +92,8 @@ def test_n_in_both_classes_alike_is_no_difference(tmp_path):
         write(tmp_path / name, masked)
     assert load_dataset(DataSpec(positives="p.fa", negatives="n.fa"), base=tmp_path).notes == ()
     assert load_dataset(DataSpec(positives="p.fa", negatives="shuffle"), base=tmp_path).notes == (
-        "p.fa: the negatives are dinucleotide shuffles of the positives.",
+        "p.fa: the negatives are dinucleotide shuffles of the positives, so scores tell real sequences from shuffled "
+        "ones, not bound from unbound ones. To tell those apart, give unbound genomic sequences as negatives.",
     )
 
 

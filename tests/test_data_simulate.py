@@ -20,6 +20,8 @@ from tuner.data.simulate_teaching import foxo1, hw4_interaction, hw4_multi, hw4_
 from tuner.errors import DataError, MotifError, UsageError
 from tuner.motifs.database import load_database
 
+pytestmark = pytest.mark.slow
+
 
 def digests(dataset) -> list[tuple[str, str]]:
     """SHA-256 of bases and labels per split, 16 digits, as stated for the published generators."""

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuner.data.sequence import reverse_complement
-from tuner.data.splits import by_group, duplicate_groups, k_fold, merge_groups, sample_rows, stratified
+from tuner.data.splits import duplicate_groups, k_fold, merge_groups, sample_rows, stratified
 from tuner.errors import DataError
 
 labellings = st.integers(20, 200).flatmap(
@@ -42,7 +42,7 @@ def test_groups_are_never_torn_apart():
     rng = np.random.default_rng(0)
     groups = rng.integers(40, size=500)
     y = rng.integers(2, size=500)
-    parts = by_group(y, groups, seed=1)
+    parts = stratified(y, seed=1, groups=groups)
     owners = [set(groups[part]) for part in parts.values()]
     assert not owners[0] & owners[1]
     assert not owners[0] & owners[2]

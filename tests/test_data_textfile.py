@@ -33,11 +33,11 @@ TEXT = ">a é\nACGT\n>α\nTTGA\n"
         TEXT.replace("\n", "\r\n").encode(),
         TEXT.replace("\n", "\r").encode(),
         TEXT.replace("\n", "\r\r\n").encode(),
-        gzip.compress(TEXT.encode()),
+        gzip.compress(TEXT.encode(), mtime=0),
         bz2.compress(TEXT.encode("utf-16")),
         lzma.compress(TEXT.encode("utf-8-sig")),
-        gzip.compress(TEXT[:9].encode()) + gzip.compress(TEXT[9:].encode()),
-        gzip.compress(TEXT.encode()) + b"\0" * 600,  # tapes are padded
+        gzip.compress(TEXT[:9].encode(), mtime=0) + gzip.compress(TEXT[9:].encode(), mtime=0),
+        gzip.compress(TEXT.encode(), mtime=0) + b"\0" * 600,  # tapes are padded
         bz2.compress(TEXT[:9].encode()) + bz2.compress(TEXT[9:].encode()),
         lzma.compress(TEXT[:9].encode()) + b"\0" * 8 + lzma.compress(TEXT[9:].encode()),
         # two files with byte-order marks, put together
@@ -84,7 +84,7 @@ def test_damaged_compressed_files_are_one_clear_error(tmp_path, pack, damage):
         (b">a\nACGT\n>caf\xe9\nACGT\n", "line 3: the byte 0xe9 is no UTF-8 text"),
         (b"\xff\xfeA", "it begins as UTF-16 text and is none"),
         (b"\xef\xbb\xbf\r\n", "the file is empty"),
-        (gzip.compress(b""), "the file is empty"),
+        (gzip.compress(b"", mtime=0), "the file is empty"),
     ],
 )
 def test_what_is_no_text_is_named(tmp_path, content, message):

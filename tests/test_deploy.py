@@ -18,15 +18,17 @@ import optuna
 import pytest
 import typer
 import yaml
-from database_roles import PASSWORDS, psql, roles  # noqa: F401
+from database_roles import PASSWORDS, psql
 from optuna.trial import TrialState
-from storage_backends import postgres, work  # noqa: F401
+from storage_backends import work
 
 from tuner.cli.app import COMMANDS, app
 from tuner.errors import StorageError
 from tuner.storage.artifacts import SIZES
 from tuner.storage.process import this_process
 from tuner.storage.storage import FencedStorage, open_storage
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
@@ -284,7 +286,7 @@ def test_every_command_of_the_operation_page_parses() -> None:
 
 
 @pytest.fixture
-def worker(roles: str) -> Iterator[FencedStorage]:  # noqa: F811
+def worker(roles: str) -> Iterator[FencedStorage]:
     storage = open_storage(roles.replace("USER", "tuner_worker"))
     yield storage
     storage.close()
@@ -317,7 +319,7 @@ def test_a_worker_role_runs_a_study(worker: FencedStorage, tmp_path: Path) -> No
 
 
 @pytest.mark.postgres
-def test_a_worker_role_can_do_no_more_than_work(worker: FencedStorage, roles: str, postgres: Any) -> None:  # noqa: F811
+def test_a_worker_role_can_do_no_more_than_work(worker: FencedStorage, roles: str, postgres: Any) -> None:
     for statement in (
         "DROP TABLE trials", "ALTER TABLE trials ADD COLUMN x int", "CREATE TABLE mine (x int)", "CREATE SCHEMA mine",
         "CREATE ROLE mine", "ALTER ROLE tuner_owner PASSWORD 'x'", "CREATE DATABASE mine", "TRUNCATE trials",
@@ -337,7 +339,7 @@ def test_a_worker_role_can_do_no_more_than_work(worker: FencedStorage, roles: st
 
 
 @pytest.mark.postgres
-def test_a_trial_that_has_ended_is_closed_to_a_worker_role(worker: FencedStorage, postgres: Any) -> None:  # noqa: F811
+def test_a_trial_that_has_ended_is_closed_to_a_worker_role(worker: FencedStorage, postgres: Any) -> None:
     study_id = worker.create_or_load("closed", ["maximize"], metric_names=["auroc"], system_attrs={"tuner:source": "x"})
     worker.set_budget(study_id, 2)
     worker.ensure_slots(study_id, ahead=2)
@@ -376,7 +378,7 @@ def test_a_trial_that_has_ended_is_closed_to_a_worker_role(worker: FencedStorage
 
 
 @pytest.mark.postgres
-def test_a_worker_role_says_whom_to_ask_where_there_are_no_tables(roles: str, postgres: Any) -> None:  # noqa: F811
+def test_a_worker_role_says_whom_to_ask_where_there_are_no_tables(roles: str, postgres: Any) -> None:
     postgres.psql("CREATE DATABASE bare;")
     with pytest.raises(StorageError, match=r"permission denied for schema public.*Let its owner run tuner tables"):
         open_storage(roles.replace("USER", "tuner_worker").replace("/roles", "/bare"))
@@ -384,7 +386,7 @@ def test_a_worker_role_says_whom_to_ask_where_there_are_no_tables(roles: str, po
 
 
 @pytest.mark.postgres
-def test_a_reader_role_reads_and_claims_nothing(worker: FencedStorage, roles: str) -> None:  # noqa: F811
+def test_a_reader_role_reads_and_claims_nothing(worker: FencedStorage, roles: str) -> None:
     study_id = worker.create_or_load("r", ["maximize"])
     worker.set_budget(study_id, 1)
     worker.ensure_slots(study_id, ahead=1)
@@ -397,7 +399,7 @@ def test_a_reader_role_reads_and_claims_nothing(worker: FencedStorage, roles: st
 
 
 @pytest.mark.postgres
-def test_every_table_is_named_by_the_grants(roles: str, postgres: Any) -> None:  # noqa: F811
+def test_every_table_is_named_by_the_grants(roles: str, postgres: Any) -> None:
     query = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
     tables = psql(postgres, "roles", "--tuples-only", "--no-align", "--command", query).stdout.split()
     named = set(re.findall(r"\w+", (KUBERNETES / "grants.sql").read_text()))
@@ -406,13 +408,13 @@ def test_every_table_is_named_by_the_grants(roles: str, postgres: Any) -> None: 
 
 
 @pytest.mark.postgres
-def test_passwords_of_the_roles_stay_out_of_the_server_log(roles: str, postgres: Any) -> None:  # noqa: F811
+def test_passwords_of_the_roles_stay_out_of_the_server_log(roles: str, postgres: Any) -> None:
     log = Path(postgres.log).read_text(errors="replace")
     assert not [password for password in PASSWORDS.values() if password in log]
 
 
 @pytest.mark.postgres
-def test_a_restored_dump_goes_on_where_it_was_made(postgres: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_a_restored_dump_goes_on_where_it_was_made(postgres: Any, tmp_path: Path) -> None:
     postgres.psql("CREATE DATABASE before;")
     postgres.psql("CREATE DATABASE after;")
     storage = open_storage(postgres.get_uri(database="before"))
@@ -421,7 +423,6 @@ def test_a_restored_dump_goes_on_where_it_was_made(postgres: Any, tmp_path: Path
     storage.ensure_slots(study_id, ahead=2)
     first = storage.claim(study_id, "w")
     assert first is not None
-    storage.mark_suggested(first)
     storage.finish(first, TrialState.COMPLETE, [0.5])
     storage.close()
     dump = ["pg_dump", "--format=custom", "--file", str(tmp_path / "dump"), postgres.get_uri(database="before")]

@@ -28,6 +28,8 @@ from tuner.study.plan import identity, make_plan, plan_source, restore_plan, stu
 from tuner.study.space import Parameter, read_space
 from tuner.study.toml import parse_toml
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = int(os.environ.get("TUNER_FUZZ", "250"))
 
 

@@ -18,6 +18,8 @@ from tuner.models.activations import Exponential
 from tuner.models.architectures import build_model
 from tuner.models.layers import MaxPool1d
 
+pytestmark = pytest.mark.slow
+
 LENGTH = 12
 RNG = np.random.default_rng(5)
 CODES = RNG.integers(0, 4, (3, LENGTH)).astype(np.uint8)

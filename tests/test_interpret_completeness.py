@@ -17,6 +17,8 @@ from tuner.models.activations import ACTIVATIONS, Exponential
 from tuner.models.architectures import ARCHITECTURES, build_model
 from tuner.models.layers import Conv1d, MaxPool1d
 
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(2)
 
 

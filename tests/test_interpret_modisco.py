@@ -29,6 +29,8 @@ from tuner.motifs.database import MotifDatabase, load_database
 from tuner.motifs.match import FilterMatch
 from tuner.motifs.meme import column_information, read_meme
 
+pytestmark = pytest.mark.slow
+
 SEQUENCES = 500
 
 

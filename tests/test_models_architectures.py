@@ -21,6 +21,8 @@ from tuner.models.initializers import INITIALIZERS
 from tuner.models.layers import BatchNorm1d
 from tuner.models.plan import GLOBAL_POOLS
 
+pytestmark = pytest.mark.slow
+
 # Published, or derived from the published layers: weights + biases + 2 a batch-normed channel.
 PUBLISHED = {
     "residualbind": 31_665,

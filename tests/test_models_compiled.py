@@ -19,6 +19,8 @@ from tuner.models.first_layer import scan_filters
 from tuner.models.layers import BatchNorm1d, Conv1d, Dropout, MaxPool1d, channels_last, random_bits
 from tuner.models.network import Residual
 
+pytestmark = pytest.mark.slow
+
 COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler")
 

@@ -24,6 +24,8 @@ from tuner.models.checkpoint import Checkpoint, previous, read_checkpoint, write
 from tuner.models.recipe import EpochRecord
 from tuner.models.training import Trained, fit
 
+pytestmark = pytest.mark.slow
+
 
 class Stop(Exception):
     """Raised by a callback to end a run."""

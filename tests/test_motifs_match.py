@@ -18,6 +18,8 @@ from tuner.motifs.meme import Motif, corrected_information, read_meme, reverse_c
 from tuner.motifs.proportions import wilson_interval
 from tuner.motifs.screen import permuted, reference_filters
 
+pytestmark = pytest.mark.slow
+
 OBJECTIVES = ("match_fraction", "match_score", "target_fraction", "coverage")
 LAW = settings(deadline=None, max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -24,6 +24,8 @@ from tuner.motifs.screen import (
 )
 from tuner.motifs.tomtom import tomtom
 
+pytestmark = pytest.mark.slow
+
 
 def test_reference_filters_are_gated_filters_of_two_data_sets_and_two_activations() -> None:
     references = reference_filters()

@@ -20,6 +20,8 @@ from packaging.utils import canonicalize_name
 from tuner.errors import SearchSpaceError, StudyError
 from tuner.resources import find_resource, list_resources
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 SHIPPED = {kind: {path.stem for path in (ROOT / kind).glob("*.toml")} for kind in ("studies", "search_spaces")}

@@ -24,6 +24,8 @@ from tuner.report.figures import figure_files
 from tuner.report.page import LARGEST, render
 from tuner.report.pictures import script_json, strong_columns
 
+pytestmark = pytest.mark.slow
+
 BROWSER = next((p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None)
 VOID = {"meta", "link", "br", "img", "input"}
 

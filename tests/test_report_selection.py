@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import optuna
@@ -13,17 +11,16 @@ from optuna.trial import TrialState, create_trial
 
 from tuner.errors import StudyError
 from tuner.report.selection import choose, knee, rank, store_choice, stored_choices
+from tuner.results import words
 from tuner.results.leaderboard import Verdict
-from tuner.storage.storage import FencedStorage, open_storage
+from tuner.storage.storage import FencedStorage
 
 BOTH = ["auroc", "match_fraction"]
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> Iterator[FencedStorage]:
-    opened = open_storage(tmp_path / "tuner.db")
-    yield opened
-    opened.close()
+def storage(file_storage: FencedStorage) -> FencedStorage:
+    return file_storage
 
 
 def plain(storage: FencedStorage) -> optuna.storages.RDBStorage:
@@ -68,9 +65,8 @@ def test_the_front_of_the_confirmation_means_is_reported(storage: FencedStorage)
     assert choice.primary == 1
     assert choice.rule.startswith("The Pareto front of the confirmation means (validation): best auroc, ")
     # Lead .05 with paired differences .04 and .06: standard error .01, so it is distinguishable.
-    assert choice.verdict == (
-        "Trial 1 is the primary trial, ahead of trial 2: mean lead 0.0500 auroc on validation, "
-        "paired standard error 0.0100."
+    assert choice.words == (
+        "Primary trial: 1, ahead of trial 2: lead 0.0500 auroc on validation, paired standard error 0.0100."
     )
     assert choose(storage, "s", BOTH, most=2).trials == (1, 3)
 
@@ -82,7 +78,7 @@ def test_without_confirmation_the_front_of_the_search_is_reported_and_said_to_be
     choice = choose(storage, "s", BOTH)
     assert (choice.trials, choice.primary) == ((0, 3), None)
     assert "one seed each: optimistic" in choice.rule
-    assert "no trial is declared primary" in choice.verdict
+    assert "no trial is declared primary" in choice.words
 
 
 def test_one_objective_reports_its_best_trial_and_minimised_ones_turn(storage: FencedStorage) -> None:
@@ -140,7 +136,5 @@ def test_each_new_choice_is_recorded_once_and_the_old_ones_stay(storage: FencedS
 
 
 def test_verdicts_that_rest_on_one_run_say_so() -> None:
-    from tuner.report.selection import verdict_words
-
-    assert "unknown (one shared run)" in verdict_words(Verdict(1, 2, 0.1, float("inf"), False), "auroc")
-    assert "only candidate" in verdict_words(Verdict(1, None, 0.0, 0.0, False), "auroc")
+    assert "unknown (one shared run)" in words.primary(Verdict(1, 2, 0.1, float("inf"), False), "auroc")
+    assert "only candidate" in words.primary(Verdict(1, None, 0.0, 0.0, False), "auroc")

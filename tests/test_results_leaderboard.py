@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from scipy import stats
 
-from tuner.results.leaderboard import choose_candidates, confirmed, declare, hypervolume, pareto_numbers
+from tuner.results.leaderboard import (
+    choose_candidates,
+    confirmed,
+    declare,
+    hypervolume,
+    leaderboard,
+    pareto_numbers,
+    rank_confirmed,
+)
 
 BOTH = ["auroc", "match_fraction"]
 
 
-def trials(points: list[tuple[float, float] | None]) -> list[FrozenTrial]:
+def trials(points: Sequence[tuple[float, ...] | None]) -> list[FrozenTrial]:
     made = []
     for number, point in enumerate(points):
         state = TrialState.COMPLETE if point else TrialState.PRUNED
@@ -25,14 +34,14 @@ def trials(points: list[tuple[float, float] | None]) -> list[FrozenTrial]:
     return made
 
 
-def runs(values: dict[int, list[float | None]]) -> list[FrozenTrial]:
+def runs(values: dict[int, list[float | None]], objective: str = "auroc") -> list[FrozenTrial]:
     made = []
     for candidate, scores in values.items():
         for replicate, score in enumerate(scores):
             state = TrialState.PRUNED if score is None else TrialState.COMPLETE
             attrs = {"candidate": candidate, "replicate": replicate}
             if score is not None:
-                attrs |= {"auroc": score}
+                attrs |= {objective: score}
             made.append(create_trial(state=state, values=None if score is None else [score], user_attrs=attrs))
     return made
 
@@ -72,6 +81,19 @@ def test_a_lead_below_two_paired_standard_errors_is_not_distinguishable() -> Non
     assert (clear.primary, clear.distinguishable) == (2, True)
     differences = np.array([0.10, 0.101, 0.10])
     assert clear.standard_error == pytest.approx(differences.std(ddof=1) / math.sqrt(3))
+
+
+def test_of_a_minimised_objective_the_smallest_is_first_everywhere() -> None:
+    found = trials([(0.5,), (0.3,), None, (0.4,)])
+    assert [r.number for r in leaderboard(found, ["loss"])] == [1, 3, 0, 2]
+    assert pareto_numbers(found, ["loss"]) == {1}
+    assert choose_candidates(found, ["loss"], 2) == [1, 3]
+    candidates = confirmed(runs({0: [0.60, 0.62], 1: [0.40, 0.41], 3: [0.50, 0.53], 7: [None]}, "loss"))
+    assert [c.candidate for c in rank_confirmed(candidates, "loss")] == [1, 3, 0]
+    verdict = declare(candidates, "loss")
+    assert verdict is not None
+    assert (verdict.primary, verdict.runner_up, verdict.distinguishable) == (1, 3, True)
+    assert verdict.lead == pytest.approx(0.11), "a lead is positive where smaller is better, too"
 
 
 def test_one_run_each_declares_but_distinguishes_nothing() -> None:

@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
-from storage_backends import postgres, postgres_tables, sqlite_template, where  # noqa: F401
-from stores import Server, bucket, place, s3, s3_server  # noqa: F401
 
 from tuner.errors import StudyError
 from tuner.results.deletion import delete, doomed
@@ -23,6 +21,8 @@ from tuner.results.quota import enforce_quota, set_quota
 from tuner.storage.artifacts import PREFIX, Artifacts
 from tuner.storage.storage import Attempt, FencedStorage, open_storage
 from tuner.study.file import read_bytes
+
+pytestmark = pytest.mark.slow
 
 FILES = {"model.safetensors": bytes(1000), "history.tsv": bytes(100), "filters.svg": bytes(10)}
 
@@ -62,7 +62,7 @@ class Lab:
 
 
 @pytest.fixture
-def lab(place: str, tmp_path: Path, sqlite_template: Path) -> Iterator[Lab]:  # noqa: F811
+def lab(place: str, tmp_path: Path, sqlite_template: Path) -> Iterator[Lab]:
     shutil.copy(sqlite_template, tmp_path / "tuner.db")
     storage = open_storage(tmp_path / "tuner.db")
     yield Lab(storage, Artifacts(place))
@@ -93,7 +93,7 @@ def test_files_of_an_attempt_that_died_are_collected_and_no_others(lab: Lab) -> 
     assert lab.held() == {0: sorted(FILES), 1: sorted(FILES)}
 
 
-def test_a_file_grows_old_by_the_clock_of_its_folder(tmp_path: Path, sqlite_template: Path) -> None:  # noqa: F811
+def test_a_file_grows_old_by_the_clock_of_its_folder(tmp_path: Path, sqlite_template: Path) -> None:
     shutil.copy(sqlite_template, tmp_path / "tuner.db")
     lab = Lab(open_storage(tmp_path / "tuner.db"), Artifacts(tmp_path / "a"))
     dead = lab.claim()
@@ -125,8 +125,18 @@ def test_a_copy_of_a_checkpoint_goes_when_its_slot_has_ended(lab: Lab) -> None:
     assert lab.stored() == {f"checkpoints/{running.token}"}
 
 
-def test_deleting_a_study_leaves_nothing_of_it_in_the_store(lab: Lab) -> None:
+def test_deleting_a_study_leaves_nothing_of_it_in_the_store(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.complete(0.5)
+    for suffix in (".confirmation", ".controls"):
+        stage = lab.storage.create_or_load(f"s{suffix}", ["maximize"], metric_names=["auroc"])
+        lab.storage.set_budget(stage, 1)
+        lab.storage.ensure_slots(stage, ahead=1)
+        orphan = lab.storage.claim(stage, "w")
+        assert orphan is not None
+        lab.upload(orphan)
+        lab.storage.hand_back(orphan, "killed")
+    listings, find = [], type(lab.artifacts.store).find
+    monkeypatch.setattr(type(lab.artifacts.store), "find", lambda store: listings.append(1) or find(store))
     dead = lab.claim()
     lab.upload(dead)
     lab.artifacts.store.write(f"checkpoints/{dead.token}", io.BytesIO(b"epoch 3"))
@@ -138,6 +148,7 @@ def test_deleting_a_study_leaves_nothing_of_it_in_the_store(lab: Lab) -> None:
     what = doomed(lab.storage, "s")
     assert len(what.artifacts) == len(FILES) + 1
     delete(lab.storage, what, lab.artifacts, [])
+    assert len(listings) == 1, "however many stages it has"
     assert lab.stored() == identifiers(foreign)
     assert lab.storage.get_all_studies() == []
 
@@ -194,7 +205,7 @@ def test_a_removal_that_was_interrupted_leaves_leftovers_not_lies(lab: Lab) -> N
     assert [c.key for c in collect_leftovers(lab.storage, lab.artifacts, "s", older_than=-5)] == [gone]
 
 
-def test_every_database_keeps_the_same_books(where: str, tmp_path: Path) -> None:  # noqa: F811
+def test_every_database_keeps_the_same_books(where: str, tmp_path: Path) -> None:
     lab = Lab(open_storage(where), Artifacts(tmp_path / "a"))
     entries = lab.complete(0.5)
     dead = lab.claim()

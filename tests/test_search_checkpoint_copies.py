@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from optuna.trial import TrialState
-from storage_backends import sqlite_template  # noqa: F401
-from stores import Server, bucket, s3, s3_server  # noqa: F401
+from stores import Server
 
 from tuner.models.checkpoint import Checkpoint, write_checkpoint
 from tuner.search.checkpoint_copies import Checkpoints, reached
 from tuner.storage.artifacts import Artifacts
-from tuner.storage.storage import Attempt, FencedStorage, open_storage
+from tuner.storage.storage import Attempt, FencedStorage
 from tuner.storage.store import write
 
 
 @pytest.fixture
-def storage(tmp_path: Path, sqlite_template: Path) -> Iterator[FencedStorage]:  # noqa: F811
-    shutil.copy(sqlite_template, tmp_path / "tuner.db")
-    opened = open_storage(tmp_path / "tuner.db")
-    opened.set_budget(opened.create_or_load("s", ["maximize"], metric_names=["auroc"]), 5)
-    yield opened
-    opened.close()
+def storage(file_storage: FencedStorage) -> FencedStorage:
+    file_storage.set_budget(file_storage.create_or_load("s", ["maximize"], metric_names=["auroc"]), 5)
+    return file_storage
 
 
 def claim(storage: FencedStorage) -> Attempt:
@@ -47,7 +41,7 @@ def machine(storage: FencedStorage, artifacts: Artifacts, every: float = 0.0) ->
 
 def test_the_next_attempt_on_another_machine_has_the_checkpoint(
     storage: FencedStorage,
-    bucket: str,  # noqa: F811
+    bucket: str,
     tmp_path: Path,
 ) -> None:
     artifacts = Artifacts(bucket)
@@ -74,7 +68,7 @@ def test_the_next_attempt_on_another_machine_has_the_checkpoint(
 
 def test_an_attempt_that_lost_its_slot_changes_nothing_that_others_read(
     storage: FencedStorage,
-    bucket: str,  # noqa: F811
+    bucket: str,
     tmp_path: Path,
 ) -> None:
     artifacts = Artifacts(bucket)
@@ -98,7 +92,7 @@ def test_an_attempt_that_lost_its_slot_changes_nothing_that_others_read(
 
 def test_a_local_checkpoint_that_is_further_is_kept_and_a_broken_copy_left_aside(
     storage: FencedStorage,
-    bucket: str,  # noqa: F811
+    bucket: str,
     tmp_path: Path,
 ) -> None:
     artifacts = Artifacts(bucket)
@@ -123,7 +117,7 @@ def test_a_local_checkpoint_that_is_further_is_kept_and_a_broken_copy_left_aside
     assert not (tmp_path / "fresh").exists()
 
 
-def test_uploads_are_as_rare_as_asked(storage: FencedStorage, bucket: str, tmp_path: Path) -> None:  # noqa: F811
+def test_uploads_are_as_rare_as_asked(storage: FencedStorage, bucket: str, tmp_path: Path) -> None:
     artifacts, attempt = Artifacts(bucket), claim(storage)
     copies = machine(storage, artifacts, every=3600)
     copies.open(attempt, tmp_path / "a")
@@ -137,8 +131,8 @@ def test_uploads_are_as_rare_as_asked(storage: FencedStorage, bucket: str, tmp_p
 
 def test_a_store_that_is_away_costs_only_the_copy(
     storage: FencedStorage,
-    s3: Server,  # noqa: F811
-    bucket: str,  # noqa: F811
+    s3: Server,
+    bucket: str,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -170,7 +164,7 @@ def test_beside_a_folder_nothing_is_copied(storage: FencedStorage, tmp_path: Pat
 
 def test_a_damaged_copy_is_left_aside_for_that_of_an_earlier_attempt(
     storage: FencedStorage,
-    bucket: str,  # noqa: F811
+    bucket: str,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -17,16 +16,15 @@ import pytest
 import sqlalchemy
 from deaths import EPOCHS, MOMENTS, QUICK, run_here, work_and_hang, work_and_stop, work_until_death, work_until_told
 from optuna.trial import FrozenTrial, TrialState
-from storage_backends import (  # noqa: F401
-    postgres,
-    postgres_tables,
-    sqlite_template,
+from storage_backends import (
     start,
-    where,
 )
+from waiting import wait_for
 
 from tuner.search.supervisor import HUNG
 from tuner.storage.storage import FencedStorage, open_storage
+
+pytestmark = pytest.mark.slow
 
 # Epochs that the next attempt finds done.
 REACHED = {
@@ -58,13 +56,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     return found
 
 
-def wait_for(found: Callable[[], object], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not found():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
-
-
 def check_end(storage: FencedStorage, folder: Path, undisturbed: list[Any]) -> None:
     """Each slot has the values of an undisturbed run, and no file of a dead attempt is left."""
     assert measured(results(storage)) == undisturbed
@@ -77,7 +68,7 @@ def check_end(storage: FencedStorage, folder: Path, undisturbed: list[Any]) -> N
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_death_at_any_moment_costs_no_slot_and_changes_no_value(
-    where: str,  # noqa: F811
+    where: str,
     tmp_path: Path,
     undisturbed: list[Any],
     moment: str,
@@ -105,7 +96,7 @@ def test_a_death_at_any_moment_costs_no_slot_and_changes_no_value(
 
 
 def test_an_attempt_that_was_given_up_can_write_neither_checkpoint_nor_values(
-    where: str,  # noqa: F811
+    where: str,
     tmp_path: Path,
     undisturbed: list[Any],
 ) -> None:
@@ -138,7 +129,7 @@ def test_an_attempt_that_was_given_up_can_write_neither_checkpoint_nor_values(
 
 @pytest.mark.parametrize("activity", ["an epoch", "native code", "an upload", "the database"])
 def test_a_worker_that_is_told_to_stop_hands_its_slot_back_whatever_it_does(
-    where: str,  # noqa: F811
+    where: str,
     tmp_path: Path,
     undisturbed: list[Any],
     activity: str,
@@ -181,7 +172,7 @@ def run_to_the_end_of(worker: BaseProcess) -> int | None:
 
 
 def test_a_hung_training_ends_counts_as_failure_and_goes_on_from_its_checkpoint(
-    where: str,  # noqa: F811
+    where: str,
     tmp_path: Path,
     undisturbed: list[Any],
 ) -> None:

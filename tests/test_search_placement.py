@@ -13,15 +13,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import write_study
+from tiny import load_tiny
 
 from tuner.errors import DeviceError
 from tuner.search.gpu_memory import Cuda, footprint, in_child, largest_load, largest_point, train_steps
-from tuner.search.loaded import Bench, load_bench
+from tuner.search.loaded import Bench
 from tuner.search.placement import GIB, Device, allocate, device_names, place
 from tuner.search.supervisor import DEVICE, INDEX, Supervisor
-from tuner.study.file import read_study
-from tuner.study.plan import make_plan
 from tuner.study.space import Parameter, SearchSpace, read_space
 
 CACHE = Path.home() / ".cache" / "tuner"
@@ -29,9 +27,7 @@ CACHE = Path.home() / ".cache" / "tuner"
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    path = write_study(tmp_path_factory.mktemp("tiny"))
-    plan = make_plan(read_study(path), read_space(path.parent / "search_spaces/tiny_space.toml"), folder=path.parent)
-    return load_bench(plan, data_dir=None, cache=CACHE)
+    return load_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 class Gpus:

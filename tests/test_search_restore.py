@@ -10,16 +10,15 @@ from typing import Any
 
 import pytest
 from command_line import write_tiny_study
-from storage_backends import sqlite_template  # noqa: F401
 
 import tuner
 from tuner.errors import DataError, StudyError
 from tuner.search.restore import StoredStudy, located, restore_study, wait_for_study
-from tuner.search.stages import SOURCE, join
+from tuner.search.stages import join
+from tuner.storage.keys import PACKAGES, SOURCE
 from tuner.storage.schema import STUDIES
 from tuner.storage.storage import FencedStorage, open_storage
 from tuner.study.file import StudyFile, read_study
-from tuner.study.packages import PACKAGES
 from tuner.study.plan import Plan, make_plan
 from tuner.study.space import read_space
 
@@ -65,7 +64,7 @@ class Creator:
 
 
 @pytest.fixture
-def creator(tmp_path: Path, sqlite_template: Path) -> Iterator[Creator]:  # noqa: F811
+def creator(tmp_path: Path, sqlite_template: Path) -> Iterator[Creator]:
     shutil.copy(sqlite_template, tmp_path / "tuner.db")
     storage = open_storage(tmp_path / "tuner.db")
     yield Creator(tmp_path / "creator", storage)

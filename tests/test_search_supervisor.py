@@ -20,6 +20,8 @@ from tuner.search.supervisor import CRASHES, CountCrash, Supervisor
 from tuner.storage.process import Process
 from tuner.storage.storage import open_storage
 
+pytestmark = pytest.mark.slow
+
 # Does one thing in each of its first lives, and ends well in the next.
 LIVES = (
     'n=$(cat lives 2>/dev/null || echo 0); echo $((n + 1)) > lives; echo "life $n"; [ "$n" -lt {n} ] && {act}; exit 0'

@@ -15,30 +15,28 @@ import numpy as np
 import pytest
 import torch
 from optuna.trial import FrozenTrial, TrialState
-from tiny import SPACE, write_study
+from tiny import SPACE, load_tiny
 
 from tuner.errors import StudyError, TrainingDiverged
 from tuner.results.leaderboard import confirmed, declare, stage_trials
 from tuner.results.test_split import openings, score_test
 from tuner.results.trial_files import DESCRIPTION, WEIGHTS, load_network
-from tuner.search.loaded import Bench, load_bench
+from tuner.search.loaded import Bench
 from tuner.search.stages import Confirmation, Controls, Search
 from tuner.search.trial import fold_dataset, run_network
 from tuner.search.worker import Interrupted, Stopper, Worker
 from tuner.storage.artifacts import Artifacts
 from tuner.storage.storage import FencedStorage, open_storage
-from tuner.study.file import read_study
-from tuner.study.plan import make_plan
 from tuner.study.space import read_space
+
+pytestmark = pytest.mark.slow
 
 CACHE = Path.home() / ".cache" / "tuner"
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    path = write_study(tmp_path_factory.mktemp("tiny"))
-    plan = make_plan(read_study(path), read_space(path.parent / "search_spaces/tiny_space.toml"), folder=path.parent)
-    return load_bench(plan, data_dir=None, cache=CACHE)
+    return load_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 class Station:

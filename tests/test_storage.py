@@ -19,7 +19,6 @@ import pytest
 import sqlalchemy
 from optuna.trial import TrialState
 from sqlalchemy.engine import Engine
-from storage_backends import empty, postgres, postgres_tables, sqlite_template, where  # noqa: F401
 
 from tuner.errors import AttemptSuperseded, StorageError, StudyError
 from tuner.storage import attempts, slots
@@ -28,13 +27,6 @@ from tuner.storage.storage import FencedStorage, Heartbeat, open_storage
 
 DEAD = this_process()._replace(start=this_process().start + 100)  # this pid, but started at another time
 ELSEWHERE = Process("another-host boot pid:[1]", 1, 1.0)
-
-
-@pytest.fixture
-def storage(where: str) -> Iterator[FencedStorage]:  # noqa: F811
-    storage = open_storage(where, patience=20)
-    yield storage
-    storage.close()
 
 
 def make_study(storage: FencedStorage, budget: int, *, waiting: int = 0) -> tuple[int, optuna.Study]:
@@ -122,7 +114,7 @@ def test_trials_past_the_slots_are_refused(storage: FencedStorage, way: str) -> 
 
 def test_two_creators_at_once_make_no_slot_too_many(
     storage: FencedStorage,
-    where: str,  # noqa: F811
+    where: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     study_id, _ = make_study(storage, 3)
@@ -154,14 +146,14 @@ def test_the_lowest_waiting_slot_is_claimed_first(storage: FencedStorage) -> Non
     assert numbers == [0, 2, None]
 
 
-def test_a_result_is_seen_by_every_reader(storage: FencedStorage, where: str) -> None:  # noqa: F811
+def test_a_result_is_seen_by_every_reader(storage: FencedStorage, where: str) -> None:
     study_id, study = make_study(storage, 1, waiting=1)
     assert study.trials[0].state is TrialState.WAITING  # now in Optuna's cache
     attempt = storage.claim(study_id, "w")
     assert attempt is not None
     assert study.trials[0].state is TrialState.RUNNING
-    optuna.trial.Trial(study, attempt.trial_id).suggest_float("u", 0, 1)
-    storage.mark_suggested(attempt)
+    with storage.drawing(attempt):
+        optuna.trial.Trial(study, attempt.trial_id).suggest_float("u", 0, 1)
     storage.finish(
         attempt,
         TrialState.COMPLETE,
@@ -212,7 +204,7 @@ def test_a_claim_whose_answer_was_lost_is_answered_again(
     assert storage.counts(study_id)[TrialState.RUNNING] == 1
 
 
-def test_a_superseded_attempt_writes_nothing(storage: FencedStorage, where: str) -> None:  # noqa: F811
+def test_a_superseded_attempt_writes_nothing(storage: FencedStorage, where: str) -> None:
     study_id, study = make_study(storage, 1, waiting=1)
     stale = storage.claim(study_id, "stale")
     assert stale is not None
@@ -222,9 +214,14 @@ def test_a_superseded_attempt_writes_nothing(storage: FencedStorage, where: str)
     fresh = other.claim(study_id, "fresh")
     assert fresh is not None
     assert fresh.attempt == 2
+
+    def draw() -> None:
+        with storage.drawing(stale):
+            trial.suggest_float("w", 0, 1)
+
     for write in (
         lambda: storage.beat(stale, {"epoch": 1}),
-        lambda: storage.mark_suggested(stale),
+        draw,
         lambda: trial.suggest_float("u", 0, 1),
         lambda: trial.set_user_attr("k", 1),
         lambda: trial.set_constraint("memory", 1),
@@ -251,8 +248,8 @@ def test_a_slot_handed_back_keeps_its_parameters_and_counts_no_failure(storage: 
     study_id, study = make_study(storage, 1, waiting=1)
     attempt = storage.claim(study_id, "w")
     assert attempt is not None
-    drawn = optuna.trial.Trial(study, attempt.trial_id).suggest_float("u", 0, 1)
-    storage.mark_suggested(attempt)
+    with storage.drawing(attempt):
+        drawn = optuna.trial.Trial(study, attempt.trial_id).suggest_float("u", 0, 1)
     storage.hand_back(attempt, "SIGTERM")
     storage.hand_back(attempt, "SIGTERM")  # the first answer was lost
     again = storage.claim(study_id, "x")
@@ -491,7 +488,7 @@ def wait_until(condition: object, seconds: float = 20) -> None:
 # Living with other programs
 
 
-def test_deleting_a_study_with_plain_optuna_leaves_no_rows(storage: FencedStorage, where: str) -> None:  # noqa: F811
+def test_deleting_a_study_with_plain_optuna_leaves_no_rows(storage: FencedStorage, where: str) -> None:
     study_id, _ = make_study(storage, 2, waiting=1)
     storage.enqueue(study_id, {"u": 0.5}, once="k")
     storage.claim(study_id, "w")
@@ -528,7 +525,7 @@ def test_optuna_can_upgrade_the_database(storage: FencedStorage) -> None:
     plain.engine.dispose()
 
 
-def test_a_database_of_a_newer_optuna_is_refused(empty: str) -> None:  # noqa: F811
+def test_a_database_of_a_newer_optuna_is_refused(empty: str) -> None:
     storage = open_storage(empty)
     storage._backend.write(
         lambda c: c.exec_driver_sql("UPDATE alembic_version SET version_num = 'v99.0.0'")  # type: ignore[arg-type,return-value]
@@ -538,7 +535,7 @@ def test_a_database_of_a_newer_optuna_is_refused(empty: str) -> None:  # noqa: F
         open_storage(empty)
 
 
-def test_tables_of_a_later_tuner_are_refused(empty: str) -> None:  # noqa: F811
+def test_tables_of_a_later_tuner_are_refused(empty: str) -> None:
     storage = open_storage(empty)
     storage._backend.write(
         lambda c: c.exec_driver_sql("UPDATE tuner_meta SET value = '99'")  # type: ignore[arg-type,return-value]

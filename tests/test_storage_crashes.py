@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
-from storage_backends import postgres, postgres_tables, sqlite_template, where  # noqa: F401
 
 from tuner.models.checkpoint import previous
 from tuner.search.checkpoints import clear, discard, take_over
 from tuner.storage.process import Process, memory_kills, this_process
-from tuner.storage.storage import Attempt, FencedStorage, open_storage
+from tuner.storage.storage import Attempt, FencedStorage
 
 HERE = this_process()
 DEAD = HERE._replace(start=HERE.start + 100)  # this pid, but started at another time
 
 
 @pytest.fixture
-def storage(where: str) -> Iterator[FencedStorage]:  # noqa: F811
-    storage = open_storage(where, patience=20)
+def storage(storage: FencedStorage) -> FencedStorage:
     study_id = storage.create_or_load("s", ["maximize"])
     storage.set_budget(study_id, 2)
     storage.ensure_slots(study_id, ahead=2)
-    yield storage
-    storage.close()
+    return storage
 
 
 def claim(storage: FencedStorage, process: Process) -> Attempt:

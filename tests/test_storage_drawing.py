@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from optuna.search_space.group_decomposed import _GroupDecomposedSearchSpace
 from optuna.storages import RDBStorage
 from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 from sqlalchemy import event
-from storage_backends import postgres, postgres_tables, sqlite_template, where  # noqa: F401
 
 from tuner.errors import AttemptSuperseded
 from tuner.search.sampler import RepeatableTPESampler
@@ -22,6 +21,8 @@ from tuner.storage import drawing, groups
 from tuner.storage.attempts import Attempt
 from tuner.storage.storage import FencedStorage, open_storage
 from tuner.study.space import SearchSpace, read_space
+
+pytestmark = pytest.mark.slow
 
 SPACE = """
 [architecture]
@@ -56,13 +57,6 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> SearchSpace:
     return read_space(path)
 
 
-@pytest.fixture
-def storage(where: str) -> Iterator[FencedStorage]:  # noqa: F811
-    storage = open_storage(where, patience=20)
-    yield storage
-    storage.close()
-
-
 def make_study(storage: FencedStorage, name: str, budget: int) -> int:
     study_id = storage.create_or_load(name, list(PLAIN.values()), metric_names=list(PLAIN))
     storage.set_budget(study_id, budget)
@@ -91,7 +85,6 @@ def drawn_singly(storage: FencedStorage, space: SearchSpace, name: str, attempt:
     """As Optuna does it: each parameter in a transaction of its own, the study read whenever TPE asks."""
     trial = optuna.trial.Trial(study_of(storage, name, attempt.number), attempt.trial_id)
     space.suggest(trial)
-    storage.mark_suggested(attempt)
     return trial
 
 
@@ -163,7 +156,7 @@ def test_a_draw_that_is_interrupted_leaves_nothing(storage: FencedStorage, space
     assert stored(storage, "s")[0].params["dense_units"] == 64
 
 
-def test_a_superseded_attempt_stores_no_draw(storage: FencedStorage, space: SearchSpace, where: str) -> None:  # noqa: F811
+def test_a_superseded_attempt_stores_no_draw(storage: FencedStorage, space: SearchSpace, where: str) -> None:
     study_id = make_study(storage, "s", 1)
     attempt = claimed(storage, study_id)
     other = open_storage(where)

@@ -15,31 +15,28 @@ import sqlalchemy
 import torch
 from deaths import QUICK, Disturbed, Tiny, at_next_batch, make_bench
 from optuna.trial import TrialState
-from storage_backends import (  # noqa: F401
+from storage_backends import (
     CONTEXT,
     TIMES,
     change_at_once,
-    empty,
     join,
     note,
-    postgres,
-    postgres_tables,
     quota_at_once,
-    sqlite_template,
     start,
-    where,
 )
-from test_cli_kill import wait_for
+from waiting import wait_for
 
 from tuner.errors import TunerError
 from tuner.report.dashboard import FIGURES
 from tuner.report.selection import stored_choices
 from tuner.results.deletion import delete, doomed
-from tuner.results.quota import QUOTA
 from tuner.results.test_split import openings, record_opening
 from tuner.search.worker import Stopper, Worker
 from tuner.storage.artifacts import PREFIX, Artifacts
+from tuner.storage.keys import QUOTA
 from tuner.storage.storage import FencedStorage, open_storage
+
+pytestmark = pytest.mark.slow
 
 PACE = QUICK._replace(beat=3600)  # a process that is stopped amid a beat would hold the lock of a SQLite file
 MOMENTS = ("suggest", "an epoch", "before the upload", "before the result")
@@ -85,7 +82,7 @@ def make_again(storage: FencedStorage, folder: Path) -> int:
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_worker_that_was_away_stores_nothing_in_the_study_made_again(
-    where: str,  # noqa: F811
+    where: str,
     tmp_path: Path,
     moment: str,
 ) -> None:
@@ -109,7 +106,7 @@ def test_a_worker_that_was_away_stores_nothing_in_the_study_made_again(
     storage.close()
 
 
-def test_what_a_killed_worker_wrote_after_the_deletion_is_collected(where: str, tmp_path: Path) -> None:  # noqa: F811
+def test_what_a_killed_worker_wrote_after_the_deletion_is_collected(where: str, tmp_path: Path) -> None:
     from tuner.results.leftovers import collect_buried
 
     storage, artifacts = open_storage(where), Artifacts(tmp_path / "artifacts")
@@ -135,7 +132,7 @@ def make_again_first(storage: FencedStorage) -> int:
     return study_id
 
 
-def test_numbers_of_deleted_studies_and_trials_are_not_given_again(where: str) -> None:  # noqa: F811
+def test_numbers_of_deleted_studies_and_trials_are_not_given_again(where: str) -> None:
     storage = open_storage(where)
     seen: list[tuple[int, int]] = []
     for _ in range(3):
@@ -147,7 +144,7 @@ def test_numbers_of_deleted_studies_and_trials_are_not_given_again(where: str) -
     storage.close()
 
 
-def test_every_kind_of_write_of_one_who_has_joined_is_refused_once_the_study_is_gone(where: str) -> None:  # noqa: F811
+def test_every_kind_of_write_of_one_who_has_joined_is_refused_once_the_study_is_gone(where: str) -> None:
     mine, other = open_storage(where), open_storage(where)
     study_id = make_again_first(mine)
     mine.join("tiny", who="this worker")
@@ -185,7 +182,7 @@ def test_every_kind_of_write_of_one_who_has_joined_is_refused_once_the_study_is_
     other.close()
 
 
-def test_a_database_of_an_earlier_version_gets_identities_and_keeps_its_rows(empty: str) -> None:  # noqa: F811
+def test_a_database_of_an_earlier_version_gets_identities_and_keeps_its_rows(empty: str) -> None:
     storage = open_storage(empty)
     study_id = make_again_first(storage)
     attempt = storage.claim(study_id, "w")
@@ -227,7 +224,7 @@ def test_a_checkpoint_of_an_earlier_version_is_taken_over_by_its_token_alone(tmp
 PROCESSES = 6
 
 
-def test_processes_that_append_at_once_lose_nothing(where: str, tmp_path: Path) -> None:  # noqa: F811
+def test_processes_that_append_at_once_lose_nothing(where: str, tmp_path: Path) -> None:
     storage = open_storage(where)
     study_id = storage.create_or_load("s", ["maximize"])
     barrier = CONTEXT.Barrier(PROCESSES)
@@ -247,7 +244,7 @@ def test_processes_that_append_at_once_lose_nothing(where: str, tmp_path: Path) 
     storage.close()
 
 
-def test_a_default_never_replaces_a_quota_that_was_given(where: str) -> None:  # noqa: F811
+def test_a_default_never_replaces_a_quota_that_was_given(where: str) -> None:
     storage = open_storage(where)
     study_id = storage.create_or_load("s", ["maximize"])
     barrier = CONTEXT.Barrier(PROCESSES)

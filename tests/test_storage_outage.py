@@ -6,14 +6,13 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from machines import AS_NOBODY, in_namespace, python, tmpfs
 from optuna.trial import TrialState
-from storage_backends import postgres, postgres_tables  # noqa: F401
+from waiting import wait_for
 
 from tuner.storage.attempts import Attempt
 from tuner.storage.heartbeat import Heartbeat
@@ -21,16 +20,9 @@ from tuner.storage.outage import DatabaseGone
 from tuner.storage.process import Process
 from tuner.storage.storage import FencedStorage, open_storage
 
+pytestmark = pytest.mark.slow
+
 ELSEWHERE = Process("elsewhere 00000000-0000-0000-0000-000000000000 pid:[1]", 7, 1.0)
-
-
-def wait_for(found: Callable[[], Any], seconds: float = 90) -> Any:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if value := found():
-            return value
-        time.sleep(0.02)
-    raise AssertionError("waited in vain")
 
 
 def make_claimed(where: Any, process: Process | None = None) -> tuple[FencedStorage, int, Attempt]:
@@ -174,8 +166,8 @@ def test_a_file_that_is_read_only_for_a_while_is_waited_for_and_one_that_is_from
 
 @pytest.mark.postgres
 def test_a_server_that_is_a_standby_for_a_while_costs_nothing(
-    postgres: Any,  # noqa: F811
-    postgres_tables: str,  # noqa: F811
+    postgres: Any,
+    postgres_tables: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Every transaction is read-only, as on a server that waits for its promotion."""

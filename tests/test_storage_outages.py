@@ -20,17 +20,17 @@ import pytest
 from deaths import work_through_an_outage
 from optuna.trial import TrialState
 from sqlalchemy.engine import make_url
-from storage_backends import join, postgres, postgres_tables, start  # noqa: F401
+from storage_backends import join, start
 
 from tuner.storage.storage import open_storage
 
-pytestmark = pytest.mark.postgres
+pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 MOMENTS = ("suggest", "epoch 1", "trained", "prepare")  # the last one finds no slot: it is idle
 
 
 def test_an_outage_longer_than_the_grace_costs_no_trial(
-    postgres: Any,  # noqa: F811
-    postgres_tables: str,  # noqa: F811
+    postgres: Any,
+    postgres_tables: str,
     tmp_path: Path,
 ) -> None:
     postgres.psql("TRUNCATE studies CASCADE;")
@@ -94,7 +94,7 @@ class Proxy:
 
 
 @pytest.fixture
-def proxy(postgres: Any) -> Iterator[tuple[Proxy, str]]:  # noqa: F811
+def proxy(postgres: Any) -> Iterator[tuple[Proxy, str]]:
     folder = Path(tempfile.mkdtemp(prefix="tuner-"))  # a socket's path is at most 107 characters
     (path,) = Path(str(make_url(postgres.get_uri()).query["host"])).glob(".s.PGSQL.*[0-9]")
     proxy = Proxy(path, folder)
@@ -107,8 +107,8 @@ def proxy(postgres: Any) -> Iterator[tuple[Proxy, str]]:  # noqa: F811
 @pytest.mark.parametrize("ending", ["finish", "hand_back", "fail_attempt"])
 def test_what_was_committed_before_the_connection_broke_is_a_success(
     proxy: tuple[Proxy, str],
-    postgres: Any,  # noqa: F811
-    postgres_tables: str,  # noqa: F811
+    postgres: Any,
+    postgres_tables: str,
     ending: str,
 ) -> None:
     postgres.psql("TRUNCATE studies CASCADE;")
@@ -135,8 +135,8 @@ def test_what_was_committed_before_the_connection_broke_is_a_success(
 
 
 def test_a_worker_has_two_connections_at_most(
-    postgres: Any,  # noqa: F811
-    postgres_tables: str,  # noqa: F811
+    postgres: Any,
+    postgres_tables: str,
     tmp_path: Path,
 ) -> None:
     """Main thread, heartbeat and a stop at once; the third of them waits."""

@@ -21,6 +21,8 @@ from tuner.study.file import read_study
 from tuner.study.plan import make_plan
 from tuner.study.space import read_space
 
+pytestmark = pytest.mark.slow
+
 ENTRIES = (
     "SELECT key FROM trial_system_attributes WHERE key LIKE 'artifacts:%' UNION "
     "SELECT key FROM study_system_attributes WHERE key LIKE 'artifacts:%'"

@@ -16,27 +16,24 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import TrialState
-from storage_backends import (  # noqa: F401
+from storage_backends import (
     CONTEXT,
     beat_until_superseded,
     claim_all,
     claim_and_wait,
-    empty,
     join,
     open_and_create,
-    postgres,
-    postgres_tables,
-    sqlite_template,
     start,
-    where,
     work,
 )
 
 from tuner.errors import AttemptSuperseded
 from tuner.storage.storage import FencedStorage, Heartbeat, open_storage
 
+pytestmark = pytest.mark.slow
 
-def make_study(where: str, budget: int, *, waiting: int = 0) -> tuple[FencedStorage, int]:  # noqa: F811
+
+def make_study(where: str, budget: int, *, waiting: int = 0) -> tuple[FencedStorage, int]:
     storage = open_storage(where)
     study_id = storage.create_or_load("s", ["maximize"])
     storage.set_budget(study_id, budget)
@@ -48,7 +45,7 @@ def read_log(path: Path) -> Counter[str]:
     return Counter(path.read_text().splitlines())
 
 
-def test_many_that_start_at_once_make_one_study_with_exact_slots(empty: str) -> None:  # noqa: F811
+def test_many_that_start_at_once_make_one_study_with_exact_slots(empty: str) -> None:
     barrier = CONTEXT.Barrier(4)
     join([start(open_and_create, empty, barrier) for _ in range(4)])
     storage = open_storage(empty)
@@ -59,7 +56,7 @@ def test_many_that_start_at_once_make_one_study_with_exact_slots(empty: str) -> 
     storage.close()
 
 
-def test_no_slot_is_claimed_twice(where: str, tmp_path: Path) -> None:  # noqa: F811
+def test_no_slot_is_claimed_twice(where: str, tmp_path: Path) -> None:
     storage, study_id = make_study(where, 40, waiting=40)
     barrier, log = CONTEXT.Barrier(6), tmp_path / "log"
     join([start(claim_all, where, barrier, str(log)) for _ in range(6)])
@@ -68,7 +65,7 @@ def test_no_slot_is_claimed_twice(where: str, tmp_path: Path) -> None:  # noqa: 
     storage.close()
 
 
-def test_workers_run_each_slot_of_the_budget_once(where: str, tmp_path: Path) -> None:  # noqa: F811
+def test_workers_run_each_slot_of_the_budget_once(where: str, tmp_path: Path) -> None:
     storage, study_id = make_study(where, 40)
     log = tmp_path / "log"
     join([start(work, where, f"w{i}", str(log), 0.0) for i in range(6)])
@@ -78,7 +75,7 @@ def test_workers_run_each_slot_of_the_budget_once(where: str, tmp_path: Path) ->
     storage.close()
 
 
-def test_killed_workers_lose_no_slot_and_run_none_twice(where: str, tmp_path: Path) -> None:  # noqa: F811
+def test_killed_workers_lose_no_slot_and_run_none_twice(where: str, tmp_path: Path) -> None:
     storage, study_id = make_study(where, 24)
     log, kills, chance = tmp_path / "log", 0, random.Random(0)
     workers = [start(work, where, f"w{i}", str(log), 0.1) for i in range(4)]
@@ -108,7 +105,7 @@ def test_killed_workers_lose_no_slot_and_run_none_twice(where: str, tmp_path: Pa
     storage.close()
 
 
-def test_a_killed_worker_is_reaped_at_once_and_a_living_one_is_not(where: str) -> None:  # noqa: F811
+def test_a_killed_worker_is_reaped_at_once_and_a_living_one_is_not(where: str) -> None:
     storage, study_id = make_study(where, 1, waiting=1)
     here, there = CONTEXT.Pipe()
     victim = start(claim_and_wait, where, there)
@@ -122,7 +119,7 @@ def test_a_killed_worker_is_reaped_at_once_and_a_living_one_is_not(where: str) -
     storage.close()
 
 
-def test_a_stopped_worker_that_continues_late_can_store_nothing(where: str) -> None:  # noqa: F811
+def test_a_stopped_worker_that_continues_late_can_store_nothing(where: str) -> None:
     storage, study_id = make_study(where, 1, waiting=1)
     here, there = CONTEXT.Pipe()
     sleeper = start(beat_until_superseded, where, there)
@@ -176,7 +173,7 @@ def test_a_locked_file_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.postgres
-def test_a_restart_of_the_server_costs_no_healthy_trial(postgres: Any, postgres_tables: str) -> None:  # noqa: F811
+def test_a_restart_of_the_server_costs_no_healthy_trial(postgres: Any, postgres_tables: str) -> None:
     postgres.psql("TRUNCATE studies CASCADE;")
     storage, study_id = make_study(postgres_tables, 1, waiting=1)
     attempt = storage.claim(study_id, "w")

@@ -11,31 +11,29 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.trial import Trial, TrialState
-from storage_backends import (  # noqa: F401
+from storage_backends import (
     CONTEXT,
     enter_as_many,
     join,
-    postgres,
-    postgres_tables,
-    sqlite_template,
     start,
-    where,
 )
 from test_cli_kill import start as run
-from test_cli_kill import wait_for, workers_of
-from test_search_worker import CACHE, Station, StopAt, measured
-from tiny import STUDY, write_study
+from test_cli_kill import workers_of
+from test_search_worker import Station, StopAt, measured
+from tiny import STUDY, load_tiny, write_study
+from waiting import wait_for
 
 from tuner.errors import AttemptSuperseded, StudyError
 from tuner.results.leaderboard import choose_candidates, leaderboard, stage_trials
 from tuner.search.early_stopping import signs
-from tuner.search.loaded import Bench, load_bench
+from tuner.search.loaded import Bench
 from tuner.storage.rungs import Entry
 from tuner.storage.storage import FencedStorage, open_storage
 from tuner.study.file import read_study
-from tuner.study.plan import make_plan, plan_source, restore_plan
-from tuner.study.space import read_space
+from tuner.study.plan import plan_source, restore_plan
 from tuner.study.stopping import StoppingSection, replay
+
+pytestmark = pytest.mark.slow
 
 RULE = StoppingSection(rungs=[1, 2], eta=2, minimum=2)
 BOTH = {"a": 1.0, "b": 1.0}
@@ -50,7 +48,7 @@ def claimed(storage: FencedStorage, study_id: int) -> Trial:
     return Trial(optuna.load_study(study_name="s", storage=storage), attempt.trial_id)
 
 
-def make_study(where: str, budget: int) -> tuple[FencedStorage, int]:  # noqa: F811
+def make_study(where: str, budget: int) -> tuple[FencedStorage, int]:
     storage = open_storage(where)
     study_id = storage.create_or_load("s", ["maximize", "maximize"], metric_names=["a", "b"])
     storage.set_budget(study_id, budget)
@@ -62,7 +60,7 @@ def decisions(log: list[Entry]) -> list[tuple[object, ...]]:
     return [(e.trial, e.rung, e.place, e.values, e.exempt, e.decision) for e in log]
 
 
-def test_the_first_decision_of_a_slot_stands_for_every_attempt(where: str) -> None:  # noqa: F811
+def test_the_first_decision_of_a_slot_stands_for_every_attempt(where: str) -> None:
     storage, study_id = make_study(where, 3)
     for value in (0.5, 0.9):
         storage.enter_rung(claimed(storage, study_id), 1, {"a": value, "b": value}, signs=BOTH, decide=RULE.decide)
@@ -78,7 +76,7 @@ def test_the_first_decision_of_a_slot_stands_for_every_attempt(where: str) -> No
     storage.close()
 
 
-def test_a_trial_that_was_given_to_another_worker_decides_nothing(where: str) -> None:  # noqa: F811
+def test_a_trial_that_was_given_to_another_worker_decides_nothing(where: str) -> None:
     storage, study_id = make_study(where, 1)
     attempt = storage.claim(study_id, "lost")
     assert attempt is not None
@@ -94,7 +92,7 @@ def test_a_trial_that_was_given_to_another_worker_decides_nothing(where: str) ->
         opened.close()
 
 
-def test_racing_workers_decide_one_after_the_other(where: str) -> None:  # noqa: F811
+def test_racing_workers_decide_one_after_the_other(where: str) -> None:
     storage, study_id = make_study(where, 24)
     barrier = CONTEXT.Barrier(4)
     join([start(enter_as_many, where, barrier, seed) for seed in range(4)])
@@ -107,7 +105,7 @@ def test_racing_workers_decide_one_after_the_other(where: str) -> None:  # noqa:
     storage.close()
 
 
-def test_rungs_vanish_with_their_study(where: str) -> None:  # noqa: F811
+def test_rungs_vanish_with_their_study(where: str) -> None:
     storage, study_id = make_study(where, 1)
     storage.enter_rung(claimed(storage, study_id), 1, {"a": 0.5, "b": 0.5}, signs=BOTH, decide=RULE.decide)
     plain = optuna.storages.RDBStorage(storage.url)
@@ -120,9 +118,7 @@ def test_rungs_vanish_with_their_study(where: str) -> None:  # noqa: F811
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    path = write_study(tmp_path_factory.mktemp("tiny"), study=STOPPING)
-    plan = make_plan(read_study(path), read_space(path.parent / "search_spaces/tiny_space.toml"), folder=path.parent)
-    return load_bench(plan, data_dir=None, cache=CACHE)
+    return load_tiny(tmp_path_factory.mktemp("tiny"), study=STOPPING)
 
 
 @pytest.fixture(scope="module")

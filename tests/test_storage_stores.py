@@ -11,7 +11,7 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
-from stores import SECRET, Server, bucket, place, s3, s3_server  # noqa: F401
+from stores import SECRET, Server
 
 from tuner.errors import StorageError
 from tuner.storage.artifacts import PREFIX, SIZES, Artifacts, is_identifier
@@ -25,7 +25,7 @@ def trial_with(entries: dict[str, str]) -> FrozenTrial:
     return optuna.trial.create_trial(state=TrialState.COMPLETE, value=1.0, system_attrs=entries)
 
 
-def test_what_is_written_is_read_replaced_and_removed(place: str) -> None:  # noqa: F811
+def test_what_is_written_is_read_replaced_and_removed(place: str) -> None:
     store = open_store(place)
     write(store, "checkpoints/one", b"first")
     write(store, "checkpoints/one", b"second, and longer")
@@ -36,7 +36,7 @@ def test_what_is_written_is_read_replaced_and_removed(place: str) -> None:  # no
         store.open_reader("checkpoints/one")
 
 
-def test_objects_are_listed_by_prefix_with_size_and_age(place: str) -> None:  # noqa: F811
+def test_objects_are_listed_by_prefix_with_size_and_age(place: str) -> None:
     store = open_store(place)
     for key in ("abc", "abd", "folder/abc"):
         write(store, key, key.encode())
@@ -48,14 +48,14 @@ def test_objects_are_listed_by_prefix_with_size_and_age(place: str) -> None:  # 
 
 
 @pytest.mark.parametrize("key", ["../out", "a/../../out", "/etc/passwd", "a//b", ".hidden", "", "a b", "x" * 501])
-def test_a_key_that_could_leave_the_store_is_refused(place: str, key: str) -> None:  # noqa: F811
+def test_a_key_that_could_leave_the_store_is_refused(place: str, key: str) -> None:
     store = open_store(place)
     for use in (store.open_reader, store.remove, lambda k: store.write(k, io.BytesIO(b""))):
         with pytest.raises(StorageError, match="is no name of a stored file"):
             use(key)
 
 
-def test_a_larger_object_than_asked_for_is_not_read(place: str) -> None:  # noqa: F811
+def test_a_larger_object_than_asked_for_is_not_read(place: str) -> None:
     store = open_store(place)
     write(store, "text", b"x" * 100)
     assert read(store, "text", limit=100) == b"x" * 100
@@ -63,7 +63,7 @@ def test_a_larger_object_than_asked_for_is_not_read(place: str) -> None:  # noqa
         read(store, "text", limit=99)
 
 
-def test_files_of_a_trial_come_back_by_name_and_only_their_entries_are_for_the_database(place: str) -> None:  # noqa: F811
+def test_files_of_a_trial_come_back_by_name_and_only_their_entries_are_for_the_database(place: str) -> None:
     artifacts = Artifacts(place)
     files = {"model.safetensors": bytes(300_000), "history.tsv": b"epoch\n1\n"}
     entries = artifacts.put(files, TOKEN)
@@ -83,22 +83,14 @@ def test_files_of_a_trial_come_back_by_name_and_only_their_entries_are_for_the_d
         artifacts.get(trial, "other")
 
 
-def test_one_file_takes_the_place_of_another(place: str) -> None:  # noqa: F811
-    artifacts = Artifacts(place)
-    (old, entry), (new, _) = (next(iter(artifacts.put({"front.png": c}).items())) for c in (b"old", b"new"))
-    artifacts.replace(old, new)
-    assert artifacts.get(trial_with({old: entry}), "front.png") == b"new"
-    assert [s.key for s in artifacts.store.find()] == [old.removeprefix(PREFIX)]
-
-
-def test_entries_that_other_programs_made_are_passed_over(place: str) -> None:  # noqa: F811
+def test_entries_that_other_programs_made_are_passed_over(place: str) -> None:
     odd = {"artifacts:x": "no JSON", "artifacts:y": json.dumps({"artifact_id": "../../etc/passwd", "filename": "f"})}
     artifacts = Artifacts(place)
     assert artifacts.held(trial_with(odd)) == {}
     artifacts.remove(["artifacts:../outside", "artifacts:x"])
 
 
-def test_optuna_itself_reads_and_writes_the_store(place: str, tmp_path: Path) -> None:  # noqa: F811
+def test_optuna_itself_reads_and_writes_the_store(place: str, tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("by Optuna")
     study = optuna.create_study()
     store = open_store(place)
@@ -114,7 +106,7 @@ def test_optuna_itself_reads_and_writes_the_store(place: str, tmp_path: Path) ->
 # ------------------------------------------------------------------ away
 
 
-def test_a_store_that_comes_back_in_time_costs_nothing(s3: Server, bucket: str) -> None:  # noqa: F811
+def test_a_store_that_comes_back_in_time_costs_nothing(s3: Server, bucket: str) -> None:
     artifacts = Artifacts(bucket, patience=30)
     s3.stop()
     timer = threading.Timer(1.0, s3.start)
@@ -133,7 +125,7 @@ def test_a_store_that_comes_back_in_time_costs_nothing(s3: Server, bucket: str) 
         artifacts.get(trial, "filters.meme")
 
 
-def test_a_store_that_stays_away_is_one_line_without_secrets(s3: Server, bucket: str) -> None:  # noqa: F811
+def test_a_store_that_stays_away_is_one_line_without_secrets(s3: Server, bucket: str) -> None:
     artifacts = Artifacts(bucket, patience=0.6)
     s3.stop()
     try:
@@ -150,7 +142,7 @@ def test_a_store_that_stays_away_is_one_line_without_secrets(s3: Server, bucket:
     assert SECRET not in text
 
 
-def test_a_bucket_that_is_gone_or_closed_is_said_so(s3: Server, bucket: str) -> None:  # noqa: F811
+def test_a_bucket_that_is_gone_or_closed_is_said_so(s3: Server, bucket: str) -> None:
     with pytest.raises(StorageError, match=r"^s3://no-such-bucket-here/p: the bucket does not exist\. Make it"):
         Artifacts("s3://no-such-bucket-here/p")
     artifacts, name = Artifacts(bucket, patience=0), bucket.split("/")[2]

@@ -22,7 +22,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import make_url
-from storage_backends import postgres, postgres_tables  # noqa: F401
 
 from tuner.errors import StorageError
 from tuner.storage.storage import open_storage
@@ -75,7 +74,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def port(folder: Path, postgres_tables: str) -> Iterator[int]:  # noqa: F811
+def port(folder: Path, postgres_tables: str) -> Iterator[int]:
     """Where TLS to the server is answered."""
     behind = f"{make_url(postgres_tables).query['host']}/.s.PGSQL.{make_url(postgres_tables).port or 5432}"
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

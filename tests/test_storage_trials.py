@@ -14,7 +14,7 @@ from tiny import write_study
 
 from tuner.results.leaderboard import light_trials, pareto_numbers, signed, stage_trials
 from tuner.search.stages import join
-from tuner.storage.storage import FencedStorage, open_storage
+from tuner.storage.storage import FencedStorage
 from tuner.study.directions import OBJECTIVE_DIRECTIONS
 from tuner.study.file import read_study
 from tuner.study.objectives import OBJECTIVES
@@ -25,11 +25,11 @@ WATCHED = {"average_precision": 0.5, "target_fraction": 0.25, "parameters": 900}
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> FencedStorage:
+def storage(tmp_path: Path, file_storage: FencedStorage) -> FencedStorage:
     """A study `tiny` with trials in every state."""
     path = write_study(tmp_path, n=20)
     plan = make_plan(read_study(path), read_space(tmp_path / "search_spaces" / "tiny_space.toml"), folder=tmp_path)
-    storage = open_storage(tmp_path / "tuner.db")
+    storage = file_storage
     study_id = join(storage, plan, {"made": "here"})
     for i in range(5):
         params = {"activation": ["relu", "exponential"][i % 2], "kernel_size": 7 + i}

@@ -14,9 +14,11 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from command_line import Terminal, prepare_environment
+from command_line import Terminal
 
 from tuner.motifs.database import load_database
+
+pytestmark = pytest.mark.slow
 
 STORED = Path(__file__).parent / "stored" / "few_motifs_0.1.0.tar.xz"
 WHERE = ("--name", "small", "--data", ".")
@@ -25,16 +27,10 @@ LEFT_OUT = "left out of motifs: MA0140.3, MA2507.1."
 
 
 @pytest.fixture
-def terminal(
-    tmp_path: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Terminal:
-    prepare_environment(tmp_path_factory.mktemp("cache"), monkeypatch)
+def terminal(terminal: Terminal) -> Terminal:
     with tarfile.open(STORED) as archive:
-        archive.extractall(tmp_path, filter="data")
-    return Terminal(tmp_path, capsys, monkeypatch)
+        archive.extractall(terminal.folder, filter="data")
+    return terminal
 
 
 def states(folder: Path, study: str) -> list[str]:

@@ -13,7 +13,9 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from command_line import Terminal, prepare_environment
+from command_line import Terminal
+
+pytestmark = pytest.mark.slow
 
 STORED = Path(__file__).parent / "stored" / "version_0.1.0.tar.xz"
 WHERE = ("--name", "tiny")
@@ -24,16 +26,10 @@ SEARCH = (
 
 
 @pytest.fixture
-def terminal(
-    tmp_path: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Terminal:
-    prepare_environment(tmp_path_factory.mktemp("cache"), monkeypatch)
+def terminal(terminal: Terminal) -> Terminal:
     with tarfile.open(STORED) as archive:
-        archive.extractall(tmp_path, filter="data")
-    return Terminal(tmp_path, capsys, monkeypatch)
+        archive.extractall(terminal.folder, filter="data")
+    return terminal
 
 
 def values(folder: Path) -> list[tuple[int, str, int, float]]:

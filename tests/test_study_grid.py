@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from optuna.trial import TrialState
-from tiny import write_study
+from tiny import load_tiny, write_study
 
 from tuner.errors import StudyError
 from tuner.results.leaderboard import stage_trials
 from tuner.search.grid_stage import Grid
-from tuner.search.loaded import Bench, load_bench
+from tuner.search.loaded import Bench
+from tuner.search.stages import join
 from tuner.search.worker import Stopper, Worker
 from tuner.storage.artifacts import Artifacts
 from tuner.storage.storage import FencedStorage, open_storage
 from tuner.study.file import read_study
-from tuner.study.grid import Part, grid_points
+from tuner.study.grid import Part, grid_points, grid_values, select_points, slot_key
 from tuner.study.plan import make_plan, study_space
-from tuner.study.space import read_space
+from tuner.study.space import Parameter, SearchSpace, read_space
 
 CACHE = Path.home() / ".cache" / "tuner"
 
@@ -58,10 +62,7 @@ fixed = 19
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    path = write_study(tmp_path_factory.mktemp("grid"), n=60, study=STUDY)
-    study = read_study(path)
-    plan = make_plan(study, study_space(study, "standard", Path)[0], folder=path.parent)
-    return load_bench(plan, data_dir=None, cache=CACHE)
+    return load_tiny(tmp_path_factory.mktemp("grid"), n=60, study=STUDY)
 
 
 def wanted(bench: Bench, storage: FencedStorage, part: Part | None) -> list[tuple[frozenset[tuple[str, object]], int]]:
@@ -95,6 +96,61 @@ def test_a_range_without_step_is_refused(tmp_path: Path) -> None:
     (tmp_path / "space.toml").write_text('[architecture]\nfixed = "cnn"\n[learning_rate]\nlow = 1e-3\nhigh = 1e-2\n')
     with pytest.raises(StudyError, match=r"\[learning_rate\]: a grid needs choices, or low, high and step"):
         grid_points(read_space(tmp_path / "space.toml"))
+
+
+STEPS = """[architecture]
+fixed = "cnn"
+[dropout]
+low = 0.1
+high = 0.5
+step = 0.1
+[learning_rate]
+low = 0.001
+high = 0.0075
+step = 0.002
+[dropout_input]
+choices = [0.0, 0.2]
+when = { dropout = [0.3] }
+"""
+
+
+def test_a_grid_holds_the_decimal_numbers_that_its_steps_mean(tmp_path: Path) -> None:
+    (tmp_path / "space.toml").write_text(STEPS)
+    space = read_space(tmp_path / "space.toml")
+    assert grid_values("dropout", space.parameters["dropout"]) == (0.1, 0.2, 0.3, 0.4, 0.5)
+    assert grid_values("learning_rate", space.parameters["learning_rate"]) == (0.001, 0.003, 0.005, 0.007)
+    assert len(grid_points(space)) == 4 * (4 + 2), "the condition on 0.3 holds at 0.3"
+    for typed in ("0.3", "0.30", "3e-1", "0.30000000000000004"):
+        chosen = select_points(space, {"dropout": [typed], "learning_rate": ["0.007", ".001"]})
+        assert {(p["dropout"], p["learning_rate"]) for p in chosen} == {(0.3, 0.007), (0.3, 0.001)}
+    with pytest.raises(StudyError, match=r"--only dropout: unknown value '0\.31'; did you mean '0\.3'"):
+        select_points(space, {"dropout": ["0.31"]})
+
+
+@given(st.integers(-50, 50), st.integers(1, 400), st.integers(1, 60), st.integers(0, 4))
+def test_every_value_of_a_grid_is_as_short_as_its_ends(low: int, step: int, count: int, places: int) -> None:
+    scale = 10**places
+    ends = {"low": low / scale, "high": (low + step * count) / scale, "step": step / scale}
+    values = grid_values("x", Parameter(**ends))
+    assert values == tuple((low + i * step) / scale for i in range(count + 1))  # each the float nearest to its decimal
+
+
+def test_slots_made_with_the_last_digits_of_floats_are_found_again(bench: Bench, tmp_path: Path) -> None:
+    parameters = {**bench.plan.space.parameters, "dropout": Parameter(low=0.1, high=0.3, step=0.1)}
+    plan = replace(bench.plan, space=SearchSpace("steps", parameters, ()))
+    storage = open_storage(tmp_path / "tuner.db")
+    study_id = join(storage, plan, bench.identity)
+    written = [  # what versions before this one computed
+        {**point, "dropout": 0.1 + round((float(point["dropout"]) - 0.1) / 0.1) * 0.1}
+        for point in grid_points(plan.space)
+    ]
+    assert any(point["dropout"] == 0.30000000000000004 for point in written)
+    storage.enqueue_many(study_id, [(slot_key(point, 0), point, {"replicate": 0}) for point in written])
+    Grid(plan, bench.identity, Part({}, 2)).prepare(storage)
+    slots = [t.system_attrs["fixed_params"] for t in stage_trials(storage, plan.name)]
+    assert len(slots) == 2 * len(written), "the first replicate is there, the second is added"
+    assert {s["dropout"] for s in slots} == {p["dropout"] for p in written}, "one number for one value"
+    storage.close()
 
 
 def test_parts_add_up_to_the_whole_and_nothing_is_made_twice(bench: Bench, tmp_path: Path) -> None:

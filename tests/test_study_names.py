@@ -8,7 +8,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from command_line import Terminal, prepare_environment, write_tiny_study
+from command_line import Terminal, write_tiny_study
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +20,8 @@ from tuner.storage.artifacts import Artifacts
 from tuner.storage.names import LONGEST, check_name, check_stored_name, check_worker_name, folder_name, name_fault
 from tuner.storage.storage import open_storage
 from tuner.study.file import read_study
+
+pytestmark = pytest.mark.slow
 
 BROKEN = [
     ("../../x", "it holds '.'"),
@@ -42,15 +44,9 @@ SOUND = ["zbed2", "zbed2-smoke-seed3", "_x", "0", "A-b_C", "x" * LONGEST]
 
 
 @pytest.fixture
-def terminal(
-    tmp_path: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Terminal:
-    prepare_environment(tmp_path_factory.mktemp("cache"), monkeypatch)
-    write_tiny_study(tmp_path)
-    return Terminal(tmp_path, capsys, monkeypatch)
+def terminal(terminal: Terminal) -> Terminal:
+    write_tiny_study(terminal.folder)
+    return terminal
 
 
 @pytest.mark.parametrize("name", SOUND)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from tuner.search.loaded import Bench
 
 SPACE = """
 [architecture]
@@ -67,3 +71,15 @@ def write_study(folder: Path, n: int = 150, study: str = STUDY, space: str = SPA
     (folder / "search_spaces" / "tiny_space.toml").write_text(space)
     (folder / "tiny.toml").write_text(study)
     return folder / "tiny.toml"
+
+
+def load_tiny(folder: Path, n: int = 150, study: str = STUDY) -> Bench:
+    """Write a study and load it, motifs from the cache of the person who runs the tests."""
+    from tuner.search.loaded import load_bench
+    from tuner.study.file import read_study
+    from tuner.study.plan import make_plan, study_space
+
+    path = write_study(folder, n, study)
+    read = read_study(path)
+    space = study_space(read, "standard", lambda name: folder / "search_spaces" / f"{name}.toml")[0]
+    return load_bench(make_plan(read, space, folder=folder), data_dir=None, cache=Path.home() / ".cache" / "tuner")

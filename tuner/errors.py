@@ -113,8 +113,22 @@ def is_out_of_memory(error: BaseException | None) -> bool:
         text = str(error).lower().replace("primitive descriptor", "")
         if isinstance(error, RuntimeError | ImportError | OSError) and any(words in text for words in _MEMORY):
             return True
-        error = error.__cause__
+        error = _before(error)
     return False
+
+
+def root_of(error: BaseException) -> BaseException:
+    """The first of the errors that an error was raised from: it says what happened."""
+    while (before := _before(error)) is not None:
+        error = before
+    return error
+
+
+def _before(error: BaseException) -> BaseException | None:
+    """What an error was raised from; of a library that failed to load, also what it forgot to name (llvmlite)."""
+    if error.__cause__ is None and not error.__suppress_context__ and isinstance(error, ImportError | OSError):
+        return error.__context__
+    return error.__cause__
 
 
 def unknown(kind: str, name: object, known: Iterable[object]) -> str:
@@ -138,7 +152,7 @@ def unknown(kind: str, name: object, known: Iterable[object]) -> str:
     given = str(name)
     name = given if len(given) <= LONGEST else given[:LONGEST] + "..."
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}."
+    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names) or 'none'}."
     return f"unknown {kind} {name!r}; {hint}"
 
 

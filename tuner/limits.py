@@ -6,8 +6,11 @@ stores nothing. Every reader adds up what it is about to need and calls `require
 
 from __future__ import annotations
 
+import mmap
 import re
 import resource
+import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +19,8 @@ import psutil
 from tuner.errors import DataError, TunerError, UsageError
 
 OPTION: Final = "--max-memory"
+_BLAS: Final = "scipy.linalg.cython_blas"  # what Numba imports before it runs a compiled function
+_BLAS_ROOM: Final = 2**27  # its import takes 97 MB of address space, the buffer included
 _UNITS: Final = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BINARY: Final = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _SIZE: Final = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*([KMGT]?)(i?)(?:B|bytes)?", re.IGNORECASE)
@@ -106,6 +111,22 @@ def memory_here(root: Path = Path("/")) -> int:
 def default_limit() -> int:
     """Half of the memory that is there, in bytes."""
     return memory_here() // 2
+
+
+def load_blas() -> None:
+    """Load SciPy's OpenBLAS where address space is limited (``ulimit -v``), before trainings take what there is.
+
+    Where a limit leaves no room for its buffer of 32 MB, OpenBLAS asks for it again and again and never returns.
+
+    Raises
+    ------
+    OSError
+        There is no room for it.
+    """
+    if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY or _BLAS in sys.modules:
+        return
+    mmap.mmap(-1, _BLAS_ROOM).close()
+    import_module(_BLAS)
 
 
 def _control_groups(root: Path) -> list[int]:

@@ -350,11 +350,11 @@ class Study:
         return f"Study({self.name!r}, storage={self.storage!r})"
 
     def _repr_html_(self) -> str:
-        from tuner.report.selection import verdict_words
+        from tuner.results.words import primary as primary_words
 
         board = self.leaderboard(SHOWN)
         stages = ", ".join(f"{s.stage} {s.ended} of {s.total}" for s in overview(self._storage, self.name).stages)
-        words = why_barren(self._storage, self.name) or verdict_words(self.verdict, self.objectives[0])
+        words = why_barren(self._storage, self.name) or primary_words(self.verdict, self.objectives[0])
         return (
             f"<p><b>{escape(self.name)}</b> in {escape(self.storage)}: {escape(stages)}</p>"
             f"{board.drop(columns='reason').to_html(na_rep='', float_format='{:.4f}'.format)}<p>{escape(words)}</p>"

@@ -14,7 +14,7 @@ import typer
 import tuner
 from tuner.cli import context, logs
 from tuner.cli.redaction import redact
-from tuner.errors import TunerError, is_out_of_memory, permission, reason_of
+from tuner.errors import TunerError, is_out_of_memory, permission, reason_of, root_of
 
 # Command -> its one line; the module of that name below tuner.cli holds `command` and `EXAMPLE`.
 COMMANDS: dict[str, str] = {
@@ -110,9 +110,7 @@ def _main(as_json: bool, reserve: bytearray) -> None:
         if is_out_of_memory(e):
             reserve.clear()
             e.__traceback__ = None  # the frames hold what was made until then; the words below need room
-            root: BaseException = e
-            while root.__cause__ is not None:  # numpy explains a failed import in a page of text
-                root = root.__cause__
+            root = root_of(e)  # numpy explains a failed import in a page of text
             try:
                 _leave(f"out of memory ({reason_of(root)[:200]}). {MEMORY_REMEDY}", 1, as_json)
             except SystemExit:

@@ -136,6 +136,7 @@ def shuffled_matches(storage: FencedStorage, name: str) -> list[float]:
 
 def print_best(storage: FencedStorage, name: str, objectives: Sequence[str], top: int = 10) -> None:
     """Print the leaderboard and what the confirmation declares."""
+    from tuner.results import words
     from tuner.results.barren import why_barren
     from tuner.results.findings import findings
     from tuner.storage.keys import CONFIRMATION, CONTROLS
@@ -153,12 +154,12 @@ def print_best(storage: FencedStorage, name: str, objectives: Sequence[str], top
     if candidates:
         console.print()
         console.print(_confirmation(candidates, objectives, verdict))
-        console.print(why_barren(storage, name, CONFIRMATION) or _words(verdict, objectives[0]), markup=False)
+        console.print(why_barren(storage, name, CONFIRMATION) or words.primary(verdict, objectives[0]), markup=False)
     if controls:
         console.print()
         console.print(_controls(controls))
-        if words := about_composition(candidates, verdict, controls, sizes):
-            console.print(words)
+        if said := about_composition(candidates, verdict, controls, sizes):
+            console.print(said)
     elif barren := why_barren(storage, name, CONTROLS):
         console.print(barren, markup=False)
     if caution := size_words(sizes):
@@ -182,11 +183,14 @@ def valid_sizes(storage: FencedStorage, name: str) -> tuple[int, int] | None:
 
 def size_words(sizes: tuple[int, int] | None) -> str | None:
     """A caution where the validation split is too small to choose by."""
-    from tuner.data.sizes import FEWEST, interval_words
+    from tuner.data.sizes import FEWEST, counted, interval_words
 
     if sizes is None or min(sizes) >= FEWEST:
         return None
-    return f"Validation has only {sum(sizes)} sequences, too few to choose by: at best, {interval_words(*sizes)}."
+    return (
+        f"Validation has only {counted(sum(sizes), 'sequence')}, too few to tell trials apart: even if half of them "
+        f"are positives, {interval_words(*sizes)}."
+    )
 
 
 def about_composition(
@@ -196,12 +200,13 @@ def about_composition(
     sizes: tuple[int, int] | None,
 ) -> str | None:
     """What composition alone would give, compared with the primary trial's confirmation models."""
-    from tuner.results.composition import composition_words
+    from tuner.results import words
+    from tuner.results.verdict import composition
 
     primary = next((c for c in candidates if verdict and c.candidate == verdict.primary), None)
     if primary is None or "auroc" not in primary.mean:
         return None
-    return composition_words(controls, primary.mean["auroc"], primary.mean.get("matched_auroc"), sizes)
+    return words.composition(composition(controls, primary.mean["auroc"], primary.mean.get("matched_auroc"), sizes))
 
 
 def _leaderboard(name: str, rows: Sequence[Row], objectives: Sequence[str], top: int) -> Table:
@@ -230,14 +235,15 @@ def _leaderboard(name: str, rows: Sequence[Row], objectives: Sequence[str], top:
 def _confirmation(candidates: Sequence[Confirmed], objectives: Sequence[str], verdict: Verdict | None) -> Table:
     from rich.table import Table
 
+    from tuner.results.leaderboard import rank_confirmed
+
     table = Table(
         title="confirmation: mean over retrained models with 95 % interval, validation",
         title_justify="left", title_style="bold",
     )  # fmt: skip
     for column in ("trial", "runs", *objectives, ""):
         table.add_column(column, justify="right")
-    ranked = sorted((c for c in candidates if c.runs), key=lambda c: -c.mean[objectives[0]])
-    for c in ranked:
+    for c in rank_confirmed(candidates, objectives[0]):
         cells = [
             f"{c.mean[o]:.4f}" + (f" ({c.low[o]:.3f} to {c.high[o]:.3f})" if len(c.runs) > 2 else "")
             for o in objectives
@@ -246,23 +252,6 @@ def _confirmation(candidates: Sequence[Confirmed], objectives: Sequence[str], ve
         runs = str(len(c.runs)) + (f" + {c.collapsed} collapsed" if c.collapsed else "")
         table.add_row(str(c.candidate), runs, *cells, mark)
     return table
-
-
-def _words(verdict: Verdict | None, objective: str) -> str:
-    if verdict is None:
-        return "No candidate has been retrained yet; there is no primary trial."
-    if verdict.runner_up is None:
-        return f"Primary trial: {verdict.primary}, the only candidate."
-    if verdict.distinguishable:
-        return (
-            f"Primary trial: {verdict.primary}, {verdict.lead:.4f} {objective} ahead of trial {verdict.runner_up} "
-            f"(paired standard error {verdict.standard_error:.4f})."
-        )
-    error = f"{verdict.standard_error:.4f}" if verdict.standard_error != float("inf") else "unknown: one run each"
-    return (
-        f"Primary trial: {verdict.primary}, not distinguishable from trial {verdict.runner_up}: "
-        f"lead {verdict.lead:.4f} {objective}, paired standard error {error}."
-    )
 
 
 def _controls(controls: dict[str, list[float]]) -> Table:

@@ -24,6 +24,8 @@ def command(
     as_json: options.Json = False,
 ) -> None:
     """Check study, space, data and motif database; nothing is trained or stored."""
+    from tuner.data.sizes import counted
+
     limit = context.max_memory(max_memory)
     plan = context.plan_for(study, preset=preset, seed=seed)
     document, problems = examine(plan, points, limit)
@@ -39,9 +41,9 @@ def command(
         context.note(f"error: {text}")
     if problems:
         raise typer.Exit(code)
-    warnings = len(document.get("data", {}).get("warnings", ()))
-    also = f", but there {'is a warning' if warnings == 1 else f'are {warnings} warnings'}" if warnings else ""
-    context.note(f"{plan.name}: nothing is wrong{also}")
+    warnings = len(document.get("data", {}).get("warnings", ())) + bool(document.get("motifs", {}).get("broken"))
+    found = f"no errors, but {counted(warnings, 'warning')} (above)" if warnings else "nothing is wrong"
+    context.note(f"{plan.name}: {found}")
 
 
 def examine(plan: Plan, points: int, max_memory: int | None = None) -> tuple[dict[str, Any], list[tuple[str, int]]]:
@@ -95,6 +97,7 @@ def examine(plan: Plan, points: int, max_memory: int | None = None) -> tuple[dic
 
 def print_check(d: dict[str, Any]) -> None:
     """Say what a run would do."""
+    from tuner.data.sizes import counted
     from tuner.motifs.screen import FEWEST_COUNTED, SIGNIFICANT_E
 
     context.note(
@@ -110,7 +113,10 @@ def print_check(d: dict[str, Any]) -> None:
     c = d["confirmation"]
     if c["candidates"]:
         runs = c["seeds"] * max(1, c["folds"])
-        context.note(f"confirm  {c['candidates']} candidates, {runs} runs each; {c['shuffled']} label-shuffled models")
+        context.note(
+            f"confirm  {counted(c['candidates'], 'candidate')}, {counted(runs, 'run')} each; "
+            f"{counted(c['shuffled'], 'label-shuffled model')}"
+        )
     if "data" in d:
         context.note(f"data     {d['data']['source']}: {d['data']['length']} bp, tasks {', '.join(d['data']['tasks'])}")
         for split, s in d["data"]["splits"].items():
@@ -121,13 +127,14 @@ def print_check(d: dict[str, Any]) -> None:
         m = d["motifs"]
         named = "; ".join(f"{family}: {', '.join(ids)}" for family, ids in m["named"].items()) or "none named"
         context.note(
-            f"motifs   {m['database']}: {m['targets']} targets, {m['promiscuous']} promiscuous ones left out; {named}"
+            f"motifs   {m['database']}: {counted(m['targets'], 'target')}, {m['promiscuous']} promiscuous ones "
+            f"left out; {named}"
         )
         if m["null_rate"] > SIGNIFICANT_E and m["targets"] < FEWEST_COUNTED:
             context.note(
-                f"note: among so few targets E <= .01 is p <= {SIGNIFICANT_E / m['targets']:.2g}, and "
-                f"{m['null_rate']:.3f} of column-permuted filters match, where .01 is promised: read match_excess, "
-                "not match_fraction"
+                f"note: {m['database']} has {counted(m['targets'], 'target')}, so a filter matches at "
+                f"p <= {SIGNIFICANT_E / m['targets']:.2g}, and {m['null_rate']:.1%} of column-permuted filters match "
+                "by chance. Go by match_excess, which subtracts such matches, rather than by match_fraction."
             )
         if m["broken"]:
             name_broken(m["broken"])

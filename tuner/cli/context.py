@@ -124,9 +124,9 @@ def stored_name(storage: FencedStorage, study: str | None, preset: str | None, n
         if len(stored) == 1:
             return stored[0]
         others = f"; of other programs: {listed(known.foreign)}" if known.foreign else ""
-        raise StudyError(
-            f"which study? Give --study or --name; this storage holds: {listed(stored) or 'none'}{others}."
-        )
+        if not stored:
+            raise StudyError(f"no study of tuner in this storage{others}. Make one with tuner run.")
+        raise StudyError(f"which study? Give --study or --name; this storage holds: {listed(stored)}{others}.")
     stem = Path(study).stem if study.endswith(".toml") else study
     if preset is not None:
         from tuner.study.plan import default_name  # slow: it knows data and networks

@@ -50,6 +50,8 @@ def print_examination(name: str, result: Examination) -> None:
     """Print the test results in words and one table."""
     from rich.table import Table
 
+    from tuner.results.leaderboard import Standing
+
     console = context.console()
     kind = "confirmation models" if result.models > 1 else "model"
     mean, low, high = result.auroc[:3]
@@ -85,14 +87,13 @@ def print_examination(name: str, result: Examination) -> None:
         for column in ("baseline", "AUROC", "matched part", "models' lead (paired 95 %)", ""):
             table.add_column(column, justify="left" if column == "baseline" else "right")
         for label, b in sorted(result.baselines.items(), key=lambda item: -item[1]["auroc"]):
-            words = "ahead" if b["low"] > 0 else "behind" if b["high"] < 0 else "not distinguishable"
             matched = f"{b['matched']:.4f}" if "matched" in b else ""
             table.add_row(
                 label,
                 f"{b['auroc']:.4f}",
                 matched,
                 f"{b['lead']:+.4f} ({b['low']:+.3f} to {b['high']:+.3f})",
-                words,
+                Standing.of(b["low"], b["high"]),
             )
         console.print(table)
     times = "first opening" if result.openings == 1 else f"opening {result.openings}"

@@ -36,6 +36,7 @@ def command(
     Motif files: MEME (text and XML), JASPAR, TRANSFAC, HOMER, HOCOMOCO, CIS-BP; plain, gzip, bzip2 or xz. A motif that
     is broken or too wide is named and left out; the others are matched, and the exit code is 1.
     """
+    from tuner.data.sizes import counted
     from tuner.errors import MotifError
     from tuner.motifs.compare import match_motifs, matchable
     from tuner.motifs.database import load_database
@@ -53,7 +54,7 @@ def command(
     if as_json:
         context.emit([m._asdict() for m in matches])
     else:
-        print_matches(matches, f"{query.name} against {database.name}, {len(database.motifs)} targets")
+        print_matches(matches, f"{query.name} against {database.name}, {counted(len(database.motifs), 'target')}")
     left_out = [*file.broken, *(f"{query.name}: {text}" for text in wide), *database.broken]
     if left_out:
         name_broken(left_out, prefix="error: ")

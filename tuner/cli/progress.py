@@ -17,7 +17,8 @@ from rich.text import Text
 from tuner.cli import context
 from tuner.errors import TunerError, reason_of
 from tuner.results.leaderboard import TERMINAL, FrozenTrial, TrialState, signed, stage_trials
-from tuner.search.stages import CONFIRMATION, CONTROLS
+from tuner.search.stages import Controls
+from tuner.storage.keys import CONFIRMATION, CONTROLS
 from tuner.storage.storage import FencedStorage
 from tuner.study.plan import Plan
 
@@ -110,19 +111,19 @@ class Progress:
             if not self.live:
                 position = len([1 for s, _ in self.seen if s == suffix])
                 context.note(
-                    self._line(label, trial, position, total), event="trial ended", study=self.plan.name + suffix,
-                    trial=trial.number, state=trial.state.name, values=trial.values,
+                    self._line(label, suffix, trial, position, total), event="trial ended",
+                    study=self.plan.name + suffix, trial=trial.number, state=trial.state.name, values=trial.values,
                 )  # fmt: skip
         if first and done and not suffix:
             context.note(f"resuming: {len(done)} of {total} trials have ended already")
 
-    def _line(self, label: str, trial: FrozenTrial, position: int, total: int) -> str:
+    def _line(self, label: str, suffix: str, trial: FrozenTrial, position: int, total: int) -> str:
         what = trial.params.get("control") or ", ".join(
             str(trial.params[k]) for k in ("architecture", "activation") if k in trial.params
         )
         if trial.values:
-            names = self.plan.study.objectives if len(trial.values) > 1 else ["auroc"]
-            result = " ".join(f"{n}={v:.4f}" for n, v in zip(names, trial.values, strict=False))
+            names = Controls(self.plan).objectives if suffix == CONTROLS else self.plan.study.objectives
+            result = " ".join(f"{n}={v:.4f}" for n, v in zip(names, trial.values, strict=True))
         else:
             result = f"reason={trial.user_attrs.get('reason', 'unknown')!r}"
         took = f" {trial.duration.total_seconds():.0f}s" if trial.duration else ""

@@ -52,6 +52,8 @@ def command(
     from tuner.search.restore import restore_study
 
     given, wanted = parse_trials(trials), parse_stages(stages)
+    from tuner.cli.worker import use_kernels
+
     chosen = Options(sequences=sequences, references=references, modisco=modisco, task=task)
     limit = context.max_memory(max_memory)
     opened = context.open_existing(storage, reading=True)
@@ -65,6 +67,7 @@ def command(
         data_dir=data_dir, cache=context.cache_dir(), device=device, max_memory=limit,
     )  # fmt: skip
     name_screen(source.bench.database)
+    use_kernels(source.bench)  # of a null network that is trained for the report
 
     import torch
 
@@ -134,7 +137,7 @@ def as_document(built: Built, events: list[Event]) -> dict[str, Any]:
         "files": list(built.files),
         "rule": data.selection.rule,
         "primary": data.selection.primary,
-        "verdict": data.selection.verdict,
+        "verdict": data.selection.verdict_words,
         "models": [
             {
                 "trial": m.trial, "role": m.role, "validation": m.valid.get("auroc"),
@@ -170,7 +173,7 @@ def print_report(built: Built) -> None:
         )  # fmt: skip
     console.print()
     console.print(table)
-    context.note(data.selection.verdict)
+    context.note(data.selection.verdict_words)
     for warning in data.warnings:
         context.note(f"warning: {warning}")
     where = "report.html" if "report.html" in built.files else "report.json"

@@ -131,6 +131,7 @@ def announce(bench: Bench, trainings: int, workers: int, part: Part | None) -> N
 
 def describe(run: Run) -> None:
     """Say what will be searched, on what, before it costs anything."""
+    from tuner.data.sizes import counted
     from tuner.search.placement import gib
 
     bench, placement = run.bench, run.placement
@@ -151,7 +152,7 @@ def describe(run: Run) -> None:
         context.note(f"memory   one training takes {gib(placement.need)}; {free}")
     for text in placement.notes:
         context.note(f"warning  {text}")
-    context.note(f"motifs   {bench.database.name}, {len(bench.database.screened)} screened targets")
+    context.note(f"motifs   {bench.database.name}, {counted(len(bench.database.screened), 'screened target')}")
     name_screen(bench.database)
     if bench.database.broken:
         name_broken(bench.database.broken, prefix="warning  ")

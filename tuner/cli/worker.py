@@ -56,6 +56,7 @@ def command(
     limit = context.max_memory(max_memory)
     parent = os.environ.get("TUNER_PARENT")
     stopper = Stopper(deadline, int(parent) if parent else None)  # before the slow imports
+    from tuner.limits import load_blas
     from tuner.results.quota import set_quota
     from tuner.search.loaded import load_bench
     from tuner.search.log_fields import add_log_fields
@@ -93,6 +94,7 @@ def command(
     if not parent:  # else the run has said it
         name_screen(bench.database)
     one_thread()
+    load_blas()
     use_kernels(bench)
     stages = stages_of(bench, confirm=confirm)
     stages[0].prepare(opened)  # made by the first to come, if nobody has

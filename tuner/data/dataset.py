@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.data.sequence import N_CODE, Codes, cpg, gc_content, reverse_complement
-from tuner.data.sizes import FEWEST, interval_words
+from tuner.data.sizes import FEWEST, counted, interval_words
 from tuner.errors import DataError
 
 SPLITS: Final = ("train", "valid", "test")
@@ -215,11 +215,19 @@ def _duplicates(dataset: Dataset) -> list[str]:
         own = dict(zip(keys, labels, strict=True))
         conflicts = sum(own[key] != label for key, label in zip(keys, labels, strict=True))
         if conflicts and name != "test":
-            warnings.append(f"{conflicts} sequences of {name} occur again there with another label.")
+            first = next(i for i, (key, label) in enumerate(zip(keys, labels, strict=True)) if own[key] != label)
+            which = f"{split.ids[first]!r}" if split.ids else f"number {first + 1}"
+            warnings.append(
+                f"{counted(conflicts, 'sequence')} of {name} {'occurs' if conflicts == 1 else 'occur'} in it again, on "
+                f"either strand, with a different label; the first is {which}. Remove them, or correct their labels."
+            )
         for earlier, known in seen.items():
             shared = sum(key in known for key in keys)
             if shared:
-                warnings.append(f"{shared} sequences of {name} also occur in {earlier} (either strand).")
+                warnings.append(
+                    f"{counted(shared, 'sequence')} of {name} also {'occurs' if shared == 1 else 'occur'} in {earlier} "
+                    f"(on either strand), so scores on {name} may be too high. Remove them from one of the two."
+                )
         seen[name] = own
     return warnings
 
@@ -300,9 +308,13 @@ def _lack(dataset: Dataset, task: str, kind: str) -> str:
     if distinct < len(found):
         return (
             f"the {len(found)} {kind} are {distinct} distinct sequence{'s' * (distinct != 1)}, and copies of one "
-            f"sequence, on either strand, stay in one split. Remove the copies and bring more {kind} that differ"
+            f"sequence, on either strand, stay in one split. Remove the copies, and add {kind} that "
+            "differ from each other"
         )
     return f"there are {len(found)} {kind} in all. Add sequences, or choose other split fractions"
+
+
+_MORE: Final = "Add sequences, or give it a larger share of them."
 
 
 def _few(dataset: Dataset) -> list[str]:
@@ -312,8 +324,8 @@ def _few(dataset: Dataset) -> list[str]:
         if name == "test":
             if len(split) < 2 * FEWEST:
                 warnings.append(
-                    f"test has {len(split)} sequences: too few for a claim; at best, "
-                    f"{interval_words(len(split) // 2, len(split) - len(split) // 2)}."
+                    f"test has {counted(len(split), 'sequence')}, too few to support a result: even if half of them "
+                    f"are positives, {interval_words(len(split) // 2, len(split) - len(split) // 2)}. {_MORE}"
                 )
             continue
         for task, positives in zip(dataset.tasks, split.labels.sum(axis=0, dtype=int).tolist(), strict=True):
@@ -321,9 +333,9 @@ def _few(dataset: Dataset) -> list[str]:
             if min(positives, negatives) >= FEWEST:
                 continue
             of = f" of {task}" if dataset.n_tasks > 1 else ""
-            sizes = f"{name} has {positives} positives and {negatives} negatives{of}"
+            sizes = f"{name} has {counted(positives, 'positive')} and {counted(negatives, 'negative')}{of}, too few to"
             if name == "train":
-                warnings.append(f"{sizes}: too few to train a network on; expect chance.")
+                warnings.append(f"{sizes} train a network on: it may do no better than chance. {_MORE}")
             else:
-                warnings.append(f"{sizes}: too few to choose by; {interval_words(positives, negatives)}.")
+                warnings.append(f"{sizes} tell trials apart: {interval_words(positives, negatives)}. {_MORE}")
     return warnings

@@ -93,7 +93,10 @@ def koo_hdf5(
             raise DataError(f"{path.name}: {len(names)} task names ({shown}) for {width} label columns.")
         _check_memory(arrays, path.name, max_memory)
         splits = {name: _read_split(one, path.name, chosen) for name, one in arrays.items()}
-    note = f'{path.name}: the sequences are (n, length, 4) and were read so; say layout = "nlc" in [data].'
+    note = (
+        f"{path.name}: the sequences have the shape (n, length, 4) and were read that way. "
+        'Set layout = "nlc" in [data] to say so.'
+    )
     return Dataset(
         name=path.name,
         tasks=names,

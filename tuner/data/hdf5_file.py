@@ -156,7 +156,7 @@ def _cannot_open(path: Path, error: Exception) -> DataError:
         )
     if "already open for write" in words or "h5clear" in words:
         return DataError(
-            f"{path}: the file is marked as open for writing: a program writes it now, or ended without closing it. "
+            f"{path}: the file is marked as open for writing: a program is writing to it, or ended without closing it. "
             f"Close it there. If no program has it open, what was last written may be missing: make the file again, or "
             f"clear the mark with h5clear -s {path.name} and check what it holds."
         )

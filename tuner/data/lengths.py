@@ -100,7 +100,7 @@ def fit_lengths(
         counts = " and ".join(f"{int(padded[side].sum())} of {int(side.sum())} {word}" for word, side in sides)
         notes = (
             f"{source}: {counts} are shorter than {wanted} bases and were padded with N. "
-            f'length = "{SHORTEST}" crops all to {shortest} bases instead.',
+            f'Set length = "{SHORTEST}" to crop all of them to {shortest} bases instead.',
         )
     return Fitted(np.stack([fit_length(codes, wanted) for codes in sequences]), notes)
 

@@ -92,8 +92,8 @@ def unknown_base_warnings(dataset: Dataset) -> tuple[str, ...]:
             positives, negatives = (float(share[column == side].mean()) for side in (1, 0))
             warnings.append(
                 f"THE CLASSES DIFFER IN N: the share of N alone reaches AUROC {found.best:.3f} on {task!r} "
-                f"({positives:.1%} of the bases of its positives, {negatives:.1%} of its negatives), so a network can "
-                f'score that without a motif. Crop all sequences (length = "shortest"), mask both classes alike, or '
-                f"remove sequences with N."
+                f"(N makes up {positives:.1%} of the bases of its positives and {negatives:.1%} of its negatives), so "
+                f'a network can reach that without learning a motif. Crop all sequences (length = "shortest"), mask '
+                f"both classes alike, or remove sequences with N."
             )
     return tuple(warnings)

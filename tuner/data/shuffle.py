@@ -7,6 +7,14 @@ import numpy as np
 from tuner.data.sequence import Codes
 
 
+def shuffle_note(source: str) -> str:
+    """What scores against shuffles mean, for the notes of a data set whose negatives they are."""
+    return (
+        f"{source}: the negatives are dinucleotide shuffles of the positives, so scores tell real sequences from "
+        "shuffled ones, not bound from unbound ones. To tell those apart, give unbound genomic sequences as negatives."
+    )
+
+
 def dinucleotide_shuffle(codes: Codes, *, seed: int) -> Codes:
     """Shuffle each sequence, keeping its dinucleotide counts and its first and last base.
 

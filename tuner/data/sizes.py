@@ -44,6 +44,11 @@ def auroc_interval(auroc: float, positives: int, negatives: int) -> tuple[float,
     return min([auroc, *inside]), max([auroc, *inside])
 
 
+def counted(n: int, noun: str, plural: str = "") -> str:
+    """Count something: ``1 positive``, ``30 positives``."""
+    return f"{n} {noun if n == 1 else plural or noun + 's'}"
+
+
 def interval_words(positives: int, negatives: int) -> str:
     """Say between which values the 95 % interval of a usual AUROC lies."""
     low, high = auroc_interval(USUAL, positives, negatives)

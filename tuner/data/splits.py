@@ -76,7 +76,8 @@ def stratified(
     seed : int
         The same seed gives the same split.
     groups : numpy.ndarray, shape=(n,), optional
-        Rows of one group stay together; a group belongs to the stratum of its first row.
+        Rows of one group (a chromosome, a gene family, copies of a sequence) stay together; a group belongs to the
+        stratum of its first row.
 
     Returns
     -------
@@ -96,20 +97,6 @@ def stratified(
         )
     part = _deal(labels, fractions, seed, groups)
     return {name: np.flatnonzero(part == i) for i, name in enumerate(SPLITS)}
-
-
-def by_group(
-    labels: NDArray[Any],
-    groups: NDArray[Any],
-    fractions: Sequence[float] = (0.7, 0.1, 0.2),
-    *,
-    seed: int = 0,
-) -> dict[str, Index]:
-    """Split whole groups (chromosomes, gene families), as balanced in labels as the groups allow.
-
-    Parameters and returns as in `stratified`.
-    """
-    return stratified(labels, fractions, seed=seed, groups=groups)
 
 
 def k_fold(labels: NDArray[Any], k: int, seed: int = 0, groups: NDArray[Any] | None = None) -> Index:

@@ -27,9 +27,6 @@ from tuner.models.network import MaxAverage, Network, Residual
 FLAT = 1e-6
 """Changes of a unit's input below this have the derivative for a multiplier, as in shap and tangermeme."""
 
-SINGULAR = ("log", "log_relu")
-"""Activations that float32 is too coarse for: near 0 the logarithm magnifies the rounding of what goes in."""
-
 
 class Maps(NamedTuple):
     """One layer's maps.
@@ -228,7 +225,7 @@ RULES: Mapping[type[nn.Module], Rule] = {
     Residual: _residual,
     MaxAverage: _maximum_and_average,
     Network: _network,
-    **{type(row.module()): _rescale for name, row in ACTIVATIONS.items() if name not in SINGULAR},
+    **{type(row.module()): _rescale for row in ACTIVATIONS.values() if not row.singular},
     **dict.fromkeys((Dropout, nn.Dropout, nn.Identity), _same),
     nn.ReLU: _rectify,
     nn.Sigmoid: _rescale,

@@ -152,6 +152,8 @@ class Activation:
         Makes the nn.Module from `activation_scale`, where the activation has one.
     monotone : bool
         Whether it never falls where its input rises.
+    singular : bool
+        Whether it magnifies the rounding of an input near 0 so much that float32 is too coarse for DeepSHAP.
     """
 
     module: Callable[[], nn.Module]
@@ -159,6 +161,7 @@ class Activation:
     note: str
     scaled: Callable[[float], nn.Module] | None = None
     monotone: bool = True
+    singular: bool = False
 
 
 ACTIVATIONS: Mapping[str, Activation] = MappingProxyType(
@@ -195,8 +198,10 @@ ACTIVATIONS: Mapping[str, Activation] = MappingProxyType(
             "rescale",
             "500 tanh(x - 6) + 500; the paper's modified tanh",
         ),
-        "log": Activation(Log, "rescale", "ln(|x| + 1e-10); not monotone", monotone=False),
-        "log_relu": Activation(LogReLU, "rescale", "relu(ln(|x| + 1e-10)); not monotone", monotone=False),
+        "log": Activation(Log, "rescale", "ln(|x| + 1e-10); not monotone", monotone=False, singular=True),
+        "log_relu": Activation(
+            LogReLU, "rescale", "relu(ln(|x| + 1e-10)); not monotone", monotone=False, singular=True
+        ),
     }
 )
 """Name -> activation. Source of every row: Koo & Ploenzke 2021 and its published code."""

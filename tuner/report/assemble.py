@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,6 +29,7 @@ from tuner.report.data import (
 from tuner.report.selection import Choice
 from tuner.report.source import Source
 from tuner.results.leaderboard import Confirmed, watched
+from tuner.results.verdict import compare
 
 LOGOS, LOGO_WIDTH = 5, 60  # strongest sequences shown, and bases of each
 Fitted = Mapping[str, tuple[float, str]]
@@ -62,27 +62,9 @@ def model_report(
             for k in one.mean
         },
         collapsed=source.collapsed(trial),
-        distinguishable=distinguish(confirmed, choice.primary, trial, source.bench.plan.study.objectives[0]),
+        comparison=compare(confirmed, choice.primary, trial, source.bench.plan.study.objectives[0]),
         **parts,
     )  # fmt: skip
-
-
-def distinguish(confirmed: Sequence[Confirmed], primary: int | None, trial: int, objective: str) -> str:
-    """Compare a trial with the primary over the seeds that both were retrained with."""
-    if primary is None or trial == primary:
-        return ""
-    by_number = {c.candidate: c for c in confirmed if c.runs}
-    if trial not in by_number or primary not in by_number:
-        return f"not retrained, so it cannot be compared with trial {primary}"
-    a, b = by_number[primary].runs, by_number[trial].runs
-    pairs = np.array([a[r][objective] - b[r][objective] for r in sorted(set(a) & set(b))])
-    if len(pairs) < 2:
-        return f"not distinguishable from trial {primary} ({len(pairs)} shared run{'s' * (len(pairs) != 1)})"
-    mean, error = float(pairs.mean()), float(pairs.std(ddof=1) / math.sqrt(len(pairs)))
-    numbers = f"paired difference {mean:+.4f} {objective}, standard error {error:.4f}, over {len(pairs)} runs"
-    if abs(mean) < 2 * error or mean == 0:
-        return f"not distinguishable from trial {primary}: {numbers}"
-    return f"distinguishable from trial {primary}: {numbers}"
 
 
 def _tested(source: Source, result: Result, fitted: Fitted) -> dict[str, Any]:
@@ -139,6 +121,7 @@ def _filters(result: Result) -> dict[str, Any]:
         "stability": dict(v["stability"]),
         "stability_of": v["stability_of"],
         "history": tuple(v["history"]),
+        "kept": v.get("kept"),
         "network": v["network"],
     }
 

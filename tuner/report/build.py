@@ -13,7 +13,7 @@ from tuner.report import collect
 from tuner.report.assemble import model_report
 from tuner.report.cache import Cache, Result, write_file
 from tuner.report.caution import cautions
-from tuner.report.dashboard import write_report_notes
+from tuner.report.dashboard import check_notes, write_report_notes
 from tuner.report.data import ReportData, Selection
 from tuner.report.figures import figure_files
 from tuner.report.measure import now
@@ -23,9 +23,10 @@ from tuner.report.selection import MOST, Choice, choose, store_choice
 from tuner.report.source import Source
 from tuner.report.stages import MODISCO_STAGES, STAGES, Event, OnEvent, Runner
 from tuner.report.tables import tables
+from tuner.results import words
 from tuner.results.leaderboard import FrozenTrial, confirmed, stage_trials
 from tuner.results.test_split import openings
-from tuner.search.stages import CONFIRMATION
+from tuner.storage.keys import CONFIRMATION
 
 USUAL_FILTERS = 64  # where it is no parameter of the trial
 
@@ -92,10 +93,12 @@ def build_report(
     StudyError
         Nothing to report, or a trial that cannot be.
     StorageError
-        Weights are gone, or the folder cannot be written.
+        Weights are gone, the folder cannot be written, or the record of an earlier report's figures is damaged.
     """
     objectives = source.bench.plan.study.objectives
     choice = choose(source.storage, source.name, objectives, most=most, given=given)
+    if stages is None or "notes" in stages:
+        check_notes(source.storage, source.name)
     cache = Cache(out)
     runner = Runner(source, cache, choice.trials, stages, on_event)
     whole = Whole(stage_trials(source.storage, source.name))
@@ -182,16 +185,18 @@ def assemble(
     data = collect.data_info(source, opened=bool(opened))
     selection = Selection(
         rule=choice.rule, trials=choice.trials, roles=choice.roles, primary=choice.primary, verdict=choice.verdict,
-        decided=decided,
+        verdict_words=choice.words, decided=decided,
     )  # fmt: skip
     composition = collect.about_composition(models, baselines, data.splits)
     expected = [s for s in STAGES if source.options.modisco != "none" or s not in MODISCO_STAGES]
     left_out = [s for s in expected if any(s not in found[n] for n in choice.trials)]
     motifs = collect.motif_info(source, models)
-    important, words = whole.importance(source)
+    important, why_not = whole.importance(source)
     return ReportData(
-        study=study, data=data, motifs=motifs, baselines=baselines, shuffled=shuffled, composition_words=composition,
-        trials=collect.trial_rows(trials, objectives), importance=important, importance_words=words,
+        study=study, data=data, motifs=motifs, baselines=baselines, shuffled=shuffled,
+        composition=composition,
+        composition_words=words.composition(composition),
+        trials=collect.trial_rows(trials, objectives), importance=important, importance_words=why_not,
         history=collect.best_so_far(trials, objectives), selection=selection, openings=len(opened), models=models,
         warnings=cautions(
             study, data, bool(motifs.targets), selection, models, baselines, shuffled, composition, len(opened),

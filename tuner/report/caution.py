@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tuner.report.data import BaselineRow, DataInfo, ModelReport, Selection, Shuffled, StudyInfo
+from tuner.data.sizes import auroc_interval
+from tuner.report.data import BaselineRow, DataInfo, ModelReport, Selection, Shuffled, SplitInfo, StudyInfo
+from tuner.results import words
+from tuner.results.leaderboard import Standing
+from tuner.results.verdict import Composition, Finding
 
 COMPOSITION = {"gc": "GC content", "cpg": "CpG content"}
 ALONE = 0.65  # AUROC of composition alone that is worth a warning
@@ -20,14 +24,14 @@ def cautions(
     models: Sequence[ModelReport],
     baselines: Sequence[BaselineRow],
     shuffled: Shuffled,
-    composition: str | None,
+    composition: Composition | None,
     openings: int,
     left_out: Sequence[str],
 ) -> tuple[str, ...]:
     """List the warnings of a report, the gravest kinds first."""
     return tuple(
         [
-            *_baselines(models, baselines, composition),
+            *_baselines(data, models, baselines, composition),
             *_models(models, shuffled),
             *_sample(data, models),
             *_study(study, targets, selection, openings),
@@ -38,24 +42,34 @@ def cautions(
 
 
 def _baselines(
-    models: Sequence[ModelReport], baselines: Sequence[BaselineRow], composition: str | None
+    data: DataInfo, models: Sequence[ModelReport], baselines: Sequence[BaselineRow], composition: Composition | None
 ) -> Iterator[str]:
     for b in baselines:
-        split, value = ("test", b.test_auroc) if b.test_auroc is not None else ("validation", b.valid_auroc)
+        key, value = ("test", b.test_auroc) if b.test_auroc is not None else ("valid", b.valid_auroc)
         if b.name in COMPOSITION and value is not None and value >= ALONE:
-            yield f"{COMPOSITION[b.name]} alone reaches AUROC {value:.2f} on {split}."
-    if composition is not None and "is confounded" in composition:
-        yield composition
+            yield from _alone(COMPOSITION[b.name], value, {"valid": "validation"}.get(key, key), data.splits[key])
+    if composition is not None and composition.finding is Finding.CONFOUNDED:
+        yield f"On {composition.split}: {words.composition(composition)}"
     for m in models:
         for b in m.test.baselines if m.test is not None else ():
-            if b.words and b.words != "ahead":
-                said = "behind" if b.words == "behind" else "not distinguishable from"
+            if b.standing in (Standing.BEHIND, Standing.OPEN):
+                said = "behind" if b.standing is Standing.BEHIND else "not distinguishable from"
                 yield (
                     f"Trial {m.trial} is {said} the {b.name} baseline on test: lead {b.lead:+.3f} AUROC "
                     f"({b.low:+.3f} to {b.high:+.3f})."
                 )
     if not baselines:
         yield "No baseline was fitted, so nothing says what composition or one motif alone would reach."
+
+
+def _alone(label: str, auroc: float, split: str, sizes: SplitInfo) -> Iterator[str]:
+    """Say what composition alone reaches, with its interval, unless that holds chance too."""
+    if sizes.positives is None:
+        yield f"{label} alone reaches AUROC {auroc:.2f} on {split}."
+        return
+    low, high = auroc_interval(auroc, sizes.positives, sizes.sequences - sizes.positives)
+    if low > 0.5:
+        yield f"{label} alone reaches AUROC {auroc:.2f} on {split} (95 % interval about {low:.2f} to {high:.2f})."
 
 
 def _models(models: Sequence[ModelReport], shuffled: Shuffled) -> Iterator[str]:
@@ -67,8 +81,8 @@ def _models(models: Sequence[ModelReport], shuffled: Shuffled) -> Iterator[str]:
             yield f"Trial {m.trial} was not retrained: its validation values are of one seed, chosen among many."
         elif (n := max(e.n for e in m.confirmation.values())) < 3:
             yield f"Trial {m.trial} was retrained {n} time{'s' * (n > 1)}, too few for an interval."
-        if m.distinguishable.startswith("not distinguishable"):
-            yield f"Trial {m.trial} is {m.distinguishable}."
+        if m.comparison is not None and m.comparison.standing is Standing.OPEN:
+            yield f"Trial {m.trial} is {words.compared(m.comparison)}."
         if m.filters and m.dead * 2 > len(m.filters):
             yield f"{m.dead} of {len(m.filters)} first-layer filters of trial {m.trial} never respond."
         if m.refused:
@@ -113,8 +127,9 @@ def _sample(data: DataInfo, models: Sequence[ModelReport]) -> Iterator[str]:
 def _study(study: StudyInfo, targets: bool, selection: Selection, openings: int) -> Iterator[str]:
     if not targets:
         yield "The study names no target motif, so target_fraction and coverage are 0."
-    if selection.primary is None or "not distinguishable" in selection.verdict:
-        yield selection.verdict
+    verdict = selection.verdict
+    if verdict is None or (verdict.runner_up is not None and verdict.standing is Standing.OPEN):
+        yield selection.verdict_words
     if openings > len(selection.trials):
         yield (
             f"The test split of this study has been opened {openings} times; each look makes its numbers more "
@@ -122,6 +137,6 @@ def _study(study: StudyInfo, targets: bool, selection: Selection, openings: int)
         )
     if study.states.get("COMPLETE", 0) < FEW_TRIALS:
         yield f"The search completed {study.states.get('COMPLETE', 0)} trials; better settings may not have been tried."
-    for state, words in (("FAIL", "failed for good"), ("PRUNED", "diverged, ran out of memory or were stopped early")):
+    for state, how in (("FAIL", "failed for good"), ("PRUNED", "diverged, ran out of memory or were stopped early")):
         if study.states.get(state):
-            yield f"{study.states[state]} of {study.trials_total} trials {words}."
+            yield f"{study.states[state]} of {study.trials_total} trials {how}."

@@ -26,10 +26,10 @@ from tuner.report.data import (
     TrialRow,
 )
 from tuner.report.source import Source
-from tuner.results.composition import composition_words
-from tuner.results.leaderboard import FrozenTrial, TrialState, leaderboard, stage_trials
-from tuner.search.stages import CONTROLS
+from tuner.results.leaderboard import FrozenTrial, Standing, TrialState, leaderboard, stage_trials
+from tuner.results.verdict import Composition, composition
 from tuner.storage.artifacts import undigested
+from tuner.storage.keys import CONTROLS
 from tuner.study.objectives import OBJECTIVES
 
 FEWEST_FOR_IMPORTANCE = 8
@@ -198,11 +198,10 @@ def baseline_rows(fitted: Mapping[str, tuple[float, str]], tested: Mapping[str, 
         if b is None:
             rows.append(BaselineRow(name=name, valid_auroc=auroc, detail=detail))
             continue
-        words = "ahead" if b["low"] > 0 else "behind" if b["high"] < 0 else "not distinguishable"
         rows.append(
             BaselineRow(
                 name=name, valid_auroc=auroc, test_auroc=b["auroc"], matched=b.get("matched"), lead=b["lead"],
-                low=b["low"], high=b["high"], words=words, detail=detail,
+                low=b["low"], high=b["high"], standing=Standing.of(b["low"], b["high"]), detail=detail,
             )
         )  # fmt: skip
     return tuple(sorted(rows, key=lambda r: -(r.test_auroc if r.test_auroc is not None else r.valid_auroc or 0.0)))
@@ -210,7 +209,7 @@ def baseline_rows(fitted: Mapping[str, tuple[float, str]], tested: Mapping[str, 
 
 def about_composition(
     models: Sequence[ModelReport], baselines: Sequence[BaselineRow], splits: Mapping[str, SplitInfo]
-) -> str | None:
+) -> Composition | None:
     """How much composition alone would give: on test beside the first model, else on validation."""
     if not models:
         return None
@@ -221,15 +220,13 @@ def about_composition(
         return None if split.positives is None else (split.positives, split.sequences - split.positives)
 
     if first.test is not None:
-        scores = {b.name: [b.test_auroc] for b in baselines if b.test_auroc is not None}
-        words = composition_words(scores, first.test.auroc, first.test.matched, sizes("test"))
-        return None if words is None else f"On test: {words}"
+        tested = {b.name: [b.test_auroc] for b in baselines if b.test_auroc is not None}
+        return composition(tested, first.test.auroc, first.test.matched, sizes("test"), split="test")
     valid = {b.name: [b.valid_auroc] for b in baselines if b.valid_auroc is not None}
     means = {k: e.mean for k, e in first.confirmation.items()} or first.valid
-    words = None
-    if "auroc" in means:
-        words = composition_words(valid, means["auroc"], means.get("matched_auroc"), sizes("valid"))
-    return None if words is None else f"On validation: {words}"
+    if "auroc" not in means:
+        return None
+    return composition(valid, means["auroc"], means.get("matched_auroc"), sizes("valid"))
 
 
 def undigested_files(source: Source, trials: Sequence[int]) -> tuple[str, ...]:

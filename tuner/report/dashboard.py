@@ -13,21 +13,22 @@ from typing import Any
 import optuna_dashboard
 from optuna_dashboard._note import get_note_from_system_attrs, note_str_key_prefix, note_ver_key, split_body
 
+from tuner.errors import StorageError
 from tuner.report.notes import escape
 from tuner.report.server import Access, make_guarded_server
+from tuner.results import words
 from tuner.results.barren import why_barren
 from tuner.results.leaderboard import Confirmed, Row, Verdict, confirmed, declare, leaderboard, stage_trials
 from tuner.results.test_split import openings
 from tuner.search.loaded import Bench
-from tuner.search.stages import CONFIRMATION, CONTROLS
 from tuner.storage.artifacts import PREFIX, Artifacts
-from tuner.storage.digests import FIGURES, BadFile, Digest, figures_of
+from tuner.storage.digests import BadFile, Digest, figures_of
+from tuner.storage.keys import CONFIRMATION, CONTROLS, FIGURES, NOTE
 from tuner.storage.records import is_count
 from tuner.storage.storage import FencedStorage
 from tuner.storage.trials import trial_id
 from tuner.study.objectives import OBJECTIVES
 
-WRITTEN = "tuner:note"  # digest of the note as written here: a note that a person has edited is kept
 SUMMARY = "\n\n## Report\n\n"  # begins the section that a report adds to the study's note
 SHOWN = 5
 
@@ -171,17 +172,24 @@ def findings(
         ]
         lines += ["## Confirmation", _table(["trial", "runs", *objectives], means)]
     if verdict is not None:
-        sure = (
-            f"ahead of trial {verdict.runner_up} by {verdict.lead:.4f} {objectives[0]}"
-            if verdict.distinguishable
-            else "the only candidate"
-            if verdict.runner_up is None
-            else f"not distinguishable from trial {verdict.runner_up}"
-        )
-        lines.append(f"**Primary trial: {verdict.primary}**, {sure}.")
+        lines.append(words.primary(verdict, objectives[0]).replace("Primary trial:", "**Primary trial:**", 1))
     times = f"{tested} time{'s' * (tested > 1)}"
     lines.append(f"The test split has been opened {times}." if tested else "The test split has not been opened.")
     return "\n\n".join(lines)
+
+
+def check_notes(storage: FencedStorage, name: str) -> None:
+    """See that the record which the notes of a report go on from can be read: before the hours that a report may take.
+
+    Raises
+    ------
+    StorageError
+        It is not what a report writes.
+    """
+    try:
+        figures_of(storage.get_study_system_attrs(storage.get_study_id_from_name(name)), name)
+    except StorageError as e:
+        raise StorageError(f"{e} Without notes for the dashboard (--stages page) it is not needed.") from None
 
 
 def write_report_notes(
@@ -222,7 +230,7 @@ def write_report_notes(
     done = ["study note"] if _write(storage, name, with_summary) else []
     by_number = {t.number: trial_id(t) for t in stage_trials(storage, name)}
     for number, body in notes.items():
-        if _save(storage, name, by_number[number], f"{WRITTEN}:{number}", body):
+        if _save(storage, name, by_number[number], f"{NOTE}:{number}", body):
             done.append(f"note of trial {number}")
     uploaded = _upload(storage, artifacts, name, figures)
     return [*done, f"{uploaded} figure{'s' * (uploaded > 1)} on the study"] if uploaded else done
@@ -273,7 +281,7 @@ def _write(storage: FencedStorage, name: str, note: Note) -> bool:
         storage.get_study_id_from_name(name)
     except KeyError:
         return False  # a stage that was not reached
-    return _save(storage, name, None, WRITTEN, note)
+    return _save(storage, name, None, NOTE, note)
 
 
 def _save(storage: FencedStorage, name: str, trial_id: int | None, key: str, note: Note) -> bool:

@@ -28,6 +28,8 @@ from tuner.report.parts import (
     SequenceLogo,
 )
 from tuner.report.scores import BaselineRow, CalibrationCurve, Estimate, PrecisionRecall, Roc, TestScores
+from tuner.results.leaderboard import Verdict
+from tuner.results.verdict import Composition
 
 __all__ = [
     "BaselineRow",
@@ -269,8 +271,10 @@ class Selection:
         Why each of them, in words.
     primary : int or None
         The declared primary trial; None without a confirmation.
-    verdict : str
-        How sure the primary is, in words.
+    verdict : Verdict or None
+        How sure the primary is; None without a confirmation.
+    verdict_words : str
+        The same in words, or why there is none.
     decided : str
         ISO 8601, UTC.
     """
@@ -279,7 +283,8 @@ class Selection:
     trials: tuple[int, ...]
     roles: tuple[str, ...]
     primary: int | None
-    verdict: str
+    verdict: Verdict | None
+    verdict_words: str
     decided: str
 
 
@@ -291,8 +296,10 @@ class ReportData:
     ----------
     study, data, motifs, baselines, shuffled
         What was asked, of what, against what.
+    composition : Composition or None
+        How much composition alone would give, beside the first model.
     composition_words : str or None
-        How much composition alone would give.
+        The same in words.
     trials : tuple of TrialRow
         All of them, best first.
     importance : dict of str to dict
@@ -318,6 +325,7 @@ class ReportData:
     motifs: MotifInfo
     baselines: tuple[BaselineRow, ...]
     shuffled: Shuffled
+    composition: Composition | None
     composition_words: str | None
     trials: tuple[TrialRow, ...]
     importance: dict[str, dict[str, float]]

@@ -21,7 +21,7 @@ from tuner.plots.searches import Axis, draw_history, draw_importance, draw_paral
 from tuner.report.data import FilterRow, ModelReport, ReportData, TrialRow
 from tuner.report.numbers import number
 from tuner.report.sample import sample_trials
-from tuner.report.words import baseline_name
+from tuner.results.words import baseline_name
 
 
 def draw_figures(data: ReportData) -> dict[str, Figure]:
@@ -131,7 +131,7 @@ def _model(model: ModelReport) -> Iterator[tuple[str, Figure]]:
         whole = f"all test sequences ({test.sequences:,})"
         yield "baselines", draw_forest(rows, axis=axis, zero=0.5, zero_label="chance", first=whole, second=part)
     if model.history:
-        yield "learning", draw_learning_curve([_epoch(row) for row in model.history])
+        yield "learning", draw_learning_curve([_epoch(row) for row in model.history], best_epoch=model.kept)
     if model.roc is not None:
         label = f"AUROC {number(test.ensemble)}" if test is not None else ""
         yield "roc", draw_roc(model.roc.fpr, model.roc.tpr, label=label)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from optuna.trial import FrozenTrial
 
 from tuner.errors import AttributionError
 from tuner.interpret.attribution import attribute, engine_agreement
@@ -18,6 +19,7 @@ from tuner.report.cache import Result
 from tuner.report.source import Source
 from tuner.results.test_split import score_test
 from tuner.results.trial_files import plain, read_filters, read_history, read_matches
+from tuner.storage.records import is_count
 from tuner.study.plan import mix
 
 CHECKED, COMPARED = 100, 8  # sequences whose completeness, and whose agreement between engines, is measured
@@ -45,17 +47,26 @@ def filters(source: Source, trial: int, inputs: Inputs, out: Path) -> Result:
     """Read the first-layer filters and their matches as they were stored, and how stable their families are."""
     runs = source.models(trial)
     shown = source.shown(trial)
+    history = read_history(source.artifacts, shown.run)
     tables = [read_matches(source.artifacts, run) for run in runs]
     return Result(
         {
             "rows": [plain(match) for match in tables[0]],
             "network": shown.words,
-            "history": [plain(epoch) for epoch in read_history(source.artifacts, shown.run)],
+            "history": [plain(epoch) for epoch in history],
+            "kept": kept_epoch(source, shown.run, len(history)),
             "stability": stability(tables),
             "stability_of": len(runs),
         },
         {f"ppm.{index}": ppm for index, ppm in read_filters(source.artifacts, shown.run).items()},
     )
+
+
+def kept_epoch(source: Source, run: FrozenTrial, epochs: int) -> int | None:
+    """Epoch of the weights that a run ended with: the best by its recipe's monitor, or the last."""
+    weights = run.params.get("weights", source.bench.plan.recipe.weights)
+    best = run.user_attrs.get("best_epoch")
+    return epochs if weights == "last" else best if is_count(best) else None
 
 
 def contributions(source: Source, trial: int, inputs: Inputs, out: Path) -> Result:

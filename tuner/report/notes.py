@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tuner.report.data import ModelReport, ReportData
+from tuner.results import words
 
 SHOWN = 5
 
@@ -11,7 +12,7 @@ def summary(report: ReportData) -> str:
     """Word the section of the study's note."""
     lines = [
         f"{report.selection.rule} Reported: trials {', '.join(map(str, report.selection.trials))}. "
-        f"{report.selection.verdict}",
+        f"{report.selection.verdict_words}",
         _table(report),
     ]
     if report.composition_words:
@@ -26,8 +27,8 @@ def summary(report: ReportData) -> str:
 def trial_note(report: ReportData, model: ModelReport) -> str:
     """Word the note of one reported trial."""
     lines = [f"# Reported: {model.role}", "\n".join(f"- {line}" for line in _numbers(report, model))]
-    if model.distinguishable:
-        lines.append(f"It is {model.distinguishable}.")
+    if model.comparison is not None:
+        lines.append(f"It is {words.compared(model.comparison)}.")
     matched = [f for f in model.filters if f.significant]
     if model.filters:
         named = ", ".join(f"{escape(f.target_name)} (filter {f.index}, E {f.e_value:.1e})" for f in matched[:SHOWN])

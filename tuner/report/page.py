@@ -31,6 +31,7 @@ from tuner.report.pictures import (
     stretch_pictures,
 )
 from tuner.report.sample import sample_trials
+from tuner.results import words as verdicts
 
 LARGEST = 15_000_000  # bytes of the page
 # Bytes that a reported trial takes on it, rounded up: .38 MB with 32 filters and 3 patterns, 1.16 with 128 and 15.
@@ -119,7 +120,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )  # fmt: skip
     environment.globals |= {
-        "w": words, "groups": GROUPS, "significant": SIGNIFICANT_E, "shown_warnings": SHOWN_WARNINGS,
+        "w": words, "verdicts": verdicts, "groups": GROUPS,
+        "significant": SIGNIFICANT_E, "shown_warnings": SHOWN_WARNINGS,
     }  # fmt: skip
     filters: dict[str, Callable[..., str]] = {
         "number": number, "scientific": scientific, "setting": _setting, "day": _day,

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.report.scores import CalibrationCurve, Estimate, PrecisionRecall, Roc, TestScores
+from tuner.results.verdict import Comparison
 
 Matrix = NDArray[np.floating[Any]]
 
@@ -204,12 +205,14 @@ class ModelReport:
         Means over its retrained models, validation; empty without confirmation.
     collapsed : int
         Retrained models that diverged or failed.
-    distinguishable : str
-        How it compares with the primary, in words.
+    comparison : Comparison or None
+        With the primary trial; None for that trial itself, and where none is declared.
     test : TestScores or None
         Made after the selection.
     history : tuple of dict
         One row an epoch of the network shown.
+    kept : int or None
+        Epoch of the weights of the network shown; None where a report of an earlier version did not say.
     network : str
         Which network is shown, in words.
     roc, pr, calibration : Roc, PrecisionRecall, CalibrationCurve or None
@@ -246,9 +249,10 @@ class ModelReport:
     valid: dict[str, float]
     confirmation: dict[str, Estimate] = field(default_factory=dict)
     collapsed: int = 0
-    distinguishable: str = ""
+    comparison: Comparison | None = None
     test: TestScores | None = None
     history: tuple[dict[str, Any], ...] = ()
+    kept: int | None = None
     network: str = ""
     roc: Roc | None = None
     pr: PrecisionRecall | None = None

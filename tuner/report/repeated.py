@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from tuner.errors import AttributionError, TrainingDiverged
 from tuner.interpret.attribution import attribute
@@ -66,10 +67,14 @@ def null_model(source: Source, trial: int, inputs: Inputs, out: Path) -> Result:
         )
     else:
         point = source.trial(trial).params
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # as a worker trains: compiled kernels, where they are in use, take one thread
         try:
             network, recipe, _ = train_shuffled(source.bench, point, replicate=0, on_epoch=lambda _: None)
         except TrainingDiverged as e:
             return Result({"words": f"No null: the network trained on shuffled labels diverged ({e})."})
+        finally:
+            torch.set_num_threads(threads)
         files = network_files(
             network, split_point(point)[0], source.bench.dataset, average_strands=recipe.average_strands
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tuner.results.leaderboard import Standing
+
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineRow:
@@ -19,8 +21,8 @@ class BaselineRow:
         On test, and on its GC x CpG-matched part.
     lead, low, high : float or None
         By how much the first reported model is ahead on test, with its paired 95 % interval.
-    words : str
-        ``ahead``, ``behind`` or ``not distinguishable`` (of the model); empty where test was not opened.
+    standing : Standing or None
+        Of the model beside it; None where test was not opened.
     detail : str
         What was fitted.
     """
@@ -32,7 +34,7 @@ class BaselineRow:
     lead: float | None = None
     low: float | None = None
     high: float | None = None
-    words: str = ""
+    standing: Standing | None = None
     detail: str = ""
 
 

@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tuner.errors import StudyError
+from tuner.results import words
 from tuner.results.barren import why_barren
 from tuner.results.leaderboard import Confirmed, TrialState, Verdict, confirmed, declare, pareto_numbers, stage_trials
 from tuner.results.overview import find_trial
-from tuner.search.stages import CONFIRMATION
+from tuner.storage.keys import CONFIRMATION, REPORTS
 from tuner.storage.records import kept_record
 from tuner.storage.storage import FencedStorage
 from tuner.study.objectives import OBJECTIVES
 
-RECORD = "tuner:report"
 MOST = 3
 
 
@@ -30,15 +30,18 @@ class Choice(NamedTuple):
         Trial numbers in order of reporting, and why each.
     primary : int or None
         The declared primary trial of the study.
-    verdict : str
-        How sure that is.
+    verdict : Verdict or None
+        How sure the primary is.
+    words : str
+        The same in words, or why there is none.
     """
 
     rule: str
     trials: tuple[int, ...]
     roles: tuple[str, ...]
     primary: int | None
-    verdict: str
+    verdict: Verdict | None
+    words: str
 
 
 def choose(
@@ -73,7 +76,7 @@ def choose(
     candidates = [c for c in confirmed(stage_trials(storage, name + CONFIRMATION)) if c.runs]
     verdict = declare(candidates, objectives[0])
     primary = verdict.primary if verdict else None
-    words = why_barren(storage, name, CONFIRMATION) or verdict_words(verdict, objectives[0])
+    said = why_barren(storage, name, CONFIRMATION) or words.primary(verdict, objectives[0])
     if given:
         numbers = tuple(dict.fromkeys(given))
         for number in numbers:
@@ -83,7 +86,7 @@ def choose(
                     f"{name}: trial {number} is {trial.state.name.lower()}; only completed trials can be reported."
                 )
         roles = tuple("named by --trials" + (", the primary trial" if n == primary else "") for n in numbers)
-        return Choice("The trials that --trials names.", numbers, roles, primary, words)
+        return Choice("The trials that --trials names.", numbers, roles, primary, verdict, said)
     trials = stage_trials(storage, name)
     points = _confirmed_points(candidates, objectives) if candidates else _search_points(trials, objectives)
     if not points:
@@ -96,7 +99,7 @@ def choose(
         f"by {objectives[0]}; at most {most}."
     )  # fmt: skip
     kept = list(ranked)[:most]
-    return Choice(rule, tuple(kept), tuple(ranked[n] for n in kept), primary, words)
+    return Choice(rule, tuple(kept), tuple(ranked[n] for n in kept), primary, verdict, said)
 
 
 def rank(points: Mapping[int, Sequence[float]], objectives: Sequence[str], primary: int | None) -> dict[int, str]:
@@ -132,7 +135,7 @@ def rank(points: Mapping[int, Sequence[float]], objectives: Sequence[str], prima
         roles.setdefault(number, ["on the front"])
     if primary in roles:
         roles[primary].insert(0, "primary trial")
-    return {number: ", ".join(words) for number, words in roles.items()}
+    return {number: ", ".join(said) for number, said in roles.items()}
 
 
 def knee(front: Mapping[int, Sequence[float]]) -> int:
@@ -145,21 +148,6 @@ def knee(front: Mapping[int, Sequence[float]]) -> int:
         return sum(g * g for g in gaps), number
 
     return min(front, key=distance)
-
-
-def verdict_words(verdict: Verdict | None, objective: str) -> str:
-    """Say which trial is primary and how sure that is."""
-    if verdict is None:
-        return "There was no confirmation, so no trial is declared primary; differences between trials may be chance."
-    if verdict.runner_up is None:
-        return f"Trial {verdict.primary} is the primary trial, as the only candidate that was retrained."
-    error = "unknown (one shared run)" if verdict.standard_error == float("inf") else f"{verdict.standard_error:.4f}"
-    numbers = f"mean lead {verdict.lead:.4f} {objective} on validation, paired standard error {error}"
-    if verdict.distinguishable:
-        return f"Trial {verdict.primary} is the primary trial, ahead of trial {verdict.runner_up}: {numbers}."
-    return (
-        f"Trial {verdict.primary} is the primary trial, not distinguishable from trial {verdict.runner_up}: {numbers}."
-    )
 
 
 def store_choice(storage: FencedStorage, name: str, choice: Choice, when: str) -> str:
@@ -175,13 +163,14 @@ def store_choice(storage: FencedStorage, name: str, choice: Choice, when: str) -
     str
         When this choice was stored.
     """
-    plain = json.loads(json.dumps(choice._asdict()))
+    plain = json.loads(json.dumps({**choice._asdict(), "verdict": choice.words}))
+    del plain["words"]
 
     def add(attrs: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-        record = kept_record(attrs, RECORD, name)
+        record = kept_record(attrs, REPORTS, name)
         if record and {k: v for k, v in record[-1].items() if k != "when"} == plain:
             return {}, str(record[-1].get("when", when))
-        return {RECORD: json.dumps([*record, {"when": when, **plain}])}, when
+        return {REPORTS: json.dumps([*record, {"when": when, **plain}])}, when
 
     study_id = storage.get_study_id_from_name(name)
     changes, stored = add(storage.get_study_system_attrs(study_id))
@@ -192,7 +181,7 @@ def store_choice(storage: FencedStorage, name: str, choice: Choice, when: str) -
 
 def stored_choices(storage: FencedStorage, name: str) -> list[dict[str, Any]]:
     """Every choice stored with a study, oldest first."""
-    return kept_record(storage.get_study_system_attrs(storage.get_study_id_from_name(name)), RECORD, name)
+    return kept_record(storage.get_study_system_attrs(storage.get_study_id_from_name(name)), REPORTS, name)
 
 
 def _confirmed_points(candidates: Sequence[Confirmed], objectives: Sequence[str]) -> dict[int, tuple[float, ...]]:

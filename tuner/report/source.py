@@ -18,8 +18,8 @@ from tuner.results.leaderboard import FrozenTrial, TrialState, stage_trials
 from tuner.results.test_split import declared_models
 from tuner.results.trial_files import WEIGHTS, stored_network
 from tuner.search.loaded import Bench, load_motifs
-from tuner.search.stages import CONFIRMATION, CONTROLS
 from tuner.storage.artifacts import Artifacts
+from tuner.storage.keys import CONFIRMATION, CONTROLS
 from tuner.storage.storage import FencedStorage
 from tuner.study.plan import Plan, check_identity
 

@@ -6,19 +6,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tuner.motifs.screen import SIGNIFICANT_E
-from tuner.report.data import BaselineRow, ModelReport, PatternRow, ReportData, Shuffled, TestScores
+from tuner.report.data import BaselineRow, ModelReport, PatternRow, ReportData, Shuffled
 from tuner.report.evidence import SHOWN, Evidence, evidence
 from tuner.report.numbers import count, e_words, interval, number, percent, scientific
-
-BASELINES = {
-    "gc": "GC content",
-    "cpg": "CpG content",
-    "2-mer": "2-mer logistic regression",
-    "6-mer": "6-mer logistic regression",
-    "best PWM": "the best single motif (PWM)",
-}
-COMPOSITION = ("gc", "cpg", "2-mer")
-MUCH = 0.5  # of the way from chance to the model: composition is confounded with the label
+from tuner.results import words as verdicts
+from tuner.results.leaderboard import Standing
+from tuner.results.verdict import composition
+from tuner.results.words import baseline_name
 
 
 class Brief(NamedTuple):
@@ -36,22 +30,14 @@ class Brief(NamedTuple):
     parts: tuple[tuple[str, str], ...]
 
 
-def baseline_name(name: str) -> str:
-    """Name a baseline in words."""
-    return BASELINES.get(name, name)
-
-
 def comparison(row: BaselineRow) -> str:
     """Word a model's lead over a baseline; an interval that holds 0 is no lead."""
     name = baseline_name(row.name)
     if row.lead is None or row.low is None or row.high is None:
         return f"not compared with {name} on test"
     numbers = f"{number(row.lead, signed=True)}, 95 % interval {interval(row.low, row.high, signed=True)}"
-    if row.low > 0:
-        return f"ahead of {name} ({numbers})"
-    if row.high < 0:
-        return f"behind {name} ({numbers})"
-    return f"not distinguishable from {name} ({numbers})"
+    where = {Standing.AHEAD: "ahead of", Standing.BEHIND: "behind", Standing.OPEN: "not distinguishable from"}
+    return f"{where[Standing.of(row.low, row.high)]} {name} ({numbers})"
 
 
 def best_baseline(rows: Sequence[BaselineRow]) -> BaselineRow | None:
@@ -151,7 +137,8 @@ def declared(data: ReportData, model: ModelReport) -> str:
     else:
         how = "chosen by the search alone, without retraining"
     sure = ""
-    if "not distinguishable" in data.selection.verdict:
+    verdict = data.selection.verdict
+    if verdict is not None and verdict.runner_up is not None and verdict.standing is Standing.OPEN:
         sure = "; on validation it is not distinguishable from the runner-up"
     return f"The answer comes from trial {model.trial} ({model.role or 'given by hand'}), {how}{sure}."
 
@@ -174,30 +161,14 @@ def compared(model: ModelReport) -> list[str]:
     if t is None or not t.baselines:
         return ["No baseline was tested beside it."] if t is not None else []
     best = best_baseline(t.baselines)
-    found = composition(t)
+    tested = {b.name: [b.test_auroc] for b in t.baselines if b.test_auroc is not None}
+    said = verdicts.composition(
+        composition(tested, t.auroc, t.matched, (t.positives, t.sequences - t.positives), split="test")
+    )
+    found = [said] if said else []
     if best is None or best.test_auroc is None:
         return found
     return [f"It is {comparison(best)}, which reaches {number(best.test_auroc)}.", *found]
-
-
-def composition(t: TestScores) -> list[str]:
-    """Say how much of a test score base composition alone would give."""
-    known = {b.name: b.test_auroc for b in t.baselines if b.name in COMPOSITION and b.test_auroc is not None}
-    if not known or t.auroc <= 0.5:
-        return []
-    name = max(known, key=lambda n: known[n])
-    share = max(0.0, known[name] - 0.5) / (t.auroc - 0.5)
-    rest = ""
-    if t.matched is not None:
-        rest = (
-            f"; on the {count(t.matched_sequences, 'sequence')} matched for GC and CpG the model reaches "
-            f"{number(t.matched)}"
-        )
-    verdict = "Composition explains much of this" if share >= MUCH else "Composition explains little of this"
-    return [
-        f"{verdict}: {baseline_name(name)} alone reaches {number(known[name])}, {percent(share)} of the way "
-        f"from chance to the model{rest}."
-    ]
 
 
 def pattern_sentence(model: ModelReport) -> str:

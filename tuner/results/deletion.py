@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tuner.errors import StorageError, StudyError
 from tuner.results.leaderboard import stage_trials
-from tuner.results.leftovers import collect_buried, collect_leftovers
+from tuner.results.leftovers import collect_buried, collect_leftovers, list_store
 from tuner.results.overview import STAGES
 from tuner.storage.artifacts import PREFIX, Artifacts, is_identifier
 from tuner.storage.names import folder_name
@@ -83,6 +83,9 @@ def doomed(storage: FencedStorage, name: str, *, force: bool = False) -> Doomed:
 def delete(storage: FencedStorage, what: Doomed, artifacts: Artifacts, beside: list[Path]) -> None:
     """Shut everybody out, delete leftovers, artifacts and folders, then the studies; it can be repeated.
 
+    The store is listed once, which takes long where it holds many studies. What a worker that was shut out writes
+    after that is collected by the next run or deletion.
+
     Parameters
     ----------
     storage : FencedStorage
@@ -103,8 +106,10 @@ def delete(storage: FencedStorage, what: Doomed, artifacts: Artifacts, beside: l
         storage.condemn(storage.get_study_id_from_name(stage))
     what = doomed(storage, what.name, force=True)  # with what was stored since it was counted
     try:
-        for stage in what.stages:  # nobody works on it any more
-            collect_leftovers(storage, artifacts, stage, older_than=-math.inf, condemned=True)
+        listed = list_store(artifacts)  # nobody works on the study any more
+        removed = collect_leftovers(
+            storage, artifacts, what.name, older_than=-math.inf, condemned=True, listed=listed
+        )  # of all its stages
         artifacts.remove(what.artifacts)
         for folder in beside:
             for stage in what.stages:
@@ -114,4 +119,5 @@ def delete(storage: FencedStorage, what: Doomed, artifacts: Artifacts, beside: l
         raise StorageError(f"{e.filename}: cannot be removed ({e.strerror}); the study is still there.") from e
     for stage in reversed(what.stages):
         storage.delete_study(storage.get_study_id_from_name(stage))
-    collect_buried(storage, artifacts, beside[0] if beside else None)
+    left = sorted(set(listed) - set(removed))
+    collect_buried(storage, artifacts, beside[0] if beside else None, listed=left)

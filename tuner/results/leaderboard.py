@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ __all__ = [
     "Confirmed",
     "FrozenTrial",
     "Row",
+    "Standing",
     "TrialState",
     "Verdict",
     "choose_candidates",
@@ -34,6 +36,7 @@ __all__ = [
     "light_trials",
     "objective_names",
     "pareto_numbers",
+    "rank_confirmed",
     "signed",
     "stage_trials",
     "watched",
@@ -78,6 +81,19 @@ class Confirmed(NamedTuple):
     collapsed: int
 
 
+class Standing(StrEnum):
+    """Where one thing stands beside another."""
+
+    AHEAD = "ahead"
+    BEHIND = "behind"
+    OPEN = "not distinguishable"
+
+    @classmethod
+    def of(cls, low: float, high: float) -> Standing:
+        """By the ends of the interval of a lead; one that holds 0 is no lead."""
+        return cls.AHEAD if low > 0 else cls.BEHIND if high < 0 else cls.OPEN
+
+
 class Verdict(NamedTuple):
     """The primary trial and how sure that choice is.
 
@@ -98,6 +114,11 @@ class Verdict(NamedTuple):
     lead: float
     standard_error: float
     distinguishable: bool
+
+    @property
+    def standing(self) -> Standing:
+        """Of the primary trial beside the runner-up."""
+        return Standing.AHEAD if self.distinguishable else Standing.OPEN
 
 
 def stage_trials(storage: FencedStorage, name: str) -> list[FrozenTrial]:
@@ -281,6 +302,21 @@ def _intervals(runs: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, fl
     return found
 
 
+def rank_confirmed(candidates: Sequence[Confirmed], objective: str) -> list[Confirmed]:
+    """Candidates with a completed run, the best confirmation mean of `objective` first.
+
+    Raises
+    ------
+    StorageError
+        A completed run without that metric.
+    """
+    sign = 1.0 if maximized(objective) else -1.0
+    for c in candidates:
+        if c.runs and objective not in c.mean:
+            raise StorageError(f"confirmation of trial {c.candidate}: without the attribute {objective}, it {REMEDY}")
+    return sorted((c for c in candidates if c.runs), key=lambda c: (-sign * c.mean[objective], c.candidate))
+
+
 def declare(candidates: Sequence[Confirmed], objective: str) -> Verdict | None:
     """Declare the primary trial from the confirmation means of `objective`.
 
@@ -290,10 +326,7 @@ def declare(candidates: Sequence[Confirmed], objective: str) -> Verdict | None:
         None where no candidate has a completed run.
     """
     sign = 1.0 if maximized(objective) else -1.0
-    for c in candidates:
-        if c.runs and objective not in c.mean:
-            raise StorageError(f"confirmation of trial {c.candidate}: without the attribute {objective}, it {REMEDY}")
-    ranked = sorted((c for c in candidates if c.runs), key=lambda c: (-sign * c.mean[objective], c.candidate))
+    ranked = rank_confirmed(candidates, objective)
     if not ranked:
         return None
     if len(ranked) == 1:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tuner.files import remove_empty
@@ -30,6 +31,7 @@ def find_leftovers(
     *,
     older_than: float = YOUNG_SECONDS,
     condemned: bool = False,
+    listed: Sequence[Stored] | None = None,
 ) -> list[Stored]:
     """Leftovers of a study: files without a trial, and copies of checkpoints whose slot has ended.
 
@@ -45,15 +47,16 @@ def find_leftovers(
         Seconds; what was written later is left alone.
     condemned : bool
         The study is about to be deleted: every attempt and every slot counts as ended.
+    listed : sequence of Stored, optional
+        What lies in the store, where it was listed already.
 
     Raises
     ------
     StorageError
         The store cannot be listed.
     """
-    until = time.monotonic() + artifacts.patience
     # Listed before the database is asked: what is uploaded meanwhile is not looked at.
-    listed = patiently(lambda: [s for s in artifacts.store.find() if s.age >= older_than], until=until)
+    listed = [s for s in (list_store(artifacts) if listed is None else listed) if s.age >= older_than]
     known = storage.catalog()
     there = {**known.searches, **known.stages}
     stages = [there[name + suffix] for suffix in STAGES.values() if name + suffix in there]
@@ -69,7 +72,24 @@ def find_leftovers(
     return [s for s in listed if _is_leftover(s.key, kept, by_file, by_copy)]
 
 
-def collect_buried(storage: FencedStorage, artifacts: Artifacts, checkpoints: Path | None = None) -> list[Stored]:
+def list_store(artifacts: Artifacts) -> list[Stored]:
+    """Everything in the store, of whatever study or program.
+
+    Raises
+    ------
+    StorageError
+        The store cannot be listed.
+    """
+    return patiently(lambda: list(artifacts.store.find()), until=time.monotonic() + artifacts.patience)
+
+
+def collect_buried(
+    storage: FencedStorage,
+    artifacts: Artifacts,
+    checkpoints: Path | None = None,
+    *,
+    listed: Sequence[Stored] | None = None,
+) -> list[Stored]:
     """Remove what attempts of deleted studies wrote after the deletion; what was removed from the store.
 
     Parameters
@@ -78,6 +98,8 @@ def collect_buried(storage: FencedStorage, artifacts: Artifacts, checkpoints: Pa
         Where studies and files are, or were.
     checkpoints : Path, optional
         Folder of the checkpoints of all studies.
+    listed : sequence of Stored, optional
+        What lies in the store, where it was listed already.
 
     Raises
     ------
@@ -91,8 +113,8 @@ def collect_buried(storage: FencedStorage, artifacts: Artifacts, checkpoints: Pa
         if folder.name in buried:
             shutil.rmtree(folder, ignore_errors=True)  # what cannot be removed now is found again
             remove_empty(folder)
+    listed = list_store(artifacts) if listed is None else listed
     until = time.monotonic() + artifacts.patience
-    listed = patiently(lambda: list(artifacts.store.find()), until=until)
     files, copies = {token[:OWNER] for token in buried}, {CHECKPOINTS + token for token in buried}
     found = [s for s in listed if s.key in copies or _owner(s.key)[:OWNER] in files]
     for one in found:
@@ -121,6 +143,7 @@ def collect_leftovers(
     *,
     older_than: float = YOUNG_SECONDS,
     condemned: bool = False,
+    listed: Sequence[Stored] | None = None,
 ) -> list[Stored]:
     """Remove what `find_leftovers` finds; what was removed.
 
@@ -129,7 +152,7 @@ def collect_leftovers(
     StorageError
         The store cannot be listed, or a file cannot be removed.
     """
-    found = find_leftovers(storage, artifacts, name, older_than=older_than, condemned=condemned)
+    found = find_leftovers(storage, artifacts, name, older_than=older_than, condemned=condemned, listed=listed)
     until = time.monotonic() + artifacts.patience
     for one in found:
         patiently(lambda key=one.key: artifacts.store.remove(key), until=until)  # type: ignore[misc]

@@ -19,13 +19,13 @@ from tuner.results.leaderboard import choose_candidates, objective_names, pareto
 from tuner.results.overview import STAGES
 from tuner.results.trial_files import WEIGHTS
 from tuner.storage.artifacts import PREFIX, Artifacts
+from tuner.storage.keys import QUOTA
 from tuner.storage.records import REMEDY, file_name, is_count
 from tuner.storage.storage import FencedStorage
 from tuner.study.file import read_bytes
 
 log = logging.getLogger("tuner.worker")
 
-QUOTA = "tuner:quota"  # bytes; an attribute of the study, so that all its workers heed the same
 RECENT = 10
 KEPT = "history.tsv"  # small, and a table of all epochs needs it
 

@@ -13,7 +13,7 @@ from tuner.models import metrics
 from tuner.models.intervals import Interval, bootstrap_interval, paired_auroc_difference, weighted_auroc
 from tuner.results.leaderboard import stage_trials
 from tuner.results.trial_files import stored_baseline, stored_network
-from tuner.storage.keys import CONFIRMATION, CONTROLS
+from tuner.storage.keys import CONFIRMATION, CONTROLS, OPENINGS
 from tuner.storage.records import kept_record
 from tuner.storage.storage import FencedStorage
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from tuner.data.dataset import Dataset
     from tuner.models.baselines import Baseline
     from tuner.storage.artifacts import Artifacts
-
-OPENINGS = "tuner:test_openings"
 
 
 class Examination(NamedTuple):

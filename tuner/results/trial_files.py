@@ -15,7 +15,7 @@ import numpy as np
 from tuner.errors import DataError, MotifError, TunerError
 from tuner.motifs.meme import Motif, parse_meme, write_meme
 from tuner.results.leaderboard import FrozenTrial, TrialState
-from tuner.results.trial_table import harmless, read_tsv
+from tuner.results.trial_table import read_cells, text_cell, unquoted
 from tuner.storage.artifacts import Artifacts
 from tuner.storage.digests import unusable
 
@@ -75,7 +75,7 @@ def table(kind: type[Row], rows: Iterable[Sequence[object]]) -> bytes:
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    return f"{value:.6g}" if isinstance(value, float) else harmless(str(value))
+    return f"{value:.6g}" if isinstance(value, float) else text_cell(str(value))
 
 
 def read_table(artifacts: Artifacts, trial: FrozenTrial, name: str, kind: type[Row]) -> tuple[Row, ...]:
@@ -90,7 +90,8 @@ def read_table(artifacts: Artifacts, trial: FrozenTrial, name: str, kind: type[R
     try:
         hints = typing.get_type_hints(kind)
         return tuple(
-            kind(*(_typed(row.get(field), hints[field], field) for field in kind._fields)) for row in read_tsv(text)
+            kind(*(_typed(row.get(field, ""), hints[field], field) for field in kind._fields))
+            for row in read_cells(text)
         )
     except (ValueError, TypeError) as e:
         raise unusable(trial, name, "it is no table") from e
@@ -101,24 +102,22 @@ def plain(row: NamedTuple) -> dict[str, Any]:
     return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row._asdict().items()}
 
 
-def _typed(value: Any, hint: Any, field: str) -> Any:
-    """A cell as its field has it: text that looks like a number is text, an empty number is NaN."""
+def _typed(cell: str, hint: Any, field: str) -> Any:
+    """A cell as its field has it: text that looks like a number is text, a number that is none is NaN."""
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if value is None:
+    if str in options:
+        return None if cell == "" and types.NoneType in options else unquoted(cell)
+    if cell in ("", "nan", "inf", "-inf"):
         if types.NoneType in options:
             return None
         if float in options:
             return float("nan")
-        if str in options:
-            return ""
         raise ValueError(f"{field} is empty")
-    if str in options:
-        return str(value)
     if bool in options:
-        if not isinstance(value, bool):
+        if cell not in ("True", "False"):
             raise ValueError(f"{field} is neither True nor False")
-        return value
-    return float(value) if float in options else int(value)
+        return cell == "True"
+    return float(cell) if float in options else int(cell)
 
 
 def read_matches(artifacts: Artifacts, trial: FrozenTrial) -> tuple[FilterMatch, ...]:

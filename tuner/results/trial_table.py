@@ -15,7 +15,7 @@ Row = dict[str, Any]
 
 FORMULA = "=+-@\uff1d\uff0b\uff0d\uff20"  # what begins a formula, also in full width
 CONTROL = ("\t", "\r", "\n")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)", re.ASCII)
 
 
 class Group(NamedTuple):
@@ -77,20 +77,22 @@ def to_tsv(rows: Sequence[Row]) -> str:
 
 def read_tsv(text: str) -> list[dict[str, Any]]:
     """Read a TSV with typed cells: numbers, True, False, None for empty and NaN; texts are as before `harmless`."""
-    head, *rows = [line.split("\t") for line in text.splitlines()] or [[]]
-    return [{k: _value(v) for k, v in zip(head, row, strict=True)} for row in rows]
+    return [{name: _value(cell) for name, cell in row.items()} for row in read_cells(text)]
+
+
+def read_cells(text: str) -> list[dict[str, str]]:
+    """Read a TSV with its cells as they are written; only a line feed ends a line."""
+    head, *rows = [line.split("\t") for line in text.removesuffix("\n").split("\n")]
+    return [dict(zip(head, row, strict=True)) for row in rows]
 
 
 def _value(text: str) -> Any:
     named = {"": None, "True": True, "False": False, "nan": None, "inf": None, "-inf": None}
     if text in named:
         return named[text]
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text[1:] if text[:1] == "'" and harmless(text[1:]) == text else text
+    if _NUMBER.fullmatch(text):
+        return float(text) if set(text) & set(".eEn") else int(text)
+    return unquoted(text)
 
 
 def varied(trials: Sequence[FrozenTrial]) -> list[str]:
@@ -131,7 +133,12 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, bool | int | float | np.number):
         return repr(float(value)) if isinstance(value, float) else str(value)
-    return harmless(" ".join(re.split(r"[\t\r\n\v\f]", str(value))))
+    return text_cell(str(value))
+
+
+def text_cell(text: str) -> str:
+    """A text as a cell: tabs and line ends are spaces, and it is `harmless`."""
+    return harmless(" ".join(re.split(r"[\t\r\n\v\f]", text)))
 
 
 def harmless(text: str) -> str:
@@ -139,7 +146,14 @@ def harmless(text: str) -> str:
 
     (OWASP, "CSV injection".)
     """
+    if text[:1] == "'" and harmless(text[1:]) == text:
+        return f"'{text}"  # or it would be read as a text that was quoted here
     start = text.lstrip(" \u00a0\ufeff")[:1]
     if (start and start in FORMULA) or text[:1] in CONTROL:
         return text if _NUMBER.fullmatch(text) else f"'{text}"
     return text
+
+
+def unquoted(cell: str) -> str:
+    """The text that `harmless` made a cell of."""
+    return cell[1:] if cell[:1] == "'" and harmless(cell[1:]) == cell else cell

@@ -15,11 +15,12 @@ import optuna
 
 from tuner.errors import StudyError
 from tuner.models.training import EpochRecord
+from tuner.results.leaderboard import stage_trials
 from tuner.search.loaded import Bench
 from tuner.search.stages import join
 from tuner.search.trial import Outcome, run_network
 from tuner.storage.storage import FencedStorage
-from tuner.study.grid import WHOLE, Part, select_points, slot_key
+from tuner.study.grid import WHOLE, Part, as_stored, select_points, slot_key
 from tuner.study.plan import Plan, mix
 from tuner.study.space import Scalar
 
@@ -64,6 +65,8 @@ class Grid:
         points = select_points(self.plan.space, part.only)
         if not points:
             raise StudyError(f"{self.name}: no point of the grid fits --only.")
+        stored = (trial.system_attrs.get("fixed_params", {}) for trial in stage_trials(storage, self.name))
+        points = as_stored(points, stored)
         replicates = self.plan.replicates if part.replicates is None else part.replicates
         if not 1 <= replicates <= self.plan.replicates:
             raise StudyError(f"{self.name}: --seeds {replicates}; the study has {self.plan.replicates} replicates.")

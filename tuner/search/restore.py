@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tuner.errors import DataError, StudyError
-from tuner.search.stages import IDENTITY, SOURCE
 from tuner.storage.catalog import listed
+from tuner.storage.keys import IDENTITY, PACKAGES, SOURCE
 from tuner.storage.storage import FencedStorage
 from tuner.study.file import StudyFile
-from tuner.study.packages import PACKAGES, check_packages
+from tuner.study.packages import check_packages
 from tuner.study.paths import FILES, needs_expanding
 from tuner.study.plan import Plan, load_object, restore_plan
 

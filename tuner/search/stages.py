@@ -29,14 +29,11 @@ from tuner.search.trial import (
     run_label_shuffled,
     run_network,
 )
-from tuner.storage.keys import CONFIRMATION as CONFIRMATION
-from tuner.storage.keys import CONTROLS as CONTROLS
-from tuner.storage.keys import IDENTITY as IDENTITY
-from tuner.storage.keys import SOURCE as SOURCE
+from tuner.storage.keys import CONFIRMATION, CONTROLS, IDENTITY, PACKAGES, SOURCE
 from tuner.storage.names import check_name
 from tuner.storage.storage import FencedStorage
 from tuner.study.objectives import OBJECTIVES
-from tuner.study.packages import PACKAGES, check_packages, packages
+from tuner.study.packages import check_packages, packages
 from tuner.study.plan import Plan, check_identity, load_object, mix, plan_source
 from tuner.study.space import Scalar
 

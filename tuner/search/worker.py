@@ -20,7 +20,15 @@ import optuna
 import torch
 from optuna.trial import TrialState
 
-from tuner.errors import AttemptSuperseded, StorageError, StudyError, StudyGone, TrainingDiverged, is_out_of_memory
+from tuner.errors import (
+    AttemptSuperseded,
+    StorageError,
+    StudyError,
+    StudyGone,
+    TrainingDiverged,
+    is_out_of_memory,
+    root_of,
+)
 from tuner.files import remove_empty
 from tuner.models.training import EpochRecord
 from tuner.results.quota import enforce_quota
@@ -335,7 +343,8 @@ class Worker:
     def _memory(self, e: BaseException) -> str:
         device = self.bench.device
         peak = f", peak {torch.cuda.max_memory_allocated(device)} bytes" if device.startswith("cuda") else ""
-        return f"out of memory on {device}{peak}: {str(e).splitlines()[0] if str(e) else type(e).__name__}"
+        root = root_of(e)
+        return f"out of memory on {device}{peak}: {str(root).splitlines()[0] if str(root) else type(root).__name__}"
 
     def _fail(self, attempt: Attempt, label: str, e: Exception) -> bool:
         where = traceback.extract_tb(e.__traceback__)[-1]

@@ -21,10 +21,7 @@ from optuna.trial import FrozenTrial
 
 from tuner.errors import StorageError
 from tuner.storage.digests import (
-    DIGESTS,
-    MISSING,
     PREFIX,
-    SIZES,
     BadFile,
     Digest,
     describe,
@@ -37,6 +34,7 @@ from tuner.storage.digests import (
     remedy_for,
     unusable,
 )
+from tuner.storage.keys import DIGESTS, MISSING, SIZES
 from tuner.storage.store import ArtifactNotFound, Store, StoreAway, TooLarge, patiently, read, write
 from tuner.storage.stores import open_store
 
@@ -183,22 +181,6 @@ class Artifacts:
             identifier = key.removeprefix(PREFIX)
             if key.startswith(PREFIX) and is_identifier(identifier):  # what another program stored is no file of ours
                 patiently(lambda one=identifier: self.store.remove(one), until=until)  # type: ignore[misc]
-
-    def replace(self, key: str, by: str) -> None:
-        """Give the entry `key` the file of the entry `by`, which has none afterwards.
-
-        Raises
-        ------
-        StorageError
-            A file cannot be moved.
-        """
-        old, new = (str(uuid.UUID(k.removeprefix(PREFIX))) for k in (key, by))
-        until = time.monotonic() + self.patience
-        try:
-            self._write(old, patiently(lambda: read(self.store, new), until=until), until)
-        except ArtifactNotFound as e:
-            raise StorageError(f"{self.address}: {new} is gone; {old} is not replaced.") from e
-        self.remove([by])
 
     def held(self, trial: FrozenTrial) -> dict[str, Held]:
         """What a trial has, by the name users see; a file may have been lost since."""

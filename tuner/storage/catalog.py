@@ -13,11 +13,10 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from tuner.errors import ForeignStudy, StudyError
-from tuner.storage.keys import IDENTITY
+from tuner.storage.keys import IDENTITY, MADE
 from tuner.storage.names import STAGE_SUFFIXES, shown
 from tuner.storage.schema import BUDGETS, STUDIES, STUDY_SYSTEM_ATTRS
 
-MADE = "tuner:made"  # attribute of every study and stage that is created
 _LISTED = 12
 
 

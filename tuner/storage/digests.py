@@ -14,13 +14,10 @@ from typing import Any, NamedTuple
 from optuna.trial import FrozenTrial
 
 from tuner.errors import StorageError
+from tuner.storage.keys import DIGESTS, FIGURES, MISSING, SIZES
 from tuner.storage.records import REMEDY, kept_table
 
 PREFIX = "artifacts:"  # of the attribute that names a file of a trial; Optuna's
-SIZES = "tuner:sizes"  # id of each file of a trial -> bytes
-DIGESTS = "tuner:digests"  # name of each file of a trial -> [SHA-256, bytes]; also of those in MISSING
-MISSING = "tuner:missing"  # names of the files that could not be written when the trial ended
-FIGURES = "tuner:report-figures"  # of a study: name -> artifact key and SHA-256 of what a report put there
 
 
 def figures_of(attrs: Mapping[str, Any], study: str) -> dict[str, list[str]]:

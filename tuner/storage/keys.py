@@ -1,10 +1,24 @@
-"""Names that a stored study is read by, apart from what runs one: who only reads need not wait for torch."""
+"""Keys of the attributes that tuner keeps with Optuna's studies and trials, and names of the stages of a study."""
 
 from __future__ import annotations
 
 from typing import Final
 
-IDENTITY: Final = "tuner:identity"
-SOURCE: Final = "tuner:source"
 CONFIRMATION: Final = ".confirmation"
 CONTROLS: Final = ".controls"
+
+# Of studies.
+IDENTITY: Final = "tuner:identity"  # what everything that joins must agree on
+SOURCE: Final = "tuner:source"  # the plan: study, space, preset, seed
+PACKAGES: Final = "tuner:packages"  # versions that the study was made with
+MADE: Final = "tuner:made"  # on every study and stage that is created
+QUOTA: Final = "tuner:quota"  # bytes; an attribute of the study, so that all its workers heed the same
+OPENINGS: Final = "tuner:test_openings"  # each opening of the test split
+REPORTS: Final = "tuner:report"  # what reports were about, oldest first
+FIGURES: Final = "tuner:report-figures"  # name -> artifact key and SHA-256 of what a report put there
+NOTE: Final = "tuner:note"  # digest of the note as written here: a note that a person has edited is kept
+
+# Of trials.
+SIZES: Final = "tuner:sizes"  # id of each file of a trial -> bytes
+DIGESTS: Final = "tuner:digests"  # name of each file of a trial -> [SHA-256, bytes]; also of those in MISSING
+MISSING: Final = "tuner:missing"  # names of the files that could not be written when the trial ended

@@ -13,7 +13,8 @@ from sqlalchemy import Connection
 
 from tuner.errors import StorageError
 from tuner.storage.database import Backend
-from tuner.storage.digests import DIGESTS, MISSING, PREFIX, SIZES, Digest, missing_names
+from tuner.storage.digests import PREFIX, Digest, missing_names
+from tuner.storage.keys import DIGESTS, MISSING, SIZES
 from tuner.storage.records import REMEDY, file_name, kept_sizes, kept_table
 from tuner.storage.schema import ATTEMPTS, SYSTEM_ATTRS, TRIALS, VALUES, to_json, write_attrs
 from tuner.storage.slots import lock_study

@@ -35,11 +35,12 @@ from tuner.storage import attempts, crashes, schema, slots
 from tuner.storage.address import parse_url
 from tuner.storage.attempts import Attempt, Record
 from tuner.storage.attributes import AttributeRows
-from tuner.storage.catalog import MADE, Catalog, read_catalog
+from tuner.storage.catalog import Catalog, read_catalog
 from tuner.storage.database import Backend, connect
 from tuner.storage.drawing import DrawingStorage
 from tuner.storage.heartbeat import Heartbeat
 from tuner.storage.identity import Identities
+from tuner.storage.keys import MADE
 from tuner.storage.masking import mask_all, passwords_of
 from tuner.storage.names import check_stored_name, shown
 from tuner.storage.ownership import FileRows
@@ -441,16 +442,6 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
             self._backend.held[attempt.trial_id] = attempt.token
             self._read_trials_from_remote_storage(study_id)  # set_trial_param knows only what was read
         return attempt
-
-    def mark_suggested(self, attempt: Attempt) -> None:
-        """Note that all parameters are drawn: later attempts of the slot keep them.
-
-        Raises
-        ------
-        AttemptSuperseded
-            The attempt lost its slot.
-        """
-        self._backend.write(partial(attempts.update_live, attempt=attempt, values={"suggested": True}))
 
     def beat(
         self, attempt: Attempt, progress: Mapping[str, Any] | None = None, *, patience: float | None = None

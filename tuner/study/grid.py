@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 from tuner.errors import StudyError, unknown
-from tuner.study.space import Parameter, Scalar, SearchSpace, active
+from tuner.study.space import Parameter, Scalar, SearchSpace, active, same
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ WHOLE = Part({})
 
 
 def grid_values(name: str, parameter: Parameter) -> tuple[Scalar, ...]:
-    """List the values of one parameter.
+    """List the values of one parameter; those of a range are the decimal numbers that low and step add up to.
 
     Raises
     ------
@@ -46,8 +47,9 @@ def grid_values(name: str, parameter: Parameter) -> tuple[Scalar, ...]:
     step = parameter.step or (1 if isinstance(parameter.low, int) and not parameter.log else None)
     if step is None:
         raise StudyError(f"[{name}]: a grid needs choices, or low, high and step.")
-    count = int((parameter.high - parameter.low) / step + 1e-9) + 1
-    return tuple(parameter.low + i * step for i in range(count))
+    low, each = Decimal(repr(parameter.low)), Decimal(repr(step))  # 0.1 + 2 * 0.1 is 0.30000000000000004 in floats
+    number = type(parameter.low)
+    return tuple(number(low + i * each) for i in range(int((Decimal(repr(parameter.high)) - low) / each) + 1))
 
 
 def grid_points(space: SearchSpace) -> list[dict[str, Scalar]]:
@@ -80,21 +82,56 @@ def select_points(space: SearchSpace, only: Mapping[str, Sequence[str]]) -> list
     for name, wanted in only.items():
         if name not in space.parameters:
             raise StudyError(f"--only: {unknown('parameter', name, space.parameters)}")
-        known = [_text(v) for v in grid_values(name, space.parameters[name])]
+        known = grid_values(name, space.parameters[name])
         for value in wanted:
-            if value not in known:
-                raise StudyError(f"--only {name}: {unknown('value', value, known)}")
+            if not any(_means(value, v) for v in known):
+                raise StudyError(f"--only {name}: {unknown('value', value, [_text(v) for v in known])}")
     return [
         point
         for point in grid_points(space)
-        if all(name in point and _text(point[name]) in wanted for name, wanted in only.items())
+        if all(name in point and any(_means(w, point[name]) for w in wanted) for name, wanted in only.items())
     ]
+
+
+def as_stored(
+    points: Iterable[Mapping[str, Scalar]], stored: Iterable[Mapping[str, Scalar]]
+) -> list[dict[str, Scalar]]:
+    """Give points the numbers that a study has already: 0.3 may be stored as 0.30000000000000004, low + 2 * step.
+
+    Parameters
+    ----------
+    points : iterable of mapping
+        Of the grid.
+    stored : iterable of mapping
+        Of the study's slots.
+    """
+    known: dict[str, set[float]] = {}
+    for point in stored:
+        for name, value in point.items():
+            if isinstance(value, float):
+                known.setdefault(name, set()).add(value)
+
+    def find(name: str, value: Scalar) -> Scalar:
+        there = known.get(name, set())
+        return value if value in there else next((v for v in there if same(v, value)), value)
+
+    return [{name: find(name, value) for name, value in point.items()} for point in points]
 
 
 def slot_key(point: Mapping[str, Scalar], replicate: int) -> str:
     """Name of a slot, whatever part it was asked for with."""
     text = json.dumps(dict(sorted(point.items())))
     return f"grid-{hashlib.sha256(text.encode()).hexdigest()[:24]}-{replicate}"
+
+
+def _means(text: str, value: Scalar) -> bool:
+    """Whether what was typed is a value: 0.30 and 3e-1 are 0.3."""
+    if isinstance(value, bool | str):
+        return text == _text(value)
+    try:
+        return same(float(text), float(value))
+    except ValueError:
+        return False
 
 
 def _text(value: Scalar) -> str:

@@ -9,7 +9,6 @@ import torch
 import tuner
 from tuner.errors import StudyError
 
-PACKAGES = "tuner:packages"
 PARTS = {"tuner": 2, "torch": 1}  # how many parts of a version must be equal: major and minor, major
 
 

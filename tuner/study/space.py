@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,7 +183,14 @@ class SearchSpace:
 
 def active(parameter: Parameter, point: Mapping[str, Scalar]) -> bool:
     """Whether `parameter` exists where the earlier ones have the values of `point`."""
-    return all(point.get(k) in v for k, v in (parameter.when or {}).items())
+    return all(any(same(point.get(k), one) for one in v) for k, v in (parameter.when or {}).items())
+
+
+def same(a: Scalar | None, b: Scalar | None) -> bool:
+    """Whether two values are equal, but for the last digits of a float: 0.1 + 2 * 0.1 is 0.3."""
+    if isinstance(a, float) and isinstance(b, float):
+        return math.isclose(a, b, rel_tol=1e-12, abs_tol=1e-15)
+    return a == b
 
 
 def _domain(p: Parameter) -> str:

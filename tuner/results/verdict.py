@@ -1,0 +1,162 @@
+"""What follows from a study's numbers, as values: leads, and what composition explains. `words` says them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import NamedTuple
+
+import numpy as np
+
+from tuner.data.sizes import FEWEST, auroc_interval
+from tuner.results.leaderboard import Confirmed, Standing
+from tuner.study.directions import maximized
+
+COMPOSITION = ("gc", "cpg", "2-mer")
+MOST = 0.5  # of the way from chance to the models: composition is confounded with the label
+
+
+class Comparison(NamedTuple):
+    """A reported trial beside the primary trial, over the seeds that both were retrained with.
+
+    Attributes
+    ----------
+    primary : int
+        The primary trial.
+    objective : str
+        What is compared.
+    runs : int or None
+        Shared runs; None where one of the two was not retrained.
+    lead, standard_error : float
+        Mean paired lead of the primary trial (better = positive), and its standard error; NaN below two shared runs.
+    """
+
+    primary: int
+    objective: str
+    runs: int | None
+    lead: float = math.nan
+    standard_error: float = math.nan
+
+    @property
+    def standing(self) -> Standing | None:
+        """Of the primary trial: a lead below two standard errors is none; None where nothing can be compared."""
+        if self.runs is None:
+            return None
+        if self.runs < 2 or self.lead == 0 or abs(self.lead) < 2 * self.standard_error:
+            return Standing.OPEN
+        return Standing.AHEAD if self.lead > 0 else Standing.BEHIND
+
+
+def compare(candidates: Sequence[Confirmed], primary: int | None, trial: int, objective: str) -> Comparison | None:
+    """Compare a trial with the primary trial; None for that trial itself, and without one."""
+    if primary is None or trial == primary:
+        return None
+    by_number = {c.candidate: c for c in candidates if c.runs}
+    if trial not in by_number or primary not in by_number:
+        return Comparison(primary, objective, None)
+    sign = 1.0 if maximized(objective) else -1.0
+    first, other = by_number[primary].runs, by_number[trial].runs
+    shared = sorted(set(first) & set(other))
+    pairs = np.array([sign * (first[r][objective] - other[r][objective]) for r in shared])
+    if len(pairs) < 2:
+        return Comparison(primary, objective, len(pairs))
+    error = float(pairs.std(ddof=1) / math.sqrt(len(pairs)))
+    return Comparison(primary, objective, len(pairs), float(pairs.mean()), error)
+
+
+class Finding(StrEnum):
+    """Whether composition could be what the models have learned."""
+
+    CONFOUNDED = "confounded"
+    LITTLE = "little"
+    OPEN = "open"
+
+
+class Composition(NamedTuple):
+    """How much of a model's AUROC composition alone would give.
+
+    Attributes
+    ----------
+    split : str
+        ``validation`` or ``test``.
+    baseline : str
+        The best of `COMPOSITION`.
+    auroc : float
+        That baseline's.
+    models : float
+        The models' AUROC on the same split.
+    matched : float or None
+        Theirs where GC and CpG content cannot tell the classes apart.
+    sizes : tuple of int, or None
+        Positives and negatives that the AUROCs were measured on.
+    """
+
+    split: str
+    baseline: str
+    auroc: float
+    models: float
+    matched: float | None
+    sizes: tuple[int, int] | None
+
+    @property
+    def share(self) -> float:
+        """Of the way from chance to the models; 0 or more."""
+        return self._share(self.auroc)
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95 % interval of the baseline's AUROC, from the sizes."""
+        return None if self.sizes is None else auroc_interval(self.auroc, *self.sizes)
+
+    @property
+    def few(self) -> bool:
+        """Whether a part of so few sequences is not spoken of."""
+        return self.sizes is not None and min(self.sizes) < FEWEST
+
+    @property
+    def finding(self) -> Finding:
+        """Open where the interval leaves both possible."""
+        if self.interval is not None:
+            low, high = self.interval
+            if self._share(low) < MOST <= self._share(high):
+                return Finding.OPEN
+        return Finding.CONFOUNDED if self.share >= MOST else Finding.LITTLE
+
+    def _share(self, auroc: float) -> float:
+        return max(0.0, (auroc - 0.5) / (self.models - 0.5))
+
+
+def composition(
+    controls: Mapping[str, Sequence[float]],
+    models: float,
+    matched: float | None,
+    sizes: tuple[int, int] | None = None,
+    *,
+    split: str = "validation",
+) -> Composition | None:
+    """Set the best composition baseline beside the models.
+
+    Parameters
+    ----------
+    controls : mapping of str to sequence of float
+        Control -> AUROCs on the split.
+    models : float
+        AUROC of the models.
+    matched : float or None
+        Theirs on the part that is matched for GC and CpG content.
+    sizes : tuple of int, optional
+        Positives and negatives of the split.
+    split : str
+        ``validation`` or ``test``.
+
+    Returns
+    -------
+    Composition or None
+        None without composition baselines, or for models that are not above chance.
+    """
+    known = {name: max(controls[name]) for name in COMPOSITION if controls.get(name)}
+    if not known or models <= 0.5:
+        return None
+    best = max(known, key=lambda name: known[name])
+    return Composition(split, best, known[best], models, matched, sizes)
