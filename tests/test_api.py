@@ -250,7 +250,7 @@ def test_tables_say_what_the_commands_say(tiny: tuner.Study) -> None:
     assert tiny.primary.number == tiny.verdict.primary == candidates.index[0]
     assert tiny.status().loc["search", "ended"] == 2
     page = tiny._repr_html_()
-    assert "is the primary trial" in page
+    assert f"Primary trial: {tiny.primary.number}" in page
     assert "search 2 of 2" in page
 
 
@@ -325,9 +325,10 @@ def write_thousands(folder: Path, n: int = 1500) -> None:
 
 SMALL = {
     "name": "own", "motifs": {"database": "motifs.meme", "targets": {"planted": ["M0"]}},
-    "parameters": {"architecture": {"fixed": "cnn"}, "filters": {"fixed": 4}, "kernel_size": {"choices": [9, 11]},
-                   "n_blocks": {"fixed": 1}, "dense_units": {"fixed": 4}},
-    "training": {"epochs": 2}, "search": {"trials": 2}, "confirmation": {"candidates": 1, "seeds": 1, "shuffled": 0},
+    "parameters": {"architecture": {"fixed": "cnn"}, "filters": {"fixed": 16}, "kernel_size": {"choices": [9, 11]},
+                   "n_blocks": {"fixed": 1}, "dense_units": {"fixed": 16}, "activation": {"fixed": "relu"},
+                   "batch_size": {"fixed": 32}, "learning_rate": {"fixed": 0.003}},
+    "training": {"epochs": 6}, "search": {"trials": 2}, "confirmation": {"candidates": 1, "seeds": 1, "shuffled": 0},
 }  # fmt: skip
 
 
