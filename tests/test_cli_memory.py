@@ -125,7 +125,7 @@ NEEDS = """
 import resource, sys
 from tuner.cli import app, best, progress, run, table, worker
 from tuner.report import dashboard
-from tuner.results import composition
+from tuner.results import findings, verdict
 from tuner.search import loaded, stages, supervisor, trial
 from tuner.search.worker import Worker
 import scipy.linalg, scipy.special

@@ -121,7 +121,7 @@ def restore_study(
     DataError
         A file of the study is not here.
     """
-    if not NAME.fullmatch(name):
+    if folders is not None and not NAME.fullmatch(name):
         raise StudyError(f"{name[:80]!r} is no name that tuner run gives a study; it is not opened.")
     storage.catalog().check(name)
     attributes = storage.get_study_system_attrs(storage.get_study_id_from_name(name))
