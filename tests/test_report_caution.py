@@ -22,6 +22,8 @@ from tuner.report.data import (
     SplitInfo,
     StudyInfo,
 )
+from tuner.results.leaderboard import Verdict
+from tuner.results.verdict import Comparison, composition
 
 STUDY = StudyInfo(
     name="s", title="", objectives=(), preset="standard", sampler="tpe", seed=0, trials_total=30,
@@ -31,7 +33,11 @@ DATA = DataInfo(
     name="d", source="", length=200, tasks=("bound",), task="bound", fingerprint="",
     splits={"test": SplitInfo(sequences=800, positives=400)}, warnings=(),
 )  # fmt: skip
-SELECTION = Selection(rule="", trials=(3,), roles=("primary trial",), primary=3, verdict="ahead", decided="")
+AHEAD = Verdict(3, 1, 0.02, 0.004, True)
+SELECTION = Selection(
+    rule="", trials=(3,), roles=("primary trial",), primary=3, verdict=AHEAD, verdict_words="ahead", decided=""
+)
+OPEN = replace(SELECTION, verdict=Verdict(3, 1, 0.001, 0.004, False), verdict_words="not distinguishable from trial 1")
 MODEL = ModelReport(
     trial=3, role="primary trial", params={}, valid={"match_fraction": 0.5},
     confirmation={"auroc": Estimate(mean=0.9, low=0.88, high=0.92, n=3)}, sequences_used=200,
@@ -59,7 +65,7 @@ def test_a_sound_report_warns_of_nothing() -> None:
         ({"collapsed": 2}, "2 of 5 models of trial 3 diverged or failed and are in no mean."),
         ({"confirmation": {}}, "Trial 3 was not retrained"),
         ({"confirmation": {"auroc": Estimate(mean=0.9, low=0.9, high=0.9, n=2)}}, "Trial 3 was retrained 2 times, too"),
-        ({"distinguishable": "not distinguishable from trial 1"}, "Trial 3 is not distinguishable from trial 1."),
+        ({"comparison": Comparison(1, "auroc", 5, 0.001, 0.004)}, "Trial 3 is not distinguishable from trial 1: lead"),
         ({"refused": "They do not add up."}, "Contributions of trial 3 were refused: They do not add up."),
         ({"completeness": Completeness(median=0.001, max=0.02, n=100)}, "miss 2.0% in the worst of 100 sequences"),
         (
@@ -79,7 +85,7 @@ def test_a_weak_model_is_named(changes: dict[str, Any], warning: str) -> None:
     ("changes", "warning"),
     [
         ({"targets": False}, "The study names no target motif"),
-        ({"selection": replace(SELECTION, verdict="not distinguishable from trial 1")}, "not distinguishable from"),
+        ({"selection": OPEN}, "not distinguishable from"),
         ({"openings": 2}, "has been opened 2 times"),
         ({"study": replace(STUDY, states={"COMPLETE": 9})}, "The search completed 9 trials"),
         ({"study": replace(STUDY, states={"COMPLETE": 20, "FAIL": 10})}, "10 of 30 trials failed for good."),
@@ -90,9 +96,9 @@ def test_a_weak_model_is_named(changes: dict[str, Any], warning: str) -> None:
         ({"data": replace(DATA, warnings=("copies",))}, "Data: copies"),
         ({"left_out": ("patterns",)}, "Not in this report: patterns; run it again without --stages."),
         ({"baselines": []}, "No baseline was fitted"),
-        ({"baselines": [replace(BASELINE, valid_auroc=0.65)]}, "GC content alone reaches AUROC 0.65 on validation."),
-        ({"baselines": [replace(BASELINE, test_auroc=0.7)]}, "GC content alone reaches AUROC 0.70 on test."),
-        ({"composition": "On test: composition is confounded with the label."}, "On test: composition is confounded"),
+        ({"baselines": [replace(BASELINE, valid_auroc=0.65)]}, "GC content alone reaches AUROC 0.65 on validation"),
+        ({"baselines": [replace(BASELINE, test_auroc=0.7)]}, "GC content alone reaches AUROC 0.70 on test"),
+        ({"composition": composition({"gc": [0.9]}, 0.95, None, split="test")}, "On test: Composition is confounded"),
     ],
 )
 def test_a_weak_study_is_named(changes: dict[str, Any], warning: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -79,7 +80,10 @@ def command(
     if given and name is not None:
         opened.join(name, given, who=WHO)
     if parent and name is not None:  # its run has made the study, on this machine
-        plan, _, folder = restore_study(opened, name, data, data_dir=folder)
+        files = os.environ.get("TUNER_FILES")
+        plan, _, folder = restore_study(
+            opened, name, data, data_dir=folder, files=None if files is None else json.loads(files)
+        )
     elif found := stored_study(opened, study, preset, seed, name, wait, stopper):
         plan, _, folder = restore_study(opened, found, data, data_dir=folder, folders=[Path.cwd()])
         context.note(f"study {found} of {opened.address}")

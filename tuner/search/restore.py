@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,6 +97,7 @@ def restore_study(
     *,
     data_dir: Path | None = None,
     folders: Sequence[Path] | None = None,
+    files: Mapping[str, str] | None = None,
 ) -> StoredStudy:
     """Rebuild plan and identity of a stored study from its description in the database.
 
@@ -113,6 +114,8 @@ def restore_study(
     folders : sequence of Path, optional
         Of a worker that joins from anywhere: where its files are looked for. The paths that they had where the study
         was made are then not taken from the database. Without it they are.
+    files : mapping of str to str, optional
+        As `files_here` gives them to the workers of a run: where they are, whatever the database says.
 
     Raises
     ------
@@ -140,6 +143,10 @@ def restore_study(
 
     def locate(study: StudyFile) -> StudyFile:
         nonlocal data, data_dir
+        if files is not None:
+            motifs = study.motifs.model_copy(update={"database": files.get("database", study.motifs.database)})
+            paths = {key: files[key] for key in FILES if key in files}
+            return study.model_copy(update={"data": study.data.model_copy(update=paths), "motifs": motifs})
         if data is not None and study.data.dataset is not None and data.is_dir():
             data_dir, data = data, None
         if folders is None and data is None:
@@ -152,6 +159,13 @@ def restore_study(
     for gone in (path for path in named if not Path(path).exists()):
         raise DataError(f"{name} was made with {gone}, which is not here. Say where it is with --data FILE or FOLDER.")
     return StoredStudy(plan, found, data_dir)
+
+
+def files_here(plan: Plan) -> dict[str, str]:
+    """Where the files of a plan are on this machine: those of its data section, and its motif database if it is one."""
+    spec, database = plan.data_spec, plan.folder / plan.study.motifs.database
+    found = {key: str(value) for key in FILES if (value := getattr(spec, key)) not in (None, "shuffle")}
+    return found | ({"database": str(database.resolve())} if database.is_file() else {})
 
 
 def located(study: StudyFile, data: Path | None, folders: Sequence[Path]) -> StudyFile:

@@ -6,6 +6,7 @@ processes or in this one. The command line and the Python interface both run stu
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import sys
@@ -28,7 +29,7 @@ from tuner.search.gpu_memory import Cuda, release
 from tuner.search.grid_stage import Grid
 from tuner.search.loaded import Bench, load_bench
 from tuner.search.placement import Placement, device_names, place
-from tuner.search.restore import restore_study
+from tuner.search.restore import files_here, restore_study
 from tuner.search.shutdown import LocalStopper
 from tuner.search.stages import Confirmation, Controls, Search, Stage, check_name_of, stored_identity
 from tuner.search.supervisor import DEVICE, INDEX, Supervisor
@@ -191,6 +192,7 @@ class Run:
         plan, count = self.plan, len(self.placement.devices)
         settings = {
             "TUNER_STORAGE": self.places.storage, "TUNER_SINCE": repr(self.since), "TUNER_IDENTITY": self.identity,
+            "TUNER_FILES": json.dumps(files_here(plan)),
             **self.wishes.settings,
         }  # fmt: skip
         supervisor = Supervisor(
