@@ -47,7 +47,7 @@ def _baselines(
     for b in baselines:
         key, value = ("test", b.test_auroc) if b.test_auroc is not None else ("valid", b.valid_auroc)
         if b.name in COMPOSITION and value is not None and value >= ALONE:
-            yield from _alone(COMPOSITION[b.name], value, {"valid": "validation"}.get(key, key), data.splits[key])
+            yield from _alone(COMPOSITION[b.name], value, {"valid": "validation"}.get(key, key), data.splits.get(key))
     if composition is not None and composition.finding is Finding.CONFOUNDED:
         yield f"On {composition.split}: {words.composition(composition)}"
     for m in models:
@@ -62,9 +62,9 @@ def _baselines(
         yield "No baseline was fitted, so nothing says what composition or one motif alone would reach."
 
 
-def _alone(label: str, auroc: float, split: str, sizes: SplitInfo) -> Iterator[str]:
+def _alone(label: str, auroc: float, split: str, sizes: SplitInfo | None) -> Iterator[str]:
     """Say what composition alone reaches, with its interval, unless that holds chance too."""
-    if sizes.positives is None:
+    if sizes is None or sizes.positives is None:
         yield f"{label} alone reaches AUROC {auroc:.2f} on {split}."
         return
     low, high = auroc_interval(auroc, sizes.positives, sizes.sequences - sizes.positives)
