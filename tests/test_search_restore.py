@@ -13,7 +13,7 @@ from command_line import write_tiny_study
 
 import tuner
 from tuner.errors import DataError, StudyError
-from tuner.search.restore import StoredStudy, located, restore_study, wait_for_study
+from tuner.search.restore import StoredStudy, files_here, located, restore_study, wait_for_study
 from tuner.search.stages import join
 from tuner.storage.keys import PACKAGES, SOURCE
 from tuner.storage.schema import STUDIES
@@ -136,6 +136,16 @@ def test_a_path_of_another_machine_is_not_taken_from_the_storage(tmp_path: Path,
     for given in (tmp_path, tmp_path / "peaks.tsv"):
         found = located(study_with(path=path), given, [])
         assert found.data.path == str(tmp_path / "peaks.tsv")
+
+
+def test_a_worker_takes_the_files_from_where_its_run_found_them(creator: Creator) -> None:
+    creator.make()
+    moved = creator.folder.rename(creator.folder.parent / "moved")
+    files = files_here(plan_of(moved, preset="smoke", seed=3, trials=7))
+    assert set(files) == {"positives", "negatives", "database"}
+    plan = restore_study(creator.storage, creator.plan.name, files=files).plan
+    assert plan.data_spec.positives == str(moved / "positives.fa")
+    assert plan.study.motifs.database == str(moved / "motifs.meme")
 
 
 def test_files_are_looked_for_where_the_user_said(tmp_path: Path) -> None:
