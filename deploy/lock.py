@@ -68,7 +68,7 @@ def needed(roots: list[str]) -> set[str]:
                 below = Requirement(text)
                 if holds(below.marker, extra):
                     wanted.append((below, name))
-    return {name for name, _ in seen} - {"tuner"}
+    return {name for name, _ in seen} - {"tuner-tfbs"}
 
 
 def ask(lines: list[str], python: str, machine: str, glibc: int, *options: str) -> list[dict[str, object]]:
@@ -157,7 +157,7 @@ def write_lock(path: Path, names: list[str], versions: dict[str, str], digests: 
 def lock() -> None:
     """Write requirements.lock and requirements-dev.lock."""
     versions = {name: version for name, version in pins().items() if name != "torch"}
-    image = needed(["tuner[postgres]", "hatchling"])
+    image = needed(["tuner-tfbs[postgres]", "hatchling"])
     digests = look_up(versions)
     inside = [name for name in versions if canonicalize_name(name) in image]
     outside = [name for name in versions if canonicalize_name(name) not in image]

@@ -1,7 +1,12 @@
-"""Artifact stores for tests: a folder, and a bucket of an S3 server that runs in this process."""
+"""Artifact stores for tests: a folder, and buckets of servers that run in this process.
+
+`TUNER_TEST_STORES` names more, empty ones, separated by spaces, for the contract of all stores: ``az://CONTAINER`` of
+an Azurite, for example.
+"""
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,7 +80,30 @@ def bucket(s3: Server) -> str:
     return f"s3://{s3.bucket()}/lab/runs"
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(scope="session")
+def gs_endpoint() -> Iterator[str]:
+    """URL of a Google Cloud Storage server with the bucket ``lab``."""
+    from gcp_storage_emulator.server import create_server  # slow to import, and few tests need it
+
+    server = create_server("127.0.0.1", 0, in_memory=True, default_bucket="lab")
+    server.start()
+    host, port = server._api._httpd.server_address[:2]
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def gs_bucket(gs_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """``gs://BUCKET/PREFIX``, empty."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", gs_endpoint)
+    return f"gs://lab/{uuid.uuid4()}"
+
+
+@pytest.fixture(params=["folder", "s3", "gs", *os.environ.get("TUNER_TEST_STORES", "").split()])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Address of an empty store of each kind."""
-    return str(tmp_path / "artifacts") if request.param == "folder" else str(request.getfixturevalue("bucket"))
+    if "://" in request.param:
+        return f"{request.param}/{uuid.uuid4()}"
+    if request.param == "folder":
+        return str(tmp_path / "artifacts")
+    return str(request.getfixturevalue({"s3": "bucket", "gs": "gs_bucket"}[request.param]))

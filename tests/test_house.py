@@ -40,8 +40,11 @@ HOMES = {
     "optuna": {"storage", "study", "results", "search", "report"},
     "optuna_dashboard": {"report"},
     "sqlalchemy": {"storage"},
-    "boto3": {"storage"},
-    "botocore": {"storage"},
+    "fsspec": {"storage"},
+    "s3fs": {"storage"},
+    "gcsfs": {"storage"},
+    "adlfs": {"storage"},
+    "boto3": set(),
     "memelite": {"motifs"},
     "pyjaspar": {"motifs"},
     "modiscolite": {"interpret"},
@@ -72,7 +75,10 @@ SLOW = {
     "shap",
     "tangermeme",
     "modiscolite",
-    "boto3",
+    "fsspec",
+    "s3fs",
+    "gcsfs",
+    "adlfs",
 }
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import socket
+import sys
 import threading
 from pathlib import Path
 
+import azure.core.exceptions
 import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
@@ -15,7 +18,8 @@ from stores import SECRET, Server
 
 from tuner.errors import StorageError
 from tuner.storage.artifacts import PREFIX, SIZES, Artifacts, is_identifier
-from tuner.storage.store import ArtifactNotFound, read, write
+from tuner.storage.remote import RemoteStore
+from tuner.storage.store import ObjectNotFound, read, write
 from tuner.storage.stores import open_store
 
 TOKEN = "0b8a4cf2-7d7e-4c3c-9d4e-2f6a1b3c5d7e"
@@ -32,7 +36,7 @@ def test_what_is_written_is_read_replaced_and_removed(place: str) -> None:
     assert read(open_store(place), "checkpoints/one") == b"second, and longer"
     store.remove("checkpoints/one")
     store.remove("checkpoints/one")
-    with pytest.raises(ArtifactNotFound):
+    with pytest.raises(ObjectNotFound):
         store.open_reader("checkpoints/one")
 
 
@@ -44,7 +48,9 @@ def test_objects_are_listed_by_prefix_with_size_and_age(place: str) -> None:
     assert {s.key for s in store.find("ab")} == {"abc", "abd"}
     assert {s.key for s in store.find("folder/")} == {"folder/abc"}
     assert list(store.find("none/")) == []
-    assert all(-2 < s.age < 60 for s in store.find())
+    now = store.clock()
+    assert all(-2 < now - s.modified < 60 for s in store.find())
+    assert {s.key for s in store.find()} == {"abc", "abd", "folder/abc"}  # what told the time is gone
 
 
 @pytest.mark.parametrize("key", ["../out", "a/../../out", "/etc/passwd", "a//b", ".hidden", "", "a b", "x" * 501])
@@ -161,7 +167,7 @@ def test_an_address_that_is_none_is_refused_without_repeating_it(address: str) -
 
 @pytest.mark.parametrize(
     ("address", "told"),
-    [("s3://bucket/../x", "is no name of a stored file"), ("gs://bucket", "gs://: artifacts are kept in a folder")],
+    [("s3://bucket/../x", "is no name of a stored file"), ("ftp://bucket", "ftp://: artifacts are kept in a folder")],
 )
 def test_other_addresses_are_refused(address: str, told: str) -> None:
     with pytest.raises(StorageError, match=told):
@@ -178,3 +184,38 @@ def test_missing_credentials_are_said_so(monkeypatch: pytest.MonkeyPatch, tmp_pa
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{nobody.getsockname()[1]}")
         with pytest.raises(StorageError, match=r"no credentials\. Set AWS_ACCESS_KEY_ID"):
             open_store("s3://bucket/p")
+
+
+def test_a_bucket_of_google_that_is_gone_or_away_is_said_so(gs_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", gs_endpoint)
+    with pytest.raises(StorageError, match=r"^gs://no-such-bucket/p: the bucket does not exist\. Make it"):
+        open_store("gs://no-such-bucket/p")
+
+
+def test_azure_without_credentials_says_where_they_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [n for n in os.environ if n.startswith("AZURE_")]:
+        monkeypatch.delenv(name)
+    with pytest.raises(StorageError, match=r"^az://lab: .*AZURE_STORAGE_CONNECTION_STRING") as caught:
+        open_store("az://lab/p")
+    assert "\n" not in str(caught.value)
+
+
+class Unreachable:
+    """A file system whose server is away, as adlfs tells it after its own six tries (over a minute)."""
+
+    def find(self, *_: object, **__: object) -> None:
+        told = "Cannot connect to host 127.0.0.1:10000 ssl:default [Connect call failed]\n?sig=" + SECRET
+        raise azure.core.exceptions.ServiceRequestError(told)
+
+
+def test_azure_that_is_away_is_one_line_without_secrets() -> None:
+    with pytest.raises(StorageError) as caught:
+        RemoteStore("az", "data", "p", Unreachable()).check()  # type: ignore[arg-type]
+    told = "no connection to 127.0.0.1:10000. Is the server running, and is its address right?"
+    assert str(caught.value) == f"az://data/p: {told}"
+
+
+def test_an_extra_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(StorageError, match=r"s3:// need s3fs; pip install 'tuner-tfbs\[s3\]'"):
+        open_store("s3://bucket/p")

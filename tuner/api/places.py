@@ -40,7 +40,7 @@ def storage_of(given: str | Path | None) -> str:
 
 
 def artifacts_of(given: str | Path | None) -> str:
-    """A folder or ``s3://BUCKET/PREFIX``; without one ``runs/artifacts`` in the current folder."""
+    """A folder, or ``s3://``, ``gs://``, ``az://BUCKET/PREFIX``; else ``runs/artifacts`` in the current folder."""
     return str(RUNS / "artifacts") if given is None else str(given)
 
 

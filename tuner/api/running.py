@@ -102,7 +102,7 @@ def run(
     storage : str or Path, optional
         SQLite file or database URL; without it ``runs/tuner.db``.
     artifacts : str or Path, optional
-        Folder of the trials' files, or ``s3://BUCKET/PREFIX``; without it ``runs/artifacts``.
+        Folder of the trials' files, or ``s3://BUCKET/PREFIX``, ``gs://``, ``az://``; without it ``runs/artifacts``.
     data_dir : str or Path, optional
         Folder of the published data sets, looked in before anything is downloaded.
     cache : str or Path, optional

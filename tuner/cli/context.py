@@ -64,7 +64,7 @@ def storage_url(given: str | None) -> str:
 
 
 def artifacts_address(given: str | None) -> str:
-    """--artifacts, else TUNER_ARTIFACTS, else runs/artifacts: a folder, or s3://BUCKET/PREFIX."""
+    """--artifacts, else TUNER_ARTIFACTS, else runs/artifacts: a folder, or s3://, gs://, az:// BUCKET/PREFIX."""
     return given or os.environ.get("TUNER_ARTIFACTS") or str(RUNS / "artifacts")
 
 

@@ -16,7 +16,8 @@ Seed = Annotated[int, typer.Option(min=0, help="Seed of the whole study.")]
 Trials = Annotated[int | None, typer.Option(min=1, help="Total budget; raise it to continue a study.")]
 Storage = Annotated[str | None, typer.Option(help="SQLite file or database URL [TUNER_STORAGE, else runs/tuner.db].")]
 Artifacts = Annotated[
-    str | None, typer.Option(help="Artifacts: a folder, or s3://BUCKET/PREFIX [TUNER_ARTIFACTS, else runs/artifacts].")
+    str | None,
+    typer.Option(help="Artifacts: a folder, or s3:// gs:// az://BUCKET/PREFIX [TUNER_ARTIFACTS, else runs/artifacts]."),
 ]
 Data = Annotated[Path | None, typer.Option(help="Where the study's data is here: a file, or a folder of files.")]
 MaxMemory = Annotated[

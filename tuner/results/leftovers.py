@@ -56,7 +56,10 @@ def find_leftovers(
         The store cannot be listed.
     """
     # Listed before the database is asked: what is uploaded meanwhile is not looked at.
-    listed = [s for s in (list_store(artifacts) if listed is None else listed) if s.age >= older_than]
+    listed = list_store(artifacts) if listed is None else listed
+    if older_than > 0:
+        latest = artifacts.store.clock() - older_than
+        listed = [s for s in listed if s.modified <= latest]
     known = storage.catalog()
     there = {**known.searches, **known.stages}
     stages = [there[name + suffix] for suffix in STAGES.values() if name + suffix in there]

@@ -19,7 +19,7 @@ from tuner.models.checkpoint import reached
 from tuner.storage.artifacts import CHECKPOINTS, Artifacts
 from tuner.storage.attempts import Attempt
 from tuner.storage.storage import FencedStorage
-from tuner.storage.store import ArtifactNotFound, read, write
+from tuner.storage.store import read, write
 
 log = logging.getLogger("tuner.worker")
 
@@ -81,7 +81,7 @@ class Checkpoints:
                     moved(arrived, path)
                     log.info("trial %d: goes on from epoch %d of the store", attempt.number, epochs)
                 break
-        except (StorageError, ArtifactNotFound, OSError) as e:
+        except (StorageError, OSError) as e:
             log.warning("trial %d: no checkpoint from the store (%s)", attempt.number, e)
         finally:
             with contextlib.suppress(OSError):

@@ -55,7 +55,7 @@ class Places:
     storage : str
         SQLite file or database URL.
     artifacts : str
-        A folder, or ``s3://BUCKET/PREFIX``. Logs and checkpoints lie beside the folder.
+        A folder, or ``s3://BUCKET/PREFIX``, ``gs://``, ``az://``. Logs and checkpoints lie beside the folder.
     data_dir : Path or None
         Folder of reference data.
     cache : Path or None

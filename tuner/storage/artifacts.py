@@ -35,7 +35,7 @@ from tuner.storage.digests import (
     unusable,
 )
 from tuner.storage.keys import DIGESTS, MISSING, SIZES
-from tuner.storage.store import ArtifactNotFound, Store, StoreAway, TooLarge, patiently, read, write
+from tuner.storage.store import ObjectNotFound, Store, StoreAway, TooLarge, patiently, read, write
 from tuner.storage.stores import open_store
 
 __all__ = [
@@ -81,7 +81,7 @@ class Artifacts:
     Parameters
     ----------
     where : str or Path
-        A folder, which is made, or ``s3://BUCKET/PREFIX``.
+        A folder, which is made, or ``s3://BUCKET/PREFIX``, ``gs://``, ``az://``.
     patience : float
         Seconds that one call waits for a store that is away. Opening does not wait.
     reading : bool
@@ -267,7 +267,7 @@ class Artifacts:
         until = time.monotonic() + self.patience
         try:
             content = patiently(lambda: read(self.store, identifier, limit or expected.size), until=until)
-        except ArtifactNotFound as e:
+        except ObjectNotFound as e:
             raise BadFile(
                 f"{what} is missing from {self.address}; was the study made with another --artifacts folder? {remedy}",
                 missing=True,

@@ -387,7 +387,7 @@ def _connect(url: URL, patience: float) -> Backend:
                 return _prepared(url, patience)
         except ImportError as e:
             raise StorageError(
-                f"{address(url)}: the PostgreSQL driver is missing; pip install 'tuner[postgres]'."
+                f"{address(url)}: the PostgreSQL driver is missing; pip install 'tuner-tfbs[postgres]'."
             ) from e
         except RuntimeError as e:  # Optuna's words for another schema; its last sentence is the remedy
             raise StorageError(f"{address(url)}: {' '.join(str(e).split())}") from e

@@ -1,7 +1,7 @@
 """What a store of bytes by key is, and how it is read and written patiently.
 
-Stores are Optuna artifact stores, so that its dashboard reads them, and list what they hold besides. What goes wrong
-is a StorageError of one line without secrets. `stores.py` has the kinds.
+Stores have the methods of Optuna's artifact stores, so that its dashboard reads them, and list what they hold. What
+goes wrong is a StorageError of one line without secrets. `stores.py` and `remote.py` have the kinds.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol, TypeVar
-
-from optuna.artifacts.exceptions import ArtifactNotFound
 
 from tuner.errors import StorageError
 from tuner.files import HALF
@@ -37,13 +35,17 @@ class Stored(NamedTuple):
         Its name, parts separated by ``/``.
     size : int
         Bytes.
-    age : float
-        Seconds since it was written, by the store's clock.
+    modified : float
+        When it was written, in seconds since the epoch by the store's clock.
     """
 
     key: str
     size: int
-    age: float
+    modified: float
+
+
+class ObjectNotFound(StorageError):
+    """A store that answers has no object of this key."""
 
 
 class StoreAway(StorageError):
@@ -68,7 +70,7 @@ class Store(Protocol):
         ...
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
-        """Open an object; ArtifactNotFound if there is none of this key."""
+        """Open an object; ObjectNotFound if there is none of this key."""
         ...
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
@@ -81,6 +83,10 @@ class Store(Protocol):
 
     def find(self, prefix: str = "") -> Iterator[Stored]:
         """Objects whose keys begin with `prefix`, in no order."""
+        ...
+
+    def clock(self) -> float:
+        """The time by the clock that `find` tells times by, in seconds since the epoch."""
         ...
 
 
@@ -137,7 +143,7 @@ def read(store: Store, key: str, limit: int | None = None) -> bytes:
 
     Raises
     ------
-    ArtifactNotFound
+    ObjectNotFound
         There is none of this key.
     TooLarge
         It has more than `limit` bytes.
@@ -179,7 +185,7 @@ def write(store: Store, key: str, content: bytes) -> None:
 
 __all__ = [
     "HALF",
-    "ArtifactNotFound",
+    "ObjectNotFound",
     "Store",
     "StoreAway",
     "Stored",

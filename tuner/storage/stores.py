@@ -1,4 +1,4 @@
-"""The kinds of stores, by their address: a folder, or a prefix of an S3 bucket."""
+"""The kinds of stores, by their address: a folder, or a prefix of a bucket."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from optuna.artifacts import FileSystemArtifactStore
-
 from tuner.errors import StorageError
 from tuner.files import make_folder, replacing
 from tuner.resources import RUNS
 from tuner.storage.outage import room
-from tuner.storage.store import Store, StoreAway, Stored, check_key
+from tuner.storage.store import ObjectNotFound, Store, StoreAway, Stored, check_key
 
 # A disk that is full, read-only, failing or away for now.
 PASSING = frozenset(
@@ -26,6 +24,9 @@ PASSING = frozenset(
     }
 )  # fmt: skip
 
+REMOTE = ("s3", "gs", "az")  # schemes of `remote.py`, which is imported only for them
+_PLACES = "s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX"
+
 
 def open_store(where: str | Path, *, reading: bool = False) -> Store:
     """Open a store, and see that it answers.
@@ -33,8 +34,8 @@ def open_store(where: str | Path, *, reading: bool = False) -> Store:
     Parameters
     ----------
     where : str or Path
-        A folder, which is made, or ``s3://BUCKET/PREFIX``. Credentials, region and endpoint of S3 are AWS's own
-        environment variables and files.
+        A folder, which is made, or ``s3://BUCKET/PREFIX``, ``gs://BUCKET/PREFIX``, ``az://CONTAINER/PREFIX``.
+        Credentials, region and endpoint are the provider's own environment variables and files.
     reading : bool
         A folder is not made before something is written.
 
@@ -44,22 +45,23 @@ def open_store(where: str | Path, *, reading: bool = False) -> Store:
         A folder that cannot be made, an address that is none, a bucket that does not answer.
     """
     text = str(where)
-    if not text.startswith("s3:"):
-        if "://" in text:
-            raise StorageError(
-                f"{text.partition('://')[0]}://: artifacts are kept in a folder or in s3://BUCKET/PREFIX."
-            )
-        return FolderStore(Path(where), make=not reading)
-    try:
-        from tuner.storage.s3 import open_s3
-    except ModuleNotFoundError as e:
-        raise StorageError("artifacts in s3:// need boto3; pip install 'tuner[s3]'.") from e
-    return open_s3(text)
+    scheme = _scheme(text)
+    if scheme in REMOTE:
+        from tuner.storage.remote import open_remote
+
+        return open_remote(text)
+    if "://" in text:
+        raise StorageError(f"{scheme}://: artifacts are kept in a folder, or in {_PLACES}.")
+    return FolderStore(Path(where), make=not reading)
 
 
 def is_remote(where: str | Path) -> bool:
     """Whether an address of artifacts is no folder."""
-    return str(where).startswith("s3:")
+    return _scheme(str(where)) in REMOTE
+
+
+def _scheme(text: str) -> str:
+    return text.partition(":")[0] if ":" in text else ""
 
 
 def local_folder(where: str | Path) -> Path:
@@ -67,7 +69,7 @@ def local_folder(where: str | Path) -> Path:
     return RUNS / "artifacts" if is_remote(where) else Path(where)
 
 
-class FolderStore(FileSystemArtifactStore):
+class FolderStore:
     """Objects as files of a folder.
 
     Parameters
@@ -91,7 +93,6 @@ class FolderStore(FileSystemArtifactStore):
             raise StorageError(
                 f"{folder}: cannot keep artifacts here ({e.strerror}). Choose another folder with --artifacts."
             ) from e
-        super().__init__(folder)
         self._folder = folder
 
     @property
@@ -106,7 +107,11 @@ class FolderStore(FileSystemArtifactStore):
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
         """Open a file."""
-        return super().open_reader(check_key(artifact_id))
+        path = self._folder / check_key(artifact_id)
+        try:
+            return path.open("rb")
+        except FileNotFoundError as e:
+            raise ObjectNotFound(f"{self._folder}: there is no {artifact_id}.") from e
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
         """Write a file beside its place and move it there: no reader sees a half, and no power cut leaves one."""
@@ -132,10 +137,13 @@ class FolderStore(FileSystemArtifactStore):
         """Files, those in sub-folders and half-written ones included."""
         parent, _, start = prefix.rpartition("/")
         base = self._folder / check_key(parent) if parent else self._folder
-        now = time.time()
         for top in base.glob(f"{check_key(start) if start else ''}*"):
             for path in (top, *top.rglob("*")) if top.is_dir() else (top,):
                 with contextlib.suppress(FileNotFoundError):  # removed meanwhile
                     found = path.stat()
                     if stat.S_ISREG(found.st_mode):
-                        yield Stored(path.relative_to(self._folder).as_posix(), found.st_size, now - found.st_mtime)
+                        yield Stored(path.relative_to(self._folder).as_posix(), found.st_size, found.st_mtime)
+
+    def clock(self) -> float:
+        """The clock of this machine."""
+        return time.time()
