@@ -51,7 +51,7 @@ HOMES = {
     "shap": {"interpret"},
     "tangermeme": {"interpret"},
     "matplotlib": {"plots"},
-    "PIL": {"plots"},
+    "resvg_py": {"plots"},
     "plotly": {"plots", "report"},
     "typer": {"cli"},
     "rich": {"cli"},
