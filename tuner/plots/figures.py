@@ -1,4 +1,4 @@
-"""A figure without pyplot: nothing global, so that worker threads and the report draw side by side."""
+"""Figures with axes, drawn by matplotlib without pyplot, which keeps global state; and the raster of any picture."""
 
 from __future__ import annotations
 

@@ -37,11 +37,12 @@ def draw_figures(data: ReportData) -> dict[str, str]:
     dict of str to str
         Name -> SVG: ``front``, ``history``, ``importance``, ``parallel``, and ``trial-N-...`` for each reported trial.
     """
-    found = dict(_study(sample_trials(data)[0]))
+    found = {name: svg(figure) for name, figure in _study(sample_trials(data)[0])}
     for model in data.models:
-        drawn = (*_curves(model), *_logos(model))
-        found |= {f"trial-{model.trial}-{name}": picture for name, picture in drawn}
-    return {name: svg(picture) if isinstance(picture, Figure) else picture for name, picture in found.items()}
+        key = f"trial-{model.trial}"
+        found |= {f"{key}-{name}": svg(figure) for name, figure in _curves(model)}
+        found |= {f"{key}-{name}": logos for name, logos in _logos(model)}
+    return found
 
 
 def figure_files(data: ReportData) -> dict[str, bytes]:
