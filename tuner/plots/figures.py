@@ -23,7 +23,7 @@ RULE = "#D9D9D9"
 BLUE, ORANGE, GREEN, VERMILION, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
 SERIES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE)
 
-_STYLE = threading.RLock()
+_LOCK = threading.RLock()
 
 
 def new_figure(width: float, height: float, *, layout: Literal["constrained"] | None = "constrained") -> Figure:
@@ -51,11 +51,11 @@ def tidy(axes: Axes, *, grid: bool = True) -> None:
 
 @contextmanager
 def default_style() -> Iterator[None]:
-    """Draw alike everywhere: as matplotlib's defaults have it, text as text, the same ids in every run.
+    """Use matplotlib's defaults whatever style the user has set; decorates every function that draws.
 
-    A name with two dollars is a name and no formula. It decorates functions that draw.
+    In SVG, text stays text and ids do not change from run to run. A name with two dollars is no formula.
     """
-    with _STYLE, mpl.rc_context():  # one thread at a time, or another would restore this style as the one before
+    with _LOCK, mpl.rc_context():  # the style is global: a second thread would take this one for the user's
         mpl.rcdefaults()
         mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "tuner", "text.parse_math": False})
         yield
