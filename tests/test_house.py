@@ -54,7 +54,7 @@ HOMES = {
     "shap": {"interpret"},
     "tangermeme": {"interpret"},
     "matplotlib": {"plots"},
-    "PIL": {"plots"},
+    "resvg_py": {"plots"},
     "plotly": {"plots", "report"},
     "typer": {"cli"},
     "rich": {"cli"},

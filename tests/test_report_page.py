@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from report_example import HOSTILE, bare, hostile, irf1, layer, shuffled
 
-from tuner.plots.page_logos import page_logo, place
+from tuner.plots.logos import page_logo, place
 from tuner.report.figures import figure_files
 from tuner.report.page import LARGEST, render
 from tuner.report.pictures import script_json, strong_columns

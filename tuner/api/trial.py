@@ -16,7 +16,7 @@ from tuner.api.model import Model
 from tuner.motifs.filters import Filter
 from tuner.motifs.match import FilterMatch
 from tuner.motifs.meme import Motif
-from tuner.plots.filter_sheet import filter_sheet
+from tuner.plots.filter_logos import filter_logos
 from tuner.results.leaderboard import FrozenTrial, watched
 from tuner.results.trial_files import DESCRIPTION, read_filters, read_history, read_matches, stored_network
 from tuner.storage.artifacts import Artifacts
@@ -66,7 +66,7 @@ class Filters:
     @cached_property
     def svg(self) -> str:
         """All logos as one picture: matched ones first."""
-        return filter_sheet(self._filters, self._matches).decode()
+        return filter_logos(self._filters, self._matches)
 
     def _repr_html_(self) -> str:
         # As an image: styles and names of an inline picture would reach into the page around it.

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tuner.errors import UsageError
-from tuner.plots.figures import BLUE, INK, QUIET, VERMILION, new_figure, tidy
+from tuner.plots.figures import BLUE, INK, QUIET, VERMILION, default_style, new_figure, png, svg, tidy
 
 FORMATS = ("png", "svg", "pdf")
 Groups = Sequence[tuple[tuple[Any, ...], Sequence[float]]]
@@ -26,12 +26,15 @@ def box_plots(values: Mapping[str, Groups], *, title: str = "", file_format: str
     """
     if file_format not in FORMATS:
         raise UsageError(f"figures are written as {', '.join(FORMATS)}, not {file_format!r}.")
-    buffer = io.BytesIO()
-    metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[file_format]
-    draw_box_plots(values, title=title).savefig(buffer, format=file_format, dpi=120, metadata=metadata)
-    return buffer.getvalue()
+    figure = draw_box_plots(values, title=title)
+    if file_format == "pdf":
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="pdf", metadata={"CreationDate": None})
+        return buffer.getvalue()
+    return png(svg(figure)) if file_format == "png" else svg(figure).encode()
 
 
+@default_style()
 def draw_box_plots(values: Mapping[str, Groups], *, title: str = "") -> Figure:
     """Draw quartiles and every single run of each group.
 

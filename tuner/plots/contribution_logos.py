@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from tuner.plots.figures import INK, QUIET, RULE, new_figure
-from tuner.plots.logos import draw_logo, information_heights
+from tuner.plots.logos import Box, edges, information_heights, letter_uses, logo_sheet
+
+_LEFT, _WIDE, _HIGH = 78, 564, 52  # points: labels and ticks left of a logo, and its size
+_TITLE, _GAP = 16, 12  # points above a stretch, below a logo
 
 
 class Stretch(NamedTuple):
@@ -31,48 +33,47 @@ class Stretch(NamedTuple):
     truth: np.ndarray | None = None
 
 
-def draw_contribution_logos(stretches: Sequence[Stretch]) -> Figure:
+def contribution_logos(stretches: Sequence[Stretch]) -> str:
     """Draw each stretch forward and reverse complement, ground truth beneath where there is one.
 
     Parameters
     ----------
     stretches : sequence of Stretch
-        From top to bottom, on one scale; may be empty.
+        From top to bottom, on one scale and with letters of one width; may be empty.
 
     Returns
     -------
-    matplotlib.figure.Figure
-        One axes a logo.
+    str
+        An SVG that needs nothing else, one ``g`` a logo.
     """
-    rows = [(s, kind) for s in stretches for kind in ("forward", "reverse", "truth") if kind != "truth" or _known(s)]
-    figure = new_figure(9.0, max(1.0, 0.95 * len(rows)))
-    if not rows:
-        return figure
-    low = min(float(np.minimum(s.heights, 0).sum(axis=0).min(initial=0)) for s in stretches)
-    high = max(float(np.maximum(s.heights, 0).sum(axis=0).max(initial=1e-9)) for s in stretches)
-    panels = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
-    for axes, (stretch, kind) in zip(panels, rows, strict=True):
-        if kind == "truth" and stretch.truth is not None:
-            _panel(axes, information_heights(stretch.truth), 0.0, 2.0, "truth (bits)")
-            continue
-        heights = stretch.heights if kind == "forward" else stretch.heights[::-1, ::-1]
-        _panel(axes, heights, low, high, "forward" if kind == "forward" else "reverse\ncomplement")
-        if kind == "forward":
-            axes.set_title(stretch.title, fontsize=8.5, loc="left", color=INK, pad=3)
-    return figure
+    low = min((float(np.minimum(s.heights, 0).sum(axis=0).min(initial=0)) for s in stretches), default=0.0)
+    high = max((float(np.maximum(s.heights, 0).sum(axis=0).max(initial=1e-9)) for s in stretches), default=1.0)
+    column = _WIDE / max([1, *(s.heights.shape[1] for s in stretches)])
+    parts, y = [], 4
+    for stretch in stretches:
+        y += _TITLE
+        parts.append(f'<text x="{_LEFT}" y="{y - 6}" class="title">{escape(stretch.title)}</text>')
+        both = {"forward": stretch.heights, "reverse complement": stretch.heights[::-1, ::-1]}
+        logos = [(label, heights, low, high) for label, heights in both.items()]
+        if stretch.truth is not None:
+            logos.append(("truth (bits)", information_heights(stretch.truth), 0.0, 2.0))
+        for label, heights, bottom, top in logos:
+            parts.append(_logo(label, heights, (_LEFT, y, column * heights.shape[1], _HIGH), bottom, top))
+            y += _HIGH + _GAP
+    return logo_sheet(_LEFT + _WIDE + 6, y, parts)
 
 
-def _known(stretch: Stretch) -> bool:
-    return stretch.truth is not None
-
-
-def _panel(axes: Axes, heights: np.ndarray, low: float, high: float, label: str) -> None:
-    axes.set_xlim(0, heights.shape[1])
-    axes.set_ylim(low, high)
-    axes.axhline(0, color=RULE, linewidth=0.8)
-    axes.spines[["top", "right", "bottom"]].set_visible(False)
-    axes.spines["left"].set_color(RULE)
-    axes.set_xticks([])
-    axes.tick_params(labelsize=6.5, color=RULE, labelcolor=QUIET, length=2)
-    axes.set_ylabel(label, fontsize=7, color=QUIET, rotation=0, ha="right", va="center")
-    draw_logo(axes, heights)
+def _logo(label: str, heights: np.ndarray, box: Box, low: float, high: float) -> str:
+    x, y, w, h = box
+    unit = h / max(high - low, 1e-12)
+    values = [v for v in MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(low, high) if low <= v <= high]
+    digits = max((len(f"{v:.6g}".partition(".")[2]) for v in values), default=0)
+    ticks = [((v - low) * unit, f"{v:.{digits}f}") for v in values]
+    lines = label.split()
+    middle = y + h / 2 + 2.3 - 4 * (len(lines) - 1)
+    words = "".join(
+        f'<text x="{x - 26:g}" y="{middle + 8 * i:g}" class="scale">{line}</text>' for i, line in enumerate(lines)
+    )
+    column, zero = w / max(heights.shape[1], 1), y + high * unit
+    letters = letter_uses(heights, column=column, unit=unit, left=x, zero=zero, scale=high - low)
+    return f"<g>{edges(box, ticks, foot=-low * unit)}{letters}{words}</g>"

@@ -12,12 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tuner.plots.figures import BLUE, GREEN, INK, QUIET, VERMILION, new_figure, tidy
+from tuner.plots.figures import BLUE, GREEN, INK, QUIET, VERMILION, default_style, new_figure, tidy
 
 if TYPE_CHECKING:
     from tuner.models.recipe import EpochRecord
 
 
+@default_style()
 def draw_learning_curve(history: Sequence[EpochRecord], *, best_epoch: int | None = None, title: str = "") -> Figure:
     """Draw training and validation loss, validation AUROC, and the learning-rate cuts of a run.
 
@@ -94,45 +95,27 @@ def _line(
     )
 
 
-def kept_epoch(history: Sequence[EpochRecord], best_epoch: int | None) -> int | None:
-    """The epoch to mark: the one given, else that of the highest AUROC; None where nothing was scored."""
-    scored = [record for record in history if math.isfinite(record.auroc)]
-    if best_epoch is not None or not scored:
-        return best_epoch
-    return max(scored, key=lambda record: record.auroc).epoch
-
-
-def kept_label(history: Sequence[EpochRecord], kept: int | None) -> str:
-    """Word the marked epoch; empty where it has no AUROC."""
-    found = next((record for record in history if record.epoch == kept and math.isfinite(record.auroc)), None)
-    return "" if found is None else f"kept: epoch {found.epoch}, AUROC {found.auroc:.3f}"
-
-
-def rate_cuts(history: Sequence[EpochRecord]) -> list[tuple[float, str]]:
-    """Where the learning rate fell, in epochs, and what to: ``rate 2e-4``."""
-    return [
-        (after.epoch - 0.5, f"rate {after.learning_rate:.0e}".replace("e-0", "e-"))
-        for before, after in pairwise(history)
-        if after.learning_rate < before.learning_rate
-    ]
-
-
-def _mark_best(losses: Axes, scores: Axes, history: Sequence[EpochRecord], best_epoch: int | None) -> None:
-    kept = kept_epoch(history, best_epoch)
+def _mark_best(losses: Axes, scores: Axes, history: Sequence[EpochRecord], kept: int | None) -> None:
+    """Draw a line through the epoch whose weights were kept, and write its AUROC where it has one."""
+    scored = {record.epoch: record.auroc for record in history if math.isfinite(record.auroc)}
+    if kept is None and scored:
+        kept = max(scored, key=lambda epoch: scored[epoch])
     if kept is None:
         return
     for axes in (losses, scores):
         axes.axvline(kept, color=INK, linewidth=1.0, zorder=1)
-    label = kept_label(history, kept)
-    if label:
-        height = next(record.auroc for record in history if record.epoch == kept)
-        scores.plot([kept], [height], "o", color=INK, markersize=6, zorder=4)
+    if kept in scored:
+        scores.plot([kept], [scored[kept]], "o", color=INK, markersize=6, zorder=4)
+        label = f"kept: epoch {kept}, AUROC {scored[kept]:.3f}"
         scores.set_title(label, fontsize=8, color=INK, loc="right", pad=4)
 
 
 def _mark_cuts(losses: Axes, scores: Axes, history: Sequence[EpochRecord]) -> None:
     """Dot the epochs that began with a smaller learning rate."""
-    for cut, rate in rate_cuts(history):
+    for before, after in pairwise(history):
+        if after.learning_rate >= before.learning_rate:
+            continue
+        cut, rate = after.epoch - 0.5, f"rate {after.learning_rate:.0e}".replace("e-0", "e-")
         for axes in (losses, scores):
             axes.axvline(cut, color=QUIET, linewidth=0.9, linestyle=":", zorder=1)
         losses.annotate(

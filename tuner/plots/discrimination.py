@@ -8,11 +8,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tuner.plots.figures import BLUE, INK, QUIET, new_figure, tidy
+from tuner.plots.figures import BLUE, INK, QUIET, default_style, new_figure, tidy
 
 _SIZE = (3.3, 3.1)  # inches
 
 
+@default_style()
 def draw_roc(fpr: Sequence[float], tpr: Sequence[float], *, label: str = "") -> Figure:
     """Draw a ROC curve with the diagonal of chance.
 
@@ -30,6 +31,7 @@ def draw_roc(fpr: Sequence[float], tpr: Sequence[float], *, label: str = "") -> 
     return figure
 
 
+@default_style()
 def draw_precision_recall(
     recall: Sequence[float], precision: Sequence[float], *, prevalence: float, label: str = ""
 ) -> Figure:
@@ -51,6 +53,7 @@ def draw_precision_recall(
     return figure
 
 
+@default_style()
 def draw_calibration(
     predicted: Sequence[float], observed: Sequence[float], counts: Sequence[int], *, label: str = ""
 ) -> Figure:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from tuner.plots.figures import BLUE, INK, QUIET, VERMILION, new_figure, tidy
+from tuner.plots.figures import BLUE, INK, QUIET, VERMILION, default_style, new_figure, tidy
 
 _LONGEST = 34  # characters of a label
 
@@ -38,6 +38,7 @@ class ForestRow(NamedTuple):
     second: float | None = None
 
 
+@default_style()
 def draw_forest(
     rows: Sequence[ForestRow], *, axis: str, zero: float, zero_label: str, first: str = "", second: str = ""
 ) -> Figure:

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tuner.plots.figures import BLUE, GREEN, INK, ORANGE, QUIET, VERMILION, new_figure, png, tidy
+from tuner.plots.figures import BLUE, GREEN, INK, ORANGE, QUIET, VERMILION, default_style, new_figure, png, svg, tidy
 
 _MOST_LABELS = 12  # more numbers than this on one front hide each other
 
@@ -55,9 +55,10 @@ def pareto_front(
     title: str = "",
 ) -> bytes:
     """Render `draw_pareto_front` as PNG."""
-    return png(draw_pareto_front(objectives, trials, confirmed=confirmed, baselines=baselines, title=title))
+    return png(svg(draw_pareto_front(objectives, trials, confirmed=confirmed, baselines=baselines, title=title)))
 
 
+@default_style()
 def draw_pareto_front(
     objectives: Sequence[Objective],
     trials: Sequence[FrontTrial],

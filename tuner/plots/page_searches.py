@@ -9,8 +9,9 @@ import plotly.graph_objects as go
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
+from tuner.plots.figures import SERIES
 from tuner.plots.pages import hover
-from tuner.plots.searches import MAP, SERIES, Axis, shorten
+from tuner.plots.searches import MAP, Axis, shorten
 
 
 def interactive_history(numbers: Sequence[int], best: Mapping[str, Sequence[float | None]]) -> go.Figure:

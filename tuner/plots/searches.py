@@ -9,9 +9,8 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from tuner.plots.figures import BLUE, GREEN, INK, ORANGE, PURPLE, QUIET, RULE, VERMILION, new_figure, tidy
+from tuner.plots.figures import INK, QUIET, RULE, SERIES, default_style, new_figure, tidy
 
-SERIES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE)
 MAP = "cividis"  # read alike with every common colour blindness
 
 
@@ -71,6 +70,7 @@ def shorten(text: str, most: int = 18) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+@default_style()
 def draw_history(numbers: Sequence[int], best: Mapping[str, Sequence[float | None]]) -> Figure:
     """Draw the best value of each objective so far, one panel an objective.
 
@@ -91,6 +91,7 @@ def draw_history(numbers: Sequence[int], best: Mapping[str, Sequence[float | Non
     return figure
 
 
+@default_style()
 def draw_importance(importance: Mapping[str, Mapping[str, float]]) -> Figure:
     """Draw how much of each objective's variance each setting explains, largest first."""
     names = list(dict.fromkeys(name for values in importance.values() for name in values))
@@ -112,6 +113,7 @@ def draw_importance(importance: Mapping[str, Mapping[str, float]]) -> Figure:
     return figure
 
 
+@default_style()
 def draw_parallel(axes_of: Sequence[Axis], shades: Sequence[float]) -> Figure:
     """Draw each trial as a line through its settings, shaded by its first objective.
 
@@ -129,7 +131,7 @@ def draw_parallel(axes_of: Sequence[Axis], shades: Sequence[float]) -> Figure:
     colours = colormaps[MAP]
     for trial in np.argsort(np.asarray(shades)):
         places = [np.nan if (p := axis.places[trial]) is None else p for axis in axes_of]
-        axes.plot(range(len(axes_of)), places, color=colours(shades[trial]), linewidth=1.2, alpha=0.8)
+        axes.plot(range(len(axes_of)), places, color=colours(shades[trial]), linewidth=1.2, alpha=0.8, clip_on=False)
     for i, axis in enumerate(axes_of):
         axes.axvline(i, color=RULE, linewidth=1, zorder=0)
         for place, text in axis.ticks:

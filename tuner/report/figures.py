@@ -10,13 +10,13 @@ import numpy as np
 from tuner.models.recipe import EpochRecord
 from tuner.motifs.filters import Filter
 from tuner.motifs.match import FilterMatch
-from tuner.plots.contribution_logos import Stretch, draw_contribution_logos
+from tuner.plots.contribution_logos import Stretch, contribution_logos
 from tuner.plots.curves import draw_learning_curve
 from tuner.plots.discrimination import draw_calibration, draw_precision_recall, draw_roc
-from tuner.plots.figures import Figure, png, reproducible, svg
+from tuner.plots.figures import Figure, png, svg
+from tuner.plots.filter_logos import filter_logos
 from tuner.plots.forest import ForestRow, draw_forest
 from tuner.plots.fronts import ConfirmedTrial, FrontTrial, Objective, draw_pareto_front
-from tuner.plots.logos import draw_filter_logos
 from tuner.plots.searches import Axis, draw_history, draw_importance, draw_parallel, parallel_axes
 from tuner.report.data import FilterRow, ModelReport, ReportData, TrialRow
 from tuner.report.numbers import number
@@ -24,7 +24,7 @@ from tuner.report.sample import sample_trials
 from tuner.results.words import baseline_name
 
 
-def draw_figures(data: ReportData) -> dict[str, Figure]:
+def draw_figures(data: ReportData) -> dict[str, str]:
     """Draw what a report shows; what was not measured is left out.
 
     Parameters
@@ -34,22 +34,23 @@ def draw_figures(data: ReportData) -> dict[str, Figure]:
 
     Returns
     -------
-    dict of str to matplotlib.figure.Figure
-        ``front``, ``history``, ``importance``, ``parallel``, and ``trial-N-...`` for each reported trial.
+    dict of str to str
+        Name -> SVG: ``front``, ``history``, ``importance``, ``parallel``, and ``trial-N-...`` for each reported trial.
     """
-    with reproducible():
-        found = dict(_study(sample_trials(data)[0]))
-        for model in data.models:
-            found |= {f"trial-{model.trial}-{name}": figure for name, figure in _model(model)}
+    found = {name: svg(figure) for name, figure in _study(sample_trials(data)[0])}
+    for model in data.models:
+        key = f"trial-{model.trial}"
+        found |= {f"{key}-{name}": svg(figure) for name, figure in _curves(model)}
+        found |= {f"{key}-{name}": logos for name, logos in _logos(model)}
     return found
 
 
 def figure_files(data: ReportData) -> dict[str, bytes]:
     """Render every figure as SVG and as PNG of 200 dots an inch: file name -> content."""
     files = {}
-    for name, figure in draw_figures(data).items():
-        files[f"{name}.svg"] = svg(figure).encode()
-        files[f"{name}.png"] = png(figure, dpi=200)
+    for name, picture in draw_figures(data).items():
+        files[f"{name}.svg"] = picture.encode()
+        files[f"{name}.png"] = png(picture, dpi=200)
     return files
 
 
@@ -117,7 +118,7 @@ def _study(data: ReportData) -> Iterator[tuple[str, Figure]]:
         yield "parallel", draw_parallel(axes, shades)
 
 
-def _model(model: ModelReport) -> Iterator[tuple[str, Figure]]:
+def _curves(model: ModelReport) -> Iterator[tuple[str, Figure]]:
     test = model.test
     if test is not None and test.baselines:
         rows = [ForestRow(f"trial {model.trial}", test.auroc, test.low, test.high, True, test.matched)]
@@ -143,22 +144,20 @@ def _model(model: ModelReport) -> Iterator[tuple[str, Figure]]:
         c = model.calibration
         label = f"calibration error {number(c.error)}"
         yield "calibration", draw_calibration(c.predicted, c.observed, c.counts, label=label)
-    if model.filters:
-        logos = [_filter(f) for f in model.filters]
-        yield "filters", draw_filter_logos(logos, [_match(f) for f in model.filters if f.target is not None])
-    if model.contributions:
-        yield (
-            "contributions",
-            draw_contribution_logos(
-                [Stretch(f"{c.name}, from base {c.start}", c.heights, c.truth) for c in model.contributions]
-            ),
-        )
-    if model.patterns:
-        stretches = [Stretch(f"{p.name}, {p.seqlets} seqlets", p.cwm) for p in model.patterns]
-        yield "patterns", draw_contribution_logos(stretches)
     if model.marginal:
         rows = [ForestRow(f"{m.name or m.id} ({m.id})", m.effect, m.low, m.high) for m in model.marginal]
         yield "marginal", draw_forest(rows, axis="mean change of the logit", zero=0.0, zero_label="no effect")
+
+
+def _logos(model: ModelReport) -> Iterator[tuple[str, str]]:
+    if model.filters:
+        filters = [_filter(f) for f in model.filters]
+        yield "filters", filter_logos(filters, [_match(f) for f in model.filters if f.target is not None])
+    if model.contributions:
+        stretches = [Stretch(f"{c.name}, from base {c.start}", c.heights, c.truth) for c in model.contributions]
+        yield "contributions", contribution_logos(stretches)
+    if model.patterns:
+        yield "patterns", contribution_logos([Stretch(f"{p.name}, {p.seqlets} seqlets", p.cwm) for p in model.patterns])
 
 
 def _epoch(row: Mapping[str, object]) -> EpochRecord:

@@ -13,8 +13,7 @@ from markupsafe import Markup
 
 from tuner.errors import StudyError
 from tuner.motifs.screen import SIGNIFICANT_E
-from tuner.plots.figures import svg
-from tuner.plots.page_logos import letter_symbols
+from tuner.plots.logos import letter_symbols
 from tuner.plots.page_searches import interactive_history, interactive_importance, interactive_parallel
 from tuner.plots.pages import interactive_front
 from tuner.report import figures, words
@@ -76,7 +75,7 @@ def render(data: ReportData) -> str:
         The page would be larger.
     """
     environment = _environment()
-    drawn = {name: svg(figure) for name, figure in figures.draw_figures(data).items()}
+    drawn = figures.draw_figures(data)
     packed, plotly = packed_plotly()
     sources = PackageLoader("tuner.report", "templates")
     script = sources.get_source(environment, "page.js")[0]

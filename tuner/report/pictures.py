@@ -14,8 +14,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from tuner.motifs.meme import column_information, reverse_complement
-from tuner.plots.logos import information_heights
-from tuner.plots.page_logos import Placement, page_logo, place
+from tuner.plots.logos import Placement, information_heights, page_logo, place
 from tuner.report.data import FilterRow, PatternRow
 from tuner.report.numbers import count, e_words
 

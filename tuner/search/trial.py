@@ -259,18 +259,20 @@ def fold_dataset(dataset: Dataset, folds: int, fold: int, seed: int) -> Dataset:
 def _files(
     network: Network, point: Mapping[str, Scalar], recipe: Recipe, data: Dataset, evaluation: Evaluation
 ) -> dict[str, bytes]:
-    from tuner.plots.curve_sheet import curve_sheet  # matplotlib: only who draws waits for it
-    from tuner.plots.filter_sheet import filter_sheet
+    from tuner.plots.curves import draw_learning_curve  # matplotlib: only who draws waits for it
+    from tuner.plots.figures import svg
+    from tuner.plots.filter_logos import filter_logos
 
     trained, rows = evaluation.trained, evaluation.matches.rows
+    curve = draw_learning_curve(trained.history, best_epoch=trained.chosen_epoch)
     return {
         **network_files(network, split_point(point)[0], data, average_strands=recipe.average_strands),
         FILTERS: filters_meme(evaluation.filters),
         MATCHES: table(FilterMatch, rows),
         HISTORY: table(EpochRecord, trained.history),
         **({TASKS: table(TaskScores, task_scores(data.tasks, evaluation))} if data.n_tasks > 1 else {}),
-        "filters.svg": filter_sheet(evaluation.filters, rows),
-        "learning_curve.svg": curve_sheet(trained.history, best_epoch=trained.chosen_epoch),
+        "filters.svg": filter_logos(evaluation.filters, rows).encode(),
+        "learning_curve.svg": svg(curve).encode(),
     }
 
 
