@@ -2,9 +2,9 @@
 
     python docs/make_reproduction.py --storage runs/tuner.db > docs/reproduction.md
 
-Our values are the runs in docs/runs.tsv and in the given storages. The runs of the storages are added to that table, one
-run per slot, so the parts of a grid add up over machines and over storages that no longer exist. Without --storage the
-page is printed from the table alone. --readouts adds what `benchmarks/koo_readout.py` has read from the networks of a
+Our values are the runs in docs/runs.tsv and in the given storages. The runs of the storages are added to that table,
+one run per slot, so the parts of a grid add up over machines and over storages that no longer exist. Without --storage
+the page is printed from the table alone. --readouts adds what `benchmarks/koo_readout.py` has read from the networks of a
 storage. A cell without a completed run says "not run"; the command above its table runs it. Its cost is estimated from
 completed runs of the same architecture in any study.
 """
@@ -109,7 +109,7 @@ def spread(cell: Sequence[Row], value: str) -> str:
 def not_run(studies: Studies, architecture: str | None) -> str:
     """Say how long a run of this cell takes, from runs of the same architecture in any study."""
     seconds = [r["seconds"] for rows in studies.values() for r in rows if r.get("architecture") == architecture]
-    return "not run" + (f" (about {max(1, round(statistics.median(seconds) / 60))} min a run)" if seconds else "")
+    return "not run" + (f" (about {max(1, round(statistics.median(seconds) / 60))} min per run)" if seconds else "")
 
 
 if __name__ == "__main__":
