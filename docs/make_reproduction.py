@@ -3,10 +3,10 @@
     python docs/make_reproduction.py --storage runs/tuner.db > docs/reproduction.md
 
 Our values are the runs in docs/runs.tsv and in the given storages. The runs of the storages are added to that table,
-one run per slot, so the parts of a grid add up over machines and over storages that no longer exist. Without --storage
-the page is printed from the table alone. --readouts adds what `benchmarks/koo_readout.py` has read from the networks of a
-storage. A cell without a completed run says "not run"; the command above its table runs it. Its cost is estimated from
-completed runs of the same architecture in any study.
+one run per slot, so the parts of a grid add up over machines and over storages that no longer exist. Without
+--storage the page is printed from the table alone. --readouts adds what `benchmarks/koo_readout.py` has read from the
+networks of a storage. A cell without a completed run says "not run"; the command above its table runs it. Its cost is
+estimated from completed runs of the same architecture in any study.
 """
 
 from __future__ import annotations
