@@ -2,11 +2,11 @@
 
     python docs/make_reproduction.py --storage runs/tuner.db > docs/reproduction.md
 
-Ours are the runs of docs/runs.tsv and of the storages, which are written to that table, one run a slot: parts of a grid
-add up over machines and over storages that are gone. Without --storage the page is printed from the table alone;
---readouts adds what `benchmarks/koo_readout.py` has read from the networks of a storage. A cell without a completed run
-says "not run"; the command above its table runs it, and its cost is that of completed runs of the same architecture in
-any study.
+Our values are the runs in docs/runs.tsv and in the given storages. The runs of the storages are added to that table,
+one run per slot, so the parts of a grid add up over machines and over storages that no longer exist. Without
+--storage the page is printed from the table alone. --readouts adds what `benchmarks/koo_readout.py` has read from the
+networks of a storage. A cell without a completed run says "not run"; the command above its table runs it. Its cost is
+estimated from completed runs of the same architecture in any study.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def completed(storage: FencedStorage, tables: Sequence[dict[str, Any]]) -> dict[tuple[str, str], Row]:
-    """Completed trials of the studies of these tables: parameters, what a table shows, and what a run was."""
+    """Read the completed trials of these tables' studies: parameters, the values shown, and how each was trained."""
     found: dict[tuple[str, str], Row] = {}
     here = {summary.study_name for summary in storage.get_all_studies()}
     for study in sorted({table["study"] for table in tables} & here):
@@ -74,11 +74,12 @@ def completed(storage: FencedStorage, tables: Sequence[dict[str, Any]]) -> dict[
 
 
 def lines(table: dict[str, Any], studies: Studies) -> list[str]:
-    """One table as markdown."""
+    """Format one table as Markdown."""
     by, value, beside, again = table["by"], table["value"], table.get("beside", []), table.get("again", {})
     done = studies.get(table["study"], [])
-    command = f"`tuner run --study {table['study']}`, `tuner table --study {table['study']} --value {value}`"
-    out = [f"\n### {table['title']}\n", f"Published: {table['source']}. Ours: {command}.\n"]
+    out = [f"\n### {table['title']}\n", f"Published values: {table['source']}."]
+    out += [f"Our values: `tuner run --study {table['study']}`, then"]
+    out += [f"`tuner table --study {table['study']} --value {value}`.\n"]
     collapse = table.get("collapse")
     heads = [*by, "published", "ours: median (lowest to highest; runs)", *again]
     heads += [*(["collapsed"] if collapse else []), *beside]
@@ -97,7 +98,7 @@ def lines(table: dict[str, Any], studies: Studies) -> list[str]:
 
 
 def spread(cell: Sequence[Row], value: str) -> str:
-    """Median with range and number of runs, and of those in bfloat16; empty without runs."""
+    """Give the median with range, number of runs and how many were in bfloat16; empty without runs."""
     if not cell:
         return ""
     values, narrow = [r[value] for r in cell], sum(r.get("precision") == "bfloat16" for r in cell)
@@ -106,9 +107,9 @@ def spread(cell: Sequence[Row], value: str) -> str:
 
 
 def not_run(studies: Studies, architecture: str | None) -> str:
-    """Say what a run of this cell costs, from runs of the same architecture in any study."""
+    """Say how long a run of this cell takes, from runs of the same architecture in any study."""
     seconds = [r["seconds"] for rows in studies.values() for r in rows if r.get("architecture") == architecture]
-    return "not run" + (f" (about {max(1, round(statistics.median(seconds) / 60))} min a run)" if seconds else "")
+    return "not run" + (f" (about {max(1, round(statistics.median(seconds) / 60))} min per run)" if seconds else "")
 
 
 if __name__ == "__main__":
