@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from tuner.data.dataset import Dataset, check
 from tuner.data.hdf5 import koo_hdf5
 from tuner.data.registry import load_dataset
+from tuner.data.spec import DataSpec
 from tuner.errors import StudyError, TunerError
 from tuner.models.architectures import ARCHITECTURES
 from tuner.search.checks import sample_points
-from tuner.study.file import DataSection, StudyFile, check_study, read_study
+from tuner.study.file import StudyFile, check_study, read_study
 from tuner.study.objectives import OBJECTIVES
 from tuner.study.parameters import RECIPE_FIELDS
 from tuner.study.plan import identity, make_plan, plan_source, restore_plan, study_space
@@ -138,7 +139,7 @@ def spaces(draw: st.DrawFn) -> dict[str, Any]:
 def studies(draw: st.DrawFn) -> dict[str, Any]:
     """A study of which some tables are changed."""
     study = dict(STUDY)
-    study["data"] = draw(st.one_of(st.just(DATA), changed(DATA, list(DataSection.model_fields))))
+    study["data"] = draw(st.one_of(st.just(DATA), changed(DATA, list(DataSpec.__dataclass_fields__))))
     for name in draw(st.lists(st.sampled_from(list(SECTIONS)), max_size=2)):
         fields = list(getattr(SECTIONS[name], "model_fields", {"standard": 0, "smoke": 0, **OBJECTIVES}))
         study[name] = draw(

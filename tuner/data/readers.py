@@ -73,7 +73,7 @@ def _task(spec: DataSpec) -> str:
 
 def _fasta(spec: DataSpec, path: Path, max_memory: int | None) -> Dataset:
     return fasta(
-        path, str(spec.negatives), length=spec.length, fractions=spec.fractions, seed=spec.seed, task=_task(spec),
+        path, str(spec.negatives), length=spec.length, fractions=spec.shares, seed=spec.seed, task=_task(spec),
         max_memory=max_memory,
     )  # fmt: skip
 
@@ -83,7 +83,7 @@ def _folder(spec: DataSpec, path: Path, max_memory: int | None) -> Dataset:
 
 
 def _deepbind(spec: DataSpec, path: Path, max_memory: int | None) -> Dataset:
-    return deepbind(path, length=spec.length, fractions=spec.fractions, seed=spec.seed, max_memory=max_memory)
+    return deepbind(path, length=spec.length, fractions=spec.shares, seed=spec.seed, max_memory=max_memory)
 
 
 READERS: Final[Mapping[str, Reader]] = {

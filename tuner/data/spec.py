@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import SkipValidation, StrictFloat, StrictInt
 
 from tuner.errors import DataError
 
 # Koo & Ploenzke (2021) split every data set 70/10/20.
 FRACTIONS = (0.7, 0.1, 0.2)
+FILES = ("path", "positives", "negatives", "folder")
+SHUFFLE = "shuffle"  # in place of a file of negatives
 
 
 @dataclass(frozen=True)
 class DataSpec:
     """Where the sequences of a study come from; exactly one of `dataset`, `path`, `positives`, `folder`.
+
+    Its fields are the keys of a study file's ``[data]``, whose types pydantic checks.
 
     Parameters
     ----------
@@ -36,11 +43,13 @@ class DataSpec:
         Columns of a table. Without `label_columns` every other column is a label.
     tasks : tuple of str, optional
         Names of the label columns of a file that does not name them.
-    fractions : tuple of float
-        Shares of train, valid and test where the file does not split.
+    fractions : tuple of float, optional
+        Shares of train, valid and test where the file does not split; without them `FRACTIONS`.
     seed : int
         Seeds that split and the shuffled negatives. Simulated data sets keep their published seed.
     """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}  # lists become tuples; no other type is converted
 
     dataset: str | None = None
     path: str | None = None
@@ -48,15 +57,15 @@ class DataSpec:
     positives: str | None = None
     negatives: str | None = None
     folder: str | None = None
-    layout: str | None = None
-    length: int | str | None = None
+    layout: Literal["ncl", "nlc"] | None = None
+    length: Annotated[int | str | None, SkipValidation] = None  # checked below, for both at once
     sequence_column: str | None = None
     label_columns: tuple[str, ...] | None = None
     split_column: str | None = None
     group_column: str | None = None
     tasks: tuple[str, ...] | None = None
-    fractions: tuple[float, ...] = FRACTIONS
-    seed: int = 0
+    fractions: tuple[StrictFloat, ...] | None = None
+    seed: StrictInt = 0
 
     def __post_init__(self) -> None:
         sources = [name for name in ("dataset", "path", "positives", "folder") if getattr(self, name) is not None]
@@ -76,7 +85,12 @@ class DataSpec:
             )
         if self.seed < 0:
             raise DataError(f"the [data] table's seed is {self.seed}; expected a whole number from 0.")
-        if not (all(0 < part < 1 for part in self.fractions) and abs(sum(self.fractions) - 1) <= 1e-6):
+        number = isinstance(self.length, int) and not isinstance(self.length, bool) and self.length > 0
+        if self.length is not None and not number and self.length != "shortest":
+            raise DataError(
+                f'the [data] table\'s length is {self.length!r}; expected a number of bases above 0, or "shortest".'
+            )
+        if not (all(0 < part < 1 for part in self.shares) and abs(sum(self.shares) - 1) <= 1e-6):
             raise DataError(
                 f"split fractions {self.fractions}: expected three numbers above 0 for train, valid and test that sum "
                 f"to 1."
@@ -84,6 +98,17 @@ class DataSpec:
         for name, by in _NEEDS.items():
             if getattr(self, name) != _DEFAULTS[name] and source not in by:
                 raise DataError(f"{name} means nothing beside {source}; it belongs to {' or '.join(by)}.")
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The files and folders that it names, by key."""
+        named = {key: getattr(self, key) for key in FILES}
+        return {key: path for key, path in named.items() if path is not None and path != SHUFFLE}
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Shares of train, valid and test where the file does not split."""
+        return FRACTIONS if self.fractions is None else self.fractions
 
 
 _NEEDS = {

@@ -196,7 +196,7 @@ def read_table(spec: DataSpec, path: Path, max_memory: int | None = None) -> Dat
         split_column=spec.split_column,
         group_column=spec.group_column,
         length=spec.length,
-        fractions=spec.fractions,
+        fractions=spec.shares,
         seed=spec.seed,
         max_memory=max_memory,
     )

@@ -9,16 +9,18 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tuner.data.spec import FILES
 from tuner.errors import DataError, StudyError
 from tuner.storage.catalog import listed
 from tuner.storage.keys import IDENTITY, PACKAGES, SOURCE
 from tuner.storage.storage import FencedStorage
 from tuner.study.file import StudyFile
 from tuner.study.packages import check_packages
-from tuner.study.paths import FILES, needs_expanding
+from tuner.study.paths import needs_expanding
 from tuner.study.plan import Plan, load_object, restore_plan
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
@@ -146,7 +148,7 @@ def restore_study(
         if files is not None:
             motifs = study.motifs.model_copy(update={"database": files.get("database", study.motifs.database)})
             paths = {key: files[key] for key in FILES if key in files}
-            return study.model_copy(update={"data": study.data.model_copy(update=paths), "motifs": motifs})
+            return study.model_copy(update={"data": replace(study.data, **paths), "motifs": motifs})
         if data is not None and study.data.dataset is not None and data.is_dir():
             data_dir, data = data, None
         if folders is None and data is None:
@@ -155,17 +157,15 @@ def restore_study(
         return located(study, data, beside)
 
     plan = restore_plan(source, locate, folder=None if folders is None else elsewhere[0])
-    named = [value for key in FILES if (value := getattr(plan.data_spec, key)) not in (None, "shuffle")]
-    for gone in (path for path in named if not Path(path).exists()):
+    for gone in (path for path in plan.data_spec.files.values() if not Path(path).exists()):
         raise DataError(f"{name} was made with {gone}, which is not here. Say where it is with --data FILE or FOLDER.")
     return StoredStudy(plan, found, data_dir)
 
 
 def files_here(plan: Plan) -> dict[str, str]:
     """Where the files of a plan are on this machine: those of its data section, and its motif database if it is one."""
-    spec, database = plan.data_spec, plan.folder / plan.study.motifs.database
-    found = {key: str(value) for key in FILES if (value := getattr(spec, key)) not in (None, "shuffle")}
-    return found | ({"database": str(database.resolve())} if database.is_file() else {})
+    database = plan.folder / plan.study.motifs.database
+    return plan.data_spec.files | ({"database": str(database.resolve())} if database.is_file() else {})
 
 
 def located(study: StudyFile, data: Path | None, folders: Sequence[Path]) -> StudyFile:
@@ -188,8 +188,7 @@ def located(study: StudyFile, data: Path | None, folders: Sequence[Path]) -> Stu
     DataError
         A file that is nowhere.
     """
-    named = {key: value for key in FILES if (value := getattr(study.data, key)) not in (None, "shuffle")}
-    found: dict[str, str | None] = {}
+    named, found = study.data.files, dict[str, str | None]()
     if data is not None and study.data.dataset is not None:
         named, found = {}, {"path": str(data)}
     for key, value in named.items():
@@ -203,7 +202,7 @@ def located(study: StudyFile, data: Path | None, folders: Sequence[Path]) -> Stu
         motifs = motifs.model_copy(update={"database": str(database.resolve())})
     elif not _is_below(motifs.database):
         raise DataError(_missing(study.name, motifs.database, data, folders))
-    return study.model_copy(update={"data": study.data.model_copy(update=found), "motifs": motifs})
+    return study.model_copy(update={"data": replace(study.data, **found), "motifs": motifs})
 
 
 def _fits(key: str, path: Path) -> bool:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from pydantic import ByteSize, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
+from tuner.data.spec import DataSpec
 from tuner.errors import StudyError, unknown
 from tuner.storage.names import check_name
 from tuner.study.extra_metrics import AttributionSection, KooSection
@@ -21,34 +22,6 @@ from tuner.study.stopping import StoppingSection
 from tuner.study.toml import Table, parse_table, read_toml
 
 Sampler = Literal["tpe", "random", "grid"]
-
-
-class DataSection(Table):
-    """Where the sequences come from; file names are relative to the study file."""
-
-    dataset: str | None = None
-    path: str | None = None
-    reader: str | None = None
-    positives: str | None = None
-    negatives: str | None = None
-    folder: str | None = None
-    layout: Literal["ncl", "nlc"] | None = None
-    sequence_column: str | None = None
-    label_columns: list[str] | None = None
-    split_column: str | None = None
-    group_column: str | None = None
-    tasks: list[str] | None = None
-    length: int | str | None = None
-    fractions: list[float] | None = None
-    seed: int = Field(default=0, ge=0)
-
-    @field_validator("length", mode="before")
-    @classmethod
-    def _length(cls, length: object) -> object:
-        number = isinstance(length, int) and not isinstance(length, bool) and length > 0
-        if length is not None and not number and length != "shortest":
-            raise ValueError(f'write a number of bases above 0, or "shortest"; it is {length!r}')
-        return length
 
 
 class MotifSection(Table):
@@ -140,7 +113,7 @@ class StudyFile(Table):
     space: str = "default"
     parameters: dict[str, Parameter] = Field(default_factory=dict)
     objectives: list[str] = Field(default=["auroc", "match_fraction"], min_length=1)
-    data: DataSection
+    data: DataSpec
     motifs: MotifSection = Field(default_factory=MotifSection)
     training: dict[str, Scalar] = Field(default_factory=dict)
     search: SearchSection = Field(default_factory=SearchSection)

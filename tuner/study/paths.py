@@ -5,12 +5,12 @@ from __future__ import annotations
 import os.path
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from tuner.errors import StudyError
 from tuner.study.file import StudyFile
 
-FILES = ("path", "positives", "negatives", "folder")
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})", re.ASCII)
 
 
@@ -78,14 +78,12 @@ def expand_paths(study: StudyFile, environment: Mapping[str, str], folder: Path,
     StudyFile
     """
     data = {
-        key: expand_path(value, environment, folder, f"{file} [data]: {key}")
-        for key in FILES
-        if (value := getattr(study.data, key)) is not None
+        key: expand_path(value, environment, folder, f"{file} [data]: {key}") for key, value in study.data.files.items()
     }
     database = expand_path(study.motifs.database, environment, folder, f"{file} [motifs]: database")
     return study.model_copy(
         update={
-            "data": study.data.model_copy(update=data),
+            "data": replace(study.data, **data),
             "motifs": study.motifs.model_copy(update={"database": database}),
         }
     )

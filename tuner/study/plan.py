@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,14 +73,8 @@ class Plan:
     @property
     def data_spec(self) -> DataSpec:
         """The data section, with paths made absolute against the study file's folder."""
-        given = self.study.data.model_dump(exclude_none=True)
-        for key in ("path", "positives", "negatives", "folder"):
-            if key in given and given[key] != "shuffle":
-                given[key] = str(self.folder / given[key])
-        for key in ("label_columns", "fractions", "tasks"):
-            if key in given:
-                given[key] = tuple(given[key])
-        return DataSpec(**given)
+        here = {key: str(self.folder / name) for key, name in self.study.data.files.items()}
+        return replace(self.study.data, **here)
 
 
 def study_space(study: StudyFile, preset: str, find: Callable[[str], Path]) -> tuple[SearchSpace, Path | None]:

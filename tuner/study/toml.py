@@ -6,12 +6,13 @@ import re
 import stat
 import tomllib
 from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tuner.errors import TunerError, permission, unknown
+from tuner.errors import DataError, TunerError, permission, unknown
 
 
 class Table(BaseModel):
@@ -127,15 +128,18 @@ def parse_table(model: type[T], table: object, where: str, error: type[TunerErro
         return model.model_validate(table)
     except ValidationError as e:
         raise error(_word(e, model, where)) from e
+    except DataError as e:  # of a `DataSpec`, which checks itself
+        raise error(f"{where}: {e}") from e
 
 
 def _word(e: ValidationError, model: type[BaseModel], where: str) -> str:
     first = e.errors(include_url=False)[0]
     path = [str(p) for p in first["loc"] if not str(p).startswith(("function-", "constrained-"))]
-    more = f" (and {e.error_count() - 1} more)" if e.error_count() > 1 and first["type"] != "extra_forbidden" else ""
-    if first["type"] == "extra_forbidden":
+    unexpected = first["type"] in ("extra_forbidden", "unexpected_keyword_argument")  # of a model, of a dataclass
+    more = f" (and {e.error_count() - 1} more)" if e.error_count() > 1 and not unexpected else ""
+    if unexpected:
         return f"{where} {_dotted(path[:-1])}: {unknown('key', path[-1], _keys(model, path[:-1]))}"
-    message = first["msg"].removeprefix("Value error, ")
+    message = first["msg"].removeprefix("Value error, ").replace("valid tuple", "valid list")
     if first["type"] == "missing":
         return f"{where} {_dotted(path[:-1])}: the key {path[-1]!r} is missing.{more}"
     shown = "" if first["type"] == "value_error" else f"; it is {short(repr(first['input']))}"
@@ -147,21 +151,23 @@ def _dotted(path: Iterable[str]) -> str:
     return f"[{text}]" if text else ""
 
 
-def _keys(model: type[BaseModel], path: list[str]) -> list[str]:
+def _keys(model: type, path: list[str]) -> list[str]:
     """Every key that the table at `path` below `model` accepts."""
-    current: type[BaseModel] | None = model
+    current: type | None = model
     for part in path:
-        field = current.model_fields.get(part) if current is not None else None
+        field = current.model_fields.get(part) if current is not None and issubclass(current, BaseModel) else None
         current = None
         for candidate in _models_in(field.annotation if field else None):
             current = candidate
-    return list(current.model_fields) if current is not None else []
+    if current is None:
+        return []
+    return list(current.model_fields) if issubclass(current, BaseModel) else [f.name for f in fields(current)]
 
 
-def _models_in(annotation: object) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+def _models_in(annotation: object) -> list[type]:
+    if isinstance(annotation, type) and (issubclass(annotation, BaseModel) or is_dataclass(annotation)):
         return [annotation]
-    found: list[type[BaseModel]] = []
+    found: list[type] = []
     for argument in getattr(annotation, "__args__", ()):
         found += _models_in(argument)
     return found
