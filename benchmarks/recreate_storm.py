@@ -27,7 +27,7 @@ from typing import Any
 import history
 from kill_storm import NAME, Short, database, make_storm_plan, table
 
-from tuner.errors import StudyError, StudyGone
+from tuner.errors import StorageError, StudyError, StudyGone
 from tuner.results.deletion import delete, doomed
 from tuner.search.loaded import Bench
 from tuner.search.worker import Pace, Stopper, Worker
@@ -108,7 +108,13 @@ class Storm:
                 self.workers[i] = self._worker(i)
 
     def round(self, storage: FencedStorage, artifacts: Artifacts, chance: random.Random) -> None:
-        """Suspend some, delete and make the study again, continue them."""
+        """Suspend some, delete and make the study again, continue them.
+
+        Raises
+        ------
+        StorageError
+            One was suspended within a transaction of SQLite, which nobody gets past until it goes on.
+        """
         away = chance.sample(self.workers, len(self.workers) // 2)
         for worker in away:
             os.kill(int(worker.pid or 0), signal.SIGSTOP)
@@ -134,14 +140,21 @@ def run(kind: str, seed: int, rounds: int, budget: int) -> tuple[dict[str, Any],
     chance, began = random.Random(seed), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="tuner-storm-") as name, database(kind, Path(name)) as (url, _):
         folder = Path(name)
-        storage, artifacts = open_storage(url, patience=60), Artifacts(folder / "artifacts")
+        storage, artifacts = open_storage(url, patience=10), Artifacts(folder / "artifacts")
         make(storage, budget)
         storm = Storm(url, folder, budget, workers=4, openers=3)
         until(lambda: "stored" in text_of(folder))
-        for _ in range(rounds):
+        blocked, deleted = 0, 0
+        while deleted < rounds:
             time.sleep(chance.uniform(1, 3))
             storm.replace_ended()
-            storm.round(storage, artifacts, chance)
+            try:
+                storm.round(storage, artifacts, chance)
+                deleted += 1
+            except StorageError as e:
+                if "database is locked" not in str(e):
+                    raise
+                blocked += 1
         until(lambda: (storm.replace_ended(), storage.open_slots(storage.get_study_id_from_name(NAME)) == 0)[1])
         storm.end()
         events = history.read_log(folder / "history")
@@ -155,7 +168,7 @@ def run(kind: str, seed: int, rounds: int, budget: int) -> tuple[dict[str, Any],
     count = {word: sum(e["event"] == word for e in events) for word in ("claim", "stored", "refused", "left", "opened")}
     recorded = sum(len(s.openings) for s in there.studies.values())
     row = {
-        "storage": kind, "seed": seed, "deleted": rounds, **count, "openings on record": recorded,
+        "storage": kind, "seed": seed, "deleted": deleted, "blocked": blocked, **count, "openings on record": recorded,
         "studies": len(there.studies), "slots": budget, "wrong": len(wrong), "seconds": round(time.monotonic() - began),
     }  # fmt: skip
     return row, wrong

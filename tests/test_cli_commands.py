@@ -90,6 +90,7 @@ KINDS = {
     "studies": "zbed2",
     "spaces": "default",
     "architectures": "residualbind",
+    "hyperparameters": "kernel_size",
     "activations": "exponential",
     "initializers": "he_normal",
     "objectives": "match_fraction",

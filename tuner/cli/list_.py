@@ -19,7 +19,10 @@ def command(
     kind: Annotated[
         str,
         typer.Argument(
-            help="studies, spaces, architectures, activations, initializers, objectives, datasets, presets.",
+            help=(
+                "studies, spaces, architectures, hyperparameters, activations, initializers, objectives, datasets, "
+                "presets."
+            ),
             metavar="KIND",
         ),
     ],
@@ -89,6 +92,12 @@ def _activations() -> Rows:
     return [{"name": name, "note": row.note, "deeplift": row.deeplift} for name, row in ACTIVATIONS.items()]
 
 
+def _hyperparameters() -> Rows:
+    from tuner.models.hyperparameters import HYPERPARAMETERS, value_words
+
+    return [{"name": name, "value": value_words(row), "note": row.note} for name, row in HYPERPARAMETERS.items()]
+
+
 def _initializers() -> Rows:
     from tuner.models.initializers import INITIALIZERS
 
@@ -130,6 +139,7 @@ KINDS: Mapping[str, Callable[[], Rows]] = {
     "studies": _studies,
     "spaces": _spaces,
     "architectures": _architectures,
+    "hyperparameters": _hyperparameters,
     "activations": _activations,
     "initializers": _initializers,
     "objectives": _objectives,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -164,44 +163,40 @@ class Activation:
     singular: bool = False
 
 
-ACTIVATIONS: Mapping[str, Activation] = MappingProxyType(
-    {
-        "relu": Activation(nn.ReLU, "rescale", "max(x, 0)"),
-        "exponential": Activation(
-            Exponential,
-            "rescale",
-            "exp(s x), s = activation_scale; first-layer filters become motifs",
-            Exponential,
-        ),
-        "sigmoid": Activation(nn.Sigmoid, "rescale", "1 / (1 + exp(-x))"),
-        "tanh": Activation(nn.Tanh, "rescale", "tanh(x)"),
-        "softplus": Activation(nn.Softplus, "rescale", "ln(1 + exp(x))"),
-        "linear": Activation(nn.Identity, "linear", "x"),
-        "elu": Activation(nn.ELU, "rescale", "x if x > 0 else exp(x) - 1"),
-        "exp_relu": Activation(ExpReLU, "rescale", "relu(exp(0.1 x) - 1); an exponential made tame"),
-        "shift_relu": Activation(lambda: ShiftScaleReLU(0.2, 1), "rescale", "relu(x - 0.2)"),
-        "scale_relu": Activation(lambda: ShiftScaleReLU(0.0, 3), "rescale", "relu(x^3)"),
-        "shift_scale_relu": Activation(
-            lambda: ShiftScaleReLU(0.2, 3), "rescale", "relu((x - 0.2)^3); the paper's modified ReLU"
-        ),
-        "shift_sigmoid": Activation(lambda: ShiftScaleSigmoid(8.0, 1.0), "rescale", "sigmoid(x - 8)"),
-        "scale_sigmoid": Activation(lambda: ShiftScaleSigmoid(0.0, 4000.0), "rescale", "4000 sigmoid(x)"),
-        "shift_scale_sigmoid": Activation(
-            lambda: ShiftScaleSigmoid(8.0, 4000.0),
-            "rescale",
-            "4000 sigmoid(x - 8); the paper's modified sigmoid",
-        ),
-        "shift_tanh": Activation(lambda: ShiftScaleTanh(6.0, 1.0, 0.0), "rescale", "tanh(x - 6)"),
-        "scale_tanh": Activation(lambda: ShiftScaleTanh(0.0, 500.0, 500.0), "rescale", "500 tanh(x) + 500"),
-        "shift_scale_tanh": Activation(
-            lambda: ShiftScaleTanh(6.0, 500.0, 500.0),
-            "rescale",
-            "500 tanh(x - 6) + 500; the paper's modified tanh",
-        ),
-        "log": Activation(Log, "rescale", "ln(|x| + 1e-10); not monotone", monotone=False, singular=True),
-        "log_relu": Activation(
-            LogReLU, "rescale", "relu(ln(|x| + 1e-10)); not monotone", monotone=False, singular=True
-        ),
-    }
-)
+ACTIVATIONS: Mapping[str, Activation] = {
+    "relu": Activation(nn.ReLU, "rescale", "max(x, 0)"),
+    "exponential": Activation(
+        Exponential,
+        "rescale",
+        "exp(s x), s = activation_scale; first-layer filters become motifs",
+        Exponential,
+    ),
+    "sigmoid": Activation(nn.Sigmoid, "rescale", "1 / (1 + exp(-x))"),
+    "tanh": Activation(nn.Tanh, "rescale", "tanh(x)"),
+    "softplus": Activation(nn.Softplus, "rescale", "ln(1 + exp(x))"),
+    "linear": Activation(nn.Identity, "linear", "x"),
+    "elu": Activation(nn.ELU, "rescale", "x if x > 0 else exp(x) - 1"),
+    "exp_relu": Activation(ExpReLU, "rescale", "relu(exp(0.1 x) - 1); an exponential made tame"),
+    "shift_relu": Activation(lambda: ShiftScaleReLU(0.2, 1), "rescale", "relu(x - 0.2)"),
+    "scale_relu": Activation(lambda: ShiftScaleReLU(0.0, 3), "rescale", "relu(x^3)"),
+    "shift_scale_relu": Activation(
+        lambda: ShiftScaleReLU(0.2, 3), "rescale", "relu((x - 0.2)^3); the paper's modified ReLU"
+    ),
+    "shift_sigmoid": Activation(lambda: ShiftScaleSigmoid(8.0, 1.0), "rescale", "sigmoid(x - 8)"),
+    "scale_sigmoid": Activation(lambda: ShiftScaleSigmoid(0.0, 4000.0), "rescale", "4000 sigmoid(x)"),
+    "shift_scale_sigmoid": Activation(
+        lambda: ShiftScaleSigmoid(8.0, 4000.0),
+        "rescale",
+        "4000 sigmoid(x - 8); the paper's modified sigmoid",
+    ),
+    "shift_tanh": Activation(lambda: ShiftScaleTanh(6.0, 1.0, 0.0), "rescale", "tanh(x - 6)"),
+    "scale_tanh": Activation(lambda: ShiftScaleTanh(0.0, 500.0, 500.0), "rescale", "500 tanh(x) + 500"),
+    "shift_scale_tanh": Activation(
+        lambda: ShiftScaleTanh(6.0, 500.0, 500.0),
+        "rescale",
+        "500 tanh(x - 6) + 500; the paper's modified tanh",
+    ),
+    "log": Activation(Log, "rescale", "ln(|x| + 1e-10); not monotone", monotone=False, singular=True),
+    "log_relu": Activation(LogReLU, "rescale", "relu(ln(|x| + 1e-10)); not monotone", monotone=False, singular=True),
+}
 """Name -> activation. Source of every row: Koo & Ploenzke 2021 and its published code."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -15,7 +15,7 @@ from tuner.models.activations import ACTIVATIONS
 from tuner.models.hyperparameters import HYPERPARAMETERS, Value, check
 from tuner.models.initializers import INITIALIZERS
 from tuner.models.network import Network
-from tuner.models.plan import GLOBAL_POOLS, Dense, Plan
+from tuner.models.plan import GLOBAL_POOLS, Plan
 
 KOO = "Koo & Ploenzke 2021"
 
@@ -26,116 +26,49 @@ class Architecture:
 
     Parameters
     ----------
-    build : callable
-        Complete settings -> Plan.
-    defaults : mapping
-        Every hyperparameter this architecture has, with its published value.
+    plan : callable
+        Values of its own hyperparameters -> Plan as published.
     length, tasks : int
         Published length of the sequences and number of tasks.
     parameters : int
         Trainable parameters at that length and number of tasks.
     source : str
         Where it was published.
+    own : mapping
+        Hyperparameters that no other architecture has, with their published values.
     """
 
-    build: Callable[[Mapping[str, Value]], Plan]
-    defaults: Mapping[str, Value]
+    plan: Callable[[Mapping[str, Value]], Plan]
     length: int
     tasks: int
     parameters: int
     source: str
+    own: Mapping[str, Value] = field(default_factory=dict)
 
+    @property
+    def defaults(self) -> dict[str, Value]:
+        """Every hyperparameter this architecture has, with its published value."""
+        plan = self.plan(self.own)
+        shared = {name: row.read(plan) for name, row in HYPERPARAMETERS.items() if row.read is not None}
+        return {**shared, **self.own}
 
-def adapt(plan: Plan, settings: Mapping[str, Any]) -> Plan:
-    """Apply the hyperparameters that all architectures have to a published plan.
-
-    Parameters
-    ----------
-    plan : Plan
-        As published.
-    settings : mapping
-        A value for each of them.
-
-    Returns
-    -------
-    Plan
-    """
-    first = replace(
-        plan.stages[0],
-        filters=settings["filters"],
-        kernel_size=settings["kernel_size"],
-        dropout=settings["dropout_first"],
-        pool=settings["pool_first"],
-    )
-    deeper = tuple(
-        replace(
-            stage,
-            filters=max(1, round(stage.filters * settings["width"])),
-            dropout=min(stage.dropout * settings["dropout_scale"], 0.95),
-        )
-        for stage in plan.stages[1:]
-    )
-    units, rate = settings["dense_units"], settings["dropout_dense"]
-    base = plan.dense or (Dense(1),)
-    dense = tuple(
-        Dense(
-            max(1, round(units * block.units / base[0].units)),
-            rate * block.dropout / base[0].dropout if base[0].dropout else rate,
-        )
-        for block in base
-    )
-    same_name = (
-        "activation activation_scale initializer initializer_sigma deep_sigma batch_norm_first batch_norm "
-        "residual_blocks dilated global_pool l2_first"
-    )
-    return replace(
-        plan,
-        stages=(first, *deeper),
-        dense=dense if units else (),
-        **{name: settings[name] for name in same_name.split()},
-    )
-
-
-def published_values(plan: Plan) -> dict[str, Value]:
-    """Read from a plan the hyperparameters that leave it as it is."""
-    first = plan.stages[0]
-    return {
-        "activation": plan.activation,
-        "activation_scale": plan.activation_scale,
-        "filters": first.filters,
-        "kernel_size": first.kernel_size,
-        "initializer": plan.initializer,
-        "initializer_sigma": plan.initializer_sigma,
-        "batch_norm_first": plan.batch_norm_first,
-        "batch_norm": plan.batch_norm,
-        "dropout_first": first.dropout,
-        "dropout_scale": 1.0,
-        "dropout_dense": plan.dense[0].dropout if plan.dense else published.DENSE_DROPOUT,
-        "pool_first": first.pool,
-        "residual_blocks": plan.residual_blocks,
-        "dilated": plan.dilated,
-        "width": 1.0,
-        "global_pool": plan.global_pool,
-        "dense_units": plan.dense[0].units if plan.dense else 0,
-        "l2_first": plan.l2_first,
-        "deep_sigma": plan.deep_sigma,
-    }
+    def build(self, settings: Mapping[str, Value]) -> Plan:
+        """Apply complete settings to the published plan."""
+        plan = self.plan(settings)
+        for row in HYPERPARAMETERS.values():
+            plan = plan if row.write is None else row.write(plan, settings)
+        return plan
 
 
 def _row(plan: Plan, length: int, tasks: int, parameters: int, source: str) -> Architecture:
-    defaults = MappingProxyType(published_values(plan))
-    return Architecture(lambda s: adapt(plan, s), defaults, length, tasks, parameters, source)
+    return Architecture(lambda _: plan, length, tasks, parameters, source)
 
 
 def _family(settings: Mapping[str, Any]) -> Plan:
-    keys = ("n_blocks", "kernel_size_deep", "pool_size")
-    return adapt(published.family(*(settings[key] for key in keys)), settings)
+    return published.family(*(settings[key] for key in _FAMILY))
 
 
-_FAMILY_DEFAULTS: Mapping[str, Value] = MappingProxyType(
-    {**published_values(published.family(3, 7, 4)), "n_blocks": 3, "kernel_size_deep": 7, "pool_size": 4}
-)
-
+_FAMILY: Mapping[str, Value] = {"n_blocks": 3, "kernel_size_deep": 7, "pool_size": 4}
 _HOMEWORK = "DeepBind-style exercise on planted motifs"
 _FOXO1_SOURCE = "FOXO1 exercise on planted motifs"
 
@@ -159,7 +92,7 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
         "foxo1_v4": _row(published.foxo1(3), 100, 1, 17_025, _FOXO1_SOURCE),
         "foxo1_v5": _row(published.foxo1(4), 100, 1, 17_281, _FOXO1_SOURCE),
         "sigtfb": _row(published.SIGTFB, 101, 14, 8_750, "SigTFB stage 1, BMC Genomics 2024"),
-        "cnn": Architecture(_family, _FAMILY_DEFAULTS, 400, 1, 47_553, "parametric family of this package"),
+        "cnn": Architecture(_family, 400, 1, 47_553, "parametric family of this package", _FAMILY),
     }
 )
 """Name -> architecture."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tuner.errors import ModelError
 from tuner.models import compiled
 from tuner.models.activations import ACTIVATIONS
+from tuner.models.hyperparameters import HYPERPARAMETERS
 from tuner.models.initializers import INITIALIZERS
 from tuner.models.layers import (
     AvgPool1d,
@@ -212,6 +213,10 @@ class Network(nn.Module):
                 INITIALIZERS[name](module.weight, generator)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+        for name, value in plan.tuned:
+            tune = HYPERPARAMETERS[name].tune
+            if tune is not None:
+                tune(self, value, generator)
 
 
 def _activation(plan: Plan) -> nn.Module:

@@ -78,6 +78,8 @@ class Plan:
         Whether pools come before dropout.
     l2_first : float
         Weight of the first convolution within the L2 penalty.
+    tuned : tuple of (str, value)
+        Hyperparameters that change the network itself once its weights are drawn, by name.
     """
 
     stages: tuple[Stage, ...]
@@ -95,3 +97,4 @@ class Plan:
     global_pool: str = "flatten"
     pool_before_dropout: bool = False
     l2_first: float = 1.0
+    tuned: tuple[tuple[str, bool | int | float | str], ...] = ()
