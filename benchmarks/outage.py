@@ -36,6 +36,7 @@ from tuner.storage.artifacts import Artifacts
 from tuner.storage.storage import FencedStorage, Heartbeat, open_storage
 
 WORKERS, BUDGET, OUTAGE = 3, 6, 60.0
+AHEAD = 300  # slots that are added before the workers run out of work
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tuner.search.worker", "__main__"])  # the imports cost seconds, once
 MOMENTS = ("idle", "suggest", "mid-epoch", "tell")
@@ -169,13 +170,13 @@ def cut(url: str, folder: Path, seconds: float, pace: Pace) -> dict[str, Any]:
     study_id = prepare(storage)
     workers = start(url, folder, "cut", pace)
     wait_for(lambda: len(lines(folder, "ready")) == WORKERS)  # each sets the budget that it knows
-    storage.set_budget(study_id, 10 * BUDGET)
+    storage.set_budget(study_id, AHEAD)
     began = time.monotonic()
     while time.monotonic() - began < seconds and any(w.is_alive() for w in workers):
         time.sleep(1)
         ended += storage._backend.write(lambda connection: terminate_one(connection, chance))
-        if storage.open_slots(study_id) < 2 * WORKERS:  # there is work for the whole minute
-            storage.set_budget(study_id, int(storage.budget(study_id) or 0) + 10 * BUDGET)
+        if storage.open_slots(study_id) < AHEAD:  # there is work for the whole minute
+            storage.set_budget(study_id, int(storage.budget(study_id) or 0) + AHEAD)
     for worker in workers:
         worker.join(300)
     return row(storage, study_id, folder, f"{ended} backends ended", workers) | {

@@ -35,6 +35,7 @@ from tuner.models.checkpoint import Checkpoint, write_checkpoint
 from tuner.storage.stores import FolderStore
 
 SHUTDOWN, WITHOUT_FLUSH = 0x8004587D, 2  # _IOR('X', 125, __u32), EXT4_GOING_FLAGS_NOLOGFLUSH
+TRIALS_A_CUT = 30  # more than two workers end between two cuts
 STUDY = """name = "cut"
 space = "./cut_space.toml"
 [data]
@@ -127,7 +128,7 @@ def run_cuts(cuts: int, seed: int, within: tuple[float, float]) -> bool:
     print("cut\tseconds\tcomplete\tfiles named\tmissing or empty\tverify")
     with tempfile.TemporaryDirectory() as scratch:
         folder, image, mount = Path(scratch), Path(scratch) / "disk.img", Path(scratch) / "disk"
-        write_study(folder, trials=3 * cuts)
+        write_study(folder, trials=TRIALS_A_CUT * (cuts + 1))
         mount.mkdir()
         # The kernel that matches motifs is compiled once a machine, before a run makes its database.
         subprocess.run(
@@ -135,7 +136,7 @@ def run_cuts(cuts: int, seed: int, within: tuple[float, float]) -> bool:
             cwd=folder, check=True, capture_output=True,
         )  # fmt: skip
         with image.open("wb") as file:
-            file.truncate(256 << 20)
+            file.truncate(512 << 20)
         subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
         for i in range(cuts + 1):
             subprocess.run(["mount", "-o", "loop", str(image), str(mount)], check=True)

@@ -6,6 +6,7 @@ contributions are built from the filters' matrices.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tuner.motifs.database import load_database
+from tuner.motifs.match import FilterMatch
 from tuner.motifs.meme import column_information, corrected_information, reverse_complement
 from tuner.motifs.screen import reference_filters
 from tuner.report import data as d
@@ -47,29 +49,35 @@ SEARCHED = {
 }
 
 
+DEAD = (17, 29)
+
+
 @cache
 def layer() -> list[np.ndarray]:
     """The 32 matrices of one IRF1 network with an exponential first layer."""
     return [m.ppm for m in reference_filters() if m.id.startswith(LAYER)]
 
 
-def filters() -> tuple[d.FilterRow, ...]:
+def filters() -> tuple[FilterMatch, ...]:
     rows = []
     for i, ppm in enumerate(layer()):
-        target, name, e_value, strand = MATCHES.get(i, (None, None, None, "+"))
-        dead = i in (17, 29)
+        target, name, e_value, strand = MATCHES.get(i, (None, None, math.nan, "+"))
+        dead = i in DEAD
         bits = corrected_information(ppm, 500)
         rows.append(
-            d.FilterRow(
-                index=i, ppm=np.zeros((4, 0)) if dead else ppm, sites=0 if dead else 500,
-                information=0.0 if dead else bits, alive=not dead, gated=not dead and bits >= 6, target=target,
-                target_name=name, family=FAMILY.get(name or "", IRF) if name else None, e_value=e_value,
-                strand=strand, offset=0, significant=target is not None,
-                effect=None if dead else 0.02 + 1.4 * (i in MATCHES) / (1 + i % 7),
+            FilterMatch(
+                filter=i, target=target, target_name=name, family=FAMILY.get(name or "", IRF) if name else None,
+                p_value=math.nan, e_value=e_value, offset=0, overlap=0, strand=strand, gated=not dead and bits >= 6,
+                significant=target is not None, sites=0 if dead else 500, information=0.0 if dead else bits,
+                effect=math.nan if dead else 0.02 + 1.4 * (i in MATCHES) / (1 + i % 7),
             )
         )  # fmt: skip
-    rows.sort(key=lambda r: (not r.alive, -(r.effect or 0.0), r.index))
+    rows.sort(key=lambda r: (not r.alive, -r.influence, r.filter))
     return tuple(rows)
+
+
+def matrices() -> dict[int, np.ndarray]:
+    return {i: np.zeros((4, 0)) if i in DEAD else ppm for i, ppm in enumerate(layer())}
 
 
 def contribution_weights(ppm: np.ndarray, scale: float = 0.35) -> np.ndarray:
@@ -180,7 +188,7 @@ def model(trial: int = 25, auroc: float = 0.985, **changes: Any) -> d.ModelRepor
             matched_sequences=476, per_model=(0.983, 0.986, 0.984, 0.987, 0.985), per_task={"IRF1": auroc}, models=5,
             sequences=779, positives=374, baselines=rows,
         ),
-        "history": epochs, "network": "the first of its 5 retrained models", "filters": filters(),
+        "history": epochs, "network": "the first of its 5 retrained models", "filters": filters(), "ppms": matrices(),
         "stability": {IRF: 5, FAMILY["ZNF320"]: 2}, "stability_of": 5,
         "completeness": d.Completeness(median=2.1e-5, max=4.4e-4, n=374),
         "agreement": d.EngineAgreement(max_abs=3.1e-6, relative=2.4e-6, correlation=0.99999, n=10),
@@ -194,7 +202,7 @@ def model(trial: int = 25, auroc: float = 0.985, **changes: Any) -> d.ModelRepor
         **curves(auroc),
     }  # fmt: skip
     rows_of = found["filters"]
-    found["candidates"] = tuple(f.index for f in rows_of if f.gated and not f.significant)  # type: ignore[attr-defined]
+    found["candidates"] = tuple(f.filter for f in rows_of if f.gated and not f.significant)  # type: ignore[attr-defined]
     found["dead"] = sum(not f.alive for f in rows_of)  # type: ignore[attr-defined]
     return d.ModelReport(**{**found, **changes})
 
@@ -308,7 +316,7 @@ def irf1() -> d.ReportData:
 def shuffled() -> d.ReportData:
     """The same study as label-shuffled networks answer it: chance everywhere."""
     base = irf1()
-    weak = tuple(replace(f, significant=False, e_value=3.2 if f.target else None) for f in filters())
+    weak = tuple(f._replace(significant=False, e_value=3.2 if f.target else math.nan) for f in filters())
     rows = tuple(
         d.BaselineRow(
             name=name, valid_auroc=0.5, test_auroc=0.51, matched=0.5, lead=-0.012, low=-0.05, high=0.026,
@@ -353,7 +361,7 @@ def hostile() -> d.ReportData:
     """Names as an attacker would choose them, in every field that comes from outside."""
     base = irf1()
     rows = tuple(
-        replace(f, target_name=HOSTILE, family=HOSTILE, target=f"{HOSTILE}{f.index}") if f.significant else f
+        f._replace(target_name=HOSTILE, family=HOSTILE, target=f"{HOSTILE}{f.filter}") if f.significant else f
         for f in filters()
     )
     match = d.MotifMatched(id=HOSTILE, name=HOSTILE, family=HOSTILE, e_value=1e-9)
@@ -369,7 +377,7 @@ def hostile() -> d.ReportData:
         study=replace(base.study, name=HOSTILE, title=HOSTILE, command=HOSTILE),
         data=replace(base.data, name=HOSTILE, source=HOSTILE, task=HOSTILE, tasks=(HOSTILE,), warnings=(HOSTILE,)),
         motifs=replace(base.motifs, database=HOSTILE, matrices={HOSTILE: layer()[24]}, targets={HOSTILE: (HOSTILE,)}),
-        trials=tuple(replace(t, params={**t.params, HOSTILE: HOSTILE * (t.number % 2 + 1)}) for t in base.trials),
+        trials=tuple(t._replace(params={**t.params, HOSTILE: HOSTILE * (t.number % 2 + 1)}) for t in base.trials),
         importance={"auroc": {HOSTILE: 1.0}},
         models=(first,),
         warnings=(HOSTILE,),

@@ -194,7 +194,7 @@ def test_tables_and_json_hold_the_same_numbers(reported: Path) -> None:
     assert float(scores["confirmation", "auroc"]["value"]) == model["confirmation"]["auroc"]["mean"]
     assert float(scores["validation, selected run", "auroc"]["value"]) == model["valid"]["auroc"]
     filters = table(reported, "filters.tsv")
-    assert [int(r["index"]) for r in filters] == [f["index"] for f in model["filters"]]
+    assert [int(r["filter"]) for r in filters] == [f["filter"] for f in model["filters"]]
     assert [float(r["effect"]) for r in filters] == [f["effect"] for f in model["filters"]]
     assert [float(r["tpr"]) for r in table(reported, "roc.tsv")] == model["roc"]["tpr"]
     assert {r["name"]: float(r["test_auroc"]) for r in table(reported, "baselines.tsv")} == {
@@ -213,14 +213,14 @@ def test_dead_filters_come_last_and_candidates_match_nothing(there: Terminal) ->
     by_channel = {m["filter"]: m for m in matches}
     assert len(by_channel) == len(model["filters"]) == 8
     for f in model["filters"]:
-        m = by_channel[f["index"]]
+        m = by_channel[f["filter"]]
         assert (f["sites"], f["target"], f["significant"]) == (m["sites"], m["target"], m["significant"])
-        assert f["alive"] == (m["sites"] > 0)
-    alive = [f["alive"] for f in model["filters"]]
+        assert f == m
+    alive = [f["sites"] > 0 for f in model["filters"]]
     assert alive == sorted(alive, reverse=True)
     assert model["dead"] == alive.count(False)
     assert model["candidates"] == [
-        f["index"] for f in model["filters"] if by_channel[f["index"]]["gated"] and not f["significant"]
+        f["filter"] for f in model["filters"] if by_channel[f["filter"]]["gated"] and not f["significant"]
     ]
 
 

@@ -24,10 +24,10 @@ def many() -> ReportData:
     """IRF1's report, had 5,000 trials been made; two thirds of them on the front."""
     data = irf1()
     rows = tuple(
-        replace(data.trials[i % len(data.trials)], number=i if i > 50 else 9000 + i, pareto=i % 3 != 0)
+        data.trials[i % len(data.trials)]._replace(number=i if i > 50 else 9000 + i, pareto=i % 3 != 0)
         for i in range(5000)
     )
-    rows = (*rows[:4900], *(replace(t, pareto=False) for t in data.trials if t.number in {25, 24}), *rows[4900:])
+    rows = (*rows[:4900], *(t._replace(pareto=False) for t in data.trials if t.number in {25, 24}), *rows[4900:])
     history = tuple(HistoryPoint(number=i, best={"auroc": 0.5 + (i // 999) / 10}) for i in range(5000))
     return replace(data, trials=rows, history=history)
 

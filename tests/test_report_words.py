@@ -146,7 +146,7 @@ def test_numbers_have_a_true_minus_and_shares_never_vanish() -> None:
 def test_what_speaks_for_one_family_is_one_row() -> None:
     first, *rest = merge_families(model())
     assert first.name == IRF
-    assert [f.index for f in first.filters] == [12, 24, 22, 27, 23]  # by E-value
+    assert [f.filter for f in first.filters] == [12, 24, 22, 27, 23]  # by E-value
     assert [p.name for p in first.patterns] == ["pos.0"]
     assert first.e_value == 2.1e-8
     assert first.above_null is True
@@ -161,8 +161,8 @@ def test_filters_are_read_matched_candidates_weak_dead() -> None:
     assert [kind for kind, _ in groups] == ["matched", "candidate", "dead"]
     matched = dict(groups)["matched"]
     assert [f.e_value for f in matched] == sorted(f.e_value for f in matched if f.e_value is not None)
-    assert sorted(f.index for _, rows in groups for f in rows) == list(range(32))
-    assert [f.index for f in dict(groups)["dead"]] == [17, 29]
+    assert sorted(f.filter for _, rows in groups for f in rows) == list(range(32))
+    assert [f.filter for f in dict(groups)["dead"]] == [17, 29]
 
 
 def test_what_composition_alone_reaches_is_a_warning_only_where_its_interval_leaves_chance_out() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from tuner.api.places import folders_of
 from tuner.data.dataset import Dataset
@@ -133,7 +133,11 @@ class Data:
 
     @classmethod
     def from_hdf5(
-        cls, path: str | Path, *, layout: str | None = None, tasks: list[str] | tuple[str, ...] | None = None
+        cls,
+        path: str | Path,
+        *,
+        layout: Literal["ncl", "nlc"] | None = None,
+        tasks: list[str] | tuple[str, ...] | None = None,
     ) -> Data:
         """Read an HDF5 file with one-hot sequences and labels in splits, such as Koo's, Basset's or SigTFB's.
 

@@ -13,7 +13,7 @@ from tuner.cli import context, options
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from tuner.results.leaderboard import Confirmed, Row, Verdict
+    from tuner.results.leaderboard import Confirmed, TrialRow, Verdict
     from tuner.storage.storage import FencedStorage
 
 EXAMPLE = "Example: tuner best --study zbed2 --json"
@@ -209,7 +209,7 @@ def about_composition(
     return words.composition(composition(controls, primary.mean["auroc"], primary.mean.get("matched_auroc"), sizes))
 
 
-def _leaderboard(name: str, rows: Sequence[Row], objectives: Sequence[str], top: int) -> Table:
+def _leaderboard(name: str, rows: Sequence[TrialRow], objectives: Sequence[str], top: int) -> Table:
     from rich.table import Table
 
     from tuner.results.findings import BESIDE

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import SkipValidation, StrictFloat, StrictInt
 
@@ -104,6 +105,11 @@ class DataSpec:
         """The files and folders that it names, by key."""
         named = {key: getattr(self, key) for key in FILES}
         return {key: path for key, path in named.items() if path is not None and path != SHUFFLE}
+
+    def at(self, places: Mapping[str, str | None]) -> DataSpec:
+        """The same data, with some of its files (keys of `FILES`) in other places."""
+        changes: dict[str, Any] = dict(places)
+        return replace(self, **changes)
 
     @property
     def shares(self) -> tuple[float, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -72,6 +73,21 @@ class FilterMatch(NamedTuple):
     sites: int
     information: float
     effect: float
+
+    @property
+    def alive(self) -> bool:
+        """Whether the filter responds to any sequence."""
+        return self.sites > 0
+
+    @property
+    def name(self) -> str:
+        """Name of the target, else its identifier, else nothing."""
+        return self.target_name or self.target or ""
+
+    @property
+    def influence(self) -> float:
+        """The ablation effect; 0 where it was not measured."""
+        return 0.0 if math.isnan(self.effect) else self.effect
 
 
 class Matches(NamedTuple):

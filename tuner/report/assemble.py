@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tuner.models import metrics
+from tuner.motifs.match import FilterMatch
 from tuner.report.cache import Result
 from tuner.report.collect import baseline_rows
 from tuner.report.data import (
@@ -15,7 +16,6 @@ from tuner.report.data import (
     Completeness,
     EngineAgreement,
     Estimate,
-    FilterRow,
     MarginalRow,
     ModelReport,
     MotifMatched,
@@ -29,6 +29,7 @@ from tuner.report.data import (
 from tuner.report.selection import Choice
 from tuner.report.source import Source
 from tuner.results.leaderboard import Confirmed, watched
+from tuner.results.trial_files import from_plain
 from tuner.results.verdict import compare
 
 LOGOS, LOGO_WIDTH = 5, 60  # strongest sequences shown, and bases of each
@@ -103,20 +104,12 @@ def _steps(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 def _filters(result: Result) -> dict[str, Any]:
     v = result.values
-    rows = [
-        FilterRow(
-            index=r["filter"], ppm=result.arrays.get(f"ppm.{r['filter']}", np.zeros((4, 0))), sites=r["sites"],
-            information=float(r["information"]), alive=r["sites"] > 0, gated=r["gated"], target=_text(r["target"]),
-            target_name=_text(r["target_name"]), family=_text(r["family"]),
-            e_value=None if r["target"] is None else float(r["e_value"]), strand=str(r["strand"]), offset=r["offset"],
-            significant=r["significant"], effect=None if r["effect"] is None else float(r["effect"]),
-        )
-        for r in v["rows"]
-    ]  # fmt: skip
-    rows.sort(key=lambda r: (not r.alive, -(r.effect or 0.0), r.index))
+    rows = [from_plain(FilterMatch, row) for row in v["rows"]]
+    rows.sort(key=lambda r: (not r.alive, -r.influence, r.filter))
     return {
         "filters": tuple(rows),
-        "candidates": tuple(r.index for r in rows if r.gated and not r.significant),
+        "ppms": {r.filter: result.arrays.get(f"ppm.{r.filter}", np.zeros((4, 0))) for r in rows},
+        "candidates": tuple(r.filter for r in rows if r.gated and not r.significant),
         "dead": sum(not r.alive for r in rows),
         "stability": dict(v["stability"]),
         "stability_of": v["stability_of"],
@@ -124,11 +117,6 @@ def _filters(result: Result) -> dict[str, Any]:
         "kept": v.get("kept"),
         "network": v["network"],
     }
-
-
-def _text(value: object) -> str | None:
-    """A cell of a table that is text, even where it looks like a number."""
-    return None if value is None else str(value)
 
 
 def _contributions(source: Source, result: Result) -> dict[str, Any]:

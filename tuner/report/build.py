@@ -24,7 +24,7 @@ from tuner.report.source import Source
 from tuner.report.stages import MODISCO_STAGES, STAGES, Event, OnEvent, Runner
 from tuner.report.tables import tables
 from tuner.results import words
-from tuner.results.leaderboard import FrozenTrial, confirmed, stage_trials
+from tuner.results.leaderboard import FrozenTrial, confirmed, leaderboard, stage_trials
 from tuner.results.test_split import openings
 from tuner.storage.keys import CONFIRMATION
 
@@ -196,7 +196,7 @@ def assemble(
         study=study, data=data, motifs=motifs, baselines=baselines, shuffled=shuffled,
         composition=composition,
         composition_words=words.composition(composition),
-        trials=collect.trial_rows(trials, objectives), importance=important, importance_words=why_not,
+        trials=tuple(leaderboard(trials, objectives)), importance=important, importance_words=why_not,
         history=collect.best_so_far(trials, objectives), selection=selection, openings=len(opened), models=models,
         warnings=cautions(
             study, data, bool(motifs.targets), selection, models, baselines, shuffled, composition, len(opened),

@@ -23,10 +23,9 @@ from tuner.report.data import (
     Shuffled,
     SplitInfo,
     StudyInfo,
-    TrialRow,
 )
 from tuner.report.source import Source
-from tuner.results.leaderboard import FrozenTrial, Standing, TrialState, leaderboard, stage_trials
+from tuner.results.leaderboard import FrozenTrial, Standing, TrialState, stage_trials
 from tuner.results.verdict import Composition, composition
 from tuner.storage.artifacts import undigested
 from tuner.storage.keys import CONTROLS
@@ -90,18 +89,6 @@ def motif_info(source: Source, models: Sequence[ModelReport]) -> MotifInfo:
         left_out=tuple(MotifName(id=m.id, name=m.name) for m in left_out),
         targets={family: tuple(ids) for family, ids in source.bench.plan.study.motifs.targets.items()},
         matrices={m.id: m.ppm for m in database.motifs if m.id in named},
-    )  # fmt: skip
-
-
-def trial_rows(trials: Sequence[FrozenTrial], objectives: Sequence[str]) -> tuple[TrialRow, ...]:
-    """The leaderboard."""
-    warm = {t.number for t in trials if "warm_start" in t.user_attrs}
-    return tuple(
-        TrialRow(
-            number=r.number, state=r.state, values=r.values, params=r.params, pareto=r.pareto,
-            warm_start=r.number in warm, watched=r.watched, reason=r.reason,
-        )
-        for r in leaderboard(trials, objectives)
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from tuner.report.notes import escape
 from tuner.report.server import Access, make_guarded_server
 from tuner.results import words
 from tuner.results.barren import why_barren
-from tuner.results.leaderboard import Confirmed, Row, Verdict, confirmed, declare, leaderboard, stage_trials
+from tuner.results.leaderboard import Confirmed, TrialRow, Verdict, confirmed, declare, leaderboard, stage_trials
 from tuner.results.test_split import openings
 from tuner.search.loaded import Bench
 from tuner.storage.artifacts import PREFIX, Artifacts
@@ -143,7 +143,7 @@ def question(bench: Bench) -> str:
 
 
 def findings(
-    rows: Sequence[Row],
+    rows: Sequence[TrialRow],
     candidates: Sequence[Confirmed],
     verdict: Verdict | None,
     objectives: Sequence[str],

@@ -18,7 +18,6 @@ import numpy as np
 from tuner.report.parts import (
     Completeness,
     EngineAgreement,
-    FilterRow,
     MarginalRow,
     Matrix,
     ModelReport,
@@ -28,7 +27,7 @@ from tuner.report.parts import (
     SequenceLogo,
 )
 from tuner.report.scores import BaselineRow, CalibrationCurve, Estimate, PrecisionRecall, Roc, TestScores
-from tuner.results.leaderboard import Verdict
+from tuner.results.leaderboard import TrialRow, Verdict
 from tuner.results.verdict import Composition
 
 __all__ = [
@@ -38,7 +37,6 @@ __all__ = [
     "DataInfo",
     "EngineAgreement",
     "Estimate",
-    "FilterRow",
     "HistoryPoint",
     "MarginalRow",
     "ModelReport",
@@ -218,38 +216,6 @@ class Shuffled:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrialRow:
-    """One trial of the leaderboard, best first; validation, one seed.
-
-    Attributes
-    ----------
-    number : int
-        In the search.
-    state : str
-        ``COMPLETE``, ``PRUNED``, ...
-    values, watched : dict of str to float
-        Objectives, and what else was measured.
-    params : dict
-        Hyperparameters.
-    pareto : bool
-        On the front of the search.
-    warm_start : bool
-        Enqueued from published settings.
-    reason : str
-        Why it was pruned or failed.
-    """
-
-    number: int
-    state: str
-    values: dict[str, float]
-    params: dict[str, Any]
-    pareto: bool
-    warm_start: bool
-    watched: dict[str, float]
-    reason: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
 class HistoryPoint:
     """Best value of each objective among trials 0 .. `number`; empty before the first completed one."""
 
@@ -343,13 +309,15 @@ class ReportData:
 
 
 def plain(value: Any) -> Any:
-    """Turn dataclasses, arrays, tuples and numpy scalars into what JSON can hold."""
+    """Turn dataclasses, named tuples, arrays, tuples and numpy scalars into what JSON can hold."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, np.ndarray):
         return plain(value.tolist())
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return plain(value._asdict())
     if isinstance(value, list | tuple):
         return [plain(inner) for inner in value]
     if isinstance(value, np.generic):

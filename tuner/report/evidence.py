@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from tuner.motifs.match import FilterMatch
 from tuner.motifs.screen import SIGNIFICANT_E
-from tuner.report.data import FilterRow, ModelReport, PatternRow
+from tuner.report.data import ModelReport, PatternRow
 
 SHOWN = ("above null", "no null", "unmatched", "filter")  # kinds of evidence that show a motif
 
@@ -25,7 +26,7 @@ class Evidence(NamedTuple):
         Of that match.
     pattern : PatternRow or None
         What was found by TF-MoDISco.
-    filter : FilterRow or None
+    filter : FilterMatch or None
         The filter that shows it best.
     """
 
@@ -35,12 +36,12 @@ class Evidence(NamedTuple):
     id: str = ""
     e_value: float | None = None
     pattern: PatternRow | None = None
-    filter: FilterRow | None = None
+    filter: FilterMatch | None = None
 
 
-def matched(row: FilterRow | PatternRow) -> bool:
+def matched(row: FilterMatch | PatternRow) -> bool:
     """Whether a known motif resembles it more than chance allows: E <= .01 (a filter must also pass the gates)."""
-    if isinstance(row, FilterRow):
+    if isinstance(row, FilterMatch):
         return row.significant
     return row.match is not None and row.match.e_value <= SIGNIFICANT_E
 
@@ -48,7 +49,7 @@ def matched(row: FilterRow | PatternRow) -> bool:
 def evidence(model: ModelReport) -> Evidence:
     """Choose the strongest motif of a model: patterns before filters, and the null before everything."""
     patterns = sorted((p for p in model.patterns if p.positive), key=lambda p: -p.seqlets)
-    filters = sorted((f for f in model.filters if f.significant), key=lambda f: f.e_value or 0.0)
+    filters = sorted((f for f in model.filters if f.significant), key=lambda f: f.e_value)
     for kind, wanted in (("above null", True), ("no null", None)):
         found = next((p for p in patterns if p.above_null is wanted and matched(p)), None)
         if found is not None and found.match is not None:
@@ -62,6 +63,5 @@ def evidence(model: ModelReport) -> Evidence:
     if not filters:
         return Evidence(kind, pattern=patterns[0] if patterns else None)
     f = filters[0]
-    name = f.target_name or f.target or ""
     pattern = patterns[0] if patterns else None
-    return Evidence(kind, name, f.family or "", f.target or "", f.e_value, pattern, f)
+    return Evidence(kind, f.name, f.family or "", f.target or "", f.e_value, pattern, f)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tuner.report.data import FilterRow, MarginalRow, ModelReport, PatternRow
+from tuner.motifs.match import FilterMatch
+from tuner.report.data import MarginalRow, ModelReport, PatternRow
 from tuner.report.evidence import matched
 
 
@@ -17,7 +18,7 @@ class Family(NamedTuple):
         The family; the motif's own name where the database knows no family.
     motifs : tuple of str
         Names of the matched motifs, best first.
-    filters : tuple of FilterRow
+    filters : tuple of FilterMatch
         Significant ones, best first.
     patterns : tuple of PatternRow
         Matched ones, largest first.
@@ -31,7 +32,7 @@ class Family(NamedTuple):
 
     name: str
     motifs: tuple[str, ...]
-    filters: tuple[FilterRow, ...]
+    filters: tuple[FilterMatch, ...]
     patterns: tuple[PatternRow, ...]
     e_value: float
     models: int
@@ -57,17 +58,17 @@ def merge_families(model: ModelReport) -> tuple[Family, ...]:
     tuple of Family
         Those with a pattern above the null first, then by E-value.
     """
-    filters: dict[str, list[FilterRow]] = {}
+    filters: dict[str, list[FilterMatch]] = {}
     patterns: dict[str, list[PatternRow]] = {}
-    for f in sorted((f for f in model.filters if matched(f)), key=lambda f: f.e_value or 0.0):
-        filters.setdefault(f.family or f.target_name or f.target or "", []).append(f)
+    for f in sorted((f for f in model.filters if matched(f)), key=lambda f: f.e_value):
+        filters.setdefault(f.family or f.name, []).append(f)
     for p in sorted(model.patterns, key=lambda p: -p.seqlets):
         if p.match is not None and matched(p):
             patterns.setdefault(p.match.family or p.match.name or p.match.id, []).append(p)
     found = []
     for name in {**filters, **patterns}:
         mine, theirs = filters.get(name, []), patterns.get(name, [])
-        named = [(f.e_value or 0.0, f.target_name or f.target or "") for f in mine]
+        named = [(f.e_value, f.name) for f in mine]
         named += [(p.match.e_value, p.match.name or p.match.id) for p in theirs if p.match is not None]
         named.sort()
         motifs = tuple(dict.fromkeys(motif for _, motif in named))
@@ -81,22 +82,22 @@ def merge_families(model: ModelReport) -> tuple[Family, ...]:
     return tuple(sorted(found, key=lambda f: (f.above_null is not True, f.e_value, f.name)))
 
 
-def order_filters(model: ModelReport) -> list[tuple[str, list[FilterRow]]]:
+def order_filters(model: ModelReport) -> list[tuple[str, list[FilterMatch]]]:
     """Group filters for reading: matched, candidates for novel motifs, too weak, dead.
 
     Returns
     -------
-    list of (str, list of FilterRow)
+    list of (str, list of FilterMatch)
         Kind -> filters: ``matched`` by E-value, ``candidate`` by ablation effect, ``weak`` by information,
         ``dead`` by number.
     """
-    groups: dict[str, list[FilterRow]] = {"matched": [], "candidate": [], "weak": [], "dead": []}
+    groups: dict[str, list[FilterMatch]] = {"matched": [], "candidate": [], "weak": [], "dead": []}
     candidates = set(model.candidates)
     for f in model.filters:
-        kind = "dead" if not f.alive else "matched" if f.significant else "candidate" if f.index in candidates else ""
+        kind = "dead" if not f.alive else "matched" if f.significant else "candidate" if f.filter in candidates else ""
         groups[kind or "weak"].append(f)
-    groups["matched"].sort(key=lambda f: (f.e_value if f.e_value is not None else 0.0, f.index))
-    groups["candidate"].sort(key=lambda f: (-(f.effect or 0.0), -f.information, f.index))
-    groups["weak"].sort(key=lambda f: (-f.information, f.index))
-    groups["dead"].sort(key=lambda f: f.index)
+    groups["matched"].sort(key=lambda f: (f.e_value, f.filter))
+    groups["candidate"].sort(key=lambda f: (-f.influence, -f.information, f.filter))
+    groups["weak"].sort(key=lambda f: (-f.information, f.filter))
+    groups["dead"].sort(key=lambda f: f.filter)
     return [(kind, rows) for kind, rows in groups.items() if rows]

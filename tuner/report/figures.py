@@ -9,7 +9,6 @@ import numpy as np
 
 from tuner.models.recipe import EpochRecord
 from tuner.motifs.filters import Filter
-from tuner.motifs.match import FilterMatch
 from tuner.plots.contribution_logos import Stretch, contribution_logos
 from tuner.plots.curves import draw_learning_curve
 from tuner.plots.discrimination import draw_calibration, draw_precision_recall, draw_roc
@@ -18,7 +17,7 @@ from tuner.plots.filter_logos import filter_logos
 from tuner.plots.forest import ForestRow, draw_forest
 from tuner.plots.fronts import ConfirmedTrial, FrontTrial, Objective, draw_pareto_front
 from tuner.plots.searches import Axis, draw_history, draw_importance, draw_parallel, parallel_axes
-from tuner.report.data import FilterRow, ModelReport, ReportData, TrialRow
+from tuner.report.data import ModelReport, ReportData, TrialRow
 from tuner.report.numbers import number
 from tuner.report.sample import sample_trials
 from tuner.results.words import baseline_name
@@ -151,8 +150,8 @@ def _curves(model: ModelReport) -> Iterator[tuple[str, Figure]]:
 
 def _logos(model: ModelReport) -> Iterator[tuple[str, str]]:
     if model.filters:
-        filters = [_filter(f) for f in model.filters]
-        yield "filters", filter_logos(filters, [_match(f) for f in model.filters if f.target is not None])
+        filters = [Filter(f.filter, model.ppms[f.filter], f.sites, f.information, f.alive, 0) for f in model.filters]
+        yield "filters", filter_logos(filters, [f for f in model.filters if f.target is not None])
     if model.contributions:
         stretches = [Stretch(f"{c.name}, from base {c.start}", c.heights, c.truth) for c in model.contributions]
         yield "contributions", contribution_logos(stretches)
@@ -164,16 +163,3 @@ def _epoch(row: Mapping[str, object]) -> EpochRecord:
     """One epoch as it was recorded; what is missing is NaN."""
     numbers = {name: float(str(v)) if (v := row.get(name)) is not None else math.nan for name in EpochRecord._fields}
     return EpochRecord(**{**numbers, "epoch": int(numbers["epoch"])})  # type: ignore[arg-type]
-
-
-def _filter(row: FilterRow) -> Filter:
-    return Filter(row.index, np.asarray(row.ppm), row.sites, row.information, row.alive, 0)
-
-
-def _match(row: FilterRow) -> FilterMatch:
-    e_value = math.nan if row.e_value is None else row.e_value
-    effect = math.nan if row.effect is None else row.effect
-    return FilterMatch(
-        row.index, row.target, row.target_name, row.family, math.nan, e_value, row.offset, 0, row.strand, row.gated,
-        row.significant, row.sites, row.information, effect,
-    )  # fmt: skip

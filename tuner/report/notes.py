@@ -31,7 +31,7 @@ def trial_note(report: ReportData, model: ModelReport) -> str:
         lines.append(f"It is {words.compared(model.comparison)}.")
     matched = [f for f in model.filters if f.significant]
     if model.filters:
-        named = ", ".join(f"{escape(f.target_name)} (filter {f.index}, E {f.e_value:.1e})" for f in matched[:SHOWN])
+        named = ", ".join(f"{escape(f.name)} (filter {f.filter}, E {f.e_value:.1e})" for f in matched[:SHOWN])
         lines.append(
             f"{len(matched)} of {len(model.filters)} first-layer filters match a known motif"
             + (f": {named}{', ...' if len(matched) > SHOWN else ''}." if matched else ".")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 MINUS, DASH = "−", "–"
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def number(value: float | None, digits: int = 3, *, signed: bool = False) -> str:
     """Write a number with a true minus, or a dash for what was not measured."""
-    if value is None:
+    if value is None or math.isnan(value):
         return DASH
     return f"{value:{'+' if signed else ''}.{digits}f}".replace("-", MINUS)
 
@@ -30,7 +32,7 @@ def percent(value: float, digits: int = 0) -> str:
 
 def scientific(value: float | None) -> str:
     """Write an E-value: two significant digits, powers of ten below .001 and above 1000."""
-    if value is None:
+    if value is None or math.isnan(value):
         return DASH
     if value == 0:
         return "< 10⁻³⁰⁰"

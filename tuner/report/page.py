@@ -12,12 +12,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from tuner.errors import StudyError
+from tuner.motifs.match import FilterMatch
 from tuner.motifs.screen import SIGNIFICANT_E
 from tuner.plots.logos import letter_symbols
 from tuner.plots.page_searches import interactive_history, interactive_importance, interactive_parallel
 from tuner.plots.pages import interactive_front
 from tuner.report import figures, words
-from tuner.report.data import FilterRow, ModelReport, PatternRow, ReportData
+from tuner.report.data import ModelReport, PatternRow, ReportData
 from tuner.report.evidence import evidence, matched
 from tuner.report.families import merge_families, order_filters
 from tuner.report.numbers import count, e_words, number, scientific
@@ -155,9 +156,9 @@ def _hero(data: ReportData) -> dict[str, Any] | None:
         pictures = pattern_pictures(found.pattern, matrices)
         title = f"Pattern {found.pattern.name}, {count(found.pattern.seqlets, 'seqlet')}"
     elif found.filter is not None:
-        pictures = filter_pictures(found.filter, matrices, 0)
+        pictures = filter_pictures(found.filter, model.ppms[found.filter.filter], matrices, 0)
         pictures[0] = ("bits", pictures[0][1]) if pictures else ("", Markup(""))
-        title = f"Filter {found.filter.index}, {count(found.filter.sites, 'site')}"
+        title = f"Filter {found.filter.filter}, {count(found.filter.sites, 'site')}"
     else:
         return None
     marks = {
@@ -214,7 +215,7 @@ def _trials(data: ReportData) -> dict[str, Any]:
 def _model(data: ReportData, model: ModelReport, drawn: dict[str, str]) -> dict[str, Any]:
     key = f"trial-{model.trial}"
     matrices = dict(data.motifs.matrices)
-    widths = [np.asarray(f.ppm).shape[1] for f in model.filters]
+    widths = [ppm.shape[1] for ppm in model.ppms.values()]
     width = min(max([4, *widths]) + 2, FILTER_COLUMNS)
     return {
         "m": model,
@@ -225,15 +226,18 @@ def _model(data: ReportData, model: ModelReport, drawn: dict[str, str]) -> dict[
             if f"{key}-{name}" in drawn
         },
         "families": merge_families(model),
-        "groups": [(kind, [_card(f, matrices, width) for f in rows]) for kind, rows in order_filters(model)],
+        "groups": [
+            (kind, [_card(f, model.ppms[f.filter], matrices, width) for f in rows])
+            for kind, rows in order_filters(model)
+        ],
         "patterns": [_pattern(p, matrices) for p in model.patterns],
         "stretches": _stretches(model),
         "reads": words.filter_sentence(model, data.shuffled),
     }
 
 
-def _card(row: FilterRow, matrices: dict[str, np.ndarray], width: int) -> dict[str, Any]:
-    return {"f": row, "pictures": filter_pictures(row, matrices, width)}
+def _card(row: FilterMatch, ppm: np.ndarray, matrices: dict[str, np.ndarray], width: int) -> dict[str, Any]:
+    return {"f": row, "pictures": filter_pictures(row, ppm, matrices, width)}
 
 
 def _pattern(row: PatternRow, matrices: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -11,50 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.motifs.match import FilterMatch
 from tuner.report.scores import CalibrationCurve, Estimate, PrecisionRecall, Roc, TestScores
 from tuner.results.verdict import Comparison
 
 Matrix = NDArray[np.floating[Any]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class FilterRow:
-    """One first-layer filter of the network shown, largest ablation effect first, dead ones last.
-
-    Attributes
-    ----------
-    index : int
-        Channel.
-    ppm : numpy.ndarray, shape=(4, width)
-        Trimmed; width 0 where no column is above half a bit.
-    sites, information : int, float
-        Sequences it was read from; corrected bits.
-    alive, gated, significant : bool
-        Responds at all; enough of a motif to count; matched at E <= .01.
-    target, target_name, family : str or None
-        Best screened motif.
-    e_value : float or None
-        Of that match.
-    strand, offset : str, int
-        The alignment.
-    effect : float or None
-        Mean absolute change of the logit when the filter says nothing.
-    """
-
-    index: int
-    ppm: Matrix
-    sites: int
-    information: float
-    alive: bool
-    gated: bool
-    target: str | None
-    target_name: str | None
-    family: str | None
-    e_value: float | None
-    strand: str
-    offset: int
-    significant: bool
-    effect: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,8 +178,10 @@ class ModelReport:
         Which network is shown, in words.
     roc, pr, calibration : Roc, PrecisionRecall, CalibrationCurve or None
         On test.
-    filters : tuple of FilterRow
-        All first-layer filters.
+    filters : tuple of FilterMatch
+        All first-layer filters, largest ablation effect first, dead ones last.
+    ppms : dict of int to numpy.ndarray, shape=(4, width)
+        Filter -> its trimmed matrix; width 0 where no column is above half a bit.
     candidates : tuple of int
         Channels that are gated and match nothing at E <= .01: candidates for novel motifs.
     dead : int
@@ -257,7 +220,8 @@ class ModelReport:
     roc: Roc | None = None
     pr: PrecisionRecall | None = None
     calibration: CalibrationCurve | None = None
-    filters: tuple[FilterRow, ...] = ()
+    filters: tuple[FilterMatch, ...] = ()
+    ppms: dict[int, Matrix] = field(default_factory=dict)
     candidates: tuple[int, ...] = ()
     dead: int = 0
     stability: dict[str, int] = field(default_factory=dict)

@@ -13,9 +13,10 @@ import numpy as np
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from tuner.motifs.match import FilterMatch
 from tuner.motifs.meme import column_information, reverse_complement
 from tuner.plots.logos import Placement, information_heights, page_logo, place
-from tuner.report.data import FilterRow, PatternRow
+from tuner.report.data import PatternRow
 from tuner.report.numbers import count, e_words
 
 # What the figures are drawn in -> what the page calls it, so that it can be another colour in the dark.
@@ -88,18 +89,20 @@ def packed_plotly() -> tuple[Markup, str]:
     return Markup(base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()), text
 
 
-def filter_pictures(row: FilterRow, matrices: dict[str, np.ndarray], width: int) -> list[tuple[str, Markup]]:
+def filter_pictures(
+    row: FilterMatch, ppm: np.ndarray, matrices: dict[str, np.ndarray], width: int
+) -> list[tuple[str, Markup]]:
     """Logo of a filter, and of the motif it matches beneath it, column above column."""
-    ppm = np.asarray(row.ppm, dtype=np.float64)
+    ppm = np.asarray(ppm, dtype=np.float64)
     if not row.alive or not ppm.shape[1]:
         return []
-    alt = f"Logo of filter {row.index}, {count(row.sites, 'site')}"
+    alt = f"Logo of filter {row.filter}, {count(row.sites, 'site')}"
     target = matrices.get(row.target or "") if row.significant else None
     if target is None:
         left = (width - ppm.shape[1]) // 2
         return [("", _bits(ppm, alt, max(width, ppm.shape[1]), max(left, 0)))]
-    other = f"Logo of {row.target_name or row.target}, which it matches with {e_words(row.e_value)}"
-    return _aligned([("", ppm, alt)], (row.target_name or row.target or "", target, other), row.strand, width)
+    other = f"Logo of {row.name}, which it matches with {e_words(row.e_value)}"
+    return _aligned([("", ppm, alt)], (row.name, target, other), row.strand, width)
 
 
 def pattern_pictures(row: PatternRow, matrices: dict[str, np.ndarray]) -> list[tuple[str, Markup]]:

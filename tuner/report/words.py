@@ -84,7 +84,7 @@ def _shows(model: ModelReport) -> str:
     found = evidence(model)
     hits = sum(f.significant for f in model.filters)
     known = f"{count(hits, 'filter')} that match{'es' if hits == 1 else ''} a known motif"
-    best = found.filter.target_name or found.filter.target if found.filter is not None else ""
+    best = found.filter.name if found.filter is not None else ""
     rest = f"and has {known}, best {best}" if best else "that no known motif matches"
     return {
         "above null": f"shows the {found.name} motif, above the null",
@@ -230,7 +230,7 @@ def filter_sentence(model: ModelReport, shuffled: Shuffled) -> str:
     """Say how many first-layer filters show known motifs, beside label-shuffled networks."""
     if not model.filters:
         return "First-layer filters were not examined."
-    hits = sorted((f for f in model.filters if f.significant), key=lambda f: f.e_value or 0.0)
+    hits = sorted((f for f in model.filters if f.significant), key=lambda f: f.e_value)
     of = f"of {count(len(model.filters), 'first-layer filter')}"
     beside = shuffled_words(shuffled)
     if not hits:
@@ -238,7 +238,7 @@ def filter_sentence(model: ModelReport, shuffled: Shuffled) -> str:
     best = hits[0]
     return (
         f"{len(hits)} {of} match{'es' if len(hits) == 1 else ''} a known motif (E ≤ {SIGNIFICANT_E:g}), best "
-        f"{best.target_name or best.target} ({e_words(best.e_value)}); {beside}."
+        f"{best.name} ({e_words(best.e_value)}); {beside}."
     )
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tuner.results.leaderboard import (
     Confirmed,
-    Row,
+    TrialRow,
     TrialState,
     Verdict,
     confirmed,
@@ -21,7 +21,7 @@ from tuner.storage.keys import CONFIRMATION, CONTROLS
 from tuner.storage.storage import FencedStorage
 
 BESIDE = ("average_precision", "target_fraction", "parameters")  # shown beside the objectives
-SHOWN = (*BESIDE, "reason")
+SHOWN = (*BESIDE, "reason", "warm_start")
 
 
 class Findings(NamedTuple):
@@ -29,7 +29,7 @@ class Findings(NamedTuple):
 
     Attributes
     ----------
-    rows : list of Row
+    rows : list of TrialRow
         The leaderboard.
     candidates : list of Confirmed
         Candidates as far as they were retrained.
@@ -39,7 +39,7 @@ class Findings(NamedTuple):
         Control -> its validation AUROCs.
     """
 
-    rows: list[Row]
+    rows: list[TrialRow]
     candidates: list[Confirmed]
     verdict: Verdict | None
     controls: dict[str, list[float]]

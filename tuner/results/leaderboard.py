@@ -24,8 +24,8 @@ __all__ = [
     "TERMINAL",
     "Confirmed",
     "FrozenTrial",
-    "Row",
     "Standing",
+    "TrialRow",
     "TrialState",
     "Verdict",
     "choose_candidates",
@@ -46,8 +46,26 @@ PROVENANCE = ("seed", "candidate", "replicate")  # numbers that say where a valu
 TERMINAL = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
-class Row(NamedTuple):
-    """One trial of the leaderboard."""
+class TrialRow(NamedTuple):
+    """One trial of the leaderboard; validation, one seed.
+
+    Attributes
+    ----------
+    number : int
+        In the search.
+    state : str
+        ``COMPLETE``, ``PRUNED``, ...
+    values, watched : dict of str to float
+        Objectives, and what else was measured.
+    params : dict
+        Hyperparameters.
+    pareto : bool
+        On the front of the search.
+    warm_start : bool
+        Enqueued from published settings.
+    reason : str
+        Why it was pruned or failed.
+    """
 
     number: int
     state: str
@@ -55,7 +73,8 @@ class Row(NamedTuple):
     watched: dict[str, float]
     params: dict[str, Any]
     pareto: bool
-    reason: str
+    warm_start: bool
+    reason: str = ""
 
 
 class Confirmed(NamedTuple):
@@ -180,17 +199,18 @@ def objective_names(storage: FencedStorage, name: str) -> list[str]:
     return names
 
 
-def leaderboard(trials: Sequence[FrozenTrial], objectives: Sequence[str]) -> list[Row]:
+def leaderboard(trials: Sequence[FrozenTrial], objectives: Sequence[str]) -> list[TrialRow]:
     """Every trial, the best of the first objective first, unfinished and valueless ones last."""
     front = pareto_numbers(trials, objectives)
     rows = [
-        Row(
+        TrialRow(
             t.number,
             t.state.name,
             dict(zip(objectives, t.values, strict=True)) if t.values else {},
             watched(t),
             dict(t.params),
             t.number in front,
+            "warm_start" in t.user_attrs,
             str(t.user_attrs.get("reason", "")),
         )
         for t in trials

@@ -102,6 +102,13 @@ def plain(row: NamedTuple) -> dict[str, Any]:
     return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row._asdict().items()}
 
 
+def from_plain(kind: type[Row], cells: Mapping[str, Any]) -> Row:
+    """Rebuild a row that `plain` made."""
+    hints = typing.get_type_hints(kind)
+    values = [math.nan if cells[f] is None and hints[f] is float else cells[f] for f in kind._fields]
+    return kind(*values)  # type: ignore[arg-type]
+
+
 def _typed(cell: str, hint: Any, field: str) -> Any:
     """A cell as its field has it: text that looks like a number is text, a number that is none is NaN."""
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -148,7 +147,7 @@ def restore_study(
         if files is not None:
             motifs = study.motifs.model_copy(update={"database": files.get("database", study.motifs.database)})
             paths = {key: files[key] for key in FILES if key in files}
-            return study.model_copy(update={"data": replace(study.data, **paths), "motifs": motifs})
+            return study.model_copy(update={"data": study.data.at(paths), "motifs": motifs})
         if data is not None and study.data.dataset is not None and data.is_dir():
             data_dir, data = data, None
         if folders is None and data is None:
@@ -202,7 +201,7 @@ def located(study: StudyFile, data: Path | None, folders: Sequence[Path]) -> Stu
         motifs = motifs.model_copy(update={"database": str(database.resolve())})
     elif not _is_below(motifs.database):
         raise DataError(_missing(study.name, motifs.database, data, folders))
-    return study.model_copy(update={"data": replace(study.data, **found), "motifs": motifs})
+    return study.model_copy(update={"data": study.data.at(found), "motifs": motifs})
 
 
 def _fits(key: str, path: Path) -> bool:

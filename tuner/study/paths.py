@@ -5,7 +5,6 @@ from __future__ import annotations
 import os.path
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from tuner.errors import StudyError
@@ -83,7 +82,7 @@ def expand_paths(study: StudyFile, environment: Mapping[str, str], folder: Path,
     database = expand_path(study.motifs.database, environment, folder, f"{file} [motifs]: database")
     return study.model_copy(
         update={
-            "data": replace(study.data, **data),
+            "data": study.data.at(data),
             "motifs": study.motifs.model_copy(update={"database": database}),
         }
     )

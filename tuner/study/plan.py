@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ class Plan:
     def data_spec(self) -> DataSpec:
         """The data section, with paths made absolute against the study file's folder."""
         here = {key: str(self.folder / name) for key, name in self.study.data.files.items()}
-        return replace(self.study.data, **here)
+        return self.study.data.at(here)
 
 
 def study_space(study: StudyFile, preset: str, find: Callable[[str], Path]) -> tuple[SearchSpace, Path | None]:

@@ -161,7 +161,7 @@ def _keys(model: type, path: list[str]) -> list[str]:
             current = candidate
     if current is None:
         return []
-    return list(current.model_fields) if issubclass(current, BaseModel) else [f.name for f in fields(current)]
+    return list(current.model_fields) if issubclass(current, BaseModel) else [f.name for f in fields(current)]  # type: ignore[arg-type]  # a dataclass, by `_models_in`
 
 
 def _models_in(annotation: object) -> list[type]:
