@@ -128,6 +128,10 @@ def test_nothing_is_left_behind_in_the_process(here: Path, cache: Path, capfd: p
             assert torch.get_num_threads() == 2
         with tuner.run("./tiny.toml", name="second", trials=1, confirm=False, cache=cache, kernels="off") as second:
             assert second.trial(0).values == first.trial(0).values
+            with pytest.raises(StudyError, match="confirm"):
+                _ = second.primary
+            with second.confirm(kernels="off") as confirmed:
+                assert confirmed.primary.number == 0
     finally:
         torch.set_num_threads(threads)
     assert not compiled.enabled()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tiny import load_tiny
 
-from tuner.cli.progress import Progress
+from tuner.cli.progress import View
 from tuner.cli.run import announce
 from tuner.data.dataset import Split
 from tuner.errors import StorageError
@@ -73,11 +73,11 @@ def test_progress_that_cannot_be_shown_is_a_note_and_is_said_once(
     study_id = storage.get_study_id_from_name(bench.plan.name)
     attempt = storage.claim(study_id, "worker-0")
     assert attempt is not None
-    storage.finish(attempt, TrialState.COMPLETE, [0.9, 0.1])
     other = bench.plan.study.model_copy(update={"objectives": ["auroc", "match_fraction", "coverage"]})
-    with Progress(storage, replace(bench.plan, study=other), 1) as progress:
-        progress.last = 0.0
-        progress.poll()
+    with View(storage, replace(bench.plan, study=other)) as view:
+        storage.finish(attempt, TrialState.COMPLETE, [0.9, 0.1])
+        view.poll(now=True)
+        view.poll(now=True)
     said = capsys.readouterr().err
     assert said.count("progress cannot be shown (ValueError") == 1
     assert "the run goes on" in said
@@ -87,10 +87,9 @@ def test_progress_that_cannot_be_shown_is_a_note_and_is_said_once(
 def test_a_storage_that_is_gone_is_no_trouble_of_the_progress(bench: Bench, tmp_path: Path) -> None:
     storage = open_storage(tmp_path / "tuner.db", patience=0)
     Search(bench.plan, bench.identity).prepare(storage)
-    progress = Progress(storage, bench.plan, 1)
-    progress.poll()
+    view = View(storage, bench.plan)
+    view.poll(now=True)
     storage.close()
     (tmp_path / "tuner.db").write_bytes(b"no database at all" * 100)
-    progress.last = 0.0
     with pytest.raises(StorageError):
-        progress.poll()
+        view.poll(now=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import re
 
 import pytest
 from command_line import STUDY, Terminal, write_tiny_study
+from rich.console import Console
 
-from tuner.cli.progress import Progress
-from tuner.search.restore import restore_study
+from tuner.cli.watch import picture
+from tuner.results.overview import overview
 from tuner.storage.storage import open_storage
 
 pytestmark = pytest.mark.slow
@@ -42,8 +44,7 @@ def test_smaller_is_better_and_bears_its_own_name(terminal: Terminal) -> None:
     assert terminal("confirm", "--study", "tiny").code == 0, "a confirmed study has nothing left to do"
 
     storage = open_storage("runs/tuner.db")
-    plan = restore_study(storage, NAME, None).plan
-    with Progress(storage, plan, 1) as progress:
-        trials = storage.get_all_trials(storage.get_study_id_from_name(NAME))
-        assert progress._best(trials) == f"best loss {min(losses):.3f}"
+    shown = io.StringIO()
+    Console(file=shown, width=120).print(picture(overview(storage, NAME), [], running=True))
+    assert f"best loss {min(losses):.4f}" in shown.getvalue()
     storage.close()

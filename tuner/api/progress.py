@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from html import escape
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from tuner.errors import TunerError, reason_of
 from tuner.results.leaderboard import TERMINAL, FrozenTrial, light_trials
 from tuner.results.overview import STAGES
 from tuner.storage.storage import FencedStorage
@@ -80,14 +81,35 @@ class Watch:
         self._ended = {suffix: self._numbers(suffix) for suffix in STAGES.values()}
         self._epochs: dict[tuple[str, int], int] = {}
         self._last = time.monotonic()
+        self._troubles: set[str] = set()
 
-    def look(self, *, now: bool = False) -> None:
-        """Look again, at most once a second."""
+    def look(self, *, now: bool = False) -> bool:
+        """Look again, at most once a second; whether it looked and could tell what it saw.
+
+        Raises
+        ------
+        TunerError
+            Of the storage, which the run needs as well. Whatever else goes wrong is told once, and the run goes on.
+        """
         if not now and time.monotonic() - self._last < LOOK_SECONDS:
-            return
+            return False
         self._last = time.monotonic()
-        for stage, suffix in STAGES.items():
-            self._look(stage, suffix)
+        try:
+            changes = [change for stage, suffix in STAGES.items() for change in self._changes(stage, suffix)]
+        except TunerError:
+            raise
+        except Exception as e:  # whatever it is: only what is shown, and the workers train on
+            if (reason := reason_of(e)) not in self._troubles:
+                self._troubles.add(reason)
+                self.note(f"progress cannot be shown ({reason}); the run goes on, and tuner status looks for itself")
+            return False
+        for change in changes:
+            self.tell(change)
+        return True
+
+    def ended(self, stage: str) -> int:
+        """Trials of a stage that had ended at the last look."""
+        return len(self._ended[STAGES[stage]])
 
     def note(self, words: str) -> None:
         """Tell something that is no trial's."""
@@ -96,7 +118,7 @@ class Watch:
     def _numbers(self, suffix: str) -> set[int]:
         return {t.number for t in light_trials(self.storage, self.name + suffix) if t.state in TERMINAL}
 
-    def _look(self, stage: str, suffix: str) -> None:
+    def _changes(self, stage: str, suffix: str) -> Iterator[Progress]:
         trials = light_trials(self.storage, self.name + suffix, ["reason"], ("architecture", "activation", "control"))
         if not trials:
             return
@@ -105,25 +127,18 @@ class Watch:
         fresh = [t for t in trials if t.state in TERMINAL and t.number not in self._ended[suffix]]
         for t in sorted(fresh, key=lambda t: (t.datetime_complete is None, t.datetime_complete, t.number)):
             self._ended[suffix].add(t.number)
-            values = self._values(t, suffix)
-            shown = ", ".join(f"{k} {v:.4f}" for k, v in values.items()) or str(t.user_attrs.get("reason", ""))
-            self.tell(
-                Progress(
-                    self.name, stage, t.state.name, f"{stage} trial {t.number} {t.state.name.lower()}: {shown}",
-                    t.number, len(self._ended[suffix]), total, values,
-                )
-            )  # fmt: skip
+            values, ended = self._values(t, suffix), len(self._ended[suffix])
+            words = f"{stage} {ended}/{total} {_words(t, values)}"
+            yield Progress(self.name, stage, t.state.name, words, t.number, ended, total, values)
         for r in self.storage.running(study_id):
             p = r.progress or {}
             if "epoch" not in p or self._epochs.get((suffix, r.number)) == p["epoch"]:
                 continue
             self._epochs[suffix, r.number] = p["epoch"]
-            self.tell(
-                Progress(
-                    self.name, stage, "RUNNING",
-                    f"{stage} trial {r.number}: epoch {p['epoch']} of {p['epochs']}, AUROC {p['auroc']:.4f}",
-                    r.number, len(self._ended[suffix]), total, {"auroc": p["auroc"]}, p["epoch"], p["epochs"],
-                )
+            yield Progress(
+                self.name, stage, "RUNNING",
+                f"{stage} trial {r.number}: epoch {p['epoch']} of {p['epochs']}, AUROC {p['auroc']:.4f}",
+                r.number, len(self._ended[suffix]), total, {"auroc": p["auroc"]}, p["epoch"], p["epochs"],
             )  # fmt: skip
 
     def _values(self, trial: FrozenTrial, suffix: str) -> dict[str, float]:
@@ -131,6 +146,17 @@ class Watch:
             return {}
         names = ["auroc"] if suffix == STAGES["controls"] else self.objectives
         return dict(zip(names, trial.values, strict=True))
+
+
+def _words(trial: FrozenTrial, values: Mapping[str, float]) -> str:
+    """One line of a trial that has ended, as a log keeps it."""
+    what = trial.params.get("control") or ", ".join(
+        str(trial.params[k]) for k in ("architecture", "activation") if k in trial.params
+    )
+    result = " ".join(f"{name}={value:.4f}" for name, value in values.items())
+    result = result or f"reason={trial.user_attrs.get('reason', 'unknown')!r}"
+    took = f" {trial.duration.total_seconds():.0f}s" if trial.duration else ""
+    return f"trial={trial.number} {trial.state.name} {result}{took} [{what}]"
 
 
 def display(wanted: bool | Callback | None) -> AbstractContextManager[Callback]:

@@ -32,6 +32,7 @@ from tuner.storage.storage import FencedStorage, open_existing
 if TYPE_CHECKING:
     import pandas as pd
 
+    from tuner.api.progress import Callback
     from tuner.report.stages import OnEvent
 
 SHOWN = 10  # trials of a study that is shown in a notebook
@@ -204,6 +205,37 @@ class Study:
         columns = ["control", "auroc", "average_precision", "match_fraction", "detail"]
         table = pd.DataFrame(rows, columns=columns).set_index("control")
         return table.sort_values("auroc", ascending=False)
+
+    def confirm(
+        self,
+        *,
+        workers: int | None = 1,
+        device: str = "auto",
+        time_limit: float | str | None = None,
+        max_memory: str | None = None,
+        kernels: str = "auto",
+        progress: bool | Callback | None = None,
+    ) -> Study:
+        """Retrain the best candidates of a finished search with new seeds, and train the controls; resumes.
+
+        How many candidates and seeds is part of the study. Its arguments mean what they mean for `run`.
+
+        Raises
+        ------
+        StudyError
+            The search goes on, or the study retrains no candidate.
+        TunerError
+            As `run`.
+        """
+        from tuner.api.running import run
+        from tuner.search.restore import restore_study
+        from tuner.search.run import check_finished
+
+        check_finished(self._storage, restore_study(self._storage, self.name, data_dir=self._folders.data_dir).plan)
+        return run(
+            self, workers=workers, device=device, time_limit=time_limit, max_memory=max_memory, kernels=kernels,
+            progress=progress,
+        )  # fmt: skip
 
     def evaluate(
         self,

@@ -34,7 +34,7 @@ def command(
     How many candidates and seeds is part of the study's identity and is read from the storage.
     """
     from tuner.cli.best import as_document, print_best
-    from tuner.cli.progress import Progress
+    from tuner.cli.progress import View
     from tuner.motifs.tomtom import prepare_kernel
     from tuner.report.dashboard import write_notes
     from tuner.results.barren import check_fertile
@@ -55,7 +55,7 @@ def command(
     wishes = Wishes(workers, device, max_memory=limit, data=data)
     run = prepare_confirmation(opened, found, context.places(storage, artifacts), wishes, ready=ready)
     objectives = run.plan.study.objectives
-    with Progress(opened, run.plan, len(run.placement.devices)) as progress:
+    with View(opened, run.plan) as progress:
         run.supervise(progress.poll, context.note)
     write_notes(opened, run.bench)
     if as_json:

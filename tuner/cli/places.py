@@ -47,7 +47,7 @@ def cache_dir() -> Path:
             return found
         _remember("the cache", reasons)
     folder = _temporary()
-    _tell()
+    _tell(folder)
     return folder
 
 
@@ -62,7 +62,7 @@ def code_dir() -> Path:
         There is no such folder, not even a temporary one.
     """
     folder = _code()
-    _tell()
+    _tell(folder)
     return folder
 
 
@@ -75,7 +75,7 @@ def numba_dir() -> Path:
         As for `code_dir`.
     """
     folder = _numba()
-    _tell()
+    _tell(folder)
     return folder
 
 
@@ -167,9 +167,9 @@ def _remember(what: str, reasons: list[str]) -> None:
     Told.waiting |= {f"warning: {what}: {reason}": None for reason in reasons}
 
 
-def _tell() -> None:
-    """Say once why something is kept elsewhere."""
+def _tell(folder: Path) -> None:
+    """Say once why something is kept in `folder`."""
     for text in [text for text in Told.waiting if text not in Told.done]:
-        logs.say(text)
+        logs.say(f"{text} {folder} is used instead.")
         Told.done[text] = None
     Told.waiting.clear()

@@ -61,7 +61,7 @@ def command(
     )
     stored = context.check_new_name(plan.name, storage)
     with kernel_in_preparation(context.numba_dir()):  # beside the imports and the first trainings
-        from tuner.cli.progress import Progress
+        from tuner.cli.progress import View
         from tuner.cli.worker import one_thread, use_kernels
         from tuner.report.dashboard import write_notes
         from tuner.search.log_fields import add_log_fields
@@ -78,7 +78,7 @@ def command(
         if run.left:
             announce(run.bench, run.trainings(), len(run.placement.devices), wishes.part)
         write_notes(run.storage, run.bench)
-        with Progress(run.storage, plan, len(run.placement.devices)) as progress:
+        with View(run.storage, plan) as progress:
             run.supervise(progress.poll, context.note)
         write_notes(run.storage, run.bench)
         collect(run)

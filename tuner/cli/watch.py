@@ -51,8 +51,8 @@ def line(seen: Overview, members: Sequence[Member]) -> str:
     return f"{seen.study} {stages} {len(members)} worker{_s(len(members))} on {hosts} host{_s(hosts)}"
 
 
-def picture(seen: Overview, members: Sequence[Member]) -> Group:
-    """What a terminal shows."""
+def picture(seen: Overview, members: Sequence[Member], *, running: bool = False) -> Group:
+    """What a terminal shows; `running`: of a study that is run here, so that Ctrl-C does more than look away."""
     head = Table.grid(padding=(0, 2))
     for stage in seen.stages:
         bar = ProgressBar(total=max(stage.total, 1), completed=stage.ended, width=30)
@@ -71,7 +71,12 @@ def picture(seen: Overview, members: Sequence[Member]) -> Group:
     for (host, pid), at in doing.items():  # of a worker that is not in the roster: another program, or a dead one
         rows.add_row(at[1]["worker"], host, str(pid), _beat(at[1]["heartbeat_seconds"]), *_trial(at))
     now = datetime.now(UTC).astimezone().strftime("%H:%M:%S")
-    return Group(head, Text(f"best {best}" if best else "no result yet"), rows, Text(f"{now}; Ctrl-C ends", "dim"))
+    return Group(
+        head,
+        Text(f"best {best}" if best else "no result yet"),
+        rows,
+        Text(now if running else f"{now}; Ctrl-C ends", "dim"),
+    )
 
 
 def _states(stage: StageOverview) -> str:

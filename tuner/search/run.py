@@ -170,7 +170,7 @@ class Run:
         more = stage.candidates * stage.seeds * max(1, stage.folds) + stage.shuffled
         return self.left + (more if self.wishes.confirm and self.wishes.part is None else 0)
 
-    def supervise(self, poll: Callable[[], None], tell: Callable[[str], None]) -> None:
+    def supervise(self, poll: Callable[[], object], tell: Callable[[str], None]) -> None:
         """Work in as many processes as were placed, until no slot is left; `poll` is called meanwhile.
 
         Parameters

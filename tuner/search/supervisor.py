@@ -94,7 +94,7 @@ class Supervisor:
         self._kills, self._unclaimed = kills(), list[float]()  # count, and times of kills that fit no death yet
         remove_old_logs(logs)
 
-    def run(self, poll: Callable[[], None], *, interval: float = 0.5) -> None:
+    def run(self, poll: Callable[[], object], *, interval: float = 0.5) -> None:
         """Start the workers and wait; `poll` is called between.
 
         Raises
