@@ -89,16 +89,14 @@ def draw(storage: FencedStorage, name: str, objectives: Sequence[str], path: Pat
     from tuner.files import write_atomically
     from tuner.plots.fronts import pareto_front
     from tuner.results.findings import findings
-    from tuner.results.leaderboard import light_trials
     from tuner.study.directions import maximized
 
     rows, candidates, verdict, controls = findings(storage, name, objectives)
-    warm = {t.number for t in light_trials(storage, name, ["warm_start"]) if t.user_attrs}
     baselines = {k: max(v) for k, v in controls.items() if k in ("6-mer", "best PWM", "gc")}
     image = pareto_front(
         [{"name": o, "direction": "maximize" if maximized(o) else "minimize"} for o in objectives],
         [
-            {"number": r.number, "values": r.values, "pareto": r.pareto, "warm_start": r.number in warm}
+            {"number": r.number, "values": r.values, "pareto": r.pareto, "warm_start": r.warm_start}
             for r in rows
             if r.values
         ],

@@ -123,7 +123,7 @@ def asked(data: ReportData) -> str:
     train = data.data.splits.get("train")
     of = f" {count(train.sequences, 'training sequence')} of" if train is not None else ""
     return (
-        f"From {data.data.length:,} bp of DNA alone, is {data.data.task} bound, and by which motif? "
+        f"Can {data.data.task} be predicted from {data.data.length:,} bp of DNA alone, and by which motif? "
         f"{count(data.study.trials_total, 'network')} {'was' if data.study.trials_total == 1 else 'were'} tried on{of} "
         f"{data.data.name}."
     )
