@@ -19,7 +19,7 @@ from tuner.motifs.meme import column_information, corrected_information, reverse
 from tuner.motifs.screen import reference_filters
 from tuner.report import data as d
 from tuner.results import words as verdicts
-from tuner.results.leaderboard import Standing, Verdict
+from tuner.results.confirmation import Standing, Verdict
 from tuner.results.verdict import Comparison, composition
 
 IRF = "Interferon-regulatory factors"
@@ -254,7 +254,7 @@ def irf1() -> d.ReportData:
         comparison=Comparison(25, "auroc", 5, 0.0021, 0.0016),
     )  # fmt: skip
     wanted = {m[0] for m in MATCHES.values()} | {p.match.id for p in first.patterns if p.match}
-    declared = Verdict(25, 24, 0.0021, 0.0016, False)
+    declared = Verdict(25, 24, 0.0021, -0.0014, 0.0056, "seeds and sequences")
     assert first.test is not None
     tested = {b.name: [b.test_auroc] for b in first.test.baselines if b.test_auroc is not None}
     composed = composition(tested, first.test.auroc, first.test.matched, (374, 405), split="test")

@@ -22,7 +22,7 @@ from tuner.report.data import (
     SplitInfo,
     StudyInfo,
 )
-from tuner.results.leaderboard import Verdict
+from tuner.results.confirmation import Verdict
 from tuner.results.verdict import Comparison, composition
 
 STUDY = StudyInfo(
@@ -33,11 +33,11 @@ DATA = DataInfo(
     name="d", source="", length=200, tasks=("bound",), task="bound", fingerprint="",
     splits={"test": SplitInfo(sequences=800, positives=400)}, warnings=(),
 )  # fmt: skip
-AHEAD = Verdict(3, 1, 0.02, 0.004, True)
+AHEAD = Verdict(3, 1, 0.02, 0.01, 0.03)
 SELECTION = Selection(
     rule="", trials=(3,), roles=("primary trial",), primary=3, verdict=AHEAD, verdict_words="ahead", decided=""
 )
-OPEN = replace(SELECTION, verdict=Verdict(3, 1, 0.001, 0.004, False), verdict_words="not distinguishable from trial 1")
+OPEN = replace(SELECTION, verdict=Verdict(3, 1, 0.001, -0.007, 0.009), verdict_words="not distinguishable from trial 1")
 MODEL = ModelReport(
     trial=3, role="primary trial", params={}, valid={"match_fraction": 0.5},
     confirmation={"auroc": Estimate(mean=0.9, low=0.88, high=0.92, n=3)}, sequences_used=200,
@@ -65,7 +65,10 @@ def test_a_sound_report_warns_of_nothing() -> None:
         ({"collapsed": 2}, "2 of 5 models of trial 3 diverged or failed and are in no mean."),
         ({"confirmation": {}}, "Trial 3 was not retrained"),
         ({"confirmation": {"auroc": Estimate(mean=0.9, low=0.9, high=0.9, n=2)}}, "Trial 3 was retrained 2 times, too"),
-        ({"comparison": Comparison(1, "auroc", 5, 0.001, 0.004)}, "Trial 3 is not distinguishable from trial 1: lead"),
+        (
+            {"comparison": Comparison(1, "auroc", 5, 0.001, -0.007, 0.009)},
+            "Trial 3 is not distinguishable from trial 1: lead",
+        ),
         ({"refused": "They do not add up."}, "Contributions of trial 3 were refused: They do not add up."),
         ({"completeness": Completeness(median=0.001, max=0.02, n=100)}, "miss 2.0% in the worst of 100 sequences"),
         (

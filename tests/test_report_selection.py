@@ -12,7 +12,8 @@ from optuna.trial import TrialState, create_trial
 from tuner.errors import StudyError
 from tuner.report.selection import choose, knee, rank, store_choice, stored_choices
 from tuner.results import words
-from tuner.results.leaderboard import Verdict
+from tuner.results.confirmation import Verdict
+from tuner.results.leads import ONE_RUN
 from tuner.storage.storage import FencedStorage
 
 BOTH = ["auroc", "match_fraction"]
@@ -64,9 +65,8 @@ def test_the_front_of_the_confirmation_means_is_reported(storage: FencedStorage)
     assert choice.roles == ("primary trial, best auroc", "best match_fraction", "knee of the front")
     assert choice.primary == 1
     assert choice.rule.startswith("The Pareto front of the confirmation means (validation): best auroc, ")
-    # Lead .05 with paired differences .04 and .06: standard error .01, so it is distinguishable.
-    assert choice.words == (
-        "Primary trial: 1, ahead of trial 2: lead 0.0500 auroc on validation, paired standard error 0.0100."
+    assert choice.words.startswith(
+        "Primary trial: 1, not distinguishable from trial 2: lead +0.0500 auroc on validation"
     )
     assert choose(storage, "s", BOTH, most=2).trials == (1, 3)
 
@@ -136,5 +136,5 @@ def test_each_new_choice_is_recorded_once_and_the_old_ones_stay(storage: FencedS
 
 
 def test_verdicts_that_rest_on_one_run_say_so() -> None:
-    assert "unknown (one shared run)" in words.primary(Verdict(1, 2, 0.1, float("inf"), False), "auroc")
-    assert "only candidate" in words.primary(Verdict(1, None, 0.0, 0.0, False), "auroc")
+    assert "fewer than two runs" in words.primary(Verdict(1, 2, 0.1, over=ONE_RUN), "auroc")
+    assert "only candidate" in words.primary(Verdict(1, None), "auroc")

@@ -9,7 +9,7 @@ import pytest
 
 from tuner.data.sizes import auroc_error, auroc_interval
 from tuner.results import words
-from tuner.results.leaderboard import Confirmed, Standing
+from tuner.results.confirmation import Confirmed, Standing
 from tuner.results.verdict import Finding, compare, composition
 
 # Validation AUROCs of the baselines of the two ChIP-seq sets, and of their confirmed models.
@@ -72,10 +72,15 @@ def test_a_trial_is_compared_with_the_primary_over_shared_runs_whichever_way_is_
     assert one is not None
     assert none is not None
     assert far.lead == pytest.approx(0.1)  # a smaller loss is better
-    assert far.standing is Standing.AHEAD
-    assert words.compared(far).startswith("behind trial 1: lead of trial 1 +0.1000 loss, paired standard error 0.0058")
+    assert far.standing is Standing.OPEN  # nothing is recorded of the sequences
+    assert words.compared(far).startswith("not distinguishable from trial 1: lead +0.1000 loss on validation, whose")
+    ahead = far._replace(low=0.05, high=0.15, over="seeds and sequences")
+    assert ahead.standing is Standing.AHEAD
+    said = "lead +0.1000 loss on validation (95 % +0.0500 to +0.1500, over seeds and sequences)"
+    assert words.compared(ahead) == f"behind trial 1: {said}, 3 runs each"
     assert (one.standing, none.standing) == (Standing.OPEN, None)
-    assert words.compared(one) == "not distinguishable from trial 1 (1 shared run)"
+    said = "lead +0.0100 loss on validation, whose interval is unknown: they share fewer than two runs"
+    assert words.compared(one) == f"not distinguishable from trial 1: {said}, 1 run each"
     assert words.compared(none) == "not retrained, so it cannot be compared with trial 1"
 
 

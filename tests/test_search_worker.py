@@ -18,7 +18,8 @@ from optuna.trial import FrozenTrial, TrialState
 from tiny import SPACE, load_tiny
 
 from tuner.errors import StudyError, TrainingDiverged
-from tuner.results.leaderboard import confirmed, declare, stage_trials
+from tuner.results.confirmation import confirmed, declare
+from tuner.results.leaderboard import stage_trials
 from tuner.results.test_split import openings, score_test
 from tuner.results.trial_files import DESCRIPTION, WEIGHTS, load_network
 from tuner.search.loaded import Bench

@@ -14,13 +14,9 @@ from tuner.api.trial import Trial
 from tuner.errors import StudyError, unknown
 from tuner.limits import parse_size
 from tuner.results.barren import check_fertile, why_barren
+from tuner.results.confirmation import Verdict
 from tuner.results.findings import BESIDE, findings, primary_trial
-from tuner.results.leaderboard import (
-    TrialState,
-    Verdict,
-    objective_names,
-    stage_trials,
-)
+from tuner.results.leaderboard import TrialState, objective_names, stage_trials
 from tuner.results.overview import STAGES, find_trial, overview
 from tuner.results.test_split import Examination
 from tuner.results.trial_table import tidy

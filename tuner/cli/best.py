@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +14,8 @@ from tuner.cli import context, options
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from tuner.results.leaderboard import Confirmed, TrialRow, Verdict
+    from tuner.results.confirmation import Confirmed, Verdict
+    from tuner.results.leaderboard import TrialRow
     from tuner.storage.storage import FencedStorage
 
 EXAMPLE = "Example: tuner best --study zbed2 --json"
@@ -53,6 +55,7 @@ def as_document(storage: FencedStorage, name: str, objectives: Sequence[str]) ->
     from tuner.results.barren import why_barren
     from tuner.results.findings import findings
     from tuner.results.test_split import openings
+    from tuner.results.trial_files import plain
     from tuner.storage.keys import CONFIRMATION, CONTROLS
     from tuner.study.directions import maximized
 
@@ -64,10 +67,12 @@ def as_document(storage: FencedStorage, name: str, objectives: Sequence[str]) ->
         "trials": [r._asdict() for r in rows],
         "confirmation": [
             {"trial": c.candidate, "runs": len(c.runs), "collapsed": c.collapsed,
-             "metrics": {o: {"mean": c.mean[o], "low": c.low[o], "high": c.high[o]} for o in c.mean}}
+             "metrics": {o: {"mean": c.mean[o], "low": _known(c.low[o]), "high": _known(c.high[o])} for o in c.mean}}
             for c in candidates
         ],
-        "primary": verdict._asdict() if verdict else None,
+        "primary": {**plain(verdict), "standing": verdict.standing, "distinguishable": verdict.distinguishable}
+        if verdict
+        else None,
         "controls": controls,
         "composition": about_composition(candidates, verdict, controls, sizes),
         "sizes": size_words(sizes),
@@ -75,6 +80,10 @@ def as_document(storage: FencedStorage, name: str, objectives: Sequence[str]) ->
         "no_result": [text for stage in (CONFIRMATION, CONTROLS) if (text := why_barren(storage, name, stage))],
         "test_openings": openings(storage, name),
     }  # fmt: skip
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def draw(storage: FencedStorage, name: str, objectives: Sequence[str], path: Path) -> None:
@@ -104,8 +113,8 @@ def draw(storage: FencedStorage, name: str, objectives: Sequence[str], path: Pat
             {
                 "number": c.candidate,
                 "means": c.mean,
-                "low": c.low,
-                "high": c.high,
+                "low": {o: c.mean[o] if math.isnan(c.low[o]) else c.low[o] for o in c.mean},
+                "high": {o: c.mean[o] if math.isnan(c.high[o]) else c.high[o] for o in c.mean},
                 "primary": verdict is not None and verdict.primary == c.candidate,
             }
             for c in candidates
@@ -233,7 +242,8 @@ def _leaderboard(name: str, rows: Sequence[TrialRow], objectives: Sequence[str],
 def _confirmation(candidates: Sequence[Confirmed], objectives: Sequence[str], verdict: Verdict | None) -> Table:
     from rich.table import Table
 
-    from tuner.results.leaderboard import rank_confirmed
+    from tuner.results import words
+    from tuner.results.confirmation import rank_confirmed
 
     table = Table(
         title="confirmation: mean over retrained models with 95 % interval, validation",
@@ -242,10 +252,7 @@ def _confirmation(candidates: Sequence[Confirmed], objectives: Sequence[str], ve
     for column in ("trial", "runs", *objectives, ""):
         table.add_column(column, justify="right")
     for c in rank_confirmed(candidates, objectives[0]):
-        cells = [
-            f"{c.mean[o]:.4f}" + (f" ({c.low[o]:.3f} to {c.high[o]:.3f})" if len(c.runs) > 2 else "")
-            for o in objectives
-        ]
+        cells = [words.mean(c, o) for o in objectives]
         mark = "primary" if verdict and verdict.primary == c.candidate else ""
         runs = str(len(c.runs)) + (f" + {c.collapsed} collapsed" if c.collapsed else "")
         table.add_row(str(c.candidate), runs, *cells, mark)

@@ -50,7 +50,7 @@ def print_examination(name: str, result: Examination) -> None:
     """Print the test results in words and one table."""
     from rich.table import Table
 
-    from tuner.results.leaderboard import Standing
+    from tuner.results.confirmation import Standing
 
     console = context.console()
     kind = "confirmation models" if result.models > 1 else "model"

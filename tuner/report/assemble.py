@@ -28,7 +28,8 @@ from tuner.report.data import (
 )
 from tuner.report.selection import Choice
 from tuner.report.source import Source
-from tuner.results.leaderboard import Confirmed, watched
+from tuner.results.confirmation import Confirmed
+from tuner.results.leaderboard import watched
 from tuner.results.trial_files import from_plain
 from tuner.results.verdict import compare
 

@@ -24,7 +24,8 @@ from tuner.report.source import Source
 from tuner.report.stages import MODISCO_STAGES, STAGES, Event, OnEvent, Runner
 from tuner.report.tables import tables
 from tuner.results import words
-from tuner.results.leaderboard import FrozenTrial, confirmed, leaderboard, stage_trials
+from tuner.results.confirmation import confirmed
+from tuner.results.leaderboard import FrozenTrial, leaderboard, stage_trials
 from tuner.results.test_split import openings
 from tuner.storage.keys import CONFIRMATION
 

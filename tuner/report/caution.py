@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from tuner.data.sizes import auroc_interval
 from tuner.report.data import BaselineRow, DataInfo, ModelReport, Selection, Shuffled, SplitInfo, StudyInfo
 from tuner.results import words
-from tuner.results.leaderboard import Standing
+from tuner.results.confirmation import Standing
 from tuner.results.verdict import Composition, Finding
 
 COMPOSITION = {"gc": "GC content", "cpg": "CpG content"}

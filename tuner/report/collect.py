@@ -25,7 +25,8 @@ from tuner.report.data import (
     StudyInfo,
 )
 from tuner.report.source import Source
-from tuner.results.leaderboard import FrozenTrial, Standing, TrialState, stage_trials
+from tuner.results.confirmation import Standing
+from tuner.results.leaderboard import FrozenTrial, TrialState, stage_trials
 from tuner.results.verdict import Composition, composition
 from tuner.storage.artifacts import undigested
 from tuner.storage.keys import CONTROLS

@@ -18,7 +18,9 @@ from tuner.report.notes import escape
 from tuner.report.server import Access, make_guarded_server
 from tuner.results import words
 from tuner.results.barren import why_barren
-from tuner.results.leaderboard import Confirmed, TrialRow, Verdict, confirmed, declare, leaderboard, stage_trials
+from tuner.results.confirmation import Confirmed, Verdict, confirmed
+from tuner.results.findings import verdict_of
+from tuner.results.leaderboard import TrialRow, leaderboard, stage_trials
 from tuner.results.test_split import openings
 from tuner.search.loaded import Bench
 from tuner.storage.artifacts import PREFIX, Artifacts
@@ -87,7 +89,7 @@ def write_notes(storage: FencedStorage, bench: Bench) -> list[str]:
     found = findings(
         leaderboard(stage_trials(storage, name), objectives),
         candidates,
-        declare(candidates, objectives[0]),
+        verdict_of(storage, name, objectives[0], candidates),
         objectives,
         tested=len(openings(storage, name)),
     )
@@ -166,7 +168,7 @@ def findings(
             [
                 str(c.candidate),
                 str(len(c.runs)),
-                *(f"{c.mean[o]:.4f} ({c.low[o]:.3f} to {c.high[o]:.3f})" for o in objectives),
+                *(words.mean(c, o) for o in objectives),
             ]
             for c in ended
         ]

@@ -27,7 +27,8 @@ from tuner.report.parts import (
     SequenceLogo,
 )
 from tuner.report.scores import BaselineRow, CalibrationCurve, Estimate, PrecisionRecall, Roc, TestScores
-from tuner.results.leaderboard import TrialRow, Verdict
+from tuner.results.confirmation import Verdict
+from tuner.results.leaderboard import TrialRow
 from tuner.results.verdict import Composition
 
 __all__ = [

@@ -68,8 +68,8 @@ def front(data: ReportData) -> tuple[list[Objective], list[FrontTrial], list[Con
         {
             "number": m.trial,
             "means": {n: m.confirmation[n].mean for n in names},
-            "low": {n: m.confirmation[n].low for n in names},
-            "high": {n: m.confirmation[n].high for n in names},
+            "low": {n: m.confirmation[n].ends[0] for n in names},
+            "high": {n: m.confirmation[n].ends[1] for n in names},
             "primary": m.trial == data.selection.primary,
         }
         for m in data.models

@@ -17,7 +17,7 @@ def number(value: float | None, digits: int = 3, *, signed: bool = False) -> str
 
 def interval(low: float | None, high: float | None, digits: int = 3, *, signed: bool = False) -> str:
     """Write both ends of an interval."""
-    if low is None or high is None:
+    if low is None or high is None or math.isnan(low) or math.isnan(high):
         return DASH
     return f"{number(low, digits, signed=signed)} to {number(high, digits, signed=signed)}"
 

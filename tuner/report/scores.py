@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-from tuner.results.leaderboard import Standing
+from tuner.results.confirmation import Standing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +41,17 @@ class BaselineRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A mean over n retrained models with its 95 % t interval; both ends are the mean where n < 3."""
+    """A mean over n retrained models with its 95 % interval; both ends are NaN where n < 3."""
 
     mean: float
     low: float
     high: float
     n: int
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Both ends as a figure draws them: the mean where there is no interval."""
+        return (self.mean, self.mean) if math.isnan(self.low) else (self.low, self.high)
 
 
 @dataclass(frozen=True, kw_only=True)

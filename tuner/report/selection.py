@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 from tuner.errors import StudyError
 from tuner.results import words
 from tuner.results.barren import why_barren
-from tuner.results.leaderboard import Confirmed, TrialState, Verdict, confirmed, declare, pareto_numbers, stage_trials
+from tuner.results.confirmation import Confirmed, Verdict, confirmed
+from tuner.results.findings import verdict_of
+from tuner.results.leaderboard import TrialState, pareto_numbers, stage_trials
 from tuner.results.overview import find_trial
 from tuner.storage.keys import CONFIRMATION, REPORTS
 from tuner.storage.records import kept_record
@@ -74,7 +76,7 @@ def choose(
         No completed trial, or a given one that is not completed.
     """
     candidates = [c for c in confirmed(stage_trials(storage, name + CONFIRMATION)) if c.runs]
-    verdict = declare(candidates, objectives[0])
+    verdict = verdict_of(storage, name, objectives[0], candidates)
     primary = verdict.primary if verdict else None
     said = why_barren(storage, name, CONFIRMATION) or words.primary(verdict, objectives[0])
     if given:

@@ -10,7 +10,7 @@ from tuner.report.data import BaselineRow, ModelReport, PatternRow, ReportData, 
 from tuner.report.evidence import SHOWN, Evidence, evidence
 from tuner.report.numbers import count, e_words, interval, number, percent, scientific
 from tuner.results import words as verdicts
-from tuner.results.leaderboard import Standing
+from tuner.results.confirmation import Standing
 from tuner.results.verdict import composition
 from tuner.results.words import baseline_name
 

@@ -5,19 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tuner.results.leaderboard import (
-    Confirmed,
-    TrialRow,
-    TrialState,
-    Verdict,
-    confirmed,
-    declare,
-    leaderboard,
-    light_trials,
-    stage_trials,
-    watched,
-)
-from tuner.storage.keys import CONFIRMATION, CONTROLS
+from tuner.results.confirmation import Confirmed, Verdict, confirmed, declare
+from tuner.results.leaderboard import TrialRow, TrialState, leaderboard, light_trials, stage_trials, watched
+from tuner.storage.keys import CONFIRMATION, CONTROLS, WITHOUT_GROUPS
 from tuner.storage.storage import FencedStorage
 
 BESIDE = ("average_precision", "target_fraction", "parameters")  # shown beside the objectives
@@ -82,9 +72,15 @@ def findings(
     for trial in stage_trials(storage, name + CONTROLS):
         if trial.state == TrialState.COMPLETE:
             controls.setdefault(str(trial.params["control"]), []).append(trial.values[0])
-    return Findings(rows, candidates, declare(candidates, objectives[0]), controls)
+    return Findings(rows, candidates, verdict_of(storage, name, objectives[0], candidates), controls)
 
 
 def primary_trial(storage: FencedStorage, name: str, objectives: Sequence[str]) -> Verdict | None:
     """The verdict alone, from the confirmation."""
-    return declare(confirmed(stage_trials(storage, name + CONFIRMATION)), objectives[0])
+    return verdict_of(storage, name, objectives[0], confirmed(stage_trials(storage, name + CONFIRMATION)))
+
+
+def verdict_of(storage: FencedStorage, name: str, objective: str, candidates: Sequence[Confirmed]) -> Verdict | None:
+    """The verdict on candidates, corrected for the choice among all trials of the search."""
+    search = light_trials(storage, name, [WITHOUT_GROUPS]) if candidates else []
+    return declare(candidates, objective, search)

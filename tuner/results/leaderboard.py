@@ -1,20 +1,19 @@
-"""What a study has found: leaderboard, candidates, confirmation, primary trial.
+"""What the search has found: the leaderboard, its Pareto front, and the candidates that are retrained.
 
-The search screens: one seed a trial, its best validation value is optimistic. The confirmation declares: the
-candidates are retrained with new seeds, and their means, made before the test split is opened, decide.
+The search screens: one seed a trial, so its best validation value is optimistic.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from enum import StrEnum
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.errors import StorageError, StudyError
+from tuner.storage.keys import FOLDS
 from tuner.storage.names import STAGE_SUFFIXES, shown
 from tuner.storage.records import REMEDY, check_numbers
 from tuner.storage.storage import FencedStorage
@@ -22,27 +21,21 @@ from tuner.study.directions import OBJECTIVE_DIRECTIONS, maximized
 
 __all__ = [
     "TERMINAL",
-    "Confirmed",
     "FrozenTrial",
-    "Standing",
     "TrialRow",
     "TrialState",
-    "Verdict",
     "choose_candidates",
-    "confirmed",
-    "declare",
     "hypervolume",
     "leaderboard",
     "light_trials",
     "objective_names",
     "pareto_numbers",
-    "rank_confirmed",
     "signed",
     "stage_trials",
     "watched",
 ]
 
-PROVENANCE = ("seed", "candidate", "replicate")  # numbers that say where a value comes from
+PROVENANCE = ("seed", "candidate", "replicate", FOLDS)  # numbers that say where a value comes from
 TERMINAL = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -75,69 +68,6 @@ class TrialRow(NamedTuple):
     pareto: bool
     warm_start: bool
     reason: str = ""
-
-
-class Confirmed(NamedTuple):
-    """One candidate after retraining.
-
-    Attributes
-    ----------
-    candidate : int
-        Trial number in the search.
-    runs : dict of int to dict
-        Replicate -> metric -> value, completed runs only.
-    mean, low, high : dict of str to float
-        Per metric: mean over replicates and its 95 % t interval; below three replicates both ends are the mean.
-    collapsed : int
-        Runs that diverged or failed.
-    """
-
-    candidate: int
-    runs: dict[int, dict[str, float]]
-    mean: dict[str, float]
-    low: dict[str, float]
-    high: dict[str, float]
-    collapsed: int
-
-
-class Standing(StrEnum):
-    """Where one thing stands beside another."""
-
-    AHEAD = "ahead"
-    BEHIND = "behind"
-    OPEN = "not distinguishable"
-
-    @classmethod
-    def of(cls, low: float, high: float) -> Standing:
-        """By the ends of the interval of a lead; one that holds 0 is no lead."""
-        return cls.AHEAD if low > 0 else cls.BEHIND if high < 0 else cls.OPEN
-
-
-class Verdict(NamedTuple):
-    """The primary trial and how sure that choice is.
-
-    Attributes
-    ----------
-    primary : int
-        The candidate with the best confirmation mean of the first objective.
-    runner_up : int or None
-        The next one.
-    lead, standard_error : float
-        Mean paired difference over shared replicates (better = positive), and its standard error.
-    distinguishable : bool
-        Whether the lead is at least two standard errors.
-    """
-
-    primary: int
-    runner_up: int | None
-    lead: float
-    standard_error: float
-    distinguishable: bool
-
-    @property
-    def standing(self) -> Standing:
-        """Of the primary trial beside the runner-up."""
-        return Standing.AHEAD if self.distinguishable else Standing.OPEN
 
 
 def stage_trials(storage: FencedStorage, name: str) -> list[FrozenTrial]:
@@ -275,88 +205,6 @@ def choose_candidates(trials: Sequence[FrozenTrial], objectives: Sequence[str], 
             break
     chosen += [n for n in by_first if n not in chosen]
     return chosen[:count]
-
-
-def confirmed(trials: Sequence[FrozenTrial]) -> list[Confirmed]:
-    """Summarise the confirmation study, one entry a candidate, in order of first enqueueing."""
-    runs: dict[int, dict[int, dict[str, float]]] = {}
-    collapsed: dict[int, int] = {}
-    for t in trials:
-        if "candidate" not in t.user_attrs:
-            continue
-        candidate = int(t.user_attrs["candidate"])
-        runs.setdefault(candidate, {})
-        if "replicate" not in t.user_attrs:
-            raise StorageError(f"confirmation trial {t.number}: without the attribute replicate, it {REMEDY}")
-        if t.state == TrialState.COMPLETE:
-            runs[candidate][int(t.user_attrs["replicate"])] = watched(t)
-        elif t.state in TERMINAL:
-            collapsed[candidate] = collapsed.get(candidate, 0) + 1
-    found = []
-    for candidate, replicates in runs.items():
-        intervals = _intervals(list(replicates.values()))
-        found.append(
-            Confirmed(
-                candidate,
-                replicates,
-                {k: v[0] for k, v in intervals.items()},
-                {k: v[1] for k, v in intervals.items()},
-                {k: v[2] for k, v in intervals.items()},
-                collapsed.get(candidate, 0),
-            )
-        )
-    return found
-
-
-def _intervals(runs: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, float, float]]:
-    found = {}
-    for key in sorted(set().union(*runs)) if runs else []:
-        values = np.array([r[key] for r in runs if key in r], dtype=float)
-        mean = float(values.mean())
-        half = 0.0
-        if len(values) > 2:  # with two, t(1) = 12.7 says nothing
-            from scipy.special import stdtrit  # slow to import; what scipy.stats.t.ppf calls, which takes a second more
-
-            half = float(stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / math.sqrt(len(values)))
-        found[key] = (mean, mean - half, mean + half)
-    return found
-
-
-def rank_confirmed(candidates: Sequence[Confirmed], objective: str) -> list[Confirmed]:
-    """Candidates with a completed run, the best confirmation mean of `objective` first.
-
-    Raises
-    ------
-    StorageError
-        A completed run without that metric.
-    """
-    sign = 1.0 if maximized(objective) else -1.0
-    for c in candidates:
-        if c.runs and objective not in c.mean:
-            raise StorageError(f"confirmation of trial {c.candidate}: without the attribute {objective}, it {REMEDY}")
-    return sorted((c for c in candidates if c.runs), key=lambda c: (-sign * c.mean[objective], c.candidate))
-
-
-def declare(candidates: Sequence[Confirmed], objective: str) -> Verdict | None:
-    """Declare the primary trial from the confirmation means of `objective`.
-
-    Returns
-    -------
-    Verdict or None
-        None where no candidate has a completed run.
-    """
-    sign = 1.0 if maximized(objective) else -1.0
-    ranked = rank_confirmed(candidates, objective)
-    if not ranked:
-        return None
-    if len(ranked) == 1:
-        return Verdict(ranked[0].candidate, None, 0.0, 0.0, False)
-    first, second = ranked[:2]
-    shared = sorted(set(first.runs) & set(second.runs))
-    pairs = np.array([sign * (first.runs[r][objective] - second.runs[r][objective]) for r in shared])
-    error = float(pairs.std(ddof=1) / math.sqrt(len(pairs))) if len(pairs) > 1 else float("inf")
-    lead = float(pairs.mean()) if len(pairs) else 0.0
-    return Verdict(first.candidate, second.candidate, lead, error, lead >= 2 * error and lead > 0)
 
 
 def hypervolume(trials: Sequence[FrozenTrial], objectives: Sequence[str], reference: Sequence[float]) -> float:

@@ -58,7 +58,8 @@ def tidy(trials: Sequence[FrozenTrial], objectives: Sequence[str]) -> list[Row]:
         values = dict(zip(objectives, t.values, strict=True)) if t.values else {}
         # A slot that waits or runs has its parameters already, if they were fixed when it was made.
         fixed = t.system_attrs.get("fixed_params", {})
-        rows.append({"trial": t.number, "state": t.state.name, **fixed, **t.params, **t.user_attrs, **values})
+        cells = {k: v for k, v in t.user_attrs.items() if not isinstance(v, dict | list)}
+        rows.append({"trial": t.number, "state": t.state.name, **fixed, **t.params, **cells, **values})
     return rows
 
 

@@ -7,18 +7,16 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-import numpy as np
-
 from tuner.data.sizes import FEWEST, auroc_interval
-from tuner.results.leaderboard import Confirmed, Standing
-from tuner.study.directions import maximized
+from tuner.results.confirmation import Confirmed, Standing, lead_of
+from tuner.results.leads import SEEDS
 
 COMPOSITION = ("gc", "cpg", "2-mer")
 MOST = 0.5  # of the way from chance to the models: composition is confounded with the label
 
 
 class Comparison(NamedTuple):
-    """A reported trial beside the primary trial, over the seeds that both were retrained with.
+    """A reported trial beside the primary trial, over the runs that both were retrained with.
 
     Attributes
     ----------
@@ -28,24 +26,24 @@ class Comparison(NamedTuple):
         What is compared.
     runs : int or None
         Shared runs; None where one of the two was not retrained.
-    lead, standard_error : float
-        Mean paired lead of the primary trial (better = positive), and its standard error; NaN below two shared runs.
+    lead, low, high : float
+        Lead of the primary trial (better = positive) and its 95 % interval; NaN where that is not known.
+    over : str
+        What the interval covers: seeds and sequences, seeds alone, folds.
     """
 
     primary: int
     objective: str
     runs: int | None
     lead: float = math.nan
-    standard_error: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    over: str = SEEDS
 
     @property
     def standing(self) -> Standing | None:
-        """Of the primary trial: a lead below two standard errors is none; None where nothing can be compared."""
-        if self.runs is None:
-            return None
-        if self.runs < 2 or self.lead == 0 or abs(self.lead) < 2 * self.standard_error:
-            return Standing.OPEN
-        return Standing.AHEAD if self.lead > 0 else Standing.BEHIND
+        """Of the primary trial, as everywhere (`Verdict`); None where nothing can be compared."""
+        return None if self.runs is None else Standing.of(self.low, self.high)
 
 
 def compare(candidates: Sequence[Confirmed], primary: int | None, trial: int, objective: str) -> Comparison | None:
@@ -55,14 +53,9 @@ def compare(candidates: Sequence[Confirmed], primary: int | None, trial: int, ob
     by_number = {c.candidate: c for c in candidates if c.runs}
     if trial not in by_number or primary not in by_number:
         return Comparison(primary, objective, None)
-    sign = 1.0 if maximized(objective) else -1.0
-    first, other = by_number[primary].runs, by_number[trial].runs
-    shared = sorted(set(first) & set(other))
-    pairs = np.array([sign * (first[r][objective] - other[r][objective]) for r in shared])
-    if len(pairs) < 2:
-        return Comparison(primary, objective, len(pairs))
-    error = float(pairs.std(ddof=1) / math.sqrt(len(pairs)))
-    return Comparison(primary, objective, len(pairs), float(pairs.mean()), error)
+    first, other = by_number[primary], by_number[trial]
+    shared = len(set(first.runs) & set(other.runs))
+    return Comparison(primary, objective, shared, *lead_of(first, other, objective))
 
 
 class Finding(StrEnum):

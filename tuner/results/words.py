@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from tuner.results.leaderboard import Standing, Verdict
+from tuner.results.confirmation import Confirmed, Standing, Verdict
+from tuner.results.leads import ONE_RUN, UNRECORDED
 from tuner.results.verdict import Comparison, Composition, Finding
 
 BASELINES = {
@@ -16,22 +17,50 @@ BASELINES = {
 }
 
 
+NO_SPREAD = "nothing varies over the runs"
+_UNKNOWN = {
+    ONE_RUN: "they share fewer than two runs",
+    UNRECORDED: "the version that made the study did not record how its values depend on the sequences",
+}
+
+
 def baseline_name(name: str) -> str:
     """Name a baseline."""
     return BASELINES.get(name, name)
 
 
 def primary(verdict: Verdict | None, objective: str) -> str:
-    """Say which trial is primary and how sure that is."""
+    """Say which trial is primary, how sure that is, and what its value is once its choice is accounted for."""
     if verdict is None:
         return "There was no confirmation, so no trial is declared primary; differences between trials may be chance."
     head = f"Primary trial: {verdict.primary}"
     if verdict.runner_up is None:
-        return f"{head}, the only candidate that was retrained."
-    error = "unknown (one shared run)" if math.isinf(verdict.standard_error) else f"{verdict.standard_error:.4f}"
+        said = f"{head}, the only candidate that was retrained."
+    else:
+        said = f"{head}, {beside(verdict)}: {lead(verdict.lead, verdict.low, verdict.high, verdict.over, objective)}."
+    if math.isnan(verdict.corrected):
+        return said
     return (
-        f"{head}, {beside(verdict)}: lead {verdict.lead:.4f} {objective} on validation, paired standard error {error}."
+        f"{said} Its mean is optimistic, because the same sequences chose it; corrected for that: "
+        f"{verdict.corrected:.4f} (95 % {verdict.corrected_low:.3f} to {verdict.corrected_high:.3f})."
     )
+
+
+def mean(candidate: Confirmed, objective: str) -> str:
+    """Write a confirmation mean, with its interval where there are enough runs for one."""
+    low, high = candidate.low[objective], candidate.high[objective]
+    return f"{candidate.mean[objective]:.4f}" + ("" if math.isnan(low) else f" ({low:.3f} to {high:.3f})")
+
+
+def lead(value: float, low: float, high: float, over: str, objective: str) -> str:
+    """Say a lead on validation with its interval, and what that covers."""
+    if math.isnan(value):
+        return "they share no run"
+    if math.isnan(low):
+        return (
+            f"lead {value:+.4f} {objective} on validation, whose interval is unknown: {_UNKNOWN.get(over, NO_SPREAD)}"
+        )
+    return f"lead {value:+.4f} {objective} on validation (95 % {low:+.4f} to {high:+.4f}, over {over})"
 
 
 def beside(verdict: Verdict) -> str:
@@ -46,15 +75,12 @@ def compared(comparison: Comparison) -> str:
     c = comparison
     if c.runs is None:
         return f"not retrained, so it cannot be compared with trial {c.primary}"
-    if c.runs < 2:
-        return f"not distinguishable from trial {c.primary} ({c.runs} shared run{'s' * (c.runs != 1)})"
-    numbers = (
-        f"lead of trial {c.primary} {c.lead:+.4f} {c.objective}, paired standard error {c.standard_error:.4f}, "
-        f"over {c.runs} runs"
-    )
     where = {Standing.AHEAD: "behind", Standing.BEHIND: "ahead of", Standing.OPEN: "not distinguishable from"}
     assert c.standing is not None  # there are runs
-    return f"{where[c.standing]} trial {c.primary}: {numbers}"
+    head = f"{where[c.standing]} trial {c.primary}"
+    if math.isnan(c.lead):
+        return f"{head} (no shared run)"
+    return f"{head}: {lead(c.lead, c.low, c.high, c.over, c.objective)}, {c.runs} run{'s' * (c.runs != 1)} each"
 
 
 def composition(found: Composition | None) -> str | None:

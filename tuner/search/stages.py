@@ -17,7 +17,8 @@ import optuna
 
 from tuner.errors import ForeignStudy
 from tuner.models.training import EpochRecord
-from tuner.results.leaderboard import choose_candidates, confirmed, declare
+from tuner.results.confirmation import confirmed, declare
+from tuner.results.leaderboard import choose_candidates
 from tuner.search.early_stopping import SearchGate
 from tuner.search.loaded import Bench
 from tuner.search.sampler import slot_sampler
@@ -29,7 +30,7 @@ from tuner.search.trial import (
     run_label_shuffled,
     run_network,
 )
-from tuner.storage.keys import CONFIRMATION, CONTROLS, IDENTITY, PACKAGES, SOURCE
+from tuner.storage.keys import CONFIRMATION, CONTROLS, FOLDS, IDENTITY, PACKAGES, SOURCE
 from tuner.storage.names import check_name
 from tuner.storage.storage import FencedStorage
 from tuner.study.objectives import OBJECTIVES
@@ -198,7 +199,8 @@ class Confirmation:
                 bench.dataset, folds, replicate % folds, mix(self.plan.seed, "folds", replicate // folds)
             )
         seed = mix(self.plan.seed, "confirmation", replicate)
-        return run_network(bench, point, seed=seed, checkpoint=checkpoint, on_epoch=on_epoch, dataset=dataset)
+        outcome = run_network(bench, point, seed=seed, checkpoint=checkpoint, on_epoch=on_epoch, dataset=dataset)
+        return outcome._replace(attributes={**outcome.attributes, FOLDS: folds}) if folds else outcome
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -37,9 +37,10 @@ from tuner.results.trial_files import (
 )
 from tuner.search.early_stopping import Gate
 from tuner.search.loaded import Bench
+from tuner.storage.keys import WITHOUT_GROUPS
 from tuner.storage.rungs import Decision
 from tuner.study.extra_metrics import measure_attribution, measure_koo
-from tuner.study.objectives import OBJECTIVES, Evaluation, evaluate_network, measure_all
+from tuner.study.objectives import OBJECTIVES, Evaluation, evaluate_network, measure_all, without_groups
 from tuner.study.parameters import recipe_of, split_point
 from tuner.study.plan import mix
 from tuner.study.space import Scalar
@@ -51,7 +52,7 @@ class Outcome(NamedTuple):
     """What a finished job leaves: objective values by name, attributes, files, and why it was stopped if it was."""
 
     measured: dict[str, float]
-    attributes: dict[str, Scalar]
+    attributes: dict[str, Any]
     files: dict[str, bytes]
     stopped: str | None = None
 
@@ -132,7 +133,7 @@ def run_network(
     )  # fmt: skip
     evaluation = stopped[1] if stopped else _evaluate(bench, network, recipe, trained, data, seed)
     measured = measure_all(evaluation)
-    attributes: dict[str, Scalar] = {
+    attributes: dict[str, Any] = {
         **measured,
         "seed": seed,
         "epochs": len(trained.history),
@@ -147,6 +148,8 @@ def run_network(
         attributes["one_class_tasks"] = "; ".join(undefined)
     if trained.notes:
         attributes["training_notes"] = "; ".join(trained.notes)
+    if data is bench.dataset and (groups := without_groups(evaluation, bench.plan.study.objectives)):
+        attributes[WITHOUT_GROUPS] = groups
     if stopped:
         attributes["stopped_at"] = len(trained.history)
         return Outcome(

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import optuna
 import torch
@@ -300,7 +300,7 @@ class Worker:
         return True
 
     def _store(self, stage: Stage, attempt: Attempt, outcome: Outcome, label: str) -> None:
-        attributes: dict[str, Scalar] = dict(outcome.attributes)
+        attributes: dict[str, Any] = dict(outcome.attributes)
         entries: dict[str, str] = {}
         try:
             with self.stopper.interruptible():  # an upload may take long; what it left is no trial's

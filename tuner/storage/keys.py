@@ -19,6 +19,8 @@ FIGURES: Final = "tuner:report-figures"  # name -> artifact key and SHA-256 of w
 NOTE: Final = "tuner:note"  # digest of the note as written here: a note that a person has edited is kept
 
 # Of trials.
+WITHOUT_GROUPS: Final = "without_groups"  # a user attribute: objective -> values without each group of validation
+FOLDS: Final = "folds"  # a user attribute of a confirmation run: how many folds its cross-validation has
 SIZES: Final = "tuner:sizes"  # id of each file of a trial -> bytes
 DIGESTS: Final = "tuner:digests"  # name of each file of a trial -> [SHA-256, bytes]; also of those in MISSING
 MISSING: Final = "tuner:missing"  # names of the files that could not be written when the trial ended

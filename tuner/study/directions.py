@@ -17,6 +17,13 @@ OBJECTIVE_DIRECTIONS: Final = {
     ),
 }  # fmt: skip
 
+# Decided by validation predictions alone, and so measured without each group of sequences as well.
+PREDICTED: Final = frozenset({"auroc", "average_precision", "trapezoid_aupr", "micro_aupr", "accuracy", "loss"})
+# Between 0 and 1; `match_excess` reaches below.
+BOUNDED: Final = frozenset(OBJECTIVE_DIRECTIONS) - {
+    "loss", "parameters", "seconds", "distinct", "filters_alive", "filters_gated", "match_excess",
+} | {"matched_auroc"}  # fmt: skip
+
 
 def maximized(objective: str) -> bool:
     """Whether more of an objective is better."""

@@ -7,6 +7,7 @@ can be read along an axis it did not search. All of them use the training and va
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
@@ -19,6 +20,7 @@ from tuner.errors import DataError
 from tuner.models import metrics
 from tuner.models.architectures import count_parameters
 from tuner.models.first_layer import ablation_effects, scan_filters
+from tuner.models.groups import Metric, without_each
 from tuner.models.intervals import weighted_auroc
 from tuner.models.network import Network
 from tuner.models.training import Trained, predict
@@ -71,12 +73,15 @@ class Objective(NamedTuple):
         Value of a model that knows nothing, where that is a number.
     note : str
         One sentence for the study note and `tuner list`.
-    measure : callable
+    measured : callable or None
         Evaluation -> float.
     needs : str or None
         Table of the study file without which it is not measured.
     late : bool
-        Too dear for a rung: measured there only where it is an objective.
+        Too expensive to measure at an early-stopping check: measured there only where it is an objective.
+    predicted : callable or None
+        Labels and logits -> float, for what validation predictions alone decide: its value without some of the
+        sequences says how sure it is.
     """
 
     direction: Literal["maximize", "minimize"]
@@ -84,9 +89,17 @@ class Objective(NamedTuple):
     high: float
     chance: float | None
     note: str
-    measure: Callable[[Evaluation], float]
+    measured: Callable[[Evaluation], float] | None = None
     needs: Literal["koo", "attribution"] | None = None
     late: bool = False
+    predicted: Metric | None = None
+
+    def measure(self, evaluation: Evaluation) -> float:
+        """Measure one network."""
+        if self.predicted is not None:
+            return self.predicted(evaluation.labels, evaluation.logits)
+        assert self.measured is not None  # each row has one of the two
+        return self.measured(evaluation)
 
 
 def _matched(key: str) -> Callable[[Evaluation], float]:
@@ -108,7 +121,7 @@ OBJECTIVES: Mapping[str, Objective] = {
         1,
         0.5,
         "Area under the ROC curve on validation, macro over tasks.",
-        lambda e: metrics.auroc(e.labels, e.logits),
+        predicted=metrics.auroc,
     ),
     "average_precision": Objective(
         "maximize",
@@ -116,7 +129,7 @@ OBJECTIVES: Mapping[str, Objective] = {
         1,
         None,
         "Average precision on validation, macro over tasks; chance is the positive rate.",
-        lambda e: metrics.average_precision(e.labels, e.logits),
+        predicted=metrics.average_precision,
     ),
     "trapezoid_aupr": Objective(
         "maximize",
@@ -124,7 +137,7 @@ OBJECTIVES: Mapping[str, Objective] = {
         1,
         None,
         "Trapezoid area under the precision-recall curve on validation, macro over tasks; as published.",
-        lambda e: metrics.trapezoid_aupr(e.labels, e.logits),
+        predicted=metrics.trapezoid_aupr,
     ),
     "micro_aupr": Objective(
         "maximize",
@@ -132,7 +145,7 @@ OBJECTIVES: Mapping[str, Objective] = {
         1,
         None,
         "Trapezoid area under the precision-recall curve on validation, all tasks as one.",
-        lambda e: metrics.micro("trapezoid_aupr", e.labels, e.logits),
+        predicted=partial(metrics.micro, "trapezoid_aupr"),
     ),
     "accuracy": Objective(
         "maximize",
@@ -140,7 +153,7 @@ OBJECTIVES: Mapping[str, Objective] = {
         1,
         None,
         "Share of validation labels on the right side of probability .5; chance is the larger class.",
-        lambda e: metrics.accuracy(e.labels, e.logits),
+        predicted=metrics.accuracy,
     ),
     "loss": Objective(
         "minimize",
@@ -148,7 +161,7 @@ OBJECTIVES: Mapping[str, Objective] = {
         INFINITY,
         None,
         "Binary cross-entropy on validation.",
-        lambda e: metrics.cross_entropy(e.labels, e.logits),
+        predicted=metrics.cross_entropy,
     ),
     "match_fraction": Objective(
         "maximize",
@@ -329,6 +342,13 @@ def matched_auroc(split: Split, logits: np.ndarray) -> dict[str, float]:
     weights = matching_weights(split.codes, split.labels)
     found = weighted_auroc(split.labels, logits, weights)
     return {} if found is None or weights.sum() < FEWEST_MATCHED else {"matched_auroc": found}
+
+
+def without_groups(evaluation: Evaluation, objectives: Collection[str]) -> dict[str, list[float]]:
+    """Objectives that predictions decide, without each group of validation sequences in turn."""
+    rows = ((name, OBJECTIVES[name].predicted) for name in objectives)
+    found = {name: without_each(row, evaluation.labels, evaluation.logits) for name, row in rows if row is not None}
+    return {name: values for name, values in found.items() if values is not None}
 
 
 def measure_all(evaluation: Evaluation) -> dict[str, float]:
