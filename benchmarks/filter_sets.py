@@ -105,10 +105,8 @@ SHUFFLED_NETS = tuple(
 )
 UNTRAINED_NETS = tuple(
     net
-    for data, seeds in (
-        ("ZBED2", range(200, 212)),
-        ("IRF1", range(212, 224)),
-    )  # seeds 100 to 123 were used to set the limit of the screen
+    # Seeds 100 to 123 were used to set the limit of the screen.
+    for data, seeds in (("ZBED2", range(200, 212)), ("IRF1", range(212, 224)))
     for net in _nets(data, "untrained", _SHAPE, (_SHUFFLED[1],), seeds, 0)
 )
 

@@ -162,9 +162,7 @@ class Storm:
         """Kill a running worker and start another in its place."""
         i = chance.choice([i for i, w in enumerate(self.workers) if w.is_alive()])
         victim = self.workers[i]
-        note(
-            self.log, f"kill - {victim.pid}"
-        )  # before the kill: afterwards another worker may already have started its slot
+        note(self.log, f"kill - {victim.pid}")  # before: afterwards another worker may already have started its slot
         victim.kill()
         victim.join()
         self.kills += 1

@@ -210,9 +210,7 @@ def kernel_in_preparation(cache_dir: Path) -> Iterator[None]:
         [sys.executable, "-c", _PREPARE, str(cache_dir)],
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     ) as process:  # fmt: skip
-        threading.Thread(
-            target=process.wait, name="kernel", daemon=True
-        ).start()  # reaps the process when it ends, so that it is no zombie
+        threading.Thread(target=process.wait, name="kernel", daemon=True).start()  # reaps the process when it ends
         try:
             yield
         finally:

@@ -53,7 +53,7 @@ def tidy(axes: Axes, *, grid: bool = True) -> None:
 def default_style() -> Iterator[None]:
     """Use matplotlib's defaults whatever style the user has set; decorates every function that draws.
 
-    In SVG, text stays text and ids do not change from run to run. A name with two dollar signs is no formula.
+    In SVG, text stays text and ids do not change from run to run. A name with two dollar signs is not a formula.
     """
     with _LOCK, mpl.rc_context():  # the style is global: a second thread would save this one as the user's
         mpl.rcdefaults()
