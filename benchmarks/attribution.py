@@ -2,10 +2,10 @@
 
     python benchmarks/attribution.py --json attribution.json
 
-DeepSHAP: the package against tangermeme and shap.DeepExplainer in float32 as they come, all with the same references;
-scores are compared with tangermeme's in float64. Mutagenesis: windows against every mutant read as a whole, in batches
-of 256 through the same network. Networks have random weights and the batch norm statistics of random sequences. The
-sides take turns.
+DeepSHAP: this package is compared with tangermeme and shap.DeepExplainer at their default precision, float32, all with
+the same references; the scores are compared with those of tangermeme in float64. Mutagenesis: windows are compared with
+passing every mutant through the network as a whole, in batches of 256. The networks have random weights and batch norm
+statistics of random sequences. The sides alternate.
 """
 
 from __future__ import annotations

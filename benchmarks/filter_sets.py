@@ -1,9 +1,10 @@
-"""First-layer filters of many small networks, each trained once and kept; the motif benchmarks share them.
+"""First-layer filters of many small networks, each trained once and stored; shared by the motif benchmarks.
 
-A network is a `Net`: data set, what its labels are, hyperparameters, epochs and seed. `filters` trains it with the
-package's own `fit` and recipe, reads its filters from training and validation sequences, and writes them to a folder
-as ``NAME.npz``; the next call reads the file, so whatever stops it, it goes on where it was. The test split stays
-closed. One thread, compiled kernels where there is a compiler; run as a script it trains all of them, about an hour.
+A network is a `Net`: data set, kind of labels, hyperparameters, epochs and seed. `filters` trains it with the package's
+own `fit` and recipe, reads its filters from training and validation sequences, and writes them to a folder as
+``NAME.npz``. The next call reads the file, so an interrupted run continues where it stopped. The test split stays
+closed. Training uses one thread, and compiled kernels if there is a compiler. Run as a script, this trains all
+networks, which takes about an hour.
 
     python benchmarks/filter_sets.py --out runs/filter_sets
 """
@@ -37,13 +38,13 @@ from tuner.models.network import Network
 from tuner.models.training import Recipe, fit, predict
 from tuner.motifs.filters import Filter, build_filters
 
-FILTERS = 32  # of every first layer, so that match_fraction is the fraction of the layer
+FILTERS = 32  # in every first layer, so that match_fraction is the fraction of the layer
 TASK1_SEQUENCES = 6000  # of 21,000 for training: enough for filters, a third of the time
 REST = "encode/REST_GM12878_NRSF_HudsonAlpha_AC.seq.gz"
 
 
 class Net(NamedTuple):
-    """One network to be trained.
+    """A network to be trained.
 
     Attributes
     ----------
@@ -52,11 +53,11 @@ class Net(NamedTuple):
     labels : str
         ``"true"``, ``"shuffled"`` (training and validation labels permuted) or ``"untrained"``.
     settings : tuple of (name, value)
-        Hyperparameters beside ``filters``.
+        Hyperparameters besides ``filters``.
     seed : int
-        Of weights, batches, dropout and the permutation of labels.
+        Seed of weights, batches, dropout and the permutation of labels.
     epochs : int
-        Of the recipe, all else at its default.
+        Epochs of the recipe; its other settings are the defaults.
     """
 
     data: str
@@ -67,7 +68,7 @@ class Net(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Name of its file."""
+        """Name of the file."""
         values = "-".join(str(value) for _, value in self.settings)
         return f"{self.data}-{self.labels}-{values}-e{self.epochs}-s{self.seed}"
 
@@ -80,14 +81,14 @@ def _nets(
     seeds: Sequence[int],
     epochs: int = 20,
 ) -> tuple[Net, ...]:
-    """One network for each row of values and each seed, seed by seed."""
+    """Make one network for each row of values and each seed, seed by seed."""
     return tuple(Net(data, labels, tuple(zip(names, row, strict=True)), seed, epochs) for seed in seeds for row in rows)
 
 
 _SHAPE = ("architecture", "activation", "kernel_size", "pool_first")
 
-# Networks that can have learned no motif. Every seed occurs once: the same initial weights would give the same
-# untrained filters whatever the activation and the layers above. The cheap networks come first.
+# Networks that cannot have learned a motif. Every seed occurs once: the same initial weights would give the same
+# untrained filters whatever the activation and the layers above. The fastest networks come first.
 _SHUFFLED = (
     ("cnn", "exponential", 19, 4),
     ("cnn", "relu", 19, 25),
@@ -97,18 +98,19 @@ _SHUFFLED = (
 )
 SHUFFLED_NETS = tuple(
     net
-    for more in range(0, 80, 20)  # four of each: one filter of 320 was within the noise of the limit of 3 %
+    for more in range(0, 80, 20)  # four of each, as one filter of 320 was within the noise of the limit of 3 %
     for place, row in enumerate(_SHUFFLED)
     for data, seed in (("ZBED2", more + place + 1), ("IRF1", more + place + 11))
     for net in _nets(data, "shuffled", _SHAPE, (row,), (seed,))
 )
 UNTRAINED_NETS = tuple(
     net
-    for data, seeds in (("ZBED2", range(200, 212)), ("IRF1", range(212, 224)))  # 100 to 123 led to the screen's limit
+    # Seeds 100 to 123 were used to set the limit of the screen.
+    for data, seeds in (("ZBED2", range(200, 212)), ("IRF1", range(212, 224)))
     for net in _nets(data, "untrained", _SHAPE, (_SHUFFLED[1],), seeds, 0)
 )
 
-# Filters of other data than those that the screen's references come from.
+# Filters of other data than those of the screen's reference filters.
 _OTHER = {
     "REST": (
         ("residualbind", "exponential", 25, 10),
@@ -125,7 +127,7 @@ _OTHER = {
 }
 OTHER_NETS = tuple(net for data, rows in _OTHER.items() for net in _nets(data, "true", _SHAPE, rows, (0,), 6))
 
-# Six sets of hyperparameters, four seeds each: is a difference between two networks one of hyperparameters or of seeds?
+# Six settings, four seeds each: does a difference between two networks come from hyperparameters or from seeds?
 _COMPARED = (
     ("cnn", "exponential", 19, 4),
     ("cnn", "relu", 19, 4),
@@ -138,7 +140,7 @@ REPLICATES = _nets("ZBED2", "true", _SHAPE, _COMPARED, (0, 1, 2, 3), 10)
 
 
 class FilterSet(NamedTuple):
-    """The filters of one network and its validation AUROC (true labels)."""
+    """Filters of one network, and its validation AUROC on the true labels."""
 
     net: Net
     filters: tuple[Filter, ...]
@@ -146,19 +148,21 @@ class FilterSet(NamedTuple):
 
 
 def add_folder(parser: argparse.ArgumentParser) -> None:
-    """Give a benchmark the option that says where the trained filters are kept."""
-    parser.add_argument("--out", type=Path, default=Path("runs/filter_sets"), help="folder of the trained filters")
+    """Add the option for the folder in which the trained filters are kept."""
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/filter_sets"), help="folder in which trained filters are kept"
+    )
 
 
 def one_thread() -> None:
-    """Train on one core, and without denormal numbers, in which networks of shuffled labels spend their time."""
+    """Train on one core and flush denormal numbers, which slow down networks with shuffled labels."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
 
 
 @lru_cache(maxsize=2)
 def dataset(name: str) -> Dataset:
-    """The data set of a `Net`, its test split closed."""
+    """Load the data set of a `Net`, with the test split closed."""
     folder = Path(os.environ["TUNER_DATA_DIR"])
     if name == "TASK1":
         whole = SIMULATORS["task1"].simulate().without_test()
@@ -189,7 +193,7 @@ def filters(net: Net, folder: Path) -> FilterSet:
 
 
 def train(net: Net) -> tuple[tuple[Filter, ...], float]:
-    """Train one network; its filters and its validation AUROC on the true labels."""
+    """Train one network; return its filters and its validation AUROC on the true labels."""
     data = dataset(net.data)
     hyperparameters: dict[str, object] = {**dict(net.settings), "filters": FILTERS}
     model = build_model(hyperparameters, n_tasks=data.n_tasks, length=data.length, seed=net.seed)  # type: ignore[arg-type]
@@ -208,7 +212,7 @@ def train(net: Net) -> tuple[tuple[Filter, ...], float]:
 
 
 def set_statistics(model: Network, split: Split) -> None:
-    """Give an untrained network's batch norms the statistics of 1000 sequences."""
+    """Set the batch norm statistics of an untrained network from 1000 sequences."""
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
             module.momentum = 1.0
@@ -219,7 +223,7 @@ def set_statistics(model: Network, split: Split) -> None:
 
 
 def write(path: Path, found: Sequence[Filter], score: float) -> None:
-    """Keep filters exactly: matrices side by side, and a row of JSON for the rest; whole or not at all."""
+    """Write filters exactly and atomically: concatenated matrices, and JSON for the other fields."""
     rest = [item._replace(ppm=item.ppm.shape[1])._asdict() for item in found]  # type: ignore[arg-type]
     half = path.with_suffix(".half.npz")
     np.savez_compressed(
@@ -229,7 +233,7 @@ def write(path: Path, found: Sequence[Filter], score: float) -> None:
 
 
 def read(path: Path) -> tuple[tuple[Filter, ...], float]:
-    """Undo `write`."""
+    """Read what `write` has written."""
     with np.load(path) as stored:
         rest: list[Mapping[str, object]] = json.loads(str(stored["rest"]))
         ends = np.cumsum([int(str(row["ppm"])) for row in rest])

@@ -2,8 +2,8 @@
 
     python benchmarks/filters.py --json filters.json
 
-The plain loop collects windows as text and counts letters with NumPy, one filter after the other. Numbers of sequences,
-filters and kernel sizes vary. The sides take turns.
+The plain loop collects windows as text and counts letters with NumPy, one filter after another. The numbers of
+sequences and filters and the kernel sizes vary. The sides alternate.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SIZES = [(200, 8, 7), (1000, 24, 19), (4000, 24, 19), (4000, 128, 19), (4000, 30
 
 
 def plain(codes: np.ndarray, scan: FilterScan, kernel: int, offset: int) -> list[np.ndarray]:
-    """One matrix after the other: rank, cut out, count."""
+    """Build one matrix after another: rank, cut out windows, count."""
     seen: set[bytes] = set()
     distinct = np.array([i for i, row in enumerate(codes) if not (row.tobytes() in seen or seen.add(row.tobytes()))])
     most = min(500, len(distinct) // 4)
@@ -38,7 +38,7 @@ def plain(codes: np.ndarray, scan: FilterScan, kernel: int, offset: int) -> list
 
 
 def vectorised_counts(codes: np.ndarray, scan: FilterScan, kernel: int, offset: int) -> list[np.ndarray]:
-    """A loop over filters with every step in NumPy."""
+    """Loop over filters with every step in NumPy."""
     distinct = np.sort(np.unique(codes, axis=0, return_index=True)[1])
     most = min(500, len(distinct) // 4)
     padded = np.pad(codes, ((0, 0), (kernel + offset + 2, kernel + offset + 2)), constant_values=4)
@@ -67,7 +67,7 @@ def main() -> None:
         position = rng.integers(offset + 1, offset + LENGTH - kernel, (n, filters))
         before = rng.normal(size=(n, filters)).astype(np.float32)
         scan = FilterScan(activation, before, position, np.zeros(filters, np.float32))
-        for i, motif in enumerate(rng.integers(0, 4, (filters, kernel))):  # so that something is left after trimming
+        for i, motif in enumerate(rng.integers(0, 4, (filters, kernel))):  # so that trimming leaves some columns
             for row in np.argsort(-activation[:, i])[: min(300, n // 8)]:
                 start = position[row, i] - offset
                 codes[row, start : start + kernel] = motif

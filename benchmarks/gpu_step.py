@@ -2,10 +2,10 @@
 
     python benchmarks/gpu_step.py --json gpu.json
 
-The straightforward side is that of `training_step.py` on a GPU: float32, a DataLoader whose batches are moved one by
-one. The other sides are the package's training epoch, launched step by step and replayed from a CUDA graph
-(`tuner/models/recording.py`). They take turns, an epoch of 20 steps each, and report wall time a step; what a recording
-costs once is printed beside it. With `--device cpu` the first two run, to see that the program works.
+The straightforward side is that of `training_step.py` on a GPU: float32, and a DataLoader whose batches are copied to
+the device one by one. The other sides are the package's training epoch, launched step by step and replayed from a CUDA
+graph (`tuner/models/recording.py`). The sides alternate, with an epoch of 20 steps each, and report wall time per step;
+the one-time cost of recording is printed too. With `--device cpu` the first two sides run, to test the program.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def package(architecture: str, device: torch.device, recorded: bool) -> Callable
 
 
 def timed(epoch: Callable[[], None], device: torch.device) -> float:
-    """Wall seconds of an epoch, to the end of its work on the device."""
+    """Measure the wall seconds of an epoch until the device has finished."""
     started = time.perf_counter()
     epoch()
     if device.type == "cuda":
@@ -102,7 +102,9 @@ def main() -> None:
         if device.type != "cuda":
             del sides["recorded"]
         epochs = {side: build() for side, build in sides.items()}
-        opened = {side: timed(epoch, device) for side, epoch in epochs.items()}  # readies memory and kernels, records
+        opened = {
+            side: timed(epoch, device) for side, epoch in epochs.items()
+        }  # allocates memory, loads kernels, records
         seconds: dict[str, list[float]] = {side: [] for side in epochs}
         for _ in range(options.rounds):
             for side, epoch in epochs.items():

@@ -1,10 +1,10 @@
-"""Claim: float32 gradients are those of float64, because batch norm's statistics are summed by blocks.
+"""Claim: float32 gradients agree with float64, because the statistics of batch norm are summed by blocks.
 
     python benchmarks/gradient_precision.py
 
-Gradients of one ResidualBind batch without dropout, against float64, in three ways: the package, the package with the
-batch norm of torch on channels-last memory, and plain torch.nn layers on contiguous memory. Counted are the elements at
-which a ReLU is open, or a pool's winner lies, elsewhere than in float64.
+Compares gradients of one ResidualBind batch, without dropout, with those in float64 for three implementations: the
+package, the package with torch's batch norm on channels-last memory, and plain torch.nn layers on contiguous memory.
+Also counts the elements at which the state of a ReLU, or the winner of a pool, differs from that in float64.
 """
 
 from __future__ import annotations

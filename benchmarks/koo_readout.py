@@ -1,15 +1,16 @@
-"""Claim: the published read-out of Task 1 on its own sequences is what the study counts on others.
+"""Claim: the published read-out of Task 1 gives the same counts on its own sequences as the study on others.
 
     tuner run --study koo_task1 --only activation=relu --only architecture=cnn_50
     python benchmarks/koo_readout.py --storage runs/tuner.db
     python docs/make_reproduction.py --storage runs/tuner.db --readouts runs/koo_readout.jsonl > docs/reproduction.md
 
-Koo & Ploenzke (2021) read filters on their 6,000 test sequences. The study keeps the test split closed and reads as
-many validation and training sequences. This reads the stored networks on both and prints, for each cell, the medians
-over seeds of the filters that match the ground truth at E <= .1, and on the test sequences at stricter limits too:
-how many matches are close calls of Tomtom. No label of theirs is used and nothing is chosen; they are simulated.
-Then it names each network's task of lowest average precision on validation: a network whose filters have missed a
-planted motif. A network is a line of JSON of `--out`, by which an interrupted run goes on.
+Koo & Ploenzke (2021) read filters on their 6,000 test sequences. The study keeps the test split closed and uses the
+same number of validation and training sequences. This benchmark reads the stored networks on both, and prints for each
+cell the median over seeds of the filters that match the ground truth at E <= .1; on the test sequences also at stricter
+limits, which shows how many matches are close decisions of Tomtom. No test label is used and nothing is selected; the
+sequences are simulated. It then names the task with the lowest average precision on validation for each network: its
+filters have missed a planted motif. Each network is a line of JSON in `--out`, so an interrupted run continues where it
+stopped.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ LIMITS = (0.1, 0.05, 0.03, 0.01)
 
 
 def best_e_values(network: Network, codes: Codes, database: MotifDatabase, named: set[str]) -> np.ndarray:
-    """Lowest E-value of each filter among the named motifs, (n_filters,)."""
+    """Return the lowest E-value of each filter among the named motifs, shape=(n_filters,)."""
     windows = half_maximum_windows(network, codes)
     ppms = [koo_ppm(counts, int(n)) for counts, n in zip(windows.counts[0], windows.sites[0], strict=True)]
     known = koo_targets(database)

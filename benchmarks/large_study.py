@@ -1,10 +1,10 @@
-"""What a study of 5,000 trials costs its readers: seconds of CPU and memory of status, best, show and report.
+"""Measures what a study of 5,000 trials costs its readers: CPU seconds and memory of status, best, show and report.
 
-A study is really searched with a few trials (default space, 400 sequences of 60 bp). Then rows of those trials are
-copied in the database, with other values and other numeric parameters, until there are as many as asked for: the
-tables, attributes and file entries are those of finished trials. Each command is run in a process of its own; seconds
-are user + system time, memory is the largest resident set. With --tree PATH the same commands are run from another
-checkout of this package, on the same study, one after the other.
+A few trials are really searched (default space, 400 sequences of 60 bp). Then the rows of those trials are copied in
+the database, with other values and other numeric parameters, until there are as many trials as requested; tables,
+attributes and file entries are those of finished trials. Each command runs in a separate process; seconds are user +
+system time, and memory is the largest resident set size. With --tree PATH the same commands also run from another
+checkout of this package, on the same study, one after another.
 
     python benchmarks/large_study.py --trials 5000 [--tree ../old] [--commands status,best]
 """
@@ -75,7 +75,7 @@ def write_data(folder: Path) -> None:
 
 
 def multiply(database: Path, study: str, total: int) -> None:
-    """Copy completed trials, with all their rows, until a study has `total`; their values and numbers vary."""
+    """Copy completed trials with all their rows until the study has `total`; values and parameters vary."""
     rng = np.random.default_rng(1)
     with sqlite3.connect(database) as db:
         study_id = db.execute("SELECT study_id FROM studies WHERE study_name = ?", [study]).fetchone()[0]
@@ -101,7 +101,7 @@ def multiply(database: Path, study: str, total: int) -> None:
                     f"INSERT INTO {table} (trial_id, {columns}) SELECT ?, {columns} FROM {table} WHERE trial_id = ?",
                     [trial_id, model],
                 )
-            low = float(rng.uniform(0.05, 0.5))  # worse than the models: these stay what is reported
+            low = float(rng.uniform(0.05, 0.5))  # worse than the original trials, which stay the reported ones
             db.execute("UPDATE trial_values SET value = value * ? WHERE trial_id = ?", [1 - low, trial_id])
             for key, distribution in db.execute(
                 "SELECT param_name, distribution_json FROM trial_params WHERE trial_id = ?", [trial_id]
@@ -125,7 +125,7 @@ def multiply(database: Path, study: str, total: int) -> None:
 
 
 def run(tree: Path, words: list[str], folder: Path) -> tuple[int, float, float, str]:
-    """Exit code, seconds of CPU, megabytes and the last line of one command of a checkout."""
+    """Run a command of a checkout; return exit code, CPU seconds, megabytes and its last line of output."""
     before = os.times()
     process = subprocess.Popen(
         [sys.executable, "-m", "tuner.cli", *words], cwd=folder, env={**os.environ, "PYTHONPATH": str(tree)},
@@ -144,9 +144,9 @@ def run(tree: Path, words: list[str], folder: Path) -> tuple[int, float, float, 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=5000)
-    parser.add_argument("--tree", type=Path, action="append", default=[], help="Another checkout to compare with.")
+    parser.add_argument("--tree", type=Path, action="append", default=[], help="another checkout to compare with")
     parser.add_argument("--commands", default=",".join(COMMANDS))
-    parser.add_argument("--folder", type=Path, help="Keep the study here, and use the one that is there.")
+    parser.add_argument("--folder", type=Path, help="keep the study in this folder, and use it if it is already there")
     given = parser.parse_args()
     folder = given.folder or Path(tempfile.mkdtemp(prefix="large-study-"))
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,13 @@
-"""What can a match see? Plant motifs of known information, build the filter's matrix from its sites, match it.
+"""Measures the power of a match: plants motifs of known information, builds the filter's matrix and matches it.
 
     python benchmarks/match_power.py --figure docs/images/match_power.png
 
-Motifs of JASPAR2026 are planted as they are (within half a bit of the stated information), trimmed to their core,
-or softened by mixing with the uniform matrix, until they hold exactly 6, 8, ... bits. A filter of kernel 19 has 20 to
-500 sites sampled from the planted matrix between random flanks, a share of them wrong (random sequence). Matrix,
-trim and gates are `build_filters`, the match is `match_filters` on the screened database. Printed: the fraction of
-filters that pass the gates, match anything at E <= .01, and match their own family at E <= .01. About a minute.
+Motifs of JASPAR2026 are planted unchanged (within half a bit of the stated information), trimmed to their core, or
+softened by mixing with the uniform matrix, until they have exactly 6, 8, ... bits. A filter of kernel 19 has 20 to 500
+sites sampled from the planted matrix between random flanks, some of which are wrong (random sequence). Matrix, trimming
+and gates are those of `build_filters`; the match is that of `match_filters` with the screened database. Prints the
+fraction of filters that pass the gates, match anything at E <= .01, and match their own family at E <= .01. Takes about
+a minute.
 """
 
 from __future__ import annotations
@@ -28,15 +29,15 @@ from tuner.motifs.tomtom import tomtom
 
 KERNEL = 19
 LENGTH = 60
-POSITION = 30  # of the filter in each of its sites; the window of 20 begins at 30 - 9 - 1
+POSITION = 30  # of the filter in each of its sites; the window of 20 bp begins at 30 - 9 - 1
 BITS = (6.0, 8.0, 10.0, 12.0, 14.0, 16.0, 20.0)
 SITES = (20, 50, 100, 500)
 WRONG = (0.0, 0.25, 0.5)
-MOTIFS = 10  # a level and a kind
+MOTIFS = 10  # per level and kind
 
 
 class Planted(NamedTuple):
-    """A matrix to be planted and the database motif that it was made of."""
+    """A matrix to be planted, and the database motif from which it was made."""
 
     kind: str
     bits: float
@@ -45,7 +46,7 @@ class Planted(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """One filter: what was planted, how, and what came of it."""
+    """One filter: what was planted, how, and the result."""
 
     kind: str
     bits: float
@@ -57,7 +58,7 @@ class Outcome(NamedTuple):
 
 
 def soften(ppm: np.ndarray, bits: float) -> np.ndarray:
-    """Mix with the uniform matrix until `bits` of information are left (bisection; exact to a thousandth)."""
+    """Mix with the uniform matrix until `bits` of information are left (bisection, exact to a thousandth)."""
     low, high = 0.0, 1.0
     for _ in range(40):
         middle = (low + high) / 2
@@ -69,7 +70,7 @@ def soften(ppm: np.ndarray, bits: float) -> np.ndarray:
 
 
 def trim_to(ppm: np.ndarray, bits: float) -> np.ndarray:
-    """Drop the weaker outer column as long as `bits` are left, and soften what is above."""
+    """Drop the weaker outer column while more than `bits` are left, then soften to `bits`."""
     while True:
         information = column_information(ppm)
         left = information[0] < information[-1]
@@ -82,7 +83,7 @@ _CHANGES: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {"trimmed": tri
 
 
 def plan(database: MotifDatabase, rng: np.random.Generator) -> Iterator[Planted]:
-    """Motifs of every level and kind; only those with a family that fit the kernel."""
+    """Choose motifs of every level and kind, with a known family and a width that fits the kernel."""
     usable = [m for m in database.screened if m.family and m.ppm.shape[1] <= KERNEL]
     bits_of = np.array([column_information(m.ppm).sum() for m in usable])
     for bits in BITS:
@@ -96,7 +97,7 @@ def plan(database: MotifDatabase, rng: np.random.Generator) -> Iterator[Planted]
 
 
 def make_filter(index: int, ppm: np.ndarray, sites: int, wrong: float, rng: np.random.Generator) -> Filter:
-    """A filter with so many sites of this matrix: every fourth sequence is one, so that none is left out."""
+    """Build a filter from sites of this matrix; every fourth sequence is a site, so that all of them are used."""
     codes = rng.integers(0, 4, size=(4 * sites, LENGTH)).astype(np.uint8)
     if rng.random() < 0.5:
         ppm = reverse_complement(ppm)
@@ -113,7 +114,7 @@ def make_filter(index: int, ppm: np.ndarray, sites: int, wrong: float, rng: np.r
 
 
 def measure(database: MotifDatabase, planted: Sequence[Planted], rng: np.random.Generator) -> Iterator[Outcome]:
-    """Every planted matrix with every number of sites and share of wrong ones."""
+    """Measure every planted matrix with every number of sites and share of wrong sites."""
     targets = [motif.ppm for motif in database.screened]
     families = [set((motif.family or "").split("::")) for motif in database.screened]
     for sites in SITES:
@@ -130,7 +131,7 @@ def measure(database: MotifDatabase, planted: Sequence[Planted], rng: np.random.
 
 
 def share(outcomes: Sequence[Outcome], what: str, **chosen: object) -> tuple[float, int]:
-    """Fraction of the outcomes with these properties for which `what` holds, and their number."""
+    """Return the fraction of the outcomes with these properties for which `what` holds, and their number."""
     rows = [o for o in outcomes if all(getattr(o, key) == value for key, value in chosen.items())]
     return sum(getattr(o, what) for o in rows) / max(len(rows), 1), len(rows)
 
@@ -160,7 +161,7 @@ def print_tables(outcomes: Sequence[Outcome]) -> None:
 
 
 def draw(outcomes: Sequence[Outcome]) -> Figure:
-    """One panel a share of wrong sites, one line a number of sites, 95 % Wilson intervals."""
+    """Draw one panel per share of wrong sites and one line per number of sites, with 95 % Wilson intervals."""
     figure = Figure(figsize=(9, 3.2), layout="constrained", dpi=150)
     panels = figure.subplots(1, len(WRONG), sharex=True, sharey=True)
     for panel, wrong in zip(panels, WRONG, strict=True):
@@ -181,7 +182,7 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--database", default="JASPAR2026")
-    parser.add_argument("--figure", type=Path, help="PNG to draw")
+    parser.add_argument("--figure", type=Path, help="PNG file to write")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     rng = np.random.default_rng(options.seed)

@@ -1,10 +1,10 @@
-"""Claim: a worker holds a tenth of the float32 one-hot of its data at most, and 200,000 x 1000 bp start in a minute.
+"""Claim: a worker holds at most a tenth of its data's float32 one-hot; 200,000 x 1000 bp start within a minute.
 
     python benchmarks/memory.py --json memory.json
 
-Makes a FASTA file of positives and one of negatives, and starts one worker, then two at once. Each reads the files as a
-study does and prepares training. Printed are the seconds until then, and what the data add to the proportional set
-size: private pages, and the worker's share of those in common. With --step, one training step follows.
+Makes a FASTA file of positives and one of negatives, and starts one worker, then two at once. Each reads the files as
+in a study and prepares training. Prints the seconds until then, and how much the data add to the proportional set size:
+private pages and the worker's share of shared pages. With --step, one training step follows.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sequences", type=int, default=200_000)
     parser.add_argument("--length", type=int, default=1000)
-    parser.add_argument("--step", action="store_true", help="train on one batch, too")
+    parser.add_argument("--step", action="store_true", help="also train on one batch")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     found = {}

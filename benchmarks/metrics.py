@@ -1,9 +1,9 @@
-"""Claim: AUROC and average precision of 12 tasks x 4000 sequences, five times as fast as scikit-learn and equal.
+"""Claim: AUROC and average precision of 12 tasks x 4000 sequences are five times as fast as scikit-learn, and equal.
 
     python benchmarks/metrics.py --json metrics.json
 
-Per task, as training validates after every epoch. Scores are float32 logits; with ties they are rounded to eighths.
-The sides take turns.
+Measured per task, as in the validation after every epoch. Scores are float32 logits; to create ties they are rounded to
+eighths. The sides alternate.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     python benchmarks/modisco.py runs/reports/irf1/trial-16/contributions.npz --json modisco.json
 
-Both sides run TF-MoDISco on the same contributions of a finished report, each in a process of its own with one thread,
-taking turns. Prints CPU seconds and their ratio, and, for every pattern of either side, its nearest one on the other:
-the cosine of the two contribution weight matrices where they fit best (offset, strand), zeros beyond their ends. A
-pattern that the other side lacks has a low one.
+Both sides run TF-MoDISco on the same contributions of a finished report, alternating, each in a separate process with
+one thread. Prints CPU seconds and their ratio and, for every pattern of either side, the nearest pattern of the other
+side: the cosine of the two contribution weight matrices at their best alignment (offset and strand), padded with zeros.
+A low cosine means that the other side lacks the pattern.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Found(NamedTuple):
 
 
 def find(source: Path, folder: Path, settings: Mapping[str, Any]) -> tuple[float, list[Found]]:
-    """CPU seconds of one run, and its patterns."""
+    """Return the CPU seconds of one run, and its patterns."""
     arrays = folder / "patterns.npz"
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     files = (str(source), str(folder / "modisco.h5"), str(arrays))
@@ -49,7 +49,7 @@ def find(source: Path, folder: Path, settings: Mapping[str, Any]) -> tuple[float
 
 
 def similarity(a: np.ndarray, b: np.ndarray) -> float:
-    """Highest cosine of two matrices over offsets and strands."""
+    """Return the highest cosine of two matrices over offsets and strands."""
     best, room = -1.0, a.shape[1]
     wide = np.pad(a, ((0, 0), (b.shape[1], b.shape[1])))
     scale = float(np.linalg.norm(a) * np.linalg.norm(b)) or 1.0
@@ -60,7 +60,7 @@ def similarity(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def nearest(ours: list[Found], theirs: list[Found]) -> list[dict[str, Any]]:
-    """For each pattern, the most similar of the other side and of the same sign."""
+    """Find for each pattern the most similar one of the other side with the same sign."""
     rows = []
     for one in ours:
         same = [other for other in theirs if other.name[:3] == one.name[:3]]
@@ -76,7 +76,12 @@ def nearest(ours: list[Found], theirs: list[Found]) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("contributions", type=Path, nargs="?", help="[of the first trial in runs/reports/irf1]")
+    parser.add_argument(
+        "contributions",
+        type=Path,
+        nargs="?",
+        help="contributions of a report [default: those of the first trial in runs/reports/irf1]",
+    )
     parser.add_argument("--preset", default="default", choices=PRESETS)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--json", type=Path)
@@ -94,7 +99,7 @@ def main() -> None:
             one_hot, hypothetical = stored["one_hot"], stored["hypothetical"]
         codes = np.where(one_hot.any(axis=1), one_hot.argmax(axis=1), N_CODE).astype(np.uint8)
         np.savez(folder / "input.npz", codes=codes, hypothetical=hypothetical)
-        find(folder / "input.npz", folder, PRESETS["fast"])  # compiles what numba compiles, uncounted
+        find(folder / "input.npz", folder, PRESETS["fast"])  # not counted: numba compiles here
         for _ in range(options.rounds):
             for side, settings in sides.items():
                 took, patterns[side] = find(folder / "input.npz", folder, settings)

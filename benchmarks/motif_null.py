@@ -2,12 +2,12 @@
 
     python benchmarks/motif_null.py --out runs/filter_sets
 
-prints, for JASPAR2016, JASPAR2026 and HOCOMOCO v13, the targets left out with their hit rates, and what fraction of
-the filters match at E <= .01 (`match_fraction`) and at E <= .1: column permutations of the reference filters (other
-permutations than the screen's), networks trained on shuffled labels, and untrained networks. Mean and largest over
-networks of 32 filters; the interval is Wilson's over all filters; match_null is that of one permutation a filter.
-Networks are trained once and kept in the folder of --out (`filter_sets.py`; forty trainings, about 40 minutes of CPU);
-with --cached those that are not there are left out. TUNER_DATA_DIR names the folder of reference data.
+Prints, for JASPAR2016, JASPAR2026 and HOCOMOCO v13, the targets that the screen removes with their match rates, and the
+fraction of filters that match at E <= .01 (`match_fraction`) and at E <= .1, for column permutations of the reference
+filters (other permutations than those of the screen), networks trained on shuffled labels, and untrained networks. Mean
+and maximum are over networks of 32 filters; the Wilson interval is over all filters; match_null uses one permutation
+per filter. Networks are trained once and kept in the folder of --out (`filter_sets.py`; forty trainings, about 40
+minutes of CPU time); with --cached, missing networks are left out. TUNER_DATA_DIR names the folder of reference data.
 """
 
 from __future__ import annotations
@@ -30,40 +30,40 @@ from tuner.motifs.tomtom import tomtom
 DATABASES = ("JASPAR2016", "JASPAR2026", "motifs/H13CORE.meme")
 LOOSE_E = 0.1
 PERMUTED = 1500
-PERMUTATION_SEED = 1  # the screen's is 0
+PERMUTATION_SEED = 1  # that of the screen is 0
 MOST_NAMED = 25
 
 
 class Rate(NamedTuple):
-    """Matches of the filters of several networks at one E-value."""
+    """Share of the filters of several networks that match at one E-value."""
 
     hits: list[int]
     trials: list[int]
 
     def words(self) -> tuple[str, ...]:
-        """Mean, largest and interval."""
+        """Format mean, maximum and interval."""
         low, high = wilson_interval(sum(self.hits), sum(self.trials))
         largest = max(h / n for h, n in zip(self.hits, self.trials, strict=True))
         return (f"{sum(self.hits) / sum(self.trials):.3f}", f"{largest:.3f}", f"{low:.3f} to {high:.3f}")
 
 
 class Row(NamedTuple):
-    """What kind of filters, and how they match at the two E-values."""
+    """Kind of filters, and their matches at the two E-values."""
 
     kind: str
     networks: int
     strict: Rate
     loose: Rate
-    null: float  # match_null: of one permutation of each filter
+    null: float  # match_null with one permutation per filter
 
 
 def available(nets: Sequence[Net], folder: Path, cached: bool) -> list[FilterSet]:
-    """The filter sets of these networks: all, or those already trained."""
+    """Return the filter sets of these networks: all, or only those already trained."""
     return [filters(net, folder) for net in nets if not cached or (folder / f"{net.name}.npz").is_file()]
 
 
 def permuted_row(database: MotifDatabase) -> Row:
-    """Permutations of the references, by the network that they come from."""
+    """Measure permutations of the reference filters, grouped by their network."""
     references = reference_filters()
     queries = permuted([m.ppm for m in references], PERMUTED, np.random.default_rng(PERMUTATION_SEED))
     network = np.array([references[i % len(references)].id.rsplit("-", 1)[0] for i in range(PERMUTED)])
@@ -79,7 +79,7 @@ def permuted_row(database: MotifDatabase) -> Row:
 
 
 def network_row(kind: str, sets: Sequence[FilterSet], database: MotifDatabase) -> Row:
-    """Filters of these networks as `match_filters` counts them."""
+    """Measure the filters of these networks with `match_filters`."""
     strict, loose, null = Rate([], []), Rate([], []), []
     for item in sets:
         found = match_filters(item.filters, database, {}, n_filters=len(item.filters), permutations=1)
@@ -92,7 +92,7 @@ def network_row(kind: str, sets: Sequence[FilterSet], database: MotifDatabase) -
 
 
 def rows(database: MotifDatabase, sets: Sequence[FilterSet]) -> Iterator[Row]:
-    """Every control of one database."""
+    """Measure every control with one database."""
     yield permuted_row(database)
     for labels in ("shuffled", "untrained"):
         for data in ("ZBED2", "IRF1"):
@@ -102,7 +102,7 @@ def rows(database: MotifDatabase, sets: Sequence[FilterSet]) -> Iterator[Row]:
 
 
 def describe(name: str) -> MotifDatabase:
-    """Screen a database anew, print what it leaves out, and check that it is what studies get."""
+    """Screen a database anew, print the targets removed, and check that studies get the same screen."""
     report = screen_database(name)
     database = load_database(name)
     assert database.promiscuous == report.promiscuous(), name
@@ -120,7 +120,9 @@ def describe(name: str) -> MotifDatabase:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_folder(parser)
-    parser.add_argument("--cached", action="store_true", help="train nothing; use the networks that are there")
+    parser.add_argument(
+        "--cached", action="store_true", help="train nothing; use only networks that are already trained"
+    )
     parser.add_argument("--databases", nargs="+", default=list(DATABASES))
     options = parser.parse_args()
     one_thread()

@@ -1,12 +1,13 @@
-"""Claim: what TF-MoDISco finds in label-shuffled networks is no more than what the null lets pass by chance.
+"""Claim: TF-MoDISco finds no more in label-shuffled networks than the null lets pass by chance.
 
     python benchmarks/null_patterns.py --study irf1 --storage runs/tuner.db --artifacts runs/artifacts --trial 3
 
-Trains networks of a trial's settings on shuffled labels, and finds patterns in each as a report does: DeepSHAP of the
-same positives (of validation and training; the test split stays closed) against the same references, TF-MoDISco at the
-report's preset. Each network is judged beside every other as its null: a pattern counts if it has more seqlets than
-the null's largest. Two networks of one kind beat each other half of the time, so one null lets through at most one
-network in two (nominal .5), and K nulls together one in K + 1. The same is then asked of the trial's own network.
+Trains networks with a trial's settings on shuffled labels, and finds patterns in each as a report does: DeepSHAP of the
+same positives (of validation and training; the test split stays closed) with the same references, and TF-MoDISco at the
+report's preset. Each network is judged with every other one as its null: a pattern counts if it has more seqlets than
+the largest pattern of the null. Of two networks of the same kind, each exceeds the other half of the time, so one null
+lets at most one network in two pass (nominal .5), and K nulls together one in K + 1. The same is then measured for the
+trial's own network.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ from tuner.search.trial import train_shuffled
 from tuner.storage.artifacts import Artifacts
 from tuner.storage.storage import open_storage
 
-Judged = tuple[Sequence[Pattern], Sequence[Sequence[Pattern]]]  # a network's patterns, and those of its nulls
-FIRST = 1000  # replicates from here on are no study's own controls
+Judged = tuple[Sequence[Pattern], Sequence[Sequence[Pattern]]]  # patterns of a network, and of its nulls
+FIRST = 1000  # replicates from this number on are not controls of a study
 
 
 def patterns_of(network: Network, codes: Codes, references: int) -> tuple[Pattern, ...]:
@@ -44,7 +45,7 @@ def patterns_of(network: Network, codes: Codes, references: int) -> tuple[Patter
 
 
 def told(patterns: Sequence[Pattern], nulls: Sequence[Sequence[Pattern]], database: MotifDatabase) -> tuple[int, int]:
-    """Patterns above all of these nulls, and those of them that a known motif matches."""
+    """Count the patterns above all of these nulls, and those of them that match a known motif."""
     above = above_null(patterns, [p for null in nulls for p in null])
     matched = [m.e_value is not None and m.e_value <= SIGNIFICANT_E for m in match_patterns(patterns, database)]
     return sum(above), sum(a and m for a, m in zip(above, matched, strict=True))

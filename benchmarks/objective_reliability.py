@@ -1,12 +1,12 @@
-"""Which of `match_fraction` and `match_score` says more about hyperparameters and less about the seed?
+"""Which of `match_fraction` and `match_score` depends more on hyperparameters and less on the seed?
 
     python benchmarks/objective_reliability.py --out runs/filter_sets
 
-Six settings of network on ZBED2, four seeds each, ten epochs. Printed: mean and standard deviation over seeds of each
-setting, the standard deviation within settings over the mean, and the intraclass correlation, one-way random effects,
-ICC(1,1) of Shrout & Fleiss (1979): the share of the variance that lies between settings, with its 95 % interval from
-the F distribution. Networks are trained once and kept (`filter_sets.py`; about 7 minutes of CPU); with --cached
-settings of fewer than two finished seeds are left out. TUNER_DATA_DIR names the folder of reference data.
+Six network settings on ZBED2, four seeds each, ten epochs. Prints the mean and standard deviation over seeds of each
+setting, the standard deviation within settings divided by the mean, and the intraclass correlation with one-way random
+effects, ICC(1,1) of Shrout & Fleiss (1979), which is the share of the variance between settings, with its 95 % interval
+from the F distribution. Networks are trained once and kept (`filter_sets.py`; about 7 minutes of CPU time); with
+--cached, settings with fewer than two finished seeds are left out. TUNER_DATA_DIR names the folder of reference data.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ MEASURED = ("match_fraction", "match_score", "match_excess", "distinct", "auroc"
 
 
 class Reliability(NamedTuple):
-    """How a number splits into settings and seeds.
+    """Decomposition of a metric's variance into settings and seeds.
 
     Attributes
     ----------
     mean : float
-        Over everything.
+        Mean over everything.
     within : float
         Standard deviation over seeds, pooled over settings.
     icc, low, high : float
@@ -46,14 +46,14 @@ class Reliability(NamedTuple):
 
 
 def reliability(groups: Sequence[Sequence[float]]) -> Reliability:
-    """One-way analysis of variance of the values, one group a setting (groups may differ in size)."""
+    """One-way analysis of variance of the values, one group per setting; groups may differ in size."""
     arrays = [np.asarray(group, dtype=np.float64) for group in groups]
     sizes = np.array([len(array) for array in arrays], dtype=np.float64)
     total, k = sizes.sum(), len(arrays)
     grand = np.concatenate(arrays).mean()
     between = (sizes * [(array.mean() - grand) ** 2 for array in arrays]).sum() / (k - 1)
     within = sum(((array - array.mean()) ** 2).sum() for array in arrays) / (total - k)
-    n = (total - (sizes**2).sum() / total) / (k - 1)  # the common size, if there is one
+    n = (total - (sizes**2).sum() / total) / (k - 1)  # equals the group size if all groups have the same size
     ratio = between / within
     low = ratio / f_distribution.ppf(0.975, k - 1, total - k)
     high = ratio * f_distribution.ppf(0.975, total - k, k - 1)
@@ -64,7 +64,9 @@ def reliability(groups: Sequence[Sequence[float]]) -> Reliability:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_folder(parser)
-    parser.add_argument("--cached", action="store_true", help="train nothing; use the networks that are there")
+    parser.add_argument(
+        "--cached", action="store_true", help="train nothing; use only networks that are already trained"
+    )
     options = parser.parse_args()
     one_thread()
     database = load_database("JASPAR2026")

@@ -4,11 +4,12 @@
     sudo python benchmarks/power_cut.py --cuts 20
     python benchmarks/power_cut.py --cost
 
-Runs a small study on an ext4 file system of its own, in an image behind a loop device, and stops that file system
-hard at a random moment (EXT4_IOC_SHUTDOWN without flushing the log: what was not forced out is lost). Then mounts it
-again, compares the files that the database names with what is there, runs `tuner verify`, lets the study go on, and
-cuts again.
-It needs root, mkfs.ext4 and losetup. ``--cost`` measures what forcing out costs instead, and needs nothing.
+Runs a small study on a separate ext4 file system, in an image on a loop device, and shuts that file system down hard at
+a random moment (EXT4_IOC_SHUTDOWN without flushing the journal, so everything that has not been synced is lost). Then
+it mounts the file system again, compares the files that the database names with those that exist, runs `tuner verify`,
+lets the study continue, and cuts again.
+
+It needs root, mkfs.ext4 and losetup. ``--cost`` measures the cost of syncing instead and needs none of these.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def tuner(*words: str, folder: Path, runs: Path) -> subprocess.Popen[str]:
 
 
 def cut(mount: Path) -> None:
-    """Stop the file system at `mount` hard, after making sure that it is the one of the loop device."""
+    """Shut the file system at `mount` down hard, after checking that it is the one on the loop device."""
     device = os.stat(mount).st_dev
     loop = f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/loop"
     if device == os.stat(mount.parent).st_dev or not os.path.isdir(loop):
@@ -99,7 +100,7 @@ def cut(mount: Path) -> None:
 
 
 def unmount(mount: Path) -> None:
-    """Give killed processes a moment to let go of their files."""
+    """Unmount, after giving killed processes time to close their files."""
     for _ in range(30):
         if subprocess.run(["umount", str(mount)], check=False, capture_output=True).returncode == 0:
             return
@@ -108,7 +109,7 @@ def unmount(mount: Path) -> None:
 
 
 def named(database: Path) -> tuple[int, list[str]]:
-    """Completed trials, and the ids of the files that trials and studies name."""
+    """Return the completed trials, and the ids of the files that trials and studies name."""
     connection = sqlite3.connect(database)
     try:
         keys = "key LIKE 'artifacts:%'"
@@ -130,7 +131,7 @@ def run_cuts(cuts: int, seed: int, within: tuple[float, float]) -> bool:
         folder, image, mount = Path(scratch), Path(scratch) / "disk.img", Path(scratch) / "disk"
         write_study(folder, trials=TRIALS_A_CUT * (cuts + 1))
         mount.mkdir()
-        # The kernel that matches motifs is compiled once a machine, before a run makes its database.
+        # The kernel that matches motifs is compiled once per machine, before a run creates its database.
         subprocess.run(
             [sys.executable, "-m", "tuner", "match", "motifs.meme", "--targets", "motifs.meme"],
             cwd=folder, check=True, capture_output=True,
@@ -149,7 +150,7 @@ def run_cuts(cuts: int, seed: int, within: tuple[float, float]) -> bool:
 
 
 def one_round(folder: Path, mount: Path, i: int, cuts: bool, rng: random.Random, within: tuple[float, float]) -> int:
-    """Look at what the last cut left; then let the study go on, and cut, or to its end."""
+    """Check what the last cut left, then let the study continue until the next cut or its end."""
     runs, wrong, complete = mount / "runs", 0, 0
     if (runs / "tuner.db").is_file():
         complete, names = named(runs / "tuner.db")
@@ -170,7 +171,7 @@ def one_round(folder: Path, mount: Path, i: int, cuts: bool, rng: random.Random,
         cut(mount)
         os.killpg(running.pid, 9)
         running.wait()
-        time.sleep(1)  # its workers are in the group, and their files are closed when they are gone
+        time.sleep(1)  # its workers are in the group; their files are closed once they have ended
         print(f"{i + 1}\t{seconds:.1f}", flush=True)
         return wrong
     said = running.communicate()[0]
@@ -180,12 +181,12 @@ def one_round(folder: Path, mount: Path, i: int, cuts: bool, rng: random.Random,
 
 
 def wait_for(database: Path, complete: int, running: subprocess.Popen[str]) -> None:
-    """Return when so many trials are complete."""
+    """Wait until this number of trials is complete."""
     while running.poll() is None:
         try:
             if database.is_file() and named(database)[0] >= complete:
                 return
-        except sqlite3.OperationalError:  # its tables are being made
+        except sqlite3.OperationalError:  # its tables are being created
             pass
         time.sleep(0.2)
     sys.exit(f"the run ended before {complete} trials were complete: {running.communicate()[0]}")
@@ -201,7 +202,7 @@ def median_ms(work: Callable[[], object], times: int) -> float:
 
 
 def measure_cost() -> None:
-    """Time each kind of write with and without forcing out, in turn."""
+    """Time each kind of write with and without syncing, alternating."""
     fsync = os.fsync
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as scratch:
@@ -251,7 +252,7 @@ def main() -> None:
     parser.add_argument(
         "--within", type=float, nargs=2, default=(0.0, 5.0), help="seconds from the next completed trial to the cut"
     )
-    parser.add_argument("--cost", action="store_true", help="measure what forcing out costs")
+    parser.add_argument("--cost", action="store_true", help="measure the cost of syncing files")
     options = parser.parse_args()
     if options.cost:
         measure_cost()

@@ -2,11 +2,12 @@
 
     python benchmarks/precision.py --out runs/precision.jsonl
 
-trains the last warm start of the studies zbed2 and irf1 (ResidualBind, exponential, as cross-validation liked it) from
-ten seeds in either precision, through the compiled kernels if they can be built, and scores each on the test split;
-nothing is chosen by it. Both trainings of a seed begin with the same weights and see the same sequences in the same
-order. Printed for each study: the mean difference of the paired seeds with its 95 % interval (Student's t), and the
-spread over seeds of either precision. A line of JSON a training; goes on where it was interrupted.
+Trains the last warm start of the studies zbed2 and irf1 (ResidualBind, exponential, chosen by cross-validation) from
+ten seeds in both precisions, with the compiled kernels if they can be built, and scores each network on the test split;
+nothing is selected by these scores. Both trainings of a seed begin with the same weights and use the same sequences in
+the same order. Prints for each study the mean difference of the paired seeds with its 95 % interval (Student's t), and
+the spread over seeds in both precisions. Each training is a line of JSON; an interrupted run continues where it
+stopped.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ PRECISIONS = ("bfloat16", "float32")
 
 
 def train(study: str, seeds: int, out: Path) -> None:
-    """Train what the table lacks."""
+    """Train the networks that the table lacks."""
     bench = open_bench(study)
     use_kernels(bench)
-    data = load_dataset(bench.plan.data_spec, data_dir=context.data_dir(), cache=bench.cache)  # with its test split
+    data = load_dataset(bench.plan.data_spec, data_dir=context.data_dir(), cache=bench.cache)  # with the test split
     point = dict(bench.plan.space.warm_starts[-1].parameters)
     hyperparameters, training = split_point(point)
     done = {(row["study"], row["seed"], row["precision"]) for row in read(out)}

@@ -1,16 +1,16 @@
-"""Make tuner/motifs/reference_filters.meme: first-layer filters of really trained networks.
+"""Makes tuner/motifs/reference_filters.meme: first-layer filters of trained networks.
 
-The screen for promiscuous targets permutes the columns of these matrices, so they must have the widths,
-compositions and information of the filters that a search meets. Eight small networks, ReLU and exponential,
-with wide and narrower pooling, are trained on the ZBED2 and IRF1 ChIP-seq sets of Koo & Ploenzke (2021); their
-filters are read from training and validation sequences with the package's own rule for sites, and those
-that pass the gates are kept. The kernels are as wide as a search tries (25), because wide matrices find the
-promiscuous targets: of matrices of kernel 11 none hits any target of JASPAR2026 in more than 1 %, of
-kernel 19 seven are hit, of kernel 25 thirteen. One thread; about three minutes of CPU.
+The screen for promiscuous targets permutes the columns of these matrices, so they must have the widths, composition and
+information content of the filters of a search. Eight small networks, ReLU and exponential, with wide and narrower
+pooling, are trained on the ZBED2 and IRF1 ChIP-seq sets of Koo & Ploenzke (2021). Their filters are read from training
+and validation sequences with the package's own rule for sites, and those that pass the gates are kept. The kernels have
+the largest width that a search tries (25), because wide matrices find the promiscuous targets: with kernels of 11 no
+target of JASPAR2026 is matched by more than 1 % of the matrices, with kernels of 19 seven are, with kernels of 25
+thirteen. Takes one thread and about three minutes of CPU time.
 
     python benchmarks/reference_filters.py --out tuner/motifs/reference_filters.meme
 
-What filters match that can show no motif is measured by `motif_null.py`.
+What is matched by filters that cannot show a motif is measured by `motif_null.py`.
 
 TUNER_DATA_DIR names the folder with the data sets.
 """
@@ -34,7 +34,7 @@ from tuner.motifs.filters import Filter, FilterScan, build_filters
 from tuner.motifs.meme import Motif, write_meme
 
 DATASETS = {"ZBED2": "koo/ZBED2_400_h3k27ac.h5", "IRF1": "koo/IRF1_400_h3k27ac.h5"}
-SHAPES = ((25, 25), (25, 10))  # (kernel, first pool): filters of whole motifs, and of parts
+SHAPES = ((25, 25), (25, 10))  # (kernel, first pool): filters that show whole motifs, and parts of motifs
 ACTIVATIONS = ("relu", "exponential")
 FILTERS = 32
 EPOCHS = 16
@@ -65,7 +65,7 @@ def read(path: Path, split: str) -> Sequences:
 
 
 def build(kernel: int, pool: int, activation: str) -> nn.Sequential:
-    """Convolution, pool, convolution, pool, dense: wide first pools make filters learn whole motifs."""
+    """Build convolution, pool, convolution, pool, dense; wide first pools make filters learn whole motifs."""
     first = nn.Conv1d(4, FILTERS, kernel, padding=kernel // 2, bias=False)
     nn.init.xavier_uniform_(first.weight)
     return nn.Sequential(
@@ -113,7 +113,7 @@ def auroc(model: nn.Sequential, data: Sequences) -> float:
 
 
 def scan(model: nn.Sequential, x: torch.Tensor, kernel: int) -> FilterScan:
-    """Best position of every filter in every sequence, where a window of kernel + 1 fits."""
+    """Find the best position of every filter in every sequence where a window of kernel + 1 fits."""
     parts = []
     floor = torch.full((FILTERS,), torch.inf)
     with torch.no_grad():

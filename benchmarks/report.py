@@ -2,10 +2,10 @@
 
     python benchmarks/report.py --study irf1 --storage runs/tuner.db --artifacts runs/artifacts
 
-Runs `tuner report` on a finished study, every stage from nothing (the folder of stages is a new one), at its default
-settings but for one model. Then runs it again, where every stage is found. Prints wall time, CPU time and the peak
-memory of the largest process of each, and the seconds of every stage. The first run opens the test split of that study
-if no report has opened it before.
+Runs `tuner report` on a finished study with the default settings but for one model, computing every stage (with a new
+cache folder), and then again with every stage cached. Prints for each run wall time, CPU time and the peak memory of
+the largest process, and the seconds of every stage. The first run opens the test split of that study if no report has
+opened it before.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import numpy as np
 
 
 def measure(command: list[str]) -> dict[str, Any]:
-    """Wall and CPU seconds of a command and its children; `peak` is the largest of any child so far, in GB."""
+    """Measure wall and CPU seconds of a command; `peak` is the largest memory of any child so far, in GB."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:

@@ -4,15 +4,17 @@
     python benchmarks/rungs.py import --study rungs_zbed2 --storage runs/tuner.db
     python benchmarks/rungs.py replay --rungs 4 8 --eta 2 --seeds 100 runs/rungs/rungs_zbed2.jsonl
 
-`import` writes the trials of finished searches (several names make one table) with what was measured at their rungs,
-one line of JSON a trial; of a search without rungs only the AUROC is known before the end. `replay` takes the trials in
-another random order for each seed, warm starts first, lets `--workers` simulated workers train them, and asks the rule
-of a search at each rung. Both sides have the same trials in the same order; the hypervolume is of final validation
-values above the reference (.5, 0), of completed trials only. `--take 30` replays that many of a larger table at a time.
+`import` writes the trials of finished searches (several names make one table) with their values at the rungs, one line
+of JSON per trial; for a search without rungs, only the AUROC is known before the end. `replay` takes the trials in
+another random order for each seed, warm starts first, lets `--workers` simulated workers train them, and applies the
+stopping rule of a search at each rung. Both sides have the same trials in the same order. The hypervolume is that of
+final validation values above the reference (.5, 0), of completed trials only. `--take 30` replays that many trials of a
+larger table at a time.
 
-Which points there are matters more than their order: one filter of 24 moves the hypervolume by 4 to 15 %, and losing
-one trial may cost half of it. So the lower bound over orders is a bound for these very points. `--resamples` draws the
-points anew, and several tables, a search each, are summed up at the end with a bound that draws tables and orders anew.
+The choice of points matters more than their order: one filter of 24 moves the hypervolume by 4 to 15 %, and losing one
+trial may cost half of it. The lower bound over orders is therefore a bound for these particular points. `--resamples`
+resamples the points, and several tables, one per search, are summarised at the end with a bound that resamples tables
+and orders.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ REFERENCE = {"auroc": 0.5, "match_score": 0.0, "match_fraction": 0.0}
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """Points of a table; a line that a kill cut off is left out."""
+    """Read the points of a table; a line that was cut off by a kill is skipped."""
     points = []
     for line in path.read_text().splitlines() if path.exists() else []:
         try:
@@ -79,7 +81,7 @@ def import_studies(options: argparse.Namespace) -> None:
 
 @dataclass
 class Run:
-    """One simulated search."""
+    """Result of a simulated search."""
 
     epochs: int
     completed: list[int]
@@ -89,7 +91,7 @@ class Run:
 def simulate(
     points: Sequence[Mapping[str, Any]], rule: StoppingSection, objectives: Sequence[str], workers: int
 ) -> Run:
-    """Train `points` in their order by several workers; a rung is decided at the moment it is reached."""
+    """Simulate training `points` in order with several workers; rungs are decided when they are reached."""
     seen: dict[int, list[list[float]]] = {}
     waiting = iter(range(len(points)))
     run = Run(0, [], [])
@@ -130,13 +132,13 @@ def simulate(
 
 
 def volume(finals: Sequence[Mapping[str, float]], axes: Sequence[str]) -> float:
-    """Hypervolume of final values above the reference."""
+    """Return the hypervolume of final values above the reference."""
     trials = [create_trial(values=[f[axis] for axis in axes]) for f in finals]
     return hypervolume(trials, axes, [REFERENCE[axis] for axis in axes])
 
 
 def replay(options: argparse.Namespace) -> None:
-    """Print share of epochs and of hypervolume over many orders, and the interval over points."""
+    """Print the shares of epochs and hypervolume over many orders, and the interval over points."""
     rule = StoppingSection(rungs=options.rungs, eta=options.eta, minimum=options.minimum, order=options.order)
     results, replays = [], []
     for path in options.tables:
@@ -201,23 +203,25 @@ def replay(options: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    one = commands.add_parser("import", help="the trials of finished searches")
+    one = commands.add_parser("import", help="write the trials of finished searches to a table")
     one.add_argument("--study", nargs="+", required=True)
     one.add_argument("--storage", default="runs/tuner.db")
     one.add_argument("--out", type=Path)
     one.set_defaults(run=import_studies)
-    one = commands.add_parser("replay", help="the rule on collected points")
+    one = commands.add_parser("replay", help="apply the stopping rule to collected trials")
     one.add_argument("tables", type=Path, nargs="+")
     one.add_argument("--rungs", type=int, nargs="+", default=StoppingSection().rungs)
     one.add_argument("--eta", type=float, default=StoppingSection().eta)
     one.add_argument("--minimum", type=int, default=StoppingSection().minimum)
     one.add_argument("--order", choices=("places", "pareto"), default=StoppingSection().order)
-    one.add_argument("--objectives", nargs="+", default=["auroc", "match_score"], help="compared at the rungs")
-    one.add_argument("--axes", nargs="+", default=["auroc", "match_score"], help="of the hypervolume")
-    one.add_argument("--seeds", type=int, default=100, help="orders of the points")
-    one.add_argument("--resamples", type=int, default=200, help="draws of the points, for the interval")
+    one.add_argument(
+        "--objectives", nargs="+", default=["auroc", "match_score"], help="objectives that are compared at the rungs"
+    )
+    one.add_argument("--axes", nargs="+", default=["auroc", "match_score"], help="axes of the hypervolume")
+    one.add_argument("--seeds", type=int, default=100, help="number of orders of the points")
+    one.add_argument("--resamples", type=int, default=200, help="number of resamples of the points, for the interval")
     one.add_argument("--workers", type=int, default=2)
-    one.add_argument("--take", type=int, help="trials of a replay, warm starts included; all if left out")
+    one.add_argument("--take", type=int, help="trials per replay, including warm starts [default: all]")
     one.add_argument("--json", type=Path)
     one.set_defaults(run=replay)
     options = parser.parse_args()

@@ -1,13 +1,13 @@
-"""Claim: with stopping, TPE is no worse than random search with the same rungs; what it is fed decides little.
+"""Claim: TPE is no worse than random search with the same rungs; how stopped trials are stored matters little.
 
     python benchmarks/rungs_sampler.py --study zbed2 --rungs 4 8 --seeds 20 runs/rungs/zbed2.jsonl
 
-The tables are those of `rungs.py import`. No network is trained: a random forest, fitted to the
-tables, says what the objectives of a point would be at each rung and at the end, and a residual of one of its
-training points, drawn by seed and trial number, is added, the same for every arm. So the figures hold for a search
-landscape like that of the forest, which is smoother than the real one. Arms: TPE and random sampling, each without
-stopping, with stopped trials stored as PRUNED (as a search does it), and with stopped trials stored as COMPLETE with
-their values at the rung. The hypervolume is of trials trained to the end, above (.5, 0).
+The tables are those of `rungs.py import`. No network is trained: a random forest, fitted to the tables, predicts the
+objectives of a point at each rung and at the end. A residual of one of its training points, drawn by seed and trial
+number, is added; it is the same for every arm. The figures thus hold for a search landscape like that of the forest,
+which is smoother than the real one. Arms: TPE and random sampling, each without stopping, with stopped trials stored as
+PRUNED (as in a search), and with stopped trials stored as COMPLETE with their values at the rung. The hypervolume is
+that of trials trained to the end, above (.5, 0).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ARMS = [(sampler, fed) for sampler in ("tpe", "random") for fed in ("whole", "PR
 
 
 class Landscape:
-    """What a forest says of a point at each rung and at the end."""
+    """Predictions of a forest for a point at each rung and at the end."""
 
     def __init__(self, points: Sequence[Mapping[str, Any]], stops: Sequence[str], names: Sequence[str]) -> None:
         self.columns = sorted({(k, v if isinstance(v, str) else None) for p in points for k, v in p["params"].items()})
@@ -47,14 +47,14 @@ class Landscape:
         self.explained = 1 - (self.residuals**2).sum(axis=0) / ((y - y.mean(axis=0)) ** 2).sum(axis=0)
 
     def encode(self, params: Mapping[str, Any]) -> list[float]:
-        """Numbers as they are, a column for each choice, -1 where a parameter does not exist."""
+        """Encode points: numbers unchanged, one column per choice, -1 if a parameter does not exist."""
         return [
             float(params.get(name, -1)) if value is None else float(params.get(name) == value)
             for name, value in self.columns
         ]
 
     def draw(self, params: Mapping[str, Any], seed: int) -> dict[str, dict[str, float]]:
-        """Values of one training: stop -> objective -> value."""
+        """Draw the values of one training: stop -> objective -> value."""
         residual = self.residuals[np.random.default_rng(seed).integers(len(self.residuals))]
         values = np.clip(self.forest.predict([self.encode(params)])[0] + residual, 0, 1)
         return {
@@ -67,7 +67,7 @@ def search(
     land: Landscape, space: SearchSpace, rule: StoppingSection, names: Sequence[str], axes: Sequence[str],
     *, sampler: str, fed: str, trials: int, epochs: int, seed: int,
 ) -> tuple[int, float]:  # fmt: skip
-    """Run one search on the landscape: epochs used, and hypervolume of what was trained to the end."""
+    """Run one search on the landscape; return epochs used, and hypervolume of the trials trained to the end."""
     study = optuna.create_study(directions=["maximize"] * len(axes))
     for start in space.warm_starts:
         study.enqueue_trial(dict(start.parameters))
@@ -99,7 +99,7 @@ def search(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tables", type=Path, nargs="+")
-    parser.add_argument("--study", default="zbed2", help="whose space is searched")
+    parser.add_argument("--study", default="zbed2", help="study whose space is searched")
     parser.add_argument("--rungs", type=int, nargs="+", default=StoppingSection().rungs)
     parser.add_argument("--eta", type=float, default=StoppingSection().eta)
     parser.add_argument("--minimum", type=int, default=StoppingSection().minimum)

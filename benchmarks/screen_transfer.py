@@ -2,11 +2,11 @@
 
     python benchmarks/screen_transfer.py --out runs/filter_sets
 
-takes filters of networks trained for a few epochs on Koo & Ploenzke's simulated Task 1 and on REST ChIP-seq peaks
-against their dinucleotide shuffles (DeepBind's file), kernels of 19 and 25, permutes their columns, and prints which
-fraction of the permuted matrices match in each screened database, and which targets a screen made with these filters
-would leave out beside the shipped list. Networks are trained once and kept (`filter_sets.py`; about 2 minutes of
-CPU). TUNER_DATA_DIR names the folder of reference data.
+Takes filters of networks trained for a few epochs on Koo & Ploenzke's simulated Task 1 and on REST ChIP-seq peaks
+against their dinucleotide shuffles (DeepBind's file), with kernels of 19 and 25, and permutes their columns. Prints the
+fraction of permuted matrices that match in each screened database, and the targets that a screen made with these
+filters would remove in addition to the shipped list. Networks are trained once and kept (`filter_sets.py`; about 2
+minutes of CPU time). TUNER_DATA_DIR names the folder of reference data.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DATABASES = ("JASPAR2016", "JASPAR2026", "motifs/H13CORE.meme")
 
 
 def best_e_values(references: Sequence[Motif], database: MotifDatabase) -> np.ndarray:
-    """Lowest E-value of each permuted matrix among the screened targets."""
+    """Return the lowest E-value of each permuted matrix among the screened targets."""
     queries = permuted([motif.ppm for motif in references], PERMUTED, np.random.default_rng(1))
     targets = [motif.ppm for motif in database.screened]
     return np.asarray(tomtom(queries, targets).p_value.min(axis=1) * len(targets))

@@ -2,9 +2,9 @@
 
     python benchmarks/search_quality.py --study zbed2 --seeds 3 --storage runs/tuner.db
 
-For each search seed it runs (or resumes) the study with TPE and with random sampling at the same budget, then
-prints the hypervolume above the reference point (AUROC .5, match 0) of the warm starts alone, of random search
-and of TPE. One run proves little: a filter of 32 more or less moves the hypervolume by several percent.
+For each search seed, runs (or resumes) the study with TPE and with random sampling at the same budget. Prints the
+hypervolume above the reference point (AUROC .5, match 0) of the warm starts alone, of random search and of TPE. One run
+proves little: one filter of 32 more or less moves the hypervolume by several percent.
 """
 
 from __future__ import annotations

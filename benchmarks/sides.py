@@ -1,4 +1,4 @@
-"""What the benchmarks of parts share: sides that take turns in one process, and the ratio of their CPU times."""
+"""Shared by the benchmarks of single parts: alternates sides in one process and prints the ratio of their CPU times."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import torch
 
 
 def alternate(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """CPU seconds of each side in each round; every side runs once before, uncounted."""
+    """Measure the CPU seconds of each side in each round, after one uncounted run of every side."""
     for side in sides.values():
         side()
     seconds: dict[str, list[float]] = {name: [] for name in sides}
@@ -30,13 +30,13 @@ def alternate(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[st
 
 
 def ratio(slow: list[float], fast: list[float]) -> tuple[float, float, float]:
-    """Ratio of the medians, and the quartiles of the ratios of the rounds."""
+    """Return the ratio of the medians, and the quartiles of the ratios per round."""
     low, _, high = statistics.quantiles([a / b for a, b in zip(slow, fast, strict=True)], n=4)
     return statistics.median(slow) / statistics.median(fast), low, high
 
 
 def compare(seconds: Mapping[str, list[float]], product: str) -> list[dict[str, Any]]:
-    """Print a line for each side: median milliseconds, and how many times faster the product is."""
+    """Print for each side its median milliseconds, and how many times faster the product is."""
     rows = []
     for name, values in seconds.items():
         times, low, high = ratio(values, seconds[product])
@@ -49,10 +49,10 @@ def compare(seconds: Mapping[str, list[float]], product: str) -> list[dict[str, 
 def begin(
     doc: str, script: str, rounds: int, clock: str = "CPU time"
 ) -> tuple[argparse.ArgumentParser, dict[str, Any]]:
-    """Options that all have, and the head of their JSON; one thread from here on."""
+    """Make a parser with the common options and the head of the JSON, and limit torch to one thread."""
     torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=rounds, help="of each side")
+    parser.add_argument("--rounds", type=int, default=rounds, help="number of rounds of each side")
     parser.add_argument("--json", type=Path)
     head = {
         "file": hashlib.sha256(Path(script).read_bytes()).hexdigest()[:12],
@@ -65,6 +65,6 @@ def begin(
 
 
 def finish(path: Path | None, head: Mapping[str, Any], **found: object) -> None:
-    """Write the JSON, if wanted."""
+    """Write the JSON if a path is given."""
     if path is not None:
         path.write_text(json.dumps({**head, **found}, indent=1))

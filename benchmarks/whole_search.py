@@ -3,23 +3,24 @@
     tuner run --study benchmarks/rungs_zbed2.toml --no-confirm --storage runs/quality.db    random search: the points
     python benchmarks/whole_search.py race --storage runs/quality.db --random rungs_zbed2 --searches 5
     python benchmarks/whole_search.py reach --storage runs/quality.db --random rungs_zbed2
-    python benchmarks/whole_search.py time --points 4    a trial's ratio alone
+    python benchmarks/whole_search.py time --points 4    only the ratio per trial
 
-`naive_search.py` is the naive side: two threads, one trial after the other, each to its last epoch. `race` trains the
-points of a stored random search with it, from the same initial weights, and runs searches of the package, two workers
-of one thread as `tuner run` starts them. Both have the machine to themselves and take turns, a fifth of the naive
-trials and then a search; a line of JSON a trial and a search, and it goes on where it was interrupted. The clock of a
-search runs from the start of the command, that of a naive trial from the point to Tomtom's last p-value; what its
-filters and predictions are worth is measured off the clock, by the package's objectives, validation and test.
+`naive_search.py` is the naive side: two threads, one trial after another, each to its last epoch. `race` trains the
+points of a stored random search with it, from the same initial weights, and runs searches of the package with two
+workers of one thread, as `tuner run` starts them. Each side has the machine to itself, and they alternate: a fifth of
+the naive trials, then a search. Each trial and each search is a line of JSON, so an interrupted race continues where it
+stopped. The clock of a search runs from the start of the command, that of a naive trial from the point to Tomtom's last
+p-value. The naive filters and predictions are then scored off the clock with the package's objectives, on validation
+and test.
 
-`reach` says how much later than each search naive random search ends, counted to the moment when the search has the
-hypervolume, above AUROC .5 and match 0, that the naive one has in the end (never there counts as 0), and the
-hypervolume of both in the end, also by the AUROC of the test split: networks chosen on validation, scored on test,
-where nothing is chosen. One random search may be lucky or not. So the same is printed for random searches that are
-drawn anew `--draws` times from all stored random trials, the warm starts always first, each as long as the naive one.
+`reach` divides the time of the naive random search by the time at which each search reaches the final hypervolume of
+the naive one, above AUROC .5 and match 0 (0 if never). It also gives the final hypervolume of both, and the same by the
+AUROC of the test split: networks selected on validation, scored on test, where nothing is selected. As one random
+search may be lucky or not, the same is printed for random searches that are drawn `--draws` times from all stored
+random trials, each with the warm starts first and as long as the naive search.
 
-`time` alternates both sides over random points of the study's space. A trial of the package also measures its null,
-what the network loses without each filter, and the composition-matched AUROC; the naive one does not.
+`time` alternates both sides over random points of the study's space. A trial of the package also measures its null, the
+ablation effect of each filter, and the composition-matched AUROC; a naive trial does not.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ AXES = ("auroc", "match_score")
 
 
 def open_bench(study_name: str) -> Bench:
-    """The study's data and database, on the CPU."""
+    """Load the study with its data and motif database, on the CPU."""
     file = find_resource("studies", study_name, Path.cwd())
     study = read_study(file)
     space, _ = study_space(study, "standard", lambda name: find_resource("search_spaces", name, file.parent))
@@ -79,14 +80,14 @@ def open_bench(study_name: str) -> Bench:
 
 
 def points_of(bench: Bench, n: int) -> list[dict[str, Any]]:
-    """Random points of the study's space."""
+    """Draw random points of the study's space."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     studies = (optuna.create_study(sampler=slot_sampler("random", seed=mix(i, "time"), startup=1)) for i in range(n))
     return [bench.plan.space.suggest(study.ask()) for study in studies]
 
 
 def serve(options: argparse.Namespace) -> None:
-    """One process of one side: for every line on stdin train its point and print seconds and values."""
+    """Run the process of one side: for every line on stdin, train its point and print seconds and values."""
     bench = open_bench(options.study)
     if options.side == "package":
         one_thread()
@@ -112,7 +113,7 @@ def serve(options: argparse.Namespace) -> None:
 
 
 def worth(bench: Bench, network: Network, study: str, seed: int) -> dict[str, float]:
-    """The package's objectives of a naive network, and its AUROC on the test split."""
+    """Measure the package's objectives for a naive network, and its AUROC on the test split."""
     trained = Trained((), 0, 0, "epochs", 0.0, 0, ())
     targets = bench.plan.study.motifs.targets
     evaluation = evaluate_network(
@@ -134,7 +135,7 @@ def start(side: str, options: argparse.Namespace) -> subprocess.Popen[str]:
 
 
 def measure(processes: Sequence[subprocess.Popen[str]], asked: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What every process answers, all at once."""
+    """Send a request to all processes at once, and return their answers."""
     for process in processes:
         assert process.stdin is not None
         process.stdin.write(json.dumps(asked) + "\n")
@@ -150,7 +151,7 @@ def measure(processes: Sequence[subprocess.Popen[str]], asked: Mapping[str, Any]
 
 
 def timing(options: argparse.Namespace) -> None:
-    """Alternate both sides over the points; a line of JSON a point."""
+    """Alternate both sides over the points; write one line of JSON per point."""
     done = {row["point"] for row in read(options.out)}
     left = [i for i in range(options.points) if i not in done]
     if left:
@@ -173,7 +174,7 @@ def timing(options: argparse.Namespace) -> None:
 
 
 def race(options: argparse.Namespace) -> None:
-    """A share of the naive trials and a search in turn; a line of JSON a trial and a search."""
+    """Alternate a share of the naive trials with a search; write one line of JSON for each trial and search."""
     storage = open_storage(options.storage)
     points = [(t.number, t.params, t.user_attrs["seed"]) for t in stage_trials(storage, options.random[0])]
     bounds = [share * len(points) // options.searches for share in range(options.searches + 1)]
@@ -189,7 +190,7 @@ def race(options: argparse.Namespace) -> None:
         name = f"race-seed{share}"
         if name not in done:
             if name in optuna.get_all_study_names(storage):
-                optuna.delete_study(study_name=name, storage=storage)  # a kill cut it short, so its clock is wrong
+                optuna.delete_study(study_name=name, storage=storage)  # it was killed, so its clock is wrong
             command = [
                 sys.executable, "-m", "tuner", "run", "--study", options.file, "--no-confirm", "--trials",
                 str(options.search_trials), "--workers", "2", "--seed", str(share), "--name", name,
@@ -206,12 +207,12 @@ def race(options: argparse.Namespace) -> None:
 
 
 class Scored(NamedTuple):
-    """A finished trial as the hypervolume sees it.
+    """A finished trial with its values for the hypervolume.
 
     Attributes
     ----------
     trial : FrozenTrial
-        With the values of the axes, which need not be the objectives of its study.
+        Trial with the values of the axes, which need not be the objectives of its study.
     on_test : callable
         The same trial with the AUROC of the test split in place of the validation one.
     """
@@ -221,7 +222,7 @@ class Scored(NamedTuple):
 
 
 class Goal(NamedTuple):
-    """What a random search has in the end: hypervolume, by test AUROC, and after how many seconds."""
+    """End of a random search: hypervolume, hypervolume by test AUROC, and seconds."""
 
     volume: float
     on_test: float
@@ -229,7 +230,7 @@ class Goal(NamedTuple):
 
 
 def reach(options: argparse.Namespace) -> None:
-    """Print how much sooner each search has what random search ends with."""
+    """Print how much sooner each search reaches the final hypervolume of random search."""
     axes, rows = options.axes, read(options.out)
     naive = [row for row in rows if "naive" in row]
     seconds = sum(row["seconds"] for row in naive)
@@ -270,7 +271,7 @@ def reach(options: argparse.Namespace) -> None:
 def compare(
     searches: Sequence[tuple[str, Sequence[tuple[float, Scored]]]], goals: Sequence[Goal], axes: Sequence[str]
 ) -> None:
-    """Print each search beside the random ones, and the medians."""
+    """Print each search in comparison with the random ones, and the medians."""
     medians, gains, tests = [], [], []
     for name, found in searches:
         ends, trials = [end for end, _ in found], [one for _, one in found]
@@ -299,7 +300,7 @@ def compare(
 
 
 def scored(options: argparse.Namespace, name: str) -> list[Scored]:
-    """The finished trials of a stored study, in their order."""
+    """Return the finished trials of a stored study in order."""
     storage = open_storage(options.storage)
     artifacts = Artifacts(options.artifacts or Path(options.storage).parent / "artifacts")
     trials = {t.number: t for t in stage_trials(storage, name) if t.state.is_finished()}
@@ -323,7 +324,7 @@ def scored(options: argparse.Namespace, name: str) -> list[Scored]:
 
 
 def naive_scored(row: Mapping[str, Any], axes: Sequence[str]) -> Scored:
-    """A line of the race."""
+    """Convert a line of the race to a scored trial."""
     both = [
         create_trial(values=[float({**row, "auroc": score}[n]) for n in axes]) for score in (row["auroc"], row["test"])
     ]
@@ -332,18 +333,18 @@ def naive_scored(row: Mapping[str, Any], axes: Sequence[str]) -> Scored:
 
 @cache
 def test_data(study: str) -> Dataset:
-    """The study's data set with its test split."""
+    """Load the data set of the study with its test split."""
     plan = open_bench(study).plan
     return load_dataset(plan.data_spec, data_dir=context.data_dir(), cache=context.cache_dir())
 
 
 def volume(trials: Sequence[Scored], axes: Sequence[str]) -> float:
-    """Hypervolume above AUROC .5 and match 0."""
+    """Return the hypervolume above AUROC .5 and match 0."""
     return hypervolume([one.trial for one in trials], axes, [REFERENCE.get(n, 0.0) for n in axes])
 
 
 def on_test(trials: Sequence[Scored], axes: Sequence[str]) -> float:
-    """Hypervolume of the validation front by test AUROC and the stored match."""
+    """Return the hypervolume of the validation front by test AUROC and stored match."""
     numbered = []
     for number, one in enumerate(trials):
         numbered.append(copy.copy(one.trial))
@@ -358,24 +359,26 @@ def main() -> None:
     for name, run in (("time", timing), ("race", race), ("reach", reach), ("serve", serve)):
         one = commands.add_parser(name)
         one.set_defaults(run=run)
-        one.add_argument("--study", default="zbed2", help="whose data and motifs they are")
+        one.add_argument("--study", default="zbed2", help="study with the data and motif database")
         if name == "serve":
             one.add_argument("--side", choices=("naive", "package"))
             continue
         table = Path("runs/whole_search.jsonl" if name == "time" else "runs/race.jsonl")
-        one.add_argument("--out", type=Path, default=table, help="table that is written, or read by reach")
+        one.add_argument("--out", type=Path, default=table, help="table that race and time write and reach reads")
         if name == "time":
             one.add_argument("--points", type=int, default=6)
             continue
         one.add_argument("--storage", default="runs/quality.db")
-        one.add_argument("--random", nargs="+", default=["rungs_zbed2"], help="random searches; race takes the first")
-        one.add_argument("--search-trials", type=int, default=60, help="of each search of the package")
+        one.add_argument("--random", nargs="+", default=["rungs_zbed2"], help="random searches; race uses the first")
+        one.add_argument("--search-trials", type=int, default=60, help="trials of each search of the package")
         if name == "race":
             one.add_argument("--file", default="benchmarks/stopping_zbed2.toml", help="study that the package searches")
             one.add_argument("--searches", type=int, default=5)
         else:
-            one.add_argument("--artifacts", type=Path, help="where that storage's files are; beside it if left out")
-            one.add_argument("--axes", nargs="+", default=list(AXES), help="of the hypervolume")
+            one.add_argument(
+                "--artifacts", type=Path, help="folder of the storage's artifacts [default: beside the storage]"
+            )
+            one.add_argument("--axes", nargs="+", default=list(AXES), help="axes of the hypervolume")
             one.add_argument("--draws", type=int, default=200)
     options = parser.parse_args()
     options.run(options)

@@ -2,9 +2,10 @@
 
     python benchmarks/workers.py --studies synthetic zbed2 --presets smoke fast --rounds 3
 
-runs each study whole (search, confirmation, declaration) from an empty storage with one worker and with two, in turn,
-and prints the wall seconds of the command, its start included, and their ratio. The machine must have two cores and
-nothing else to do. A first run that is not counted leaves the compiled kernels and the screens in the cache.
+Runs each whole study (search, confirmation, declaration) from an empty storage with one worker and with two,
+alternating, and prints the wall seconds of the command, including its start, and their ratio. The machine must have two
+cores and be otherwise idle. A first run, which is not counted, fills the cache with the compiled kernels and the
+screens.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ WORKERS = (1, 2)
 
 
 def run(study: str, preset: str, workers: int, more: list[str]) -> float:
-    """Wall seconds of one study from nothing."""
+    """Measure the wall seconds of one study from an empty storage."""
     with tempfile.TemporaryDirectory() as folder:
         command = [
             sys.executable, "-m", "tuner", "run", "--study", study, "--preset", preset, "--workers", str(workers),

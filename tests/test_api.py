@@ -421,8 +421,8 @@ def test_studies_that_are_not_there(here: Path, tiny: tuner.Study) -> None:
     ("sequences", "says"),
     [
         (["ACGT"], "takes sequences of 60 bp"),
-        (["ACGT" * 15, "ACGT"], "all must have one length"),
-        (["ACG!" * 15], "is no nucleotide"),
+        (["ACGT" * 15, "ACGT"], "all must have the same length"),
+        (["ACG!" * 15], "is not a nucleotide"),
         (np.full((1, 60), 7), "whole numbers: 0, 1, 2, 3"),
         (np.zeros((1, 60)), "whole numbers"),
         (np.zeros((1, 60, 4)), "Transpose axes 1 and 2"),

@@ -93,7 +93,10 @@ def test_a_database_without_a_usable_motif_is_refused_before_anything(command: s
     study = write_tiny_study(terminal.folder)
     study.write_text(STUDY.replace('targets = { planted = ["M0"] }', ""))
     for text, message in (
-        (write_meme([motif("MA1929.2")]), "motifs: no target is left: column-permuted filters hit every motif of this"),
+        (
+            write_meme([motif("MA1929.2")]),
+            "motifs: no target is left: column-permuted filters match every motif of this",
+        ),
         ("", "motifs.meme: the file is empty"),
         (MEME_HEADER + f"MOTIF a\n{MATRIX} w= 3\n1 0 0 0\n", "motif a: 1 of 3 rows"),
     ):

@@ -142,13 +142,13 @@ def test_sizes_too_small_for_a_claim_are_named_with_what_they_can_tell() -> None
     splits = {"train": random_split(300, 20, 0), "valid": random_split(1, 60, 1), "test": random_split(10, 10, 2)}
     few = Dataset("few", ("bound",), splits, "made up").describe()["warnings"]
     assert few[0] == (
-        "train has 300 positives and 20 negatives, too few to train a network on: it may do no better than chance. "
-        "Add sequences, or give it a larger share of them."
+        "train has 300 positives and 20 negatives, too few to train a network, which may do no better than chance. "
+        "Add sequences, or give this split a larger share of them."
     )
     assert few[1].startswith("valid has 1 positive and 60 negatives, too few to tell trials apart: an AUROC of 0.8 ")
     assert few[2] == (
         "test has 20 sequences, too few to support a result: even if half of them are positives, an AUROC of 0.8 there "
-        "has a 95 % interval from about 0.54 to 0.93. Add sequences, or give it a larger share of them."
+        "has a 95 % interval from about 0.54 to 0.93. Add sequences, or give this split a larger share of them."
     )
     enough = {name: random_split(60, 60, i) for i, name in enumerate(splits)}
     assert Dataset("enough", ("bound",), enough, "made up").describe()["warnings"] == []
@@ -167,5 +167,5 @@ def test_copies_that_leave_a_split_without_a_class_are_named_as_the_cause() -> N
         "train": split(slice(0, 40), slice(0, 60)), "valid": split(slice(40, 50), slice(0, 0)),
         "test": split(slice(50, 60), slice(0, 0)),
     }  # fmt: skip
-    with pytest.raises(DataError, match=r"the 60 negatives are 1 distinct sequence, and copies of one sequence, on e"):
+    with pytest.raises(DataError, match=r"the 60 negatives are copies of 1 distinct sequence, and copies of"):
         check(Dataset("same", ("bound",), splits, "made up"))

@@ -90,9 +90,9 @@ def test_one_task_may_have_a_comma_in_its_name_and_an_array_of_names_counts_too(
         (12, r"tasks holds 12 \(int\); expected text"),
         ([1.5, 2.5, 3.5], r"tasks holds 1.5 \(float\); expected text"),
         ('{"a": 1}', "tasks is a JSON object; expected a list of names"),
-        ('["a", "b"', "tasks begins like a JSON list and is none"),
+        ('["a", "b"', "tasks begins like a JSON list, but is not valid JSON"),
         ('["a", 2, "c"]', r"tasks holds 2 \(int\); expected text"),
-        ("[" * 60_000, "tasks is JSON nested too deep|tasks begins like a JSON list and is none"),
+        ("[" * 60_000, "tasks is JSON nested too deeply|tasks begins like a JSON list, but is not valid JSON"),
         (np.bytes_(b"\xff\xfe"), "tasks is not UTF-8 text"),
         ("a,,c", "tasks holds an empty name"),
         (["a", "b\nc", "d"], "has characters that cannot be shown"),
@@ -161,8 +161,8 @@ def test_layouts_that_cannot_be_read_are_named(tmp_path, arrays):
         (np.array(["bound"] * 2000, dtype=h5py.string_dtype()), r"Y_train holds object \(text\)"),
         (np.zeros((), np.int8), "Y_train holds one value; expected an array"),
         (h5py.Empty("f4"), "Y_train holds nothing; expected an array"),
-        (h5py.SoftLink("/gone"), "Y_train is a link to /gone, where no array is"),
-        (h5py.ExternalLink("gone.h5", "/Y"), "Y_train is a link to gone.h5:/Y, where no array is"),
+        (h5py.SoftLink("/gone"), "Y_train is a link to /gone, where there is no array"),
+        (h5py.ExternalLink("gone.h5", "/Y"), "Y_train is a link to gone.h5:/Y, where there is no array"),
         (np.full((2000, 3), np.inf), r"Y_train row 0, column 0 is inf; expected 0 or 1. 2000 of 2000 rows"),
         (np.zeros((2000, 0)), r"X_train has 2000 sequences but Y_train has shape \(2000, 0\)"),
     ],
@@ -209,7 +209,7 @@ def _zip() -> bytes:
         (b">p1\nACGT\n", "it is text that begins like FASTA"),
         (b"<html>404</html>", "it is a web page"),
         ("sequence\tä\nACGT\t1\n".encode(), "it is text, perhaps a table"),
-        (bytes(range(128, 256)), "it is none of the formats known here"),
+        (bytes(range(128, 256)), "it is in none of the known formats"),
         (b"", "the file is empty"),
     ],
 )
@@ -299,11 +299,11 @@ for path in sys.argv[1:]:
 
 def test_a_filter_that_is_not_installed_is_named_with_the_package_that_brings_it(tmp_path, arrays):
     words = {
-        32001: "filter 32001 (Blosc), which is not here. Install it: pip install hdf5plugin",
-        32008: "filter 32008 (bitshuffle), which is not here. Install it: pip install hdf5plugin",
-        32015: "filter 32015 (Zstandard), which is not here. Install it: pip install hdf5plugin",
-        32020: "filter 32020 (VBZ), which is not here. HDF5's list of registered filters says who makes it",
-        31999: "filter 31999 (one that is not in the list of common ones), which is not here",
+        32001: "filter 32001 (Blosc), which is not installed. Install it: pip install hdf5plugin",
+        32008: "filter 32008 (bitshuffle), which is not installed. Install it: pip install hdf5plugin",
+        32015: "filter 32015 (Zstandard), which is not installed. Install it: pip install hdf5plugin",
+        32020: "filter 32020 (VBZ), which is not installed. HDF5's list of registered filters names its maintainer",
+        31999: "filter 31999 (not a common one), which is not installed",
     }
     for code in words:
         with h5py.File(tmp_path / f"{code}.h5", "w") as file:

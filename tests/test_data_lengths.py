@@ -50,8 +50,9 @@ def test_chance_is_seldom_called_a_difference():
 def test_other_lengths_state_what_they_give_away_and_the_remedy_gives_nothing_away(unequal):
     with pytest.raises(
         DataError,
-        match=r"n\.fa record 1 \(s0\) has 90 bases, 1000 of 2000 sequences have 100\. Length alone tells the classes "
-        r"apart \(AUROC 1\.000\); .* Set length = \"shortest\" to crop all of them to 90 bases around their centres\.",
+        match=r"n\.fa record 1 \(s0\) has 90 bases, but 1000 of 2000 sequences have 100\. Length alone "
+        r"separates the classes \(AUROC 1\.000\), .* "
+        r"Set length = \"shortest\" to crop all of them to 90 bases around their centres\.",
     ):
         fasta(unequal / "p.fa", unequal / "n.fa")
     for length in ("shortest", 90):
@@ -92,8 +93,9 @@ def test_n_in_both_classes_alike_is_no_difference(tmp_path):
         write(tmp_path / name, masked)
     assert load_dataset(DataSpec(positives="p.fa", negatives="n.fa"), base=tmp_path).notes == ()
     assert load_dataset(DataSpec(positives="p.fa", negatives="shuffle"), base=tmp_path).notes == (
-        "p.fa: the negatives are dinucleotide shuffles of the positives, so scores tell real sequences from shuffled "
-        "ones, not bound from unbound ones. To tell those apart, give unbound genomic sequences as negatives.",
+        "p.fa: the negatives are dinucleotide shuffles of the positives, so scores measure how well real sequences "
+        "are distinguished from shuffled ones, not bound from unbound ones. For the latter, give unbound "
+        "genomic sequences as negatives.",
     )
 
 
@@ -116,5 +118,5 @@ def test_folders_and_tables_crop_to_the_shortest(tmp_path):
 
 @pytest.mark.parametrize("length", ["longest", "", 0, -1])
 def test_what_is_no_length_is_refused(unequal, length):
-    with pytest.raises(DataError, match=r"length = .* is none; write a number of bases"):
+    with pytest.raises(DataError, match=r"length = .* is not a length; write a number of bases"):
         fasta(unequal / "p.fa", unequal / "n.fa", length=length)

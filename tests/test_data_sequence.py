@@ -60,7 +60,7 @@ def test_lower_case_rna_and_ambiguity_letters_are_read():
 
 @pytest.mark.parametrize("letter", ["X", "-", "5", " ", "é", "€"])
 def test_a_character_that_is_no_nucleotide_is_named_with_its_place(letter):
-    with pytest.raises(DataError, match=f"sequence 1: '{letter}' at position 2 is no nucleotide"):
+    with pytest.raises(DataError, match=f"sequence 1: '{letter}' at position 2 is not a nucleotide"):
         encode(["ACGT", f"AC{letter}T"])
 
 

@@ -59,7 +59,7 @@ def test_a_damaged_file_is_left_aside_with_a_reason(tmp_path: Path, damage: byte
         path.write_bytes(damage)
     found = share_codes(given, tmp_path, least=1000)
     np.testing.assert_array_equal(found.train.codes, given.train.codes)
-    assert found.notes[0].startswith("train: its sequences are not shared between workers (")
+    assert found.notes[0].startswith("train: the sequences are not shared between workers (")
 
 
 def test_a_folder_that_cannot_be_made_is_no_error(tmp_path: Path) -> None:

@@ -76,9 +76,13 @@ def test_groups_stay_together(write):
         ({"split_column": "split"}, {"split_column": "split", "group_column": "chrom"}, "not both"),
         ({5: ("r", "ACGT" * 5, 2, 0, "train", "c")}, {}, "line 7: column 'K562' is '2'; labels are 0 or 1"),
         ({5: ("r", "ACGT" * 5, "nan", 0, "train", "c")}, {}, "line 7: column 'K562' is 'nan'"),
-        ({5: ("r", "ACGT", 1, 0, "train", "c")}, {}, "line 7: the sequence has 4 bases, 29 of 30 sequences have 20"),
+        (
+            {5: ("r", "ACGT", 1, 0, "train", "c")},
+            {},
+            "line 7: the sequence has 4 bases, but 29 of 30 sequences have 20",
+        ),
         ({5: ("r", "", 1, 0, "train", "c")}, {}, "line 7: the sequence is empty"),
-        ({5: ("r", "ACGZ" * 5, 1, 0, "train", "c")}, {}, "line 7: 'Z' at position 3 is no nucleotide"),
+        ({5: ("r", "ACGZ" * 5, 1, 0, "train", "c")}, {}, "line 7: 'Z' at position 3 is not a nucleotide"),
         ({5: ("r", "ACGT" * 5, 1)}, {}, "line 7: 3 fields; the header has 6"),
     ],
 )
@@ -96,7 +100,7 @@ def test_tables_without_sequence_labels_or_rows_are_refused(write):
         table(write([("ACGT", 1)], header="dna,y"))
     with pytest.raises(DataError, match="no label column among id, seq"):
         table(write([("a", "ACGT")], header="id,seq"))
-    with pytest.raises(DataError, match="a header and no rows"):
+    with pytest.raises(DataError, match="the table has a header but no rows"):
         table(write([]), label_columns=("K562",))
     with pytest.raises(DataError, match="column names repeat in the header seq, y, y"):
         table(write([("ACGT", 1, 0)], header="seq,y,y"))
@@ -245,10 +249,10 @@ def test_names_of_cells_and_factors_are_tasks(write, name):
         ("sequence,label\nACGT,1\n,\nACGT,0\n", "line 3: the sequence is empty"),
         ("sequence,label\nACGT,1\n\nACGT\n", r"line 4: 1 fields; the header has 2 \(separated by comma\)"),
         ("sequence,label\nACGT,1\nAC\rGT,0\n", "line 3: a carriage return inside the line"),
-        ("sequence,label\n1,ACGT,1\n", "line 2: 3 fields; .* row names, as R writes them"),
+        ("sequence,label\n1,ACGT,1\n", "line 2: 3 fields; .* row name, as R writes it"),
         ("sequence label\nACGT 1\n", "no column is called sequence"),
         (",\n1,2\n", "no column is called sequence"),
-        ("sequence,label\n", "a header and no rows"),
+        ("sequence,label\n", "the table has a header but no rows"),
     ],
 )
 def test_rows_that_are_none_are_named_by_the_line_of_the_file(tmp_path, text, message):

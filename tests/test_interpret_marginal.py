@@ -133,7 +133,7 @@ def test_impossible_questions_are_refused(codes: np.ndarray, ctcf: np.ndarray) -
         marginalise(network, [ctcf], codes, n=1)
     with pytest.raises(AttributionError, match="unknown kind of insert 'consensu'; did you mean 'consensus'"):
         marginalise(network, [ctcf], codes, insert="consensu")
-    with pytest.raises(AttributionError, match="motif 1 of 250 columns does not fit sequences of 200 bp"):
+    with pytest.raises(AttributionError, match="motif 1 has 250 columns and does not fit into sequences of 200 bp"):
         marginalise(network, [ctcf, np.full((4, 250), 0.25)], codes)
     with pytest.raises(MotifError, match="motif 0: column 0 sums to 4"):
         marginalise(network, [np.ones((4, 5))], codes)

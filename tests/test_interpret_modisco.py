@@ -38,7 +38,7 @@ SEQUENCES = 500
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Patterns:
     """Patterns of positives of `synthetic`, each base credited with its log-odds under the matrix it was drawn from.
 
-    And with a little noise, as by any network: the estimate of what chance gives fails where most bases have exactly 0.
+    And with a little noise, as by any network: the estimate of chance level fails where most bases have exactly 0.
     """
     split = synthetic(seed=0, sizes=(2 * SEQUENCES, 2, 2)).train
     positives = split.labels[:, 0] == 1
@@ -132,7 +132,7 @@ def test_noise_has_no_pattern_and_says_so(tmp_path: Path) -> None:
     found = find_patterns(codes, hypothetical, folder=tmp_path, preset="fast")
     assert found.patterns == ()
     assert found.h5 is None
-    assert found.words == "No pattern: no 20 seqlets of 80 sequences are alike."
+    assert found.words == "No pattern: no 20 seqlets in 80 sequences are similar."
     assert list(tmp_path.iterdir()) == []
 
 
@@ -194,7 +194,7 @@ def test_contributions_of_one_sign_are_told_from_a_failure(tmp_path: Path, sign:
 def test_what_is_no_contribution_is_refused(tmp_path: Path) -> None:
     codes, hypothetical = noise(30)
     hypothetical[7, 2, 5] = np.nan
-    with pytest.raises(AttributionError, match="of 1 of 30 sequences are not finite, sequence 7 first"):
+    with pytest.raises(AttributionError, match=r"of 1 of 30 sequences are not finite \(first: sequence 7\)"):
         find_patterns(codes, hypothetical, folder=tmp_path)
     with pytest.raises(AttributionError, match=r"have shape \(30, 200, 4\); expected \(30, 4, 200\)"):
         find_patterns(codes, hypothetical.transpose(0, 2, 1), folder=tmp_path)
@@ -221,7 +221,7 @@ def other_library(folder: Path, text: str) -> dict[str, str]:
         ("import os; os._exit(3)", "No pattern: TF-MoDISco failed: exit code 3."),
         (
             "import os; os.kill(os.getpid(), 9)",
-            "No pattern: TF-MoDISco was killed by signal 9 (SIGKILL), perhaps for want of memory.",
+            "No pattern: TF-MoDISco was killed by signal 9 (SIGKILL), perhaps because memory ran out.",
         ),
     ],
 )

@@ -93,7 +93,7 @@ def test_sequences_without_both_kinds_of_position_are_left_out_and_counted() -> 
     found = score_attributions(scores, truth)
     assert (found.n, found.left_out) == (1, 2)
     assert found.aurocs.shape == (1,)
-    with pytest.raises(AttributionError, match="in none of 1 sequences do informative and background"):
+    with pytest.raises(AttributionError, match="none of 1 sequences has both informative and background positions"):
         score_attributions(scores[:1], truth[:1])
     with pytest.raises(AttributionError, match=r"scores have shape \(3, 9\) and truth \(3, 4, 10\)"):
         score_attributions(scores[:, 1:], truth)
@@ -172,7 +172,7 @@ def test_background_scores_with_k_references_equal_scores_with_the_first_k() -> 
 def test_what_cannot_be_scored_is_refused_with_a_reason() -> None:
     split = planted()
     bare = Split(split.codes, split.labels)
-    with pytest.raises(DataError, match="carry no ground truth, so attribution cannot be scored"):
+    with pytest.raises(DataError, match="have no ground truth, so attribution cannot be scored"):
         attribution_scores(Finder(101), bare)
     negatives = split.take(np.flatnonzero(split.labels[:, 0] == 0))
     with pytest.raises(DataError, match="no positive of task 0 among"):
@@ -181,7 +181,7 @@ def test_what_cannot_be_scored_is_refused_with_a_reason() -> None:
         attribution_scores(Finder(101), split, task=3)
     with pytest.raises(AttributionError, match=r"saliency uses no references\. Use: integrated_gradients"):
         background_scores(Finder(101), split, counts=(1,), methods=["saliency"], n_sequences=2)
-    with pytest.raises(AttributionError, match=r"counts of references are \(0, 3\)"):
+    with pytest.raises(AttributionError, match=r"counts is \(0, 3\); expected one or more"):
         background_scores(Finder(101), split, counts=(0, 3))
 
 

@@ -179,9 +179,9 @@ def test_trimming_keeps_what_lies_between_strong_columns() -> None:
 def test_a_scan_of_other_sequences_is_refused() -> None:
     codes, kernels = planted()
     scan = scan_of(codes, kernels, relu)
-    with pytest.raises(MotifError, match="does not belong to sequences of shape"):
+    with pytest.raises(MotifError, match="which does not fit sequences of shape"):
         build_filters(codes[:-1], scan, KERNEL, OFFSET)
-    with pytest.raises(MotifError, match="do not belong together"):
+    with pytest.raises(MotifError, match="do not fit together"):
         build_filters(codes, scan._replace(floor=scan.floor[:1]), KERNEL, OFFSET)
     with pytest.raises(MotifError, match="kernel_size is 0"):
         build_filters(codes, scan, 0, OFFSET)

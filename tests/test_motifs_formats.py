@@ -290,7 +290,7 @@ def test_what_is_four_by_four_is_turned_by_the_other_matrices_or_the_sums(tmp_pa
     equal = (
         "10 0 0 0\n0 10 0 0\n0 0 0 10\n0 0 10 0\n"  # each sums to 10 both ways, and the matrix is not symmetric alone
     )
-    with pytest.raises(MotifError, match="whether a row is a base or a position cannot be told"):
+    with pytest.raises(MotifError, match="it is unclear whether a row is a base or a position"):
         read_motif_file(write(tmp_path, ">a\n" + equal))
     longer = ">b\n1 2 3 4 5\n1 2 3 4 5\n1 2 3 4 5\n1 2 3 4 5\n"
     assert len(read_motif_file(write(tmp_path, ">a\n" + equal + longer)).motifs) == 2
@@ -360,39 +360,47 @@ BROKEN = [
     ("meme", f"MOTIF bad\n{MATRIX} w= 1\n{ROW}{ROW}", "line 9: motif bad: w= 1, but 2 rows follow"),
     ("meme", f"MOTIF bad\n{MATRIX} w= 1\n{ROW}\n{ROW}", "line 9: motif bad: w= 1, but 2 rows follow"),
     ("meme", f"MOTIF bad\n{MATRIX} w= 3\n{ROW}", "motif bad: 1 of 3 rows. Is the file truncated"),
-    ("meme", f"MOTIF bad\n{MATRIX} w= x\n{ROW}", "motif bad: w= x is no number of columns"),
+    ("meme", f"MOTIF bad\n{MATRIX} w= x\n{ROW}", "motif bad: w= x is not a number of columns"),
     ("meme", f"MOTIF bad\n{MATRIX} alength= 20 w= 1\n{ROW}", "alength= 20; only DNA"),
-    ("meme", f"MOTIF bad\n{MATRIX} w= 1\n0.5 0.5 0,0 0.0\n", "line 10: motif bad: '0.5 0.5 0,0 0.0' is no row of four"),
+    (
+        "meme",
+        f"MOTIF bad\n{MATRIX} w= 1\n0.5 0.5 0,0 0.0\n",
+        "line 10: motif bad: '0.5 0.5 0,0 0.0' is not a row of four",
+    ),
     ("meme", f"MOTIF bad\n{MATRIX} w= 1\n0.5 0.5 -0.1 0.1\n", "column 0 holds -0.1"),
     ("meme", f"MOTIF bad\n{MATRIX} w= 1\nnan 0.5 0.5 0\n", "column 0 holds NaN"),
     ("meme", f"MOTIF bad\n{MATRIX} w= 1\n0 0 0 0\n", "column 0 is all zero"),
     ("meme", "MOTIF bad\n\n", "line 8: motif bad: no matrix follows"),
-    ("meme", f"MOTIF\n{MATRIX} w= 1\n{ROW}", "a motif without a name"),
-    ("meme", f"MOTIF b\x7fd\n{MATRIX} w= 1\n{ROW}", "names are printable"),
-    ("meme", f"MOTIF {'b' * 300}\n{MATRIX} w= 1\n{ROW}", "a name of more than 200 characters"),
+    ("meme", f"MOTIF\n{MATRIX} w= 1\n{ROW}", "the motif has no name"),
+    ("meme", f"MOTIF b\x7fd\n{MATRIX} w= 1\n{ROW}", "names must be printable"),
+    ("meme", f"MOTIF {'b' * 300}\n{MATRIX} w= 1\n{ROW}", "the name has more than 200 characters"),
     ("meme", f"MOTIF good\n{MATRIX} w= 1\n{ROW}", "motif good occurs twice, first in line 6"),
     ("meme", f"MOTIF bad\n{MATRIX}\n{ROW * 1001}", "1001 columns; a motif has at most 1000"),
     ("jaspar", ">bad\nA [ 3 ]\nC [ 1 ]\nG [ 0 ]\n", "line 6: motif bad: no row T"),
     ("jaspar", ">bad\nA [ 3 4 ]\nC [ 1 2 ]\nG [ 0 0 ]\nT [ 0 ]\n", "rows of different lengths: A 2, C 2, G 2, T 1"),
-    ("jaspar", ">bad\nA [ 3 ]\nC [ 1 ]\nG [ 0 ]\nU [ 0 ]\n", "line 10: motif bad: a row U; only DNA"),
+    ("jaspar", ">bad\nA [ 3 ]\nC [ 1 ]\nG [ 0 ]\nU [ 0 ]\n", "line 10: motif bad: row U; only DNA"),
     ("jaspar", ">bad\nA [ 3 ]\nA [ 1 ]\nG [ 0 ]\nT [ 0 ]\n", "line 8: motif bad: two rows A"),
     ("jaspar", ">bad\nA [ 3 ]\nC [ 1 ]\nG [ 0 ]\nT [ 0 \n", "row T has no closing bracket"),
-    ("jaspar", ">bad\nA [ 3 x ]\nC [ 1 ]\nG [ 0 ]\nT [ 0 ]\n", "'A [ 3 x ]' is no row"),
+    ("jaspar", ">bad\nA [ 3 x ]\nC [ 1 ]\nG [ 0 ]\nT [ 0 ]\n", "'A [ 3 x ]' is not a row"),
     ("jaspar", ">bad\nA [ 0 ]\nC [ 0 ]\nG [ 0 ]\nT [ 0 ]\n", "column 0 is all zero"),
     ("jaspar", ">bad\nA [ -3 ]\nC [ 1 ]\nG [ 0 ]\nT [ 0 ]\n", "column 0 holds -3. These are log-odds"),
     ("jaspar", ">bad\nA [ .5 ]\nC [ .2 ]\nG [ 0 ]\nT [ 0 ]\n", "column 0 sums to 0.7: neither probabilities"),
-    ("jaspar", ">bad\nA [ 1e300 ]\nC [ 1 ]\nG [ 0 ]\nT [ 0 ]\n", "holds 1e+300; no count is so high"),
-    ("jaspar", ">\nA [ 3 ]\nC [ 1 ]\nG [ 0 ]\nT [ 0 ]\n", "line 6: a motif without a name"),
+    ("jaspar", ">bad\nA [ 1e300 ]\nC [ 1 ]\nG [ 0 ]\nT [ 0 ]\n", "holds 1e+300, too much for a count"),
+    ("jaspar", ">\nA [ 3 ]\nC [ 1 ]\nG [ 0 ]\nT [ 0 ]\n", "line 6: the motif has no name"),
     ("jaspar", ">bad\n", "motif bad: no matrix follows"),
     ("homer", ">AC\tbad\t5.1\n0.7\t0.1\t0.1\n", "line 4: motif bad: '0.7"),
     ("homer", ">AC\tbad\t5.1\n7\t1\t1\t1\n", "column 0 sums to 10"),
-    ("plain", ">bad\n3 1 0 0\n3 1 0\n", "line 6: motif bad: '3 1 0' is no row of four numbers below a >name"),
-    ("plain", ">bad\n3 1 0 0\n3 1 1_0 0\n", "'3 1 1_0 0' is no row of four numbers"),
+    ("plain", ">bad\n3 1 0 0\n3 1 0\n", "line 6: motif bad: '3 1 0' is not a row of four numbers below a >name"),
+    ("plain", ">bad\n3 1 0 0\n3 1 1_0 0\n", "'3 1 1_0 0' is not a row of four numbers"),
     ("transfac", "AC bad\nP0 A C G T\n01 3 1 0 0 A\n03 3 1 0 0 A\nXX\n//\n", "row 03 where 2 is expected"),
     ("transfac", "AC bad\nP0 A C G U\n01 3 1 0 0 A\nXX\n//\n", "columns A C G U; only DNA"),
     ("transfac", "AC bad\nXX\n//\n", "motif bad: no matrix follows"),
     ("cisbp", "Motif\tbad\nPos\tA\tC\tG\tT\n\n", "motif bad: no matrix follows"),  # CIS-BP's own of TRANSFAC
-    ("cisbp", "Motif\tbad\nPos\tA\tC\tG\tT\n1\t0.7\t0.1\t0.1\n", "motif bad: '1 0.7 0.1 0.1' is no number and four"),
+    (
+        "cisbp",
+        "Motif\tbad\nPos\tA\tC\tG\tT\n1\t0.7\t0.1\t0.1\n",
+        "motif bad: '1 0.7 0.1 0.1' is not a row number and four",
+    ),
 ]
 
 
@@ -419,9 +427,12 @@ def test_a_file_without_a_whole_motif_is_refused_with_its_first_fault(tmp_path: 
         ("\n\n", "the file is empty"),
         ("MEME version 4\n", "no 'letter-probability matrix' found"),
         (">chr1:100-200\nACGTACGTTTGACGAT\n", "Is it a FASTA file of sequences"),
-        ("Query_ID\tTarget_ID\nx\ty\n", "no motif format is recognised.*it begins 'Query_ID"),
-        ("Model\tTranscription factor\tModel length\nAHR_HUMAN.H11MO.0.B\tAHR\t9\n", "table about motifs.*pcm bundle"),
-        ('{"name": "AHR.H12CORE.0.P.B", "tf": "AHR"}\n', "table about motifs.*pcm bundle"),
+        ("Query_ID\tTarget_ID\nx\ty\n", "not in a known motif format.*it begins 'Query_ID"),
+        (
+            "Model\tTranscription factor\tModel length\nAHR_HUMAN.H11MO.0.B\tAHR\t9\n",
+            "but contains no matrices.*pcm bundle",
+        ),
+        ('{"name": "AHR.H12CORE.0.P.B", "tf": "AHR"}\n', "but contains no matrices.*pcm bundle"),
         ("<html><body>404</body></html>", "XML or HTML with the root <html>"),
         ("<MEME><motifs><motif name='a'>", "broken XML.*truncated"),
         ("<!DOCTYPE MEME [<!ENTITY a 'b'><!ENTITY c '&a;&a;'>]><MEME>&c;</MEME>", "declares XML entities"),
@@ -456,7 +467,7 @@ def test_a_bomb_is_refused_before_it_takes_memory(compress: Callable[[bytes], by
     path.write_bytes(compress(MEME_HEADER.encode() + b"\n" * (64 << 20)))
     tracemalloc.start()
     try:
-        with pytest.raises(MotifError, match=r"bomb\.meme: more than 4 MiB.*; no motif file is so large"):
+        with pytest.raises(MotifError, match=r"bomb\.meme: more than 4 MiB.*; no motif file is that large"):
             read_motif_file(path, limit=4 << 20)
         assert tracemalloc.get_traced_memory()[1] < 24 << 20
         with pytest.raises(MotifError, match=r"lines; a motif file has at most 3,000,000"):
@@ -533,13 +544,13 @@ GOOD_JSON = '{"name": "good", "pcm": [[3, 1, 0, 0], [0, 4, 0, 0]]}\n'
     ("record", "message"),
     [
         ('{"name": "bad"}', "line 2: motif bad: no matrix follows"),
-        ('{"pcm": [[3, 1, 0, 0]]}', "line 2: a motif without a name"),
+        ('{"pcm": [[3, 1, 0, 0]]}', "line 2: the motif has no name"),
         ('{"name": "bad", "pcm": [[3, 1, 0], [3, 1, 0]]}', "bad: pcm: 2 rows of 3 numbers"),
         ('{"name": "bad", "pcm": [[3, 1, 0, 0], [3, 1]]}', "bad: pcm: rows of different lengths, 2 to 4"),
-        ('{"name": "bad", "pcm": [[3, 1, 0, "x"]]}', "holds something that is no number"),
-        ('{"name": "bad", "pcm": [[3, 1, 0, true]]}', "holds something that is no number"),
+        ('{"name": "bad", "pcm": [[3, 1, 0, "x"]]}', "holds a value that is not a number"),
+        ('{"name": "bad", "pcm": [[3, 1, 0, true]]}', "holds a value that is not a number"),
         ('{"name": "bad", "pcm": {"A": [1], "C": [1], "G": [1], "U": [1]}}', "rows A C G U; only DNA"),
-        ('{"name": "bad", "pcm": "3 1 0 0"}', "no list of rows of numbers"),
+        ('{"name": "bad", "pcm": "3 1 0 0"}', "not a list of rows of numbers"),
         ('{"name": "bad", "pcm": [[3, 1, 0, 1' + "0" * 400 + "]]}", "holds a number that is too large"),
         ('{"name": "bad", "pcm": [[NaN, 1, 0, 0]]}', "column 0 holds NaN"),
         ('{"name": "bad", "ppm": [[3, 1, 0, 0]]}', "column 0 sums to 4, not 1"),
@@ -559,9 +570,12 @@ def test_a_broken_json_record_is_named_and_the_others_are_read(record: str, mess
         (GOOD_JSON + GOOD_JSON[:30], r"x\.jsonl: broken JSON .*truncated"),
         ("[\n" + GOOD_JSON, r"x\.jsonl: broken JSON .*truncated"),
         ('{"a":' * 100_000, "broken JSON .nested too deeply"),
-        ('[{"name": "a"}, 3]', r"x\.jsonl line 1: '3' is no record of a motif"),
-        ('{"name": "a", "tf": "b"}\n', "without their matrices as this program reads them"),
-        ("name\ttf\tmasterlist_info.species.HUMAN.gene_symbol\nA.H12CORE.0.P.B\tA\tA\n", "table about motifs.*pcm"),
+        ('[{"name": "a"}, 3]', r"x\.jsonl line 1: '3' is not a record of a motif"),
+        ('{"name": "a", "tf": "b"}\n', "contains no matrices that can be read"),
+        (
+            "name\ttf\tmasterlist_info.species.HUMAN.gene_symbol\nA.H12CORE.0.P.B\tA\tA\n",
+            "but contains no matrices.*pcm",
+        ),
     ],
 )
 def test_json_without_whole_records_is_refused(text: str, message: str, tmp_path: Path) -> None:

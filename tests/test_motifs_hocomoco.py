@@ -24,7 +24,7 @@ def test_the_published_file_is_read_whole(data_dir: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (">A\n1 2 3\n", "line 2: '1 2 3' is no row of four counts"),
+        (">A\n1 2 3\n", "line 2: '1 2 3' is not a row of four counts"),
         ("1 2 3 4\n", "line 1"),
         (">A\n1 2 x 4\n", "line 2: '1 2 x 4'"),
         (">A\n0 0 0 0\n", "line 2: '0 0 0 0'"),

@@ -1,9 +1,9 @@
-"""Rows and cells of a delimited text: one row a line, none lost.
+"""Reads rows and cells of a delimited text: one row per line, and no row is lost.
 
-In a tab-separated table a quote is a character like any other (a site name such as ``5" UTR``). In one separated by
-commas or semicolons, and in a tab-separated one whose whole header is quoted (as R writes it), a quote at the
-beginning of a cell encloses it, up to the next quote, on the same line; ``""`` inside is one quote. A quoted cell that
-goes on over the end of its line would swallow rows, so it is an error.
+In a tab-separated table a quote is a character like any other (as in the site name ``5" UTR``). In a table separated by
+commas or semicolons, and in a tab-separated one whose whole header is quoted (as R writes it), a quote at the beginning
+of a cell encloses the cell up to the next quote on the same line; ``""`` inside it means one quote. A quoted cell that
+continues on the next line would swallow rows, so it is an error.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _WORDS: Final = {"\t": "tab", ",": "comma", ";": "semicolon"}
 
 
 class Row(NamedTuple):
-    """One line: its number in the file from 1, and its cells without white space around them."""
+    """One line: its number in the file, from 1, and its cells without surrounding white space."""
 
     line: int
     cells: list[str]
@@ -31,12 +31,12 @@ class Cells(NamedTuple):
     Attributes
     ----------
     header : list of str
-        Names of the columns; a last one without a name is dropped where all rows leave it empty.
+        Names of the columns. A last column without a name is dropped; all rows must leave it empty.
     delimiter : str
     rows : iterator of Row
-        Each with as many cells as the header.
+        Rows with as many cells as the header.
     blank : list of int
-        Lines without a character between rows that were read so far; they are no rows.
+        Numbers of the blank lines between the rows read so far; blank lines are skipped.
     """
 
     header: list[str]
@@ -46,16 +46,16 @@ class Cells(NamedTuple):
 
 
 def read_cells(content: bytes, where: str, wanted: Sequence[str] = ()) -> Cells:
-    r"""Read header and rows.
+    r"""Read the header, and the rows one by one.
 
     Parameters
     ----------
     content : bytes
         UTF-8, lines ending with ``\n``.
     where : str
-        The file's name, for errors.
+        Name of the file, for errors.
     wanted : sequence of str
-        Names of columns in lower case; where several delimiters occur in the header, the one that gives such a column.
+        Column names in lower case; if several delimiters occur in the header, one that gives such a column is used.
 
     Returns
     -------
@@ -64,8 +64,8 @@ def read_cells(content: bytes, where: str, wanted: Sequence[str] = ()) -> Cells:
     Raises
     ------
     DataError
-        If the header has no name, or a name twice; while rows are read, if one has another number of cells than the
-        header, an unbalanced quote, or a carriage return in it.
+        If the header has a name twice. While the rows are read: if a row has another number of cells than the header,
+        an unclosed quote, or a carriage return.
     """
     lines = ((number, line.decode().rstrip("\n")) for number, line in enumerate(io.BytesIO(content), start=1))
     at, text = next(((number, line) for number, line in lines if line.strip()), (1, ""))
@@ -73,7 +73,7 @@ def read_cells(content: bytes, where: str, wanted: Sequence[str] = ()) -> Cells:
     quoted = delimiter != "\t" or all(_is_quoted(cell) for cell in text.split("\t"))
     header = _split(text, delimiter, quoted, f"{where} line {at}")
     if len(header) > 1 and not header[-1]:
-        header.pop()  # the line ends with a delimiter, as some programs end all of them
+        header.pop()  # some programs end every line with a delimiter
     if len(set(header)) != len(header):
         raise DataError(f"{where}: column names repeat in the header {', '.join(header)}.")
     blank: list[int] = []
@@ -85,15 +85,15 @@ def _rows(
 ) -> Iterator[Row]:
     skipped: list[int] = []
     for number, text in lines:
-        if not text.strip(" \r"):  # tabs alone are cells
+        if not text.strip(" \r"):  # a line of tabs is a row of empty cells
             skipped.append(number)
             continue
-        blank += skipped  # at the end of the file nobody misses them
+        blank += skipped  # blank lines at the end of the file are not counted
         skipped.clear()
         if "\r" in text:
             raise DataError(
                 f"{where} line {number}: a carriage return inside the line; some lines of this file end with it alone. "
-                f"Give all lines the same end."
+                f"Use the same line ending everywhere."
             )
         cells = _split(text, delimiter, quoted, f"{where} line {number}")
         if len(cells) == len(header) + 1 and not cells[-1]:
@@ -106,7 +106,9 @@ def _rows(
 def _count(found: int, expected: int, delimiter: str) -> str:
     words = f"{found} fields; the header has {expected} (separated by {_WORDS[delimiter]})."
     if found == expected + 1:
-        words += " If the first are row names, as R writes them, write the table without (row.names = FALSE)."
+        words += (
+            " If the first field is a row name, as R writes it, write the table without row names (row.names = FALSE)."
+        )
     return words
 
 
@@ -125,7 +127,7 @@ def _is_quoted(cell: str) -> bool:
 
 
 def _split(text: str, delimiter: str, quoted: bool, where: str) -> list[str]:
-    """Split one line into cells; RFC 4180, but for cells that go on over lines."""
+    """Split one line into cells as in RFC 4180, except that a cell may not continue on the next line."""
     if not quoted or '"' not in text:
         return [cell.strip() for cell in text.split(delimiter)]
     cells = []
@@ -154,7 +156,7 @@ def _split(text: str, delimiter: str, quoted: bool, where: str) -> list[str]:
 
 
 def _quoted(text: str, opening: int, where: str) -> tuple[str, int]:
-    """Value of the quoted cell that begins at `opening`, and where its closing quote ends."""
+    """Return the value of the quoted cell that begins at `opening`, and the position after its closing quote."""
     parts = []
     at = opening + 1
     while True:
@@ -162,7 +164,7 @@ def _quoted(text: str, opening: int, where: str) -> tuple[str, int]:
         if closing < 0:
             raise DataError(
                 f"{where}: the quote before {text[opening + 1 : opening + 21]!r} is not closed on its line. "
-                f'Remove it, or write it twice inside a quoted cell (""""); a cell may not go on over lines.'
+                f'Remove it, or write it twice inside a quoted cell (""""); a cell may not continue on the next line.'
             )
         parts.append(text[at:closing])
         if not text.startswith('""', closing):

@@ -1,7 +1,7 @@
-"""Composition: k-mer counts, and weights under which composition cannot tell the classes apart.
+"""Composition: k-mer counts, and weights under which composition cannot separate the classes.
 
-ChIP-seq peaks differ from their background in GC and CpG content, so a model can score well without a motif.
-The baselines read `kmer_counts`; `matching_weights` weighs sequences so that GC and CpG are no help.
+ChIP-seq peaks differ from their background in GC and CpG content, so a model can score well without a motif. The
+baselines use `kmer_counts`; `matching_weights` weights sequences so that GC and CpG content do not help.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from tuner.data.sequence import ALPHABET, N_CODE, Codes, cpg, decode, gc_content, reverse_complement
 from tuner.errors import DataError, unknown
 
-# Bin widths of the match, chosen on training + validation sequences. ZBED2: of 3921 sequences 1756 stay, AUROC
-# of GC .723 -> .499, of CpG .812 -> .503; of the 490 of validation 178 stay, .498 and .510. IRF1: 2158 of 3113,
+# Bin widths for matching, chosen on training + validation sequences. ZBED2: 1756 of 3921 sequences are kept, AUROC of
+# GC .723 -> .499, of CpG .812 -> .503; of the 490 validation sequences 178 are kept, .498 and .510. IRF1: 2158 of 3113,
 # .341 -> .500 and .431 -> .504. Widths of .05 and .20 keep 5 % more and leave CpG at .512.
 GC_WIDTH: Final = 0.02
 CPG_WIDTH: Final = 0.10
@@ -28,14 +28,14 @@ _BLOCK: Final = 1024
 
 @lru_cache(maxsize=8)
 def kmers(k: int, collapse: bool = True) -> tuple[str, ...]:
-    """Name the columns of `kmer_counts`: all k-mers in alphabetical order, or one of each strand pair.
+    """Return the column names of `kmer_counts`: all k-mers in alphabetical order, or one of each strand pair.
 
     Parameters
     ----------
     k : int
         From 1 to 8.
     collapse : bool
-        Keep, of a k-mer and its reverse complement, the one that comes first.
+        Whether to keep only the first of a k-mer and its reverse complement.
 
     Returns
     -------
@@ -55,17 +55,17 @@ def kmer_counts(codes: Codes, k: int, collapse: bool = True) -> NDArray[np.float
     k : int
         From 1 to 8.
     collapse : bool
-        Count a k-mer and its reverse complement as one: 10 columns for k = 2, 2080 for k = 6.
+        Whether to count a k-mer and its reverse complement as one: 10 columns for k = 2, 2080 for k = 6.
 
     Returns
     -------
     numpy.ndarray, shape=(n, n_kmers), float32
-        Columns as `kmers`. Windows that hold an N are not counted.
+        Columns as in `kmers`. Windows that contain N are not counted.
 
     Raises
     ------
     DataError
-        If `k` is out of range or above the length.
+        If `k` is out of range or larger than the length.
     """
     if codes.shape[1] < k:
         raise DataError(f"sequences of {codes.shape[1]} bases have no {k}-mers.")
@@ -89,7 +89,7 @@ def kmer_counts(codes: Codes, k: int, collapse: bool = True) -> NDArray[np.float
 
 @lru_cache(maxsize=8)
 def _kmer_columns(k: int, collapse: bool) -> tuple[Codes, NDArray[np.int64]]:
-    """Every k-mer (4^k, k) in order, and the column that counts it (4^k,)."""
+    """Return all k-mers in order, shape=(4^k, k), and the column that counts each, shape=(4^k,)."""
     if not 1 <= k <= 8:
         raise DataError(f"k = {k}; k-mers are counted for k from 1 to 8 (4^8 = 65,536 columns).")
     place = len(ALPHABET) ** np.arange(k - 1, -1, -1)
@@ -102,11 +102,11 @@ def _kmer_columns(k: int, collapse: bool) -> tuple[Codes, NDArray[np.int64]]:
 
 
 def matching_weights(codes: Codes, labels: NDArray[Any], *, by: Sequence[str] = ("gc", "cpg")) -> NDArray[np.float64]:
-    """Weigh sequences so that positives and negatives count the same in every bin of composition.
+    """Weight sequences so that positives and negatives have the same total weight in every bin of composition.
 
-    Drop sequences of a bin's larger class until both are equal: a weight is the chance to stay. Pairs of a positive
-    and a negative stay independently of each other, so a weighted AUROC of one task is the mean of the AUROC over
-    every such matched part, without the luck of drawing one.
+    In a matched part, sequences of the larger class of each bin are dropped at random until both classes are equal; a
+    weight is the probability of being kept. A positive and a negative are kept independently of each other, so the
+    weighted AUROC of one task is the mean of the AUROC over all such matched parts, without drawing any of them.
 
     Parameters
     ----------
@@ -119,18 +119,18 @@ def matching_weights(codes: Codes, labels: NDArray[Any], *, by: Sequence[str] = 
     Returns
     -------
     numpy.ndarray, shape=(n,), float64
-        In [0, 1]. Their sum is the size of a matched part; all 0 where no bin holds both classes.
+        In [0, 1]. Their sum is the size of a matched part; all are 0 if no bin contains both classes.
 
     Raises
     ------
     DataError
-        A composition to match that is not known.
+        If a name in `by` is unknown.
     """
     for name in by:
         if name not in MATCHED_BY:
             raise DataError(unknown("composition to match", name, MATCHED_BY))
     side = (np.asarray(labels).reshape(len(labels), -1).max(axis=1, initial=0) > 0).astype(np.int64)
-    # The small term keeps a value that is a bin's edge (.58 / .02) from falling below it by rounding.
+    # The small term keeps a value at the edge of a bin (.58 / .02) from falling below it by rounding.
     bins = np.floor(np.stack([measure(codes) / width for measure, width in (MATCHED_BY[n] for n in by)], axis=1) + 1e-9)
     cell = np.unique(bins, axis=0, return_inverse=True)[1].reshape(-1)
     found = np.zeros((cell.max(initial=-1) + 1, 2))

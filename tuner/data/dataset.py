@@ -1,7 +1,7 @@
-"""`Dataset`: sequences, labels and splits as every reader and simulator returns them, and what must hold.
+"""`Dataset`: sequences, labels and splits as every reader and simulator returns them, and the checks on them.
 
-Shapes: codes (n, length) uint8 (see `tuner.data.sequence`), labels (n, n_tasks) uint8 of 0 and 1,
-truth (n, 4, length) float32 where a simulator knows the matrix each sequence was drawn from.
+Shapes: codes (n, length) uint8 (see `tuner.data.sequence`), labels (n, n_tasks) uint8 of 0 and 1; in simulated data
+also truth (n, 4, length) float32, the matrix from which each sequence was drawn.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class Split:
     labels : numpy.ndarray, shape=(n, n_tasks), uint8
         0 or 1.
     ids : tuple of str, optional
-        A name per sequence.
+        One name per sequence.
     truth : numpy.ndarray, shape=(n, 4, length), float32, optional
-        The probability matrix each simulated sequence was drawn from.
+        Probability matrix from which each simulated sequence was drawn.
     """
 
     codes: Codes
@@ -65,17 +65,17 @@ class Dataset:
     Parameters
     ----------
     name : str
-        What people call it; error messages begin with it.
+        Name for people; error messages begin with it.
     tasks : tuple of str
         One name per label column.
     splits : mapping of str to Split
-        ``train``, ``valid`` and, unless it was taken out, ``test``.
+        ``train``, ``valid`` and, unless it has been removed, ``test``.
     source : str
-        Where it came from: a path, an address, or the simulator's call.
+        Where it comes from: a path, a URL, or the call of a simulator.
     notes : tuple of str
-        What the reader had to decide, e.g. how many ambiguity letters became N.
+        Decisions of the reader, e.g. how many ambiguity letters became N.
     sealed : str, optional
-        The fingerprint of the whole data set, in one whose test split was taken out.
+        Fingerprint of the whole data set, if the test split has been removed.
     """
 
     name: str
@@ -87,20 +87,20 @@ class Dataset:
 
     @property
     def train(self) -> Split:
-        """The split that fits weights."""
+        """Split on which weights are fitted."""
         return self._split("train")
 
     @property
     def valid(self) -> Split:
-        """The split that selects."""
+        """Split on which models are selected."""
         return self._split("valid")
 
     @property
     def test(self) -> Split:
-        """The split that is opened once, after everything was selected."""
+        """Split that is opened once, after everything has been selected."""
         if self.sealed is not None:
             raise DataError(
-                f"{self.name}: the test split is closed: nothing that selects may see it. "
+                f"{self.name}: the test split is closed, because nothing that selects models may see it. "
                 f"Open it through `tuner evaluate` or `tuner report`, which record the opening."
             )
         return self._split("test")
@@ -115,48 +115,48 @@ class Dataset:
 
     @property
     def length(self) -> int:
-        """Bases per sequence."""
+        """Number of bases per sequence."""
         return int(self.train.codes.shape[1])
 
     @property
     def n_tasks(self) -> int:
-        """Label columns."""
+        """Number of label columns."""
         return len(self.tasks)
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (64 hex digits) over task names, split names, codes and labels; not over name or source."""
+        """SHA-256 (64 hex digits) of task names, split names, codes and labels, but not of name or source."""
         if self.sealed is not None:
             return self.sealed
         digest = hashlib.sha256(json.dumps(self.tasks).encode())
         for name in sorted(self.splits):
             split = self.splits[name]
-            # Shapes go in too: without them (2, 3) and (3, 2) of the same bytes would be one data set.
+            # Shapes are included: otherwise shapes (2, 3) and (3, 2) with the same bytes would be the same data set.
             digest.update(json.dumps([name, split.codes.shape, split.labels.shape]).encode())
             digest.update(np.ascontiguousarray(split.codes, dtype=np.uint8).data)
             digest.update(np.ascontiguousarray(split.labels, dtype=np.uint8).data)
         return digest.hexdigest()
 
     def without_test(self) -> Dataset:
-        """Take the test split out: what a search is given.
+        """Return the data set without its test split, as a search gets it.
 
         Returns
         -------
         Dataset
-            With the same fingerprint, whose ``test`` raises DataError.
+            It has the same fingerprint, and its ``test`` raises DataError.
         """
         kept = {name: split for name, split in self.splits.items() if name != "test"}
         return replace(self, splits=kept, sealed=self.fingerprint)
 
     def describe(self) -> dict[str, Any]:
-        """Summarise as plain values that JSON can hold.
+        """Summarise the data set in plain values that can be written as JSON.
 
         Returns
         -------
         dict
-            ``name``, ``source``, ``fingerprint``, ``length``, ``tasks``, ``splits`` (see `_describe_split`;
-            of the test split its size only) and ``warnings``: duplicates, classes too small for a claim, and the
-            reader's notes.
+            ``name``, ``source``, ``fingerprint``, ``length``, ``tasks``, ``splits`` (see `_describe_split`; for the
+            test split only its size) and ``warnings``: notes of the reader, duplicates, and classes that are too small
+            for a conclusion.
         """
         return {
             "name": self.name,
@@ -173,7 +173,7 @@ class Dataset:
 
 
 def _describe_split(split: Split, tasks: tuple[str, ...]) -> dict[str, Any]:
-    """Count and measure one split; a class without sequences has None for its composition."""
+    """Count and measure one split; the composition of a class without sequences is None."""
     positive = split.labels.any(axis=1)
     measures: dict[str, Any] = {
         "sequences": len(split),
@@ -188,7 +188,7 @@ def _describe_split(split: Split, tasks: tuple[str, ...]) -> dict[str, Any]:
 
 
 def canonical(codes: Codes) -> Codes:
-    """Return, for each sequence, the strand that comes first in the alphabet.
+    """Return the alphabetically first strand of each sequence.
 
     Parameters
     ----------
@@ -197,7 +197,7 @@ def canonical(codes: Codes) -> Codes:
     Returns
     -------
     numpy.ndarray, shape=(n, length), uint8
-        Equal rows for a sequence and its reverse complement.
+        A sequence and its reverse complement give equal rows.
     """
     other = reverse_complement(codes)
     rows = np.arange(len(codes))
@@ -206,7 +206,7 @@ def canonical(codes: Codes) -> Codes:
 
 
 def _duplicates(dataset: Dataset) -> list[str]:
-    """Word every overlap between splits, and every sequence with contradicting labels."""
+    """Describe overlaps between splits, and copies of a sequence with contradicting labels."""
     seen: dict[str, dict[bytes, bytes]] = {}
     warnings = []
     for name, split in dataset.splits.items():
@@ -242,14 +242,14 @@ def check(dataset: Dataset) -> None:
     Raises
     ------
     DataError
-        If a split is missing or empty, sequences differ in length or are shorter than 2 bases, codes or
-        labels hold other values than they may, shapes disagree, or a task has one class in a split.
-        Duplicates are no error; `Dataset.describe` lists them.
+        If a split is missing or empty, sequences differ in length or are shorter than 2 bases, codes or labels have
+        invalid values, shapes do not fit together, or a task has only one class in a split. Duplicates are not an
+        error; `Dataset.describe` lists them.
     """
     expected = SPLITS[:2] if dataset.sealed is not None else SPLITS
     length = dataset.length
     if not dataset.tasks:
-        raise DataError(f"{dataset.name}: no task; a label column is needed.")
+        raise DataError(f"{dataset.name}: there is no task; at least one label column is needed.")
     if len(set(dataset.tasks)) != len(dataset.tasks):
         raise DataError(f"{dataset.name}: task names repeat: {', '.join(dataset.tasks)}.")
     for name in expected:
@@ -264,7 +264,7 @@ def _check_split(split: Split, name: str, dataset: Dataset, length: int) -> None
             codes = np.concatenate([s.codes for s in whole])
             distinct = len(np.unique(canonical(codes), axis=0))
             if distinct < len(codes):
-                copies = f" The {len(codes)} sequences are {distinct} distinct ones, and copies stay in one split."
+                copies = f" Only {distinct} of the {len(codes)} sequences are distinct, and copies stay in one split."
         raise DataError(f"{where} is empty; it needs positives and negatives of every task.{copies}")
     if split.codes.ndim != 2 or split.codes.shape[1] != length or length < 2:
         raise DataError(f"{where}: codes have shape {split.codes.shape}; expected (n, {length}), length >= 2.")
@@ -291,7 +291,7 @@ def _check_split(split: Split, name: str, dataset: Dataset, length: int) -> None
 
 
 def _sound(dataset: Dataset) -> list[Split]:
-    """Splits that are not empty and of the right shape: the others may not have been checked yet."""
+    """Return the splits that are not empty and have the right shape; the others may not have been checked yet."""
     return [
         s
         for s in dataset.splits.values()
@@ -300,25 +300,25 @@ def _sound(dataset: Dataset) -> list[Split]:
 
 
 def _lack(dataset: Dataset, task: str, kind: str) -> str:
-    """What to do about a split without one kind of a task's sequences."""
+    """Say what to do if a split lacks the positives or negatives of a task."""
     column = dataset.tasks.index(task)
     rows = [s.codes[s.labels[:, column] == (kind == "positives")] for s in _sound(dataset)]
     found = np.concatenate(rows)
     distinct = len(np.unique(canonical(found), axis=0)) if len(found) else 0
     if distinct < len(found):
         return (
-            f"the {len(found)} {kind} are {distinct} distinct sequence{'s' * (distinct != 1)}, and copies of one "
-            f"sequence, on either strand, stay in one split. Remove the copies, and add {kind} that "
+            f"the {len(found)} {kind} are copies of {distinct} distinct sequence{'s' * (distinct != 1)}, and copies of "
+            f"a sequence, on either strand, stay in one split. Remove the copies, and add {kind} that "
             "differ from each other"
         )
-    return f"there are {len(found)} {kind} in all. Add sequences, or choose other split fractions"
+    return f"there are {len(found)} {kind} in total. Add sequences, or choose other split fractions"
 
 
-_MORE: Final = "Add sequences, or give it a larger share of them."
+_MORE: Final = "Add sequences, or give this split a larger share of them."
 
 
 def _few(dataset: Dataset) -> list[str]:
-    """Word each split whose smaller class is too small for what will be said of it; test by its size alone."""
+    """Describe each split whose smaller class is too small for conclusions; test is judged by its size alone."""
     warnings = []
     for name, split in dataset.splits.items():
         if name == "test":
@@ -335,7 +335,7 @@ def _few(dataset: Dataset) -> list[str]:
             of = f" of {task}" if dataset.n_tasks > 1 else ""
             sizes = f"{name} has {counted(positives, 'positive')} and {counted(negatives, 'negative')}{of}, too few to"
             if name == "train":
-                warnings.append(f"{sizes} train a network on: it may do no better than chance. {_MORE}")
+                warnings.append(f"{sizes} train a network, which may do no better than chance. {_MORE}")
             else:
                 warnings.append(f"{sizes} tell trials apart: {interval_words(positives, negatives)}. {_MORE}")
     return warnings

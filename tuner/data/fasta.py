@@ -1,4 +1,4 @@
-"""FASTA: two files of positives and negatives, or a folder that is split already."""
+"""Reads FASTA: two files of positives and negatives, or a folder that is already split."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _AMBIGUITY: Final = str.maketrans("", "", "ACGTUNacgtun")
 
 
 class Record(NamedTuple):
-    """One FASTA record: its number in the file from 1, its id (the first word), its codes (length,)."""
+    """One FASTA record: number in the file, from 1; id, the first word; codes, shape=(length,); ambiguity letters."""
 
     number: int
     id: str
@@ -40,10 +40,10 @@ def read_fasta(path: str | Path, max_memory: int | None = None) -> list[Record]:
     Parameters
     ----------
     path : str or Path
-        Plain, gzip, bzip2 or xz; upper or lower case; lines wrapped or not, of any line ends. U is T; IUPAC ambiguity
-        letters are N. Lines that begin with ``;`` are comments.
+        Plain, gzip, bzip2 or xz; upper or lower case; wrapped lines or not, with any line endings. U is read as T, and
+        IUPAC ambiguity letters as N. Lines that begin with ``;`` are comments.
     max_memory : int, optional, bytes
-        What reading may take; without it half of the memory that is there.
+        Largest amount of memory for reading; by default half of the available memory.
 
     Returns
     -------
@@ -52,8 +52,8 @@ def read_fasta(path: str | Path, max_memory: int | None = None) -> list[Record]:
     Raises
     ------
     DataError
-        If the file is missing, empty, damaged or too large, does not start with ``>``, or a record has no sequence or
-        a character that is no nucleotide; names file and record.
+        If the file is missing, empty, damaged or too large, does not begin with ``>``, or a record has no sequence or
+        a character that is not a nucleotide. The message names file and record.
     """
     path = Path(path)
     content = read_text(path, max_memory, copies=BYTES_A_BASE).replace(b"\r", b"\n")
@@ -79,7 +79,7 @@ def read_fasta(path: str | Path, max_memory: int | None = None) -> list[Record]:
         else:
             sequence += line
     if header is None:
-        raise DataError(f"{path.name}: it holds no record; a FASTA file begins with '>'.")
+        raise DataError(f"{path.name}: the file has no records; a FASTA file begins with '>'.")
     records.append(_record(path, len(records) + 1, header, sequence))
     return records
 
@@ -103,21 +103,21 @@ def fasta(
     task: str = "bound",
     max_memory: int | None = None,
 ) -> Dataset:
-    """Read positives and negatives, and split them: stratified, seeded, copies of a sequence kept together.
+    """Read positives and negatives, and split them: stratified, seeded, with copies of a sequence in one split.
 
     Parameters
     ----------
     positives, negatives : str or Path
-        FASTA files; `negatives` may be ``"shuffle"``: one dinucleotide shuffle of every positive, which goes
-        into the split of its positive.
+        FASTA files. `negatives` may be ``"shuffle"``, which makes one dinucleotide shuffle of every positive and puts
+        it into the split of its positive.
     length : int or str, optional
         Crop to this length around the centre, or pad with N on both sides; ``"shortest"`` crops all to the shortest.
     fractions : sequence of float
         Shares of train, valid and test.
     seed : int
-        Seeds split and shuffle.
+        Seed of the split and the shuffle.
     task : str
-        Name of the one label column.
+        Name of the only label column.
     max_memory : int, optional, bytes
         As in `read_fasta`.
 
@@ -128,7 +128,7 @@ def fasta(
     Raises
     ------
     DataError
-        As `read_fasta`, or if sequences differ in length and no `length` is given.
+        As in `read_fasta`, or if sequences differ in length and no `length` is given.
     """
     positives = Path(positives)
     files = [positives]
@@ -164,17 +164,17 @@ def fasta(
 def folder(
     path: str | Path, *, length: int | str | None = None, task: str = "bound", max_memory: int | None = None
 ) -> Dataset:
-    """Read a folder that is split already.
+    """Read a folder that is already split.
 
     Parameters
     ----------
     path : str or Path
-        Holding ``train``, ``valid`` and ``test``, each with ``positives.fa`` and ``negatives.fa`` (or .fasta,
-        .fna, each also .gz, .bz2, .xz); ``train_positives.fa`` and so on directly in the folder work too.
+        Folder with ``train``, ``valid`` and ``test``, each with ``positives.fa`` and ``negatives.fa`` (or .fasta, .fna,
+        all also with .gz, .bz2, .xz). Files ``train_positives.fa`` etc. directly in the folder work too.
     length : int or str, optional
         As in `fasta`.
     task : str
-        Name of the one label column.
+        Name of the only label column.
     max_memory : int, optional, bytes
         As in `read_fasta`.
 
@@ -185,7 +185,7 @@ def folder(
     Raises
     ------
     DataError
-        If a file is missing, or as `read_fasta`.
+        If a file is missing, or as in `read_fasta`.
     """
     path = Path(path)
     if not path.is_dir():
@@ -228,7 +228,7 @@ def _stack(
     max_memory: int | None,
     shuffled: bool = False,
 ) -> tuple[Codes, tuple[str, ...]]:
-    """Stack the records of all files, cropped or padded to one length; and everything that is to be told."""
+    """Stack the records of all files, cropped or padded to one length; also return the notes for the data set."""
     records = [(file, record) for file, part in zip(files, parts, strict=True) for record in part]
 
     def where(index: int) -> str:

@@ -1,8 +1,8 @@
-"""One-hot HDF5: Koo's X_train (n, 4, length), Y_train (n, n_tasks), optional model_train; so for valid, test.
+"""Reads and writes one-hot HDF5: X_train (n, 4, length), Y_train (n, n_tasks), optional model_train; also valid, test.
 
-The layout of Koo & Ploenzke (2021), https://github.com/p-koo/exponential_activations. `write_koo_hdf5` adds
-one root attribute, ``tasks`` (a JSON list of names), which other readers ignore. Sizes are checked before memory is
-taken, for a file of some kB can declare, or hold compressed, any number of them.
+This is the layout of Koo & Ploenzke (2021), https://github.com/p-koo/exponential_activations. `write_koo_hdf5` adds one
+root attribute, ``tasks`` (a JSON list of names), which other readers ignore. Sizes are checked before memory is
+allocated, because a file of a few kB can declare, or hold in compressed form, arrays of any size.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from tuner.files import replacing
 from tuner.limits import require
 
 LAYOUTS: Final = hdf5_layout.LAYOUTS
-# Bytes worked on at a time: a block of values with what is computed of it.
+# Bytes processed at a time: a block of values and everything that is computed from it.
 _BLOCK_BYTES: Final = 64 << 20
-_PER_VALUE: Final = 9  # bytes beside a value itself: three maps of faults, and sum and index of four values in int64
+_PER_VALUE: Final = 9  # bytes besides a value itself: three maps of faults, and sum and index of four values in int64
 
 
 # Rows expanded at a time when writing: 4096 x 4 x 1000 int64 are 131 MB.
@@ -36,7 +36,7 @@ _WRITTEN: Final = 4096
 
 
 class _Arrays(NamedTuple):
-    """The arrays of one split, and their names."""
+    """Arrays of one split, and their names."""
 
     x: h5py.Dataset
     y: h5py.Dataset
@@ -56,15 +56,15 @@ def koo_hdf5(
     Parameters
     ----------
     path : str or Path
-        With X_* (n, 4, length), integer or float one-hot (a column of zeros is N), Y_* (n, n_tasks) or (n,)
-        of 0 and 1, and optionally model_* (n, 4, length), for * in train, valid, test; an axis of 1 more does not
-        matter. Basset's names, ``train_in`` and ``train_out``, are read too.
+        File with X_* (n, 4, length), integer or float one-hot (a column of zeros is N), Y_* (n, n_tasks) or (n,) of 0
+        and 1, and optionally model_* (n, 4, length), where * is train, valid and test. An additional axis of length 1
+        is ignored. Basset's names, ``train_in`` and ``train_out``, are read too.
     layout : str, optional
-        ``"ncl"``, or ``"nlc"`` where X_* and model_* are (n, length, 4); without it, what the shapes say.
+        ``"ncl"``, or ``"nlc"`` if X_* and model_* are (n, length, 4); by default it follows from the shapes.
     tasks : sequence of str, optional
-        A name per column of Y_*; without it what the file says (`tuner.data.hdf5_layout.task_names`).
+        One name per column of Y_*; by default those in the file (`tuner.data.hdf5_layout.task_names`).
     max_memory : int, optional, bytes
-        What reading may take; without it half of the memory that is there.
+        Largest amount of memory for reading; by default half of the available memory.
 
     Returns
     -------
@@ -73,9 +73,9 @@ def koo_hdf5(
     Raises
     ------
     DataError
-        If the file is missing, another format, truncated, locked, compressed by a filter that is not installed, of
-        another layout or too large for the memory; if X_* is transposed, no one-hot, NaN, empty or not written as a
-        whole; if Y_* is not 0/1, NaN, or of another length than X_*.
+        If the file is missing, in another format or layout, truncated, locked, compressed with a filter that is not
+        installed, or too large for the memory; if X_* is transposed, empty, not one-hot, NaN or partly unwritten; if
+        Y_* is not 0 or 1, or its length differs from that of X_*.
     """
     path = Path(path)
     hdf5_layout.check_layout(layout)
@@ -95,7 +95,7 @@ def koo_hdf5(
         splits = {name: _read_split(one, path.name, chosen) for name, one in arrays.items()}
     note = (
         f"{path.name}: the sequences have the shape (n, length, 4) and were read that way. "
-        'Set layout = "nlc" in [data] to say so.'
+        'Set layout = "nlc" in [data] to state this.'
     )
     return Dataset(
         name=path.name,
@@ -147,7 +147,7 @@ def _width(y: h5py.Dataset) -> int:
 
 
 def _check_memory(arrays: Mapping[str, _Arrays], where: str, limit: int | None) -> None:
-    """Refuse more than the memory takes, from the shapes alone: codes and labels are a byte each, truth four."""
+    """Refuse arrays too large for the memory, judged by their shapes: codes and labels take a byte each, truth four."""
     kept = largest = 0
     for one in arrays.values():
         kept += math.prod(one.x.shape) // 4 + math.prod(one.y.shape)
@@ -168,7 +168,7 @@ def _chunk_bytes(array: h5py.Dataset) -> int:
 
 
 def _rows(array: h5py.Dataset) -> int:
-    """Rows of a block: whole chunks, so that none is decompressed twice."""
+    """Return the number of rows of a block: whole chunks, so that none is decompressed twice."""
     rows = max(1, _BLOCK_BYTES // max(1, _row_bytes(array)))
     if array.chunks is not None:
         rows = max(1, rows // array.chunks[0]) * array.chunks[0]
@@ -213,12 +213,14 @@ def _read_codes(x: h5py.Dataset, shape: tuple[int, int], where: str, layout: str
         _refuse(bad[:, None], block, rows.start, where)
         codes[rows] = np.where(total == 0, N_CODE, block.argmax(axis=1))
     if (codes == N_CODE).all():
-        raise DataError(f"{where} holds only zeros: no base of any sequence is known. Write the sequences into it.")
+        raise DataError(
+            f"{where} holds only zeros: no base of any sequence is known. Write the sequences into this array."
+        )
     return codes
 
 
 def _refuse(bad: NDArray[np.bool_], block: NDArray[Any], start: int, where: str) -> None:
-    """Name the first row and position of a boolean (n, channels, length) map of faults."""
+    """Raise an error for the first row and position in a boolean map of faults, shape=(n, channels, length)."""
     if bad.any():
         row, _, position = (int(i) for i in np.argwhere(bad)[0])
         bases = ", ".join(f"{float(value):g}" for value in block[row, :, position])
@@ -253,12 +255,12 @@ def write_koo_hdf5(dataset: Dataset, path: str | Path) -> Path:
     dataset : Dataset
         With all three splits.
     path : str or Path
-        Replaced in one step: an interrupted write leaves what was there.
+        Replaced atomically: an interrupted write leaves the old file.
 
     Returns
     -------
     Path
-        The file: X_* uint8 one-hot (n, 4, length), Y_* uint8, model_* float32 where there is ground truth.
+        Path of the file: X_* uint8 one-hot (n, 4, length), Y_* uint8, and model_* float32 if there is ground truth.
 
     Raises
     ------
@@ -275,7 +277,9 @@ def write_koo_hdf5(dataset: Dataset, path: str | Path) -> Path:
                     _write_split(file, name, split)
             part.chmod(0o644)
     except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error}). Choose a folder with space that you own.") from error
+        raise DataError(
+            f"{path}: cannot be written ({error}). Choose a folder that you can write to and that has free space."
+        ) from error
     return path
 
 

@@ -1,7 +1,7 @@
-"""Opening an HDF5 file and reading arrays of it; what is wrong is told apart and worded.
+"""Opens HDF5 files and reads arrays from them, with an error for each of the things that can be wrong.
 
-A file may be another format, truncated, never closed, locked, not readable for this user, or compressed by a filter
-that is not installed. h5py's exception is the same for most of these, so that they are looked for.
+A file may be in another format, truncated, never closed, locked, not readable for this user, or compressed with a
+filter that is not installed. h5py raises the same exception for most of these, so they are detected here.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from tuner.errors import DataError
 SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 # First bytes -> what the file is, and what to do with it. Longer beginnings come first.
 _BEGINNINGS: Final[tuple[tuple[bytes, str], ...]] = (
-    (b"\x1f\x8b", "gzip: unpack it with gunzip, and name what comes out"),
-    (b"BZh", "bzip2: unpack it with bunzip2, and name what comes out"),
-    (b"\xfd7zXZ\x00", "xz: unpack it with unxz, and name what comes out"),
-    (b"\x28\xb5\x2f\xfd", "Zstandard: unpack it with unzstd, and name what comes out"),
+    (b"\x1f\x8b", "gzip: unpack it with gunzip, and name the unpacked file"),
+    (b"BZh", "bzip2: unpack it with bunzip2, and name the unpacked file"),
+    (b"\xfd7zXZ\x00", "xz: unpack it with unxz, and name the unpacked file"),
+    (b"\x28\xb5\x2f\xfd", "Zstandard: unpack it with unzstd, and name the unpacked file"),
     (b"MATLAB 5.0 MAT-file", "a MATLAB 5 file: load it in Python with scipy.io.loadmat, and write X_* and Y_* to HDF5"),
     (b"\x93NUMPY", "NumPy's npy: load it with numpy.load, and write X_* and Y_* to HDF5"),
     (b"\x0e\x03\x13\x01", "HDF4, which is another format: convert it with h4toh5"),
@@ -34,11 +34,11 @@ _BEGINNINGS: Final[tuple[tuple[bytes, str], ...]] = (
     (b"PAR1", "Parquet: write the table as TSV and give that"),
     (b"SQLite format 3\x00", "a SQLite database"),
     (b"\x80\x04\x95", "a Python pickle, which is not opened because it can run code: write X_* and Y_* to HDF5"),
-    (b"version https://git-lfs", "a Git LFS pointer: git lfs pull brings the file that it stands for"),
+    (b"version https://git-lfs", "a Git LFS pointer: fetch the file itself with git lfs pull"),
 )
 _PLUGIN: Final = "hdf5plugin"
-# https://github.com/HDFGroup/hdf5_plugins/blob/master/docs/RegisteredFilterPlugins.md: those that occur, and whether
-# the package hdf5plugin brings them.
+# https://github.com/HDFGroup/hdf5_plugins/blob/master/docs/RegisteredFilterPlugins.md: filters that occur, and whether
+# the package hdf5plugin provides them.
 _FILTERS: Final[dict[int, tuple[str, bool]]] = {
     4: ("szip", False),
     305: ("LZO", False),
@@ -59,7 +59,7 @@ _FILTERS: Final[dict[int, tuple[str, bool]]] = {
     32026: ("Blosc2", True),
     32028: ("SPERR", True),
 }
-# What h5py raises for a broken file or a type that has no equivalent; all of them are faults of the file.
+# Exceptions of h5py for a broken file or a type without an equivalent in NumPy; all of them are faults of the file.
 FAULTS: Final = (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError)
 
 
@@ -74,7 +74,7 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
     Raises
     ------
     DataError
-        Which of the reasons above it is, and what to do.
+        If the file cannot be opened; says which of the reasons above it is, and what to do.
     """
     _check_file(path)
     try:
@@ -86,16 +86,16 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
 
 
 def _check_file(path: Path) -> None:
-    """Refuse what is no readable file, and what is another format; HDF5's own message names neither."""
+    """Refuse a file that is not readable or in another format; HDF5's own message names neither."""
     try:
         if path.is_dir():
             raise DataError(f"{path} is a folder; expected an HDF5 file. A folder of FASTA files is folder = .")
         if not path.is_file():
-            raise DataError(f"{path}: no such file." if not path.exists() else f"{path} is no regular file.")
+            raise DataError(f"{path}: no such file." if not path.exists() else f"{path} is not a regular file.")
         with path.open("rb") as stream:
             start = stream.read(1024)
             size = path.stat().st_size
-            # The superblock stands at 0, or at 512, 1024, 2048, ... behind a block of the user's (MATLAB 7.3 has one).
+            # The superblock is at 0, or at 512, 1024, 2048, ... after a user block (MATLAB 7.3 writes one).
             at = 0
             while start[:8] != SIGNATURE and at < size:
                 at = 512 if at == 0 else 2 * at
@@ -115,7 +115,7 @@ def _check_file(path: Path) -> None:
 
 
 def _identify(path: Path, start: bytes) -> str:
-    """What a file that is no HDF5 is instead."""
+    """Say what a file is that is not HDF5."""
     for beginning, what in _BEGINNINGS:
         if start.startswith(beginning):
             return what
@@ -124,7 +124,7 @@ def _identify(path: Path, start: bytes) -> str:
             names = zipfile.ZipFile(path).namelist()
             if names and all(name.endswith(".npy") for name in names):
                 return "NumPy's npz: load it with numpy.load, and write X_* and Y_* to HDF5"
-        return "a zip archive: unpack it, and name what comes out"
+        return "a zip archive: unpack it, and name the unpacked file"
     try:
         text = start.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -132,8 +132,7 @@ def _identify(path: Path, start: bytes) -> str:
     if not text or any(ord(letter) < 32 and letter not in "\t\r\n\f" for letter in text):
         shown = start[:8].hex(" ")
         return (
-            f"none of the formats known here (first bytes {shown}). It is truncated or damaged: "
-            "copy or download it again"
+            f"in none of the known formats (first bytes {shown}). It is truncated or damaged: copy or download it again"
         )
     if text.lstrip().startswith(">"):
         return "text that begins like FASTA: name it by positives = or folder ="
@@ -152,12 +151,12 @@ def _cannot_open(path: Path, error: Exception) -> DataError:
             )
         return DataError(
             f"{path}: the file system does not lock files ({words}). "
-            "Set HDF5_USE_FILE_LOCKING=FALSE if nobody writes it."
+            "Set HDF5_USE_FILE_LOCKING=FALSE if no program writes to the file."
         )
     if "already open for write" in words or "h5clear" in words:
         return DataError(
             f"{path}: the file is marked as open for writing: a program is writing to it, or ended without closing it. "
-            f"Close it there. If no program has it open, what was last written may be missing: make the file again, or "
+            f"Close it there. If no program has it open, the last data may be missing: make the file again, or "
             f"clear the mark with h5clear -s {path.name} and check what it holds."
         )
     if "truncated file" in words:
@@ -171,7 +170,7 @@ def _cannot_open(path: Path, error: Exception) -> DataError:
 
 
 def load_filters(array: h5py.Dataset) -> None:
-    """Make the filters of hdf5plugin available if the array needs one that is not, and the package is installed."""
+    """Load the filters of hdf5plugin if the array needs a missing filter and the package is installed."""
     if _missing_filters(array):
         with suppress(ImportError):
             importlib.import_module(_PLUGIN)  # registers its filters with HDF5
@@ -184,7 +183,7 @@ def _missing_filters(array: h5py.Dataset) -> list[int]:
 
 
 def cannot_read(array: h5py.Dataset, where: str, error: Exception) -> DataError:
-    """Word why the values of an array cannot be read: a filter that is missing, else damage."""
+    """Return an error that says why the values of an array cannot be read: a missing filter, or else damage."""
     words = " ".join(str(error).split())
     missing = _missing_filters(array)
     if not missing:
@@ -192,7 +191,7 @@ def cannot_read(array: h5py.Dataset, where: str, error: Exception) -> DataError:
             f"{where}: not a complete HDF5 file ({words}). It is truncated or damaged: copy or download it again."
         )
     code = missing[0]
-    name, in_plugin = _FILTERS.get(code, ("one that is not in the list of common ones", False))
+    name, in_plugin = _FILTERS.get(code, ("not a common one", False))
     if in_plugin:
         remedy = (
             f"Install it: pip install {_PLUGIN}"
@@ -200,10 +199,10 @@ def cannot_read(array: h5py.Dataset, where: str, error: Exception) -> DataError:
             else f"The installed {_PLUGIN} does not have it: pip install --upgrade {_PLUGIN}"
         )
     else:
-        remedy = "HDF5's list of registered filters says who makes it"
+        remedy = "HDF5's list of registered filters names its maintainer"
     return DataError(
-        f"{where} is compressed with the HDF5 filter {code} ({name}), which is not here. {remedy}; or, where the "
-        f"file can be read, write it with gzip: h5repack -f GZIP=4 in.h5 out.h5."
+        f"{where} is compressed with the HDF5 filter {code} ({name}), which is not installed. {remedy}; or, where "
+        f"the file can be read, rewrite it with gzip: h5repack -f GZIP=4 in.h5 out.h5."
     )
 
 
@@ -221,7 +220,7 @@ def read_block(array: h5py.Dataset, rows: slice, where: str) -> NDArray[Any]:
     Raises
     ------
     DataError
-        As `cannot_read`.
+        As in `cannot_read`.
     """
     try:
         return np.asarray(array[rows])
@@ -230,13 +229,13 @@ def read_block(array: h5py.Dataset, rows: slice, where: str) -> NDArray[Any]:
 
 
 def unwritten_chunks(array: h5py.Dataset) -> tuple[int, int]:
-    """How many chunks of an array were never written, of how many; an array in one piece counts as one.
+    """Return how many chunks of an array were never written, and how many it has; an array without chunks has one.
 
-    Such an array takes no space in the file: 24 GB of them fit into 2 kB, and all of it reads as zeros.
+    Unwritten chunks take no space in the file and read as zeros: 24 GB of them fit into 2 kB.
     """
     plist = array.id.get_create_plist()
     if array.is_virtual or plist.get_external_count():
-        return 0, 1  # the values lie in other files
+        return 0, 1  # the values are in other files
     if array.chunks is None:
         compact = plist.get_layout() == h5py.h5d.COMPACT
         return (0 if compact or array.id.get_storage_size() else 1), 1
@@ -247,7 +246,7 @@ def unwritten_chunks(array: h5py.Dataset) -> tuple[int, int]:
 
 
 def missing_sources(array: h5py.Dataset, folder: Path) -> list[str]:
-    """Files that a virtual or external array takes its values from and that are not there: they read as zeros."""
+    """Return the missing files from which a virtual or external array takes its values, which then read as zeros."""
     names: list[str] = []
     if array.is_virtual:
         names += [source.file_name for source in array.virtual_sources() if source.file_name != "."]

@@ -1,7 +1,7 @@
-"""Which arrays of an HDF5 file are sequences and labels, where their axes are, and what the tasks are called.
+"""Finds the sequences and labels in an HDF5 file, the order of their axes, and the names of the tasks.
 
 Programs name the same arrays differently: Koo ``X_train``, ``Y_train``; Basset and SigTFB ``train_in``, ``train_out``.
-Where names and axes leave one reading, it is taken; else the layout is named with what to do.
+If names and axes have only one interpretation, it is used; otherwise an error names the layout and says what to do.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ _SPLIT_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "valid": ("valid", "val", "validation"),
     "test": ("test",),
 }
-# Names of sequences, labels and ground truth; the first scheme of which a key is there is the file's.
+# Names of sequences, labels and ground truth; the first scheme of which the file has a key is used.
 _SCHEMES: Final = (
     ("X_{}", "Y_{}", "model_{}"),  # Koo & Ploenzke 2021
-    ("x_{}", "y_{}", "model_{}"),  # the same by others of that laboratory
-    ("X_{}", "y_{}", "model_{}"),  # scikit-learn's habit
+    ("x_{}", "y_{}", "model_{}"),  # other data sets of the same laboratory
+    ("X_{}", "y_{}", "model_{}"),  # scikit-learn's convention
     ("{}_in", "{}_out", ""),  # Basset's er.h5, SigTFB
 )
-# Layouts whose files cannot be read as they are: a key -> what it is and what to do.
+# Layouts that cannot be read: a key -> what the file is and what to do.
 _FOREIGN: Final[Mapping[str, str]] = {
     "trainxdata": "DeepSEA's train.mat: sequences (1000, 4, n) and labels (919, n) of the training split alone. Write "
     "trainxdata.transpose(2, 1, 0) as X_train and traindata.T as Y_train, and so those of valid.mat and test.mat",
     "validxdata": "DeepSEA's valid.mat, one split alone. Write the three splits into one file as X_* and Y_*",
     "testxdata": "DeepSEA's test.mat, one split alone. Write the three splits into one file as X_* and Y_*",
-    "X0": "SpliceAI's chunks X0, Y0, ...: they hold (n, length, 4) and three classes a position, no label a sequence",
+    "X0": "SpliceAI's chunks X0, Y0, ...: they hold (n, length, 4) and three classes per position, no sequence labels",
 }
 _NAMED_TASKS: Final = ("tasks", "target_labels")  # attribute or array; the second is Basset's
 _MOST_NAMES: Final = 1 << 24  # bytes of task names; DeepSEA's 919 take 40 kB
@@ -45,12 +45,12 @@ _SHOWN: Final = 12
 
 
 class Keys(NamedTuple):
-    """Names of one split's arrays in a file.
+    """Names of the arrays of one split in a file.
 
     Attributes
     ----------
     x, y, model : str
-        Sequences, labels, and ground truth, which need not be there.
+        Sequences, labels, and ground truth, which is optional.
     """
 
     x: str
@@ -59,18 +59,18 @@ class Keys(NamedTuple):
 
 
 def find_keys(file: h5py.File, where: str) -> dict[str, Keys]:
-    """Names of the arrays of every split.
+    """Find the names of the arrays of every split.
 
     Raises
     ------
     DataError
-        A key is missing, or the file is of another layout; says of which, and what it holds.
+        If a key is missing or the file has another layout. The message names the layout and what the file holds.
     """
     try:
         there = list(file)
     except FAULTS as error:
         raise DataError(
-            f"{where}: the names of its arrays cannot be read ({error}). Copy or download it again."
+            f"{where}: the names of its arrays cannot be read ({error}). Copy or download the file again."
         ) from error
     for scheme in _SCHEMES:
         found = {split: _keys(scheme, split, there) for split in SPLITS}
@@ -95,13 +95,13 @@ def _keys(scheme: tuple[str, str, str], split: str, there: Sequence[str]) -> Key
 
 
 def _is_mixed(scheme: tuple[str, str, str], found: Mapping[str, Keys], there: Sequence[str]) -> bool:
-    """Whether another scheme with the same names of sequences has every label: X_ with y_."""
+    """Whether another scheme with the same names for sequences has all labels: X_ with y_."""
     others = [s for s in _SCHEMES if s[0] == scheme[0] and s != scheme]
     return any(all(_keys(s, split, there).y in there for split in found) for s in others)
 
 
 def _contents(file: h5py.File, there: Sequence[str]) -> str:
-    """List what a file holds, with shapes; a few entries only."""
+    """List the first entries of a file, with shapes."""
     words = []
     for key in there[:_SHOWN]:
         try:
@@ -116,32 +116,34 @@ def _contents(file: h5py.File, there: Sequence[str]) -> str:
 
 
 def _printable(name: str | bytes) -> str:
-    """A name of the file as one line of an error can show it; h5py gives bytes where it is no UTF-8."""
+    """Make a name from the file fit for one line of an error; h5py gives bytes if it is not UTF-8."""
     text = name if isinstance(name, str) else name.decode("utf-8", "replace")
     return "".join(letter if letter.isprintable() else "?" for letter in text[:60])
 
 
 def get_array(file: h5py.File, key: str, where: str) -> h5py.Dataset:
-    """Find an array with values of its own.
+    """Find an array that contains values.
 
     Raises
     ------
     DataError
-        There is none of that name; it is no array; it takes its values from files that are not there.
+        If there is no array of that name, or its values are in files that are missing.
     """
     try:
         found = file.get(key)
         if isinstance(found, h5py.Dataset):
-            found.dtype, found.shape  # noqa: B018 - a type without an equivalent in numpy is seen here
+            found.dtype, found.shape  # noqa: B018 - raises for a type without an equivalent in NumPy
             load_filters(found)
             gone = missing_sources(found, Path(file.filename).parent)
     except FAULTS as error:
         raise DataError(f"{where}: {key} cannot be read ({error}). Write it as numbers.") from error
     if not isinstance(found, h5py.Dataset):
-        link = file.get(key, getlink=True) if key in list(file) else None  # a dangling link is a key
+        link = file.get(key, getlink=True) if key in list(file) else None  # a dangling link counts as a key
         if isinstance(link, h5py.SoftLink | h5py.ExternalLink):
             to = f"{link.filename}:{link.path}" if isinstance(link, h5py.ExternalLink) else link.path
-            raise DataError(f"{where}: {key} is a link to {to}, where no array is. Copy that array into the file.")
+            raise DataError(
+                f"{where}: {key} is a link to {to}, where there is no array. Copy that array into the file."
+            )
         if found is not None:
             raise DataError(f"{where}: {key} is a {type(found).__name__.lower()}; expected an array.")
         raise DataError(
@@ -156,12 +158,12 @@ def get_array(file: h5py.File, key: str, where: str) -> h5py.Dataset:
 
 
 def check_numbers(array: h5py.Dataset, key: str, where: str, expected: str) -> None:
-    """Refuse a type that is no real number.
+    """Refuse a type other than real numbers.
 
     Raises
     ------
     DataError
-        Naming the type, and what to do.
+        With the type found, and what to do.
     """
     kind = array.dtype.kind
     if kind in "fiub":
@@ -184,12 +186,12 @@ def check_numbers(array: h5py.Dataset, key: str, where: str, expected: str) -> N
 
 
 def check_written(array: h5py.Dataset, key: str, where: str) -> None:
-    """Refuse an array that was declared and not written as a whole: what is missing reads as zeros, which is N.
+    """Refuse an array that was declared but not completely written: the missing part reads as zeros, which means N.
 
     Raises
     ------
     DataError
-        How much of it is missing.
+        With the part that is missing.
     """
     if 0 in array.shape:
         return
@@ -206,7 +208,7 @@ def check_written(array: h5py.Dataset, key: str, where: str) -> None:
 
 
 def choose_layout(given: str | None, arrays: Mapping[str, h5py.Dataset]) -> str:
-    """Where the bases are: as given, else where every split has them; ``ncl`` where both are possible or none is."""
+    """Return the layout: as given, else the only one that fits every split; ``ncl`` if both fit or neither."""
     if given is not None:
         return given
     fits = {name: all(_fits(tuple(a.shape), name) for a in arrays.values()) for name in LAYOUTS}
@@ -214,7 +216,7 @@ def choose_layout(given: str | None, arrays: Mapping[str, h5py.Dataset]) -> str:
 
 
 def core(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A shape without its axis of 1: networks of two dimensions have (n, 4, 1, length) or (n, 4, length, 1)."""
+    """Remove an axis of length 1: two-dimensional networks use (n, 4, 1, length) or (n, 4, length, 1)."""
     if len(shape) == 4 and shape[1:].count(1) == 1:
         return shape[:1] + tuple(size for size in shape[1:] if size != 1)
     return shape
@@ -226,12 +228,12 @@ def _fits(shape: tuple[int, ...], layout: str) -> bool:
 
 
 def check_axes(shape: tuple[int, ...], key: str, where: str, layout: str) -> None:
-    """Refuse any shape but the layout's; name the axes to swap.
+    """Refuse any shape that does not fit the layout, and name the axes to swap.
 
     Raises
     ------
     DataError
-        The shape found and what to do.
+        With the shape found, and what to do.
     """
     if _fits(shape, layout):
         return
@@ -252,29 +254,29 @@ def check_layout(layout: str | None) -> None:
     Raises
     ------
     DataError
-        With the nearest known one.
+        With the nearest known layout.
     """
     if layout is not None and layout not in LAYOUTS:
         raise DataError(unknown("layout", layout, LAYOUTS))
 
 
 def task_names(file: h5py.File, width: int, where: str) -> tuple[str, ...]:
-    """Names of the label columns as the file gives them, else ``task_0``, ...
+    """Read the names of the label columns from the file; without them they are ``task_0``, ...
 
     Parameters
     ----------
     file : h5py.File
-        The attribute or array ``tasks`` (or Basset's ``target_labels``) holds a JSON list, names separated by
-        commas, or an array of text, of fixed or variable length.
+        Its attribute or array ``tasks`` (or Basset's ``target_labels``) holds a JSON list, names separated by commas,
+        or an array of text, of fixed or variable length.
     width : int
-        Label columns.
+        Number of label columns.
     where : str
-        The file, in errors.
+        Name of the file, for errors.
 
     Raises
     ------
     DataError
-        It holds something else, or another number of names.
+        If it holds anything else.
     """
     for key in _NAMED_TASKS:
         try:
@@ -290,7 +292,7 @@ def task_names(file: h5py.File, width: int, where: str) -> tuple[str, ...]:
         except FAULTS as error:
             raise DataError(f"{where}: {key} cannot be read ({error}). {_REMEDY}") from error
         if large:
-            raise DataError(f"{where}: {key} takes more than {_MOST_NAMES >> 20} MiB, which are no names. {_REMEDY}")
+            raise DataError(f"{where}: {key} takes more than {_MOST_NAMES >> 20} MiB, too much for names. {_REMEDY}")
         if not isinstance(stored, h5py.Empty):
             return _names(stored, width, f"{where}: {key}")
     return tuple(f"task_{i}" for i in range(width))
@@ -305,12 +307,14 @@ def _names(stored: Any, width: int, where: str) -> tuple[str, ...]:
         try:
             listed = json.loads(entries[0])
         except RecursionError:
-            raise DataError(f"{where} is JSON nested too deep to be read. {_REMEDY}") from None
+            raise DataError(f"{where} is JSON nested too deeply. {_REMEDY}") from None
         except ValueError as error:
             if not entries[0].lstrip().startswith("["):
                 listed = entries[0]
             else:
-                raise DataError(f"{where} begins like a JSON list and is none ({error}). {_REMEDY}") from error
+                raise DataError(
+                    f"{where} begins like a JSON list, but is not valid JSON ({error}). {_REMEDY}"
+                ) from error
         if isinstance(listed, dict):
             raise DataError(f"{where} is a JSON object; expected a list of names. {_REMEDY}")
         entries = [_text(entry, where) for entry in (listed if isinstance(listed, list) else [listed])]

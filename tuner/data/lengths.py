@@ -1,7 +1,8 @@
-"""One length for all sequences, without telling the classes apart by it.
+"""Brings all sequences to one length, without letting the length separate the classes.
 
-Padding writes N, and a network sees where. Where one class is shorter than the other, padding alone lets it score: so
-sequences are cropped to the shortest, or padded with a note that counts what was padded in which class.
+Padding writes N, and a network can see where. If one class is shorter than the other, padding alone would separate
+them. Sequences are therefore cropped to the shortest, or padded with a note that counts the padded sequences of each
+class.
 """
 
 from __future__ import annotations
@@ -20,20 +21,20 @@ from tuner.limits import require
 
 SHORTEST: Final = "shortest"
 BYTES_A_BASE: Final = 16
-"""What a base takes at most until a data set is read, split, compared and described: 13 to 15.3 were measured."""
+"""Upper bound in bytes per base while a data set is read, split, compared and described; measured: 13 to 15.3."""
 BYTES_A_SEQUENCE: Final = 1000
-"""What a sequence takes beside its bases: its id, its record, its place in indices."""
+"""Upper bound in bytes per sequence besides its bases: its id, its record, its entries in indices."""
 
 
 class Fitted(NamedTuple):
-    """Sequences of one length, shape (n, length), and what had to be done."""
+    """Sequences of one length, shape=(n, length), and notes on what was done."""
 
     codes: Codes
     notes: tuple[str, ...]
 
 
 def fit_length(codes: Codes, length: int) -> Codes:
-    """Crop one sequence (n,) around its centre, or pad it with N on both sides, to (length,)."""
+    """Crop one sequence, shape=(n,), around its centre, or pad it with N on both sides, to shape=(length,)."""
     surplus = len(codes) - length
     if surplus >= 0:
         return codes[surplus // 2 : surplus // 2 + length]
@@ -58,16 +59,16 @@ def fit_lengths(
     sequences : sequence of numpy.ndarray, shape=(length_of_it,), uint8
         At least one.
     length : int or str, optional
-        Bases, or ``"shortest"``: as many as the shortest sequence has. Without it all must agree.
+        Number of bases, or ``"shortest"`` for that of the shortest sequence. Without it all lengths must be equal.
     labels : numpy.ndarray, shape=(n,) or (n, n_tasks)
     source : str
-        What notes and errors call all of them.
+        Name of the data in notes and errors.
     where : callable
-        The place of a sequence by its index, for the error.
+        Index of a sequence -> where it is, for errors.
     max_memory : int, optional, bytes
         As in `tuner.limits.require`.
     shuffled : bool
-        Whether a shuffle of each will be made, which needs as much again.
+        Whether a shuffle of each sequence will be made, which needs the same memory again.
 
     Returns
     -------
@@ -76,13 +77,15 @@ def fit_lengths(
     Raises
     ------
     DataError
-        If lengths differ and none is given, naming the first that differs and the AUROC that length alone reaches, or
-        if what is asked for does not fit in memory.
+        If lengths differ and none is given, with the first sequence that differs and the AUROC that length alone
+        reaches; if `length` is invalid, or the result does not fit into memory.
     """
     if isinstance(length, str) and length != SHORTEST:
-        raise DataError(f'{source}: length = "{length}" is none; write a number of bases, or "{SHORTEST}".')
+        raise DataError(f'{source}: length = "{length}" is not a length; write a number of bases, or "{SHORTEST}".')
     if isinstance(length, int) and length < 1:
-        raise DataError(f'{source}: length = {length} is none; write a number of bases above 0, or "{SHORTEST}".')
+        raise DataError(
+            f'{source}: length = {length} is not a length; write a number of bases above 0, or "{SHORTEST}".'
+        )
     sizes = np.array([len(codes) for codes in sequences])
     shortest = int(sizes.min())
     if length is None:
@@ -116,12 +119,12 @@ def _check_equal(sizes: NDArray[Any], labels: NDArray[Any], where: Callable[[int
     found = max((separation(sizes, column) for column in columns), key=lambda s: abs(s.auroc - 0.5))
     alone = ""
     if found.differs:
-        alone = f"Length alone tells the classes apart (AUROC {found.best:.3f}); padding would leave it readable. "
+        alone = f"Length alone separates the classes (AUROC {found.best:.3f}), and padding would not hide it. "
     remedy = f'Set length = "{SHORTEST}" to crop all of them to {shortest} bases around their centres'
     few = int((sizes < usual).sum())
     if 0 < few <= len(sizes) // 10:
         remedy += f", or first remove the {few} that are shorter than {usual}"
     raise DataError(
-        f"{where(first)} has {sizes[first]} bases, {counts[usual]} of {len(sizes)} sequences have {usual}. "
+        f"{where(first)} has {sizes[first]} bases, but {counts[usual]} of {len(sizes)} sequences have {usual}. "
         f"{alone}{remedy}."
     )

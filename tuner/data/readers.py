@@ -1,7 +1,7 @@
-"""READERS: a name, and the function that turns a study's data section into a Dataset.
+"""READERS: name -> function that turns the data section of a study into a Dataset.
 
-A reader checks what only it can see (keys, shapes, records, characters); `tuner.data.dataset.check` checks
-what every data set must fulfil.
+A reader checks what only it can see (keys, shapes, records, characters); `tuner.data.dataset.check` checks what every
+data set must fulfil.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
 
 
 def _packed(*endings: str) -> tuple[str, ...]:
-    """Endings of a text file, as it is and compressed."""
+    """Return endings of a text file, plain and compressed."""
     return tuple(ending + packed for packed in ("", ".gz", ".bz2", ".xz") for ending in endings)
 
 
@@ -43,13 +43,13 @@ class Reader(NamedTuple):
     Attributes
     ----------
     read : callable of (DataSpec, Path, int or None)
-        Reads the file or folder at the path as the data section says, within so many bytes of memory.
+        Reads the file or folder at the path as the data section describes, within a number of bytes of memory.
     endings : tuple of str
-        File names that are read this way when no reader is named.
+        Endings of the files that are read this way if no reader is named.
     note : str
         What the file holds.
     keys : frozenset of str
-        Keys of the data section that mean something to it, beside those of where the file is.
+        Keys of the data section that this reader uses, besides those that locate the file.
     """
 
     read: Callable[[DataSpec, Path, int | None], Dataset]
@@ -63,7 +63,7 @@ def _koo_hdf5(spec: DataSpec, path: Path, max_memory: int | None) -> Dataset:
 
 
 def _task(spec: DataSpec) -> str:
-    """The one task of a FASTA data set."""
+    """Return the only task of a FASTA data set."""
     if spec.tasks is None:
         return "bound"
     if len(spec.tasks) != 1:
@@ -108,7 +108,7 @@ READERS: Final[Mapping[str, Reader]] = {
     "table": Reader(
         read_table,
         _packed(".tsv", ".csv", ".txt"),
-        "a sequence and labels a row",
+        "one sequence and its labels per row",
         frozenset({"length", "fractions", "sequence_column", "label_columns", "split_column", "group_column"}),
     ),
     "deepbind": Reader(
@@ -125,9 +125,9 @@ def read(spec: DataSpec, base: Path | None = None, *, max_memory: int | None = N
     spec : DataSpec
         With `path`, `positives` or `folder`.
     base : Path, optional
-        Folder that relative paths start from.
+        Folder to which relative paths refer.
     max_memory : int, optional, bytes
-        What reading may take; without it half of the memory that is there.
+        Largest amount of memory for reading; by default half of the available memory.
 
     Returns
     -------
@@ -137,7 +137,7 @@ def read(spec: DataSpec, base: Path | None = None, *, max_memory: int | None = N
     Raises
     ------
     DataError
-        If the reader is unknown, the file's ending tells none, a key means nothing to it, or as the reader.
+        If the reader is unknown, the ending belongs to none, a key does not belong to the reader, or as in the reader.
     """
     start = Path() if base is None else base
     if spec.positives is not None:
@@ -149,7 +149,7 @@ def read(spec: DataSpec, base: Path | None = None, *, max_memory: int | None = N
     name = _reader_of(spec.reader, path)
     for key in sorted(given_keys(spec) - READERS[name].keys):
         fitting = [other for other, row in READERS.items() if row.endings and key in row.keys]
-        raise DataError(f"{path.name}: {key} means nothing to the reader {name}; it belongs to {' or '.join(fitting)}.")
+        raise DataError(f"{path.name}: the reader {name} has no key {key}; it belongs to {' or '.join(fitting)}.")
     return READERS[name].read(spec, path, max_memory)
 
 

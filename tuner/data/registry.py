@@ -1,8 +1,8 @@
-"""DATASETS: the data sets a study may name, and where their files come from.
+"""DATASETS: the data sets that a study can name, and where their files come from.
 
-A named file is looked for in this order: an explicit path; the folder of reference data; the cache; else it
-is downloaded from its publisher. Its SHA-256 is checked wherever it was found, so that one name always
-means the same sequences. Simulated data sets need no file.
+The file of a named data set is looked for at an explicit path, in the folder of reference data and in the cache, in
+this order; otherwise it is downloaded from its publisher. Its SHA-256 is always checked, so that a name always means
+the same sequences. Simulated data sets need no file.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ class NamedDataset(NamedTuple):
     note : str
         What it is.
     source : str
-        Whom to cite.
+        What to cite.
     licence : str
-        Of the file.
+        Licence of the file.
     tasks : tuple of str
         Names of the label columns of its file.
     file : str or None
         Path below the folder of reference data; None for a simulated set.
     url, sha256 : str or None
-        Where the file is published, pinned to a commit, and its digest.
+        URL of the published file, pinned to a commit, and the digest of the file.
     simulator : str or None
         A name in `tuner.data.simulate.SIMULATORS`.
     """
@@ -93,7 +93,7 @@ def load_dataset(
     progress: bool = False,
     max_memory: int | None = None,
 ) -> Dataset:
-    """Load what a study's data section names, and check it.
+    """Load the data set that the data section of a study names, and check it.
 
     Parameters
     ----------
@@ -101,15 +101,15 @@ def load_dataset(
     data_dir : Path, optional
         Folder of reference data (the command line reads it from TUNER_DATA_DIR).
     cache : Path, optional
-        Folder for downloads; without it the user's cache folder.
+        Folder for downloads; by default the user's cache folder.
     base : Path, optional
-        Folder that relative paths start from.
+        Folder to which relative paths refer.
     offline : bool
-        Never download.
+        Whether downloads are forbidden.
     progress : bool
-        Show a progress bar while downloading.
+        Whether to show a progress bar while downloading.
     max_memory : int, optional, bytes
-        What reading may take; without it half of the memory that is there.
+        Largest amount of memory for reading; by default half of the available memory.
 
     Returns
     -------
@@ -118,7 +118,7 @@ def load_dataset(
     Raises
     ------
     DataError
-        If the name is unknown, the file is missing, broken or another one than the published, or as
+        If the name is unknown, the file is missing, broken or not the published one, or memory runs out; or as in
         `tuner.data.dataset.check`.
     """
     try:
@@ -126,7 +126,7 @@ def load_dataset(
     except MemoryError as error:
         named = spec.dataset or spec.path or spec.positives or spec.folder
         raise DataError(
-            f"{named}: the memory ran out while it was read. Free some, raise the limit of this process or its control "
+            f"{named}: memory ran out while it was read. Free some, raise the limit of this process or its control "
             f"group, or give fewer or shorter sequences."
         ) from error
     check(dataset)
@@ -174,19 +174,19 @@ def fetch(
     Parameters
     ----------
     name : str
-        In `DATASETS`, with a file.
+        Name in `DATASETS` of a data set with a file.
     data_dir, cache, offline, progress
         As in `load_dataset`.
 
     Returns
     -------
     Path
-        A file whose SHA-256 is the published one.
+        File with the published SHA-256.
 
     Raises
     ------
     DataError
-        If there is no file and no network, or the file found is another one.
+        If there is no file and it cannot be downloaded, or the file found is not the published one.
     """
     row = DATASETS[name]
     if row.file is None or row.url is None:
@@ -202,9 +202,9 @@ def fetch(
         raise DataError(f"{name}: {Path(row.file).name} is not here ({looked}) and downloads are off. {remedy}")
     downloader = pooch.HTTPDownloader(progressbar=progress, timeout=30)
     try:
-        # Downloads to a temporary file, checks it, then renames: workers that start at once do no harm.
+        # Downloads to a temporary file, checks it, then renames it, so that workers may start at the same time.
         found = pooch.retrieve(row.url, known_hash=row.sha256, fname=kept.name, path=folder, downloader=downloader)
-    except (OSError, ValueError) as error:  # requests' errors are OSErrors, a wrong hash is a ValueError
+    except (OSError, ValueError) as error:  # errors of requests are OSErrors; a wrong hash is a ValueError
         raise DataError(
             f"{name}: {Path(row.file).name} is not here ({looked}) "
             f"and could not be downloaded from {row.url} ({_short(error)}). {remedy}"
@@ -213,7 +213,7 @@ def fetch(
 
 
 def _short(error: Exception) -> str:
-    """The innermost reason; requests wraps three layers of text around it."""
+    """Return the innermost reason, around which requests wraps three layers of text."""
     while error.__context__ is not None and isinstance(error.__context__, Exception):
         error = error.__context__
     return f"{type(error).__name__}: {error}"
@@ -223,7 +223,7 @@ def _verify(path: Path, row: NamedDataset, name: str) -> None:
     if not path.is_file():
         raise DataError(f"{name}: {path}: no such file.")
     try:
-        with path.open("rb") as stream:  # in pieces: whatever file stands there
+        with path.open("rb") as stream:  # in pieces, as the file may be of any size
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise DataError(f"{name}: {path} cannot be read ({error.strerror}).{permission(error)}") from error

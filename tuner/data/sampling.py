@@ -1,4 +1,4 @@
-"""Drawing sequences from probability matrices; what all simulators share."""
+"""Draws sequences from probability matrices; shared by all simulators."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ def draw(model: NDArray[np.floating], uniforms: Matrix) -> Codes:
     Returns
     -------
     numpy.ndarray, shape=(..., length), uint8
-        The first base whose cumulative probability exceeds the uniform number.
+        At each position the first base whose cumulative probability exceeds the uniform number.
     """
     cumulative = np.cumsum(model, axis=-2)[..., :3, :]
     return np.asarray((uniforms[..., None, :] >= cumulative).sum(axis=-2), dtype=np.uint8)
 
 
 def reverse_complement_matrix(ppm: Matrix) -> Matrix:
-    """Read a matrix (4, width) in A, C, G, T order on the other strand."""
+    """Return a matrix, shape=(4, width), on the other strand."""
     return ppm[::-1, ::-1]
 
 
 def both_strands(ppms: Sequence[Matrix]) -> list[Matrix]:
-    """List each matrix, then its reverse complement: index // 2 is the motif."""
+    """List each matrix followed by its reverse complement, so that index // 2 is the motif."""
     return [matrix for ppm in ppms for matrix in (ppm, reverse_complement_matrix(ppm))]
 
 
 def plant(model: NDArray[np.floating], ppms: Sequence[Matrix], starts: Sequence[int]) -> None:
-    """Write matrices (4, width) into the columns of one sequence's model (4, length) at the given starts."""
+    """Write matrices, shape=(4, width), into one sequence's model, shape=(4, length), at the given starts."""
     for ppm, start in zip(ppms, starts, strict=True):
         model[:, start : start + ppm.shape[1]] = ppm

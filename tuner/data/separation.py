@@ -1,4 +1,4 @@
-"""How well one plain measure, such as the share of N, tells the classes apart, without any motif."""
+"""Measures how well a simple quantity, such as the share of N, separates the classes without any motif."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from tuner.data.dataset import Dataset
 from tuner.data.sequence import N_CODE
 
 LEAST: Final = 0.05
-"""Distance of an AUROC from .5 below which a difference is not worth a warning."""
+"""Smallest distance of an AUROC from .5 that deserves a warning."""
 ERRORS: Final = 3.0
-"""Standard errors that it must be away from .5: by chance in fewer than one of 370 measures."""
+"""Smallest distance in standard errors; chance exceeds it in fewer than one of 370 measurements."""
 
 
 class Separation(NamedTuple):
-    """AUROC of a measure.
+    """AUROC of a simple quantity.
 
     Attributes
     ----------
     auroc : float
-        Chance that a positive has more of it than a negative, ties halved; .5 where a class is missing.
+        Probability that a positive has a larger value than a negative, with ties counted half; .5 if a class is empty.
     error : float
-        Its standard error where the classes do not differ, of a measure without ties (Mann & Whitney 1947); ties
-        make it smaller, and a few odd sequences of a small class are no difference.
+        Standard error if the classes do not differ and there are no ties (Mann & Whitney 1947). Ties would make it
+        smaller, but a few unusual sequences in a small class should not count as a difference.
     """
 
     auroc: float
@@ -34,12 +34,12 @@ class Separation(NamedTuple):
 
     @property
     def best(self) -> float:
-        """AUROC of the better direction."""
+        """AUROC in the better direction."""
         return max(self.auroc, 1.0 - self.auroc)
 
     @property
     def differs(self) -> bool:
-        """Whether that is worth a word, and more than chance."""
+        """Whether the difference is large enough for a warning, and more than chance."""
         return abs(self.auroc - 0.5) > max(LEAST, ERRORS * self.error)
 
 
@@ -69,7 +69,7 @@ def separation(values: NDArray[Any], labels: NDArray[Any]) -> Separation:
 
 
 def unknown_base_warnings(dataset: Dataset) -> tuple[str, ...]:
-    """Warn where the share of N alone tells the classes of a task apart, on training and validation sequences.
+    """Warn if the share of N alone separates the classes of a task, in training and validation sequences.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def unknown_base_warnings(dataset: Dataset) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        A sentence for each task, with the AUROC and what to do.
+        One warning for each such task, with the AUROC and what to do.
     """
     splits = [dataset.train, dataset.valid]
     share = np.concatenate([(split.codes == N_CODE).mean(axis=1) for split in splits])

@@ -1,8 +1,8 @@
-"""DNA as numbers: one byte a base, one-hot at the model's door.
+"""DNA as numbers: one byte per base, expanded to one-hot for the network.
 
-`codes` everywhere in this package are uint8 arrays of shape (n_sequences, length) with A, C, G, T = 0..3 and
-N = 4. A byte a base is 16 times smaller than float32 one-hot, so whole data sets stay in memory and are
-expanded batch by batch.
+Throughout this package, `codes` are uint8 arrays of shape=(n_sequences, length) with A, C, G, T = 0..3 and N = 4. One
+byte per base is 16 times smaller than float32 one-hot, so whole data sets stay in memory and are expanded batch by
+batch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Codes = NDArray[np.uint8]
 
 ALPHABET: Final = "ACGT"
 N_CODE: Final = 4
-# The ambiguity letters of IUPAC-IUB (1984); none says which base it is, so all become N. U is T.
+# Ambiguity letters of IUPAC-IUB (1984). None determines a base, so all become N. U is read as T.
 AMBIGUOUS: Final = "RYSWKMBDHV"
 _INVALID: Final = 255
 
@@ -44,33 +44,33 @@ def encode_one(sequence: str, where: str = "sequence") -> Codes:
     Parameters
     ----------
     sequence : str
-        A, C, G, T, U, N or an IUPAC ambiguity letter, either case.
+        A, C, G, T, U, N or IUPAC ambiguity letters, in either case.
     where : str
-        What the error message calls this sequence.
+        Name of the sequence in error messages.
 
     Returns
     -------
     numpy.ndarray, shape=(length,), uint8
-        A, C, G, T = 0..3; everything ambiguous = 4.
+        A, C, G, T = 0..3; all ambiguous letters = 4.
 
     Raises
     ------
     DataError
-        If a character is no nucleotide letter; names it and its 0-based position.
+        If a character is not a nucleotide letter; the message names it and its 0-based position.
     """
-    # Latin-1 "replace" keeps one byte a character, so a position in bytes is a position in the text.
+    # Latin-1 with "replace" gives one byte per character, so a position in bytes is a position in the text.
     codes = _CODE_OF_LETTER[np.frombuffer(sequence.encode("latin-1", "replace"), dtype=np.uint8)]
     bad = np.flatnonzero(codes == _INVALID)
     if len(bad):
         raise DataError(
-            f"{where}: {sequence[bad[0]]!r} at position {bad[0]} is no nucleotide. "
+            f"{where}: {sequence[bad[0]]!r} at position {bad[0]} is not a nucleotide. "
             f"Allowed: A, C, G, T, U, N and the IUPAC letters {AMBIGUOUS} (read as N)."
         )
     return codes
 
 
 def encode(sequences: Sequence[str]) -> Codes:
-    """Encode sequences of one length.
+    """Encode sequences of equal length.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def encode(sequences: Sequence[str]) -> Codes:
     Raises
     ------
     DataError
-        If the lengths differ or a character is no nucleotide letter.
+        If the lengths differ or a character is not a nucleotide letter.
     """
     if not sequences:
         return np.zeros((0, 0), dtype=np.uint8)
@@ -92,17 +92,17 @@ def encode(sequences: Sequence[str]) -> Codes:
     for index, sequence in enumerate(sequences):
         if len(sequence) != length:
             raise DataError(
-                f"sequence {index} has {len(sequence)} bases, sequence 0 has {length}; all must have one length."
+                f"sequence {index} has {len(sequence)} bases, sequence 0 has {length}; all must have the same length."
             )
     try:
         return encode_one("".join(sequences)).reshape(len(sequences), length)
     except DataError:
-        # Only now is it worth finding out which sequence it was.
+        # Encode one by one only to find out which sequence is wrong.
         return np.stack([encode_one(s, where=f"sequence {i}") for i, s in enumerate(sequences)])
 
 
 def decode(codes: Codes) -> list[str]:
-    """Spell codes as upper-case text, N for 4.
+    """Decode codes to upper-case text, with N for 4.
 
     Parameters
     ----------
@@ -123,14 +123,13 @@ def one_hot(codes: Codes | torch.Tensor, dtype: torch.dtype = torch.float32) -> 
     codes : numpy.ndarray or torch.Tensor, shape=(n_sequences, length), uint8
         A tensor stays on its device.
     dtype : torch.dtype
-        Of the result.
+        Type of the result.
 
     Returns
     -------
     torch.Tensor, shape=(n_sequences, 4, length)
-        Channels A, C, G, T; all four are zero at N. The channels are adjacent in memory
-        (strides (4 * length, 1, 4)): the layout in which convolutions are fastest, and what a
-        channels-last network expects.
+        Channels A, C, G, T; all four are zero at N. The channels are adjacent in memory (strides (4 * length, 1, 4)),
+        which is the layout with the fastest convolutions and the one that a channels-last network expects.
     """
     tensor = torch.as_tensor(codes)
     table = torch.eye(N_CODE + 1, 4, dtype=dtype, device=tensor.device)
@@ -138,7 +137,7 @@ def one_hot(codes: Codes | torch.Tensor, dtype: torch.dtype = torch.float32) -> 
 
 
 def reverse_complement(codes: Codes) -> Codes:
-    """Read the other strand.
+    """Return the reverse complement of each sequence.
 
     Parameters
     ----------
@@ -147,7 +146,7 @@ def reverse_complement(codes: Codes) -> Codes:
     Returns
     -------
     numpy.ndarray, shape=(..., length), uint8
-        Reversed and complemented; N stays N.
+        Sequences of the other strand; N stays N.
     """
     return _COMPLEMENT[codes[..., ::-1]]
 
@@ -162,14 +161,14 @@ def gc_content(codes: Codes) -> NDArray[np.float64]:
     Returns
     -------
     numpy.ndarray, shape=(n_sequences,), float64
-        In [0, 1]; 0 for a sequence of N only.
+        In [0, 1]; 0 for a sequence that is all N.
     """
     known = np.maximum((codes != N_CODE).sum(axis=1), 1)
     return np.asarray(((codes == 1) | (codes == 2)).sum(axis=1) / known, dtype=np.float64)
 
 
 def cpg(codes: Codes) -> NDArray[np.float64]:
-    """Measure CpG observed over expected (Gardiner-Garden & Frommer 1987).
+    """Measure the observed/expected ratio of CpG (Gardiner-Garden & Frommer 1987).
 
     Parameters
     ----------
@@ -178,7 +177,7 @@ def cpg(codes: Codes) -> NDArray[np.float64]:
     Returns
     -------
     numpy.ndarray, shape=(n_sequences,), float64
-        CpG x known bases / (C x G); 0 where there is no C or no G.
+        CpG x known bases / (C x G); 0 if there is no C or no G.
     """
     observed = ((codes[:, :-1] == 1) & (codes[:, 1:] == 2)).sum(axis=1)
     c, g = (codes == 1).sum(axis=1), (codes == 2).sum(axis=1)

@@ -1,7 +1,8 @@
-"""Sequences of a large data set in one place in memory, for all workers of a machine.
+"""Shares the sequences of a large data set in memory between all workers of a machine.
 
-The first worker writes the codes of each split as a NumPy file into the cache; every worker maps it. The pages are the
-operating system's, so a second worker adds none, and under want of memory they can be dropped and read again.
+The first worker writes the codes of each split to a NumPy file in the cache, and every worker maps that file. Its pages
+are in the operating system's page cache, so further workers need no more of them, and when memory is short they can be
+dropped and read again.
 """
 
 from __future__ import annotations
@@ -17,25 +18,25 @@ from tuner.data.sequence import Codes
 from tuner.files import make_folder, replacing
 
 SHARED_FROM: Final = 32 << 20
-"""Bytes from which the codes of a split are shared; copies of smaller ones are not worth a file."""
+"""Smallest size in bytes of the codes of a split that are shared; smaller ones are not worth a file."""
 
 
 def share_codes(dataset: Dataset, cache: Path | None, *, least: int = SHARED_FROM) -> Dataset:
-    """Replace the codes of large splits by mapped files.
+    """Replace the codes of large splits with memory-mapped files.
 
     Parameters
     ----------
     dataset : Dataset
     cache : Path or None
-        Folder of the files; without one nothing is shared.
+        Folder for the files; None shares nothing.
     least : int, bytes
-        Splits with fewer are left alone.
+        Smaller splits are not shared.
 
     Returns
     -------
     Dataset
-        Equal to the one given. Where a file cannot be written or is not what it should be, with a note that says why,
-        and the codes as they were.
+        Equal to `dataset`. If a file cannot be written or has the wrong contents, the split keeps its codes and a note
+        says why.
     """
     if cache is None:
         return dataset
@@ -47,7 +48,7 @@ def share_codes(dataset: Dataset, cache: Path | None, *, least: int = SHARED_FRO
             try:
                 splits[name] = replace(split, codes=_mapped(path, split))
             except (OSError, ValueError, EOFError) as error:
-                notes.append(f"{name}: its sequences are not shared between workers ({error})")
+                notes.append(f"{name}: the sequences are not shared between workers ({error})")
     return replace(dataset, splits=splits, notes=tuple(notes))
 
 
@@ -58,7 +59,7 @@ def _mapped(path: Path, split: Split) -> Codes:
             with part.open("wb") as file:
                 np.save(file, np.ascontiguousarray(split.codes), allow_pickle=False)
             part.chmod(0o644)
-    # Private: a write, if there were one, would stay in the process that makes it.
+    # Copy on write: a write would stay in the process that makes it.
     codes: Codes = np.load(path, mmap_mode="c", allow_pickle=False)
     if codes.dtype != np.uint8 or not np.array_equal(codes, split.codes):
         raise ValueError(f"{path} holds other sequences; delete it")

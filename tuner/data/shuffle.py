@@ -1,4 +1,4 @@
-"""Dinucleotide shuffles: negatives that share every dinucleotide count with a positive."""
+"""Dinucleotide shuffles: negatives with the same dinucleotide counts as a positive."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from tuner.data.sequence import Codes
 
 
 def shuffle_note(source: str) -> str:
-    """What scores against shuffles mean, for the notes of a data set whose negatives they are."""
+    """Say what scores mean if the negatives are shuffles, for the notes of the data set."""
     return (
-        f"{source}: the negatives are dinucleotide shuffles of the positives, so scores tell real sequences from "
-        "shuffled ones, not bound from unbound ones. To tell those apart, give unbound genomic sequences as negatives."
+        f"{source}: the negatives are dinucleotide shuffles of the positives, so scores measure how well real "
+        "sequences are distinguished from shuffled ones, not bound from unbound ones. For the latter, give unbound "
+        "genomic sequences as negatives."
     )
 
 
 def dinucleotide_shuffle(codes: Codes, *, seed: int) -> Codes:
     """Shuffle each sequence, keeping its dinucleotide counts and its first and last base.
 
-    A random Euler path of the graph whose nodes are the bases and whose edges are the dinucleotides
-    (Altschul & Erickson 1985; the last edges that leave each node form a random tree to the last base, drawn
-    by Wilson's 1996 loop-erased walk, which makes every path equally likely). N is a base like the others.
+    The result is a random Euler path of the graph whose nodes are the bases and whose edges are the dinucleotides
+    (Altschul & Erickson 1985). The last edges that leave each node form a random tree rooted at the last base, drawn by
+    the loop-erased random walk of Wilson (1996), so that every path is equally likely. N is treated like a base.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""SIMULATORS: data sets made from motifs, with the matrix every sequence was drawn from as ground truth."""
+"""SIMULATORS: data sets made from motifs, with the matrix from which each sequence was drawn as ground truth."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class Simulator(NamedTuple):
     Attributes
     ----------
     simulate : callable
-        Takes ``seed`` (the published one unless given), other parameters with a default, and ``file`` where the row
-        has one; returns a Dataset.
+        Takes ``seed`` (by default the published one), other parameters with defaults, and ``file`` if the row has one;
+        returns a Dataset.
     note : str
         What it makes.
     source : str
-        Whom to cite.
+        What to cite.
     file : str or None
-        Path below the folder of reference data of a file that may not be redistributed.
+        Path, below the folder of reference data, of a file that may not be redistributed.
     """
 
     simulate: Callable[..., Dataset]
@@ -45,7 +45,7 @@ class Simulator(NamedTuple):
 
     @property
     def parameters(self) -> dict[str, int | float | str]:
-        """Parameters that may be set by text, with their defaults."""
+        """Parameters that can be set as text, with their defaults."""
         given = inspect.signature(self.simulate).parameters.values()
         return {p.name: p.default for p in given if isinstance(p.default, int | float | str)}
 
@@ -86,11 +86,11 @@ def simulate(name: str, *, data_dir: Path | None = None, **settings: Any) -> Dat
     Parameters
     ----------
     name : str
-        In `SIMULATORS`.
+        Name in `SIMULATORS`.
     data_dir : Path, optional
-        Folder of reference data, for the rows that read a file.
+        Folder of reference data, for simulators that read a file.
     **settings
-        Of the simulator: ``seed`` and others.
+        Parameters of the simulator: ``seed`` and others.
 
     Returns
     -------
@@ -99,7 +99,7 @@ def simulate(name: str, *, data_dir: Path | None = None, **settings: Any) -> Dat
     Raises
     ------
     DataError
-        If the name is unknown, a setting is out of range, or the file is not there.
+        If the name is unknown, a setting is out of range, or the file is missing.
     """
     if name not in SIMULATORS:
         raise DataError(unknown("simulator", name, SIMULATORS))
@@ -117,12 +117,12 @@ def simulate(name: str, *, data_dir: Path | None = None, **settings: Any) -> Dat
 
 
 def parse_settings(name: str, texts: list[str]) -> dict[str, int | float | str]:
-    """Read ``parameter=value`` texts into settings of a simulator, each of the type of its default.
+    """Parse ``parameter=value`` texts into settings of a simulator, each with the type of its default.
 
     Raises
     ------
     UsageError
-        If a text has no ``=``, a parameter is unknown, or a value is of another type.
+        If a text has no ``=``, a parameter is unknown, or a value has the wrong type.
     """
     known = SIMULATORS[name].parameters
     settings: dict[str, int | float | str] = {}

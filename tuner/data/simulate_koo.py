@@ -1,7 +1,7 @@
-"""Tasks 1 and 3 of Koo & Ploenzke 2021 (Nat Mach Intell 3:258-266), bit for bit.
+"""Simulates Tasks 1 and 3 of Koo & Ploenzke 2021 (Nat Mach Intell 3:258-266), with identical sequences.
 
-Both draw from NumPy's legacy RandomState in the order of the published generators, so that the published
-seeds give the published sequences. The motifs are JASPAR 2016 CORE vertebrates sorted by matrix ID.
+Both draw from NumPy's legacy RandomState in the order of the published generators, so that the published seeds give the
+published sequences. The motifs are JASPAR 2016 CORE vertebrates sorted by matrix ID.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ TASK1_MOTIFS: Final = (
 TASK3_MOTIFS: Final = ("SP1", "Gabpa", "CEBPB", "MAX", "YY1")
 # P(fewest + i motifs) = .50, .25, .17, .05, .03, as cumulative sums of the published numbers.
 _CUMULATIVE: Final = np.cumsum([0, 0.5, 0.25, 0.17, 0.05])
-# Task 3 draws 65 motifs and drops these before taking 50. The published list holds positions within the 65
-# but is subtracted from motif numbers, so look-alikes of the planted motifs stay; kept for the same data.
+# Task 3 draws 65 motifs and drops these before taking 50. The published list contains positions among the 65 but is
+# subtracted from motif numbers, so motifs similar to the planted ones remain; this is kept to get the same data.
 _TASK3_DROPPED: Final = (4, 5, 12, 15, 17, 18, 20, 36, 42, 60)
-# Drawn with seed 22 and not on that list, but of the E-box and ETS families of MAX and Gabpa all the same.
+# Drawn with seed 22 and not on that list, although they are of the E-box and ETS families of MAX and Gabpa.
 _TASK3_ALIKE: Final = ("Arnt", "BHLHE40", "HEY1", "MLXIPL", "SPI1")
 
 
 class _Drawn(NamedTuple):
     codes: Codes
     truth: NDArray[np.float32]
-    motifs: list[NDArray[np.int64]]  # numbers in the pool, per sequence
+    motifs: list[NDArray[np.int64]]  # indices in the pool, per sequence
 
 
 def task1(seed: int = 33, n: int = 30_000) -> Dataset:
-    """Simulate Task 1: which of 12 factors have a motif in the sequence.
+    """Simulate Task 1: predict which of 12 factors have a motif in the sequence.
 
     Parameters
     ----------
     seed : int
-        33 is the published data set.
+        33 gives the published data set.
     n : int
-        Sequences in all; 30,000 are published.
+        Total number of sequences; 30,000 in the published data set.
 
     Returns
     -------
     Dataset
-        12 tasks, 200 bp, ground truth; every sequence holds 1 to 5 motifs.
+        12 tasks, 200 bp, with ground truth; every sequence contains 1 to 5 motifs.
     """
     _check_size(n)
     rng = np.random.RandomState(seed)
@@ -65,39 +65,39 @@ def task1(seed: int = 33, n: int = 30_000) -> Dataset:
 
 
 def task3(seed: int = 22, n: int = 20_000) -> Dataset:
-    """Simulate Task 3: sequences with 3 to 7 of 5 motifs against as many drawn from a mixture of 55.
+    """Simulate Task 3: sequences with 3 to 7 motifs out of 5, against sequences with as many out of a mixture of 55.
 
     Parameters
     ----------
     seed : int
-        22 is the published data set.
+        22 gives the published data set.
     n : int
-        Positives and negatives in all; 20,000 are published.
+        Total number of positives and negatives; 20,000 in the published data set.
 
     Returns
     -------
     Dataset
-        One task, 200 bp, ground truth.
+        One task, 200 bp, with ground truth.
     """
     return _task3("task3", seed, n, _published_background)
 
 
 def task3_corrected(seed: int = 22, n: int = 20_000) -> Dataset:
-    """Simulate Task 3 with the motifs that resemble the planted ones really taken out of the background.
+    """Simulate Task 3 with all motifs that resemble the planted ones removed from the background.
 
-    The ten at the published positions of the list of 65 are dropped, and five more E-box and ETS factors that
-    the published list left in: 50 remain. Parameters and returns as in `task3`.
+    The ten motifs at the published positions among the 65 are dropped, and also five more E-box and ETS factors that
+    are not in the published list; 50 remain. Parameters and return value are as in `task3`.
     """
     return _task3("task3_corrected", seed, n, corrected_background)
 
 
 def _published_background(chosen: Sequence[int]) -> list[int]:
-    # The published order is CPython's order of this set of small integers; the digests in the tests watch it.
+    # The published order is that of this set of small integers in CPython; digests in the tests verify it.
     return list(set(chosen) - set(_TASK3_DROPPED))[:50]
 
 
 def corrected_background(chosen: Sequence[int]) -> list[int]:
-    """Which of the drawn motif numbers resemble no planted motif; at most 50, in the order drawn."""
+    """Select the drawn motif numbers that resemble no planted motif: at most 50, in the order drawn."""
     motifs = load_database("JASPAR2016", screen=False).motifs
     kept = [number for position, number in enumerate(chosen) if position not in _TASK3_DROPPED]
     return [number for number in kept if motifs[number].name not in _TASK3_ALIKE][:50]
@@ -124,7 +124,7 @@ def _check_size(n: int) -> None:
 
 
 def _named(names: Sequence[str]) -> list[tuple[str, Matrix]]:
-    """Find the first motif of each name, in ID order, as the published generators do."""
+    """Find the first motif with each name, in ID order, as the published generators do."""
     motifs = load_database("JASPAR2016", screen=False).motifs
     return [next((m.id, m.ppm) for m in motifs if m.name == name) for name in names]
 
@@ -144,7 +144,7 @@ def _draw(rng: np.random.RandomState, pool: Sequence[Matrix], n: int, fewest: in
                 break
         while True:
             gaps = rng.uniform(0, 1, size=count + 1)
-            # The built-in sum adds left to right; numpy's pairwise sum of 8 rounds differently.
+            # The built-in sum adds from left to right; NumPy's pairwise sum rounds differently.
             gaps = np.round(gaps / sum(gaps) * free).astype(int)
             if gaps.sum() == free:
                 break

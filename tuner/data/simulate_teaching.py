@@ -1,4 +1,4 @@
-"""Small sets used in teaching: short motifs in random DNA, and a motif in the centre of random DNA."""
+"""Simulates small data sets for teaching: short motifs in random DNA, and a motif at the centre of random DNA."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HW4_LENGTH: Final = 101
 FOXO1_LENGTH: Final = 100
 MOTIF_A: Final = "ACGTG"
 MOTIF_B: Final = "TGCAT"
-# HOCOMOCO v11, which the exercise draws from, may not be redistributed; JASPAR's motif is the same factor's.
+# HOCOMOCO v11, which the exercise uses, may not be redistributed; this is JASPAR's motif of the same factor.
 FOXO1_RELEASE: Final = "JASPAR2026"
 FOXO1_MOTIF: Final = "MA0480.3"
 FOXO1_HOCOMOCO: Final = "FOXO1_HUMAN.H11MO.0.A"
@@ -29,15 +29,15 @@ _MIN_GAP, _MAX_GAP = 10, 25
 
 
 def hw4_single(seed: int = 42, n: int = 8000, motif_probability: float = 1.0) -> Dataset:
-    """Simulate ACGTG at a uniform position of 101 random bases.
+    """Simulate ACGTG at a uniformly drawn position in 101 random bases.
 
     Parameters
     ----------
     seed : int
     n : int
-        Half of them positives.
+        Number of sequences, half of them positives.
     motif_probability : float
-        Share of the positives that hold the motif.
+        Share of the positives that contain the motif.
 
     Returns
     -------
@@ -46,8 +46,8 @@ def hw4_single(seed: int = 42, n: int = 8000, motif_probability: float = 1.0) ->
 
     Notes
     -----
-    Negatives are not screened: 1 - exp(-97 / 1024) = 9.0 % hold ACGTG by chance, so the best possible AUROC
-    is about .955. The exercise also adds Gaussian noise to one-hot inputs, which sequences cannot hold: that is
+    Negatives are not screened: 1 - exp(-97 / 1024) = 9.0 % contain ACGTG by chance, so the best possible AUROC is about
+    .955. The exercise also adds Gaussian noise to one-hot inputs, which sequences cannot represent; see
     `tuner.models.recipe.Recipe.input_noise`.
     """
     if not 0 <= motif_probability <= 1:
@@ -62,12 +62,12 @@ def hw4_single(seed: int = 42, n: int = 8000, motif_probability: float = 1.0) ->
 
 
 def hw4_noise_80(seed: int = 42, n: int = 8000) -> Dataset:
-    """Simulate `hw4_single` with the motif in 80 % of the positives only."""
+    """Simulate `hw4_single` with the motif in only 80 % of the positives."""
     return _weaker("hw4_noise_80", seed, n, 0.8)
 
 
 def hw4_noise_60(seed: int = 42, n: int = 8000) -> Dataset:
-    """Simulate `hw4_single` with the motif in 60 % of the positives only."""
+    """Simulate `hw4_single` with the motif in only 60 % of the positives."""
     return _weaker("hw4_noise_60", seed, n, 0.6)
 
 
@@ -76,9 +76,9 @@ def _weaker(name: str, seed: int, n: int, motif_probability: float) -> Dataset:
 
 
 def hw4_multi(seed: int = 7, n: int = 8000) -> Dataset:
-    """Simulate ACGTG and TGCAT: both in half of the positives, one of them in a quarter each.
+    """Simulate ACGTG and TGCAT: both in half of the positives, each of them alone in a quarter.
 
-    Parameters and returns as in `hw4_single`. Motifs may overlap; the later one overwrites.
+    Parameters and return value are as in `hw4_single`. Motifs may overlap; the later one overwrites the earlier one.
     """
     labels, models, rng = _background(n, seed)
     a, b = _spelled(MOTIF_A), _spelled(MOTIF_B)
@@ -90,10 +90,10 @@ def hw4_multi(seed: int = 7, n: int = 8000) -> Dataset:
 
 
 def hw4_interaction(seed: int = 13, n: int = 8000) -> Dataset:
-    """Simulate a grammar: positives hold ACGTG and, after a gap of 10 to 25 bases, TGCAT.
+    """Simulate a grammar: positives contain ACGTG and, after a gap of 10 to 25 bases, TGCAT.
 
-    A negative holds, with equal chances, ACGTG alone, TGCAT alone, both with a gap above 25, or neither.
-    Parameters and returns as in `hw4_single`.
+    A negative contains, with equal probability, ACGTG alone, TGCAT alone, both with a gap above 25, or neither.
+    Parameters and return value are as in `hw4_single`.
     """
     labels, models, rng = _background(n, seed)
     a, b = _spelled(MOTIF_A), _spelled(MOTIF_B)
@@ -110,23 +110,23 @@ def hw4_interaction(seed: int = 13, n: int = 8000) -> Dataset:
 
 
 def foxo1(seed: int = 0, n: int = 30_000, database: str = FOXO1_RELEASE, motif: str = FOXO1_MOTIF) -> Dataset:
-    """Simulate a motif in the centre of 100 random bases against random bases.
+    """Simulate a motif at the centre of 100 random bases, against random bases.
 
     Parameters
     ----------
     seed : int
     n : int
-        Half of them positives.
+        Number of sequences, half of them positives.
     database : str
         A JASPAR release or the path of a MEME file.
     motif : str
-        Its identifier there.
+        Identifier of the motif in the database.
 
     Returns
     -------
     Dataset
-        One task; a third of `n` in each split. The exercise has 10,000 for training, and 10,000 that it validates
-        and tests on; here the test split is one of its own.
+        One task; a third of `n` in each split. The exercise has 10,000 sequences for training, and 10,000 for both
+        validation and test; here the test split is separate.
     """
     found = load_database(database, screen=False).find(motif)
     source = f"simulate foxo1 seed={seed} n={n} database={database} motif={motif}"
@@ -141,7 +141,7 @@ def foxo1_hocomoco(seed: int = 0, n: int = 30_000, *, file: Path) -> Dataset:
     seed, n : int
         As in `foxo1`.
     file : Path
-        Count matrices as `tuner.motifs.hocomoco.read_hocomoco` reads them.
+        File of count matrices for `tuner.motifs.hocomoco.read_hocomoco`.
     """
     source = f"simulate foxo1_hocomoco seed={seed} n={n}"
     return _centred("foxo1_hocomoco", find_hocomoco(file, FOXO1_HOCOMOCO), seed, n, source)
@@ -158,7 +158,7 @@ def _centred(name: str, motif: Motif, seed: int, n: int, source: str) -> Dataset
 
 
 def _background(n: int, seed: int, length: int = HW4_LENGTH) -> tuple[NDArray[np.uint8], Matrix, np.random.Generator]:
-    """Labels, half 1; uniform models (n, 4, length); the generator."""
+    """Return labels, half of them 1; uniform models, shape=(n, 4, length); and the generator."""
     if n < 20 or n % 2:
         raise DataError(f"n = {n}; expected an even number of sequences, 20 or more.")
     labels = np.repeat(np.array([1, 0], dtype=np.uint8), n // 2)

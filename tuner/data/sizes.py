@@ -1,27 +1,27 @@
-"""How much so many sequences can say: the width of an AUROC's interval, from the sizes of the classes alone."""
+"""Computes how precise an AUROC can be: its 95 % interval, from the sizes of the classes alone."""
 
 from __future__ import annotations
 
 import math
 
-FEWEST = 50  # sequences of a class: an AUROC of .8 of 50 + 50 has a 95 % interval of +- .09
+FEWEST = 50  # sequences per class; with 50 + 50, an AUROC of .8 has a 95 % interval of +- .09
 USUAL = 0.8
 
 
 def auroc_error(auroc: float, positives: int, negatives: int) -> float:
-    """Standard error of an AUROC after Hanley & McNeil 1982 (Radiology 143:29), equation 2.
+    """Compute the standard error of an AUROC by Hanley & McNeil 1982 (Radiology 143:29), equation 2.
 
     Parameters
     ----------
     auroc : float
-        The AUROC, or what is expected; one below .5 errs as its mirror does.
+        The AUROC, or its expected value. A value below .5 has the same error as 1 minus it.
     positives, negatives : int
-        Sequences of each class.
+        Number of sequences of each class.
 
     Returns
     -------
     float
-        Infinity where a class is empty.
+        Infinity if a class is empty.
     """
     if min(positives, negatives) < 1:
         return math.inf
@@ -32,10 +32,10 @@ def auroc_error(auroc: float, positives: int, negatives: int) -> float:
 
 
 def auroc_interval(auroc: float, positives: int, negatives: int) -> tuple[float, float]:
-    """About the 95 % interval of an AUROC, from the sizes of the classes.
+    """Compute an approximate 95 % interval of an AUROC from the sizes of the classes.
 
-    The score interval: every true value from whose own standard error the AUROC is not further than 1.96; so an AUROC
-    of 1 from two sequences has a wide one, where the plain formula gives an error of 0.
+    This is a score interval: it contains every true value from which the AUROC differs by at most 1.96 of that value's
+    standard errors. An AUROC of 1 from two sequences thus has a wide interval, although its own standard error is 0.
     """
     if min(positives, negatives) < 1:
         return 0.0, 1.0
@@ -45,11 +45,11 @@ def auroc_interval(auroc: float, positives: int, negatives: int) -> tuple[float,
 
 
 def counted(n: int, noun: str, plural: str = "") -> str:
-    """Count something: ``1 positive``, ``30 positives``."""
+    """Write a number with its noun: ``1 positive``, ``30 positives``."""
     return f"{n} {noun if n == 1 else plural or noun + 's'}"
 
 
 def interval_words(positives: int, negatives: int) -> str:
-    """Say between which values the 95 % interval of a usual AUROC lies."""
+    """State the 95 % interval of a typical AUROC in words."""
     low, high = auroc_interval(USUAL, positives, negatives)
     return f"an AUROC of {USUAL} there has a 95 % interval from about {low:.2f} to {high:.2f}"

@@ -1,7 +1,7 @@
-"""Splits: which sequences train, select and test.
+"""Splits sequences into training, validation and test.
 
-Every function works on rows grouped so that no group is torn apart; `duplicate_groups` makes the groups that
-keep copies of one sequence, on either strand, on one side.
+The functions can keep groups of rows together; `duplicate_groups` makes the groups that keep copies of a sequence, on
+either strand, in one split.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Index = NDArray[np.int64]
 
 
 def duplicate_groups(codes: Codes) -> Index:
-    """Number sequences so that copies, on either strand, share a number.
+    """Number sequences so that copies of a sequence, on either strand, have the same number.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def duplicate_groups(codes: Codes) -> Index:
 
 
 def merge_groups(first: NDArray[Any], second: NDArray[Any]) -> Index:
-    """Number rows so that rows linked by either grouping, through any chain, share a number.
+    """Number rows so that rows linked by either grouping, through any chain, have the same number.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def merge_groups(first: NDArray[Any], second: NDArray[Any]) -> Index:
 
     a, b = _numbered(first), _numbered(second)
     n_a, n_b = a.max(initial=-1) + 1, b.max(initial=-1) + 1
-    # Rows are the edges of a graph between the groups of the one and of the other kind.
+    # Rows are the edges of a bipartite graph between the groups of the two groupings.
     graph = coo_array((np.ones(len(a)), (a, n_a + b)), shape=(n_a + n_b, n_a + n_b))
     component = connected_components(graph, directed=False)[1]
     return np.asarray(component[a], dtype=np.int64)
@@ -72,11 +72,11 @@ def stratified(
     labels : numpy.ndarray, shape=(n,) or (n, n_tasks)
         Rows with equal labels form a stratum.
     fractions : sequence of float
-        Shares of train, valid and test; they sum to 1.
+        Shares of train, valid and test, which sum to 1.
     seed : int
         The same seed gives the same split.
     groups : numpy.ndarray, shape=(n,), optional
-        Rows of one group (a chromosome, a gene family, copies of a sequence) stay together; a group belongs to the
+        Rows of one group (a chromosome, a gene family, copies of a sequence) stay together. A group belongs to the
         stratum of its first row.
 
     Returns
@@ -89,7 +89,7 @@ def stratified(
     DataError
         If there are not three fractions above 0 that sum to 1.
     """
-    whole = all(part > 0 for part in fractions) and abs(sum(fractions) - 1) <= 1e-6  # false of NaN too
+    whole = all(part > 0 for part in fractions) and abs(sum(fractions) - 1) <= 1e-6  # false for NaN too
     if len(fractions) != len(SPLITS) or not whole:
         raise DataError(
             f"split fractions {tuple(fractions)}: expected three numbers above 0 for train, valid and test "
@@ -100,7 +100,7 @@ def stratified(
 
 
 def k_fold(labels: NDArray[Any], k: int, seed: int = 0, groups: NDArray[Any] | None = None) -> Index:
-    """Deal rows to `k` stratified folds.
+    """Distribute rows over `k` stratified folds.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def k_fold(labels: NDArray[Any], k: int, seed: int = 0, groups: NDArray[Any] | N
     Returns
     -------
     numpy.ndarray, shape=(n,), int64
-        The fold, 0..k-1, that holds each row out.
+        Fold of each row, 0..k-1, in which the row is held out.
 
     Raises
     ------
@@ -128,17 +128,17 @@ def k_fold(labels: NDArray[Any], k: int, seed: int = 0, groups: NDArray[Any] | N
 
 
 def sample_rows(labels: NDArray[Any], n: int, seed: int = 0) -> Index:
-    """Draw rows that stand for all of them: at random, each pattern of labels in its proportion.
+    """Draw a representative sample of rows: at random, with each pattern of labels in its proportion.
 
-    Data may be sorted by label, by strength or by chromosome, so its first rows stand for nothing.
+    Data may be sorted by label, strength or chromosome, so the first rows are not representative.
 
     Parameters
     ----------
     labels : numpy.ndarray, shape=(rows,) or (rows, n_tasks)
         Rows with equal labels form a stratum.
     n : int
-        At least 1. Where so few leave out a class of the task whose classes are nearest in size, one row of it
-        replaces the last one drawn, if `n` is 2 or more.
+        At least 1. If the sample lacks a class of the task whose classes are most equal in size, and `n` is 2 or more,
+        one row of that class replaces the last one drawn.
     seed : int
         The same seed draws the same rows.
 
@@ -151,8 +151,8 @@ def sample_rows(labels: NDArray[Any], n: int, seed: int = 0) -> Index:
     if len(rows) <= n:
         return np.arange(len(rows), dtype=np.int64)
     rng = np.random.default_rng(seed)
-    order = np.lexsort((rng.random(len(rows)), _numbered(rows)))  # strata one after the other, each shuffled
-    places = ((np.arange(n) + rng.random()) * (len(rows) / n)).astype(np.int64)  # every len / n th row of them
+    order = np.lexsort((rng.random(len(rows)), _numbered(rows)))  # one stratum after another, each shuffled
+    places = ((np.arange(n) + rng.random()) * (len(rows) / n)).astype(np.int64)  # evenly spaced, len(rows) / n apart
     drawn = order[np.minimum(places, len(rows) - 1)]
     positives = rows.sum(axis=0, dtype=np.int64)
     task = int(np.argmin(np.abs(2 * positives - len(rows))))
@@ -163,13 +163,13 @@ def sample_rows(labels: NDArray[Any], n: int, seed: int = 0) -> Index:
 
 
 def _deal(labels: NDArray[Any], fractions: Sequence[float], seed: int, groups: NDArray[Any] | None) -> Index:
-    """Deal units, stratum by stratum in random order, each to the part furthest behind its share."""
+    """Assign groups, stratum by stratum in random order, each to the part that is furthest below its share."""
     rows = np.asarray(labels).reshape(len(labels), -1)
     group = np.arange(len(rows)) if groups is None else _numbered(groups)
     first, size = np.unique(group, return_index=True, return_counts=True)[1:]
     stratum = _numbered(rows)[first]
     rng = np.random.default_rng(seed)
-    # The strata's order is random too: in a fixed one rounding would always favour the same labels.
+    # The order of the strata is random too: in a fixed order, rounding would always favour the same labels.
     order = np.lexsort((rng.random(len(first)), rng.permutation(stratum.max(initial=0) + 1)[stratum]))
     share = np.asarray(fractions, dtype=np.float64)
     dealt = np.zeros(len(share))

@@ -1,4 +1,4 @@
-"""Tables: one sequence a row, with its labels, and optionally its split and group."""
+"""Reads tables with one sequence per row, its labels, and optionally its split or group."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tuner.data.textfile import read_text
 from tuner.errors import DataError, unknown
 from tuner.limits import require
 
-# Names that are taken for the sequence column when none is given.
+# Names of the sequence column if none is given.
 SEQUENCE_NAMES: Final = ("sequence", "seq", "seqs")
-# Columns that are never labels unless they are named as such.
+# Columns that are not labels unless they are named as such.
 ID_NAMES: Final = ("id", "name", "peak", "header", "eventid", "foldid")
-# Columns of 0 and 1 that say how a table was made or is to be used. One of them as a task is learned like any other.
+# Columns of 0 and 1 that say how a table was made or is to be used, and that would be learned like any other task.
 _NO_TASK: Final = re.compile(
     r"((is|in|use|used|for)[ _.-]?)*(train|test|valid|validation|val|dev|eval|holdout|hold[ _.-]?out)(ing|ed)?"
     r"([ _.-]?(set|split|fold|data|flag))?"
@@ -36,13 +36,13 @@ _NO_TASK: Final = re.compile(
 )
 _LABEL: Final = re.compile(r"\+?0*([01])([.,]0*)?(e[+-]?0+)?", re.IGNORECASE)
 _PLAIN: Final = str.maketrans("", "", "ACGTUNacgtun")
-_BYTES_A_COLUMN: Final = 400  # a name, its place, a cell of the row at hand
+_BYTES_A_COLUMN: Final = 400  # its name, its position, a cell of the current row
 _LABEL_WORDS: Final = {"true": 1, "false": 0}
 _SPLIT_NAMES: Final = {"val": "valid", "validation": "valid", "training": "train", "testing": "test"}
 
 
 class _Columns(NamedTuple):
-    """What is kept of a table, a row an entry."""
+    """Contents of a table that are kept, with one entry per row."""
 
     lines: list[int]
     sequences: list[Codes]
@@ -70,23 +70,23 @@ def table(
     Parameters
     ----------
     path : str or Path
-        Separated as its header is: by tabs, else commas, else semicolons; see `tuner.data.cells` for quotes.
+        Separated like its header: by tabs, else commas, else semicolons; see `tuner.data.cells` for quotes.
     sequence_column : str, optional
-        Without it the column called sequence, seq or seqs.
+        By default the column called sequence, seq or seqs.
     label_columns : sequence of str, optional
-        One task each, 0 or 1 (also 0., 1.0, True, false). Without it every column but sequence, id, split and group.
+        One task each, 0 or 1 (also 0., 1.0, True, false). By default every column except sequence, id, split and group.
     split_column : str, optional
-        Holding train, valid or test; without it the rows are split stratified.
+        Column with train, valid or test; without it a stratified split is made.
     group_column : str, optional
         Rows of one group (chromosome, gene family) stay in one split.
     length : int or str, optional
-        Crop around the centre, or pad with N; ``"shortest"`` crops all to the shortest.
+        Crop to this length around the centre, or pad with N; ``"shortest"`` crops all to the shortest.
     fractions : sequence of float
         Shares of train, valid and test.
     seed : int
-        Seeds the split.
+        Seed of the split.
     max_memory : int, optional, bytes
-        What reading may take; without it half of the memory that is there.
+        Largest amount of memory for reading; by default half of the available memory.
 
     Returns
     -------
@@ -95,12 +95,12 @@ def table(
     Raises
     ------
     DataError
-        If a column is missing or looks like none of labels, a row is short or broken, a label is not 0 or 1, a sequence
-        is broken, or the table does not fit in memory.
+        If a column is missing or does not look like a label, a row is incomplete or broken, a label is not 0 or 1, a
+        sequence is broken, or the table does not fit into memory.
     """
     path = Path(path)
     if split_column is not None and group_column is not None:
-        raise DataError(f"{path.name}: give split_column or group_column, not both: the file splits already.")
+        raise DataError(f"{path.name}: give split_column or group_column, not both: the file is already split.")
     cells = _open(path, max_memory, (sequence_column.lower(),) if sequence_column else SEQUENCE_NAMES)
     header = cells.header
     sequence_at = _sequence_column(header, sequence_column, path.name)
@@ -149,14 +149,14 @@ def deepbind(
     Parameters
     ----------
     path : str or Path
-        A file with positives only (the ``_AC`` training files) gets one dinucleotide shuffle of each as its
-        negatives, in the split of its positive.
+        For a file with only positives (the ``_AC`` training files), one dinucleotide shuffle of each positive is the
+        negative, in the same split.
     length : int or str, optional
         As in `table`.
     fractions : sequence of float
         Shares of train, valid and test.
     seed : int
-        Seeds split and shuffle.
+        Seed of the split and the shuffle.
     max_memory : int, optional, bytes
         As in `table`.
 
@@ -188,7 +188,7 @@ def deepbind(
 
 
 def read_table(spec: DataSpec, path: Path, max_memory: int | None = None) -> Dataset:
-    """Read the table that a study's data section describes."""
+    """Read the table that the data section of a study describes."""
     return table(
         path,
         sequence_column=spec.sequence_column,
@@ -220,7 +220,7 @@ def _columns(
     split_column: str | None,
     group_column: str | None,
 ) -> _Columns:
-    """Read every row and keep what is needed of it; an error names the first line that is wrong."""
+    """Read every row and keep what is needed; an error names the first wrong line."""
     place = {name: i for i, name in enumerate(cells.header)}
     tasks_at = [place[task] for task in tasks]
     lines, sequences, ids, splits, groups = [], [], [], [], []
@@ -243,7 +243,7 @@ def _columns(
         if group_column is not None:
             groups.append(row[place[group_column]])
     if not lines:
-        raise DataError(f"{where}: a header and no rows.")
+        raise DataError(f"{where}: the table has a header but no rows.")
     notes = []
     if ambiguous:
         notes.append(f"{where}: {ambiguous} IUPAC ambiguity letters ({AMBIGUOUS}) were read as N.")
@@ -270,9 +270,9 @@ def _refuse_no_tasks(tasks: Sequence[str], where: str) -> None:
     if doubtful:
         others = ", ".join(f'"{task}"' for task in tasks if task not in doubtful)
         raise DataError(
-            f"{where}: is the column {doubtful[0]!r} a label? By its name it says how rows are split or made. Name the "
-            f"label columns: label_columns = [{others}]. A column of train, valid and test is named by split_column, "
-            f"one of groups that stay together by group_column."
+            f"{where}: is the column {doubtful[0]!r} a label? Its name suggests how rows are split or made. Name the "
+            f"label columns: label_columns = [{others}]. Name a column of train, valid and test in split_column, and "
+            f"one of groups that stay together in group_column."
         )
 
 
@@ -311,7 +311,7 @@ def _label(text: str, task: str, where: str) -> int:
     except KeyError:
         raise DataError(
             f"{where}: column {task!r} is {text[:40]!r}; labels are 0 or 1. "
-            f"If it is no label, name the label columns in label_columns."
+            f"If it is not a label column, name those in label_columns."
         ) from None
 
 

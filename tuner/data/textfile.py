@@ -1,4 +1,4 @@
-"""Text files of data: FASTA and tables, within the memory that is allowed."""
+"""Reads text files of data, FASTA and tables, within the allowed memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tuner import textfile
 from tuner.errors import DataError, TunerError
 from tuner.limits import default_limit, memory_here, require, word_size
 
-_COUNTED: Final = 4  # up to so many times what is allowed is counted, so that an error can name the size
+_COUNTED: Final = 4  # text is counted up to this multiple of the allowed size, so that an error can name the size
 _EXPECTED: Final = textfile.Expected(
     DataError,
     others=(
@@ -28,20 +28,20 @@ def read_text(path: Path, max_memory: int | None = None, *, copies: int = 3) -> 
     path : Path
         Any text file, compressed or not.
     max_memory : int, optional, bytes
-        What reading may take; without it half of the memory that is there.
+        Largest amount of memory for reading; by default half of the available memory.
     copies : int
-        How often the text's size what is made of it takes; three times are taken here.
+        Memory for the text and everything made from it, in multiples of its size; reading alone needs three.
 
     Returns
     -------
     bytes
-        UTF-8 without byte-order mark. Lines end with ``\n``; a ``\r`` is left only where the file holds both.
+        UTF-8 without byte-order mark. Lines end with ``\n``; ``\r`` remains only if the file contains both.
 
     Raises
     ------
     DataError
-        If it is missing, no regular file, not readable, empty, a damaged or cut compressed file, an archive, no text,
-        or larger than allowed.
+        If the file is missing, not a regular file, not readable, empty, compressed and damaged or truncated, an
+        archive, not text, or larger than allowed.
     """
 
     def room() -> textfile.Room:

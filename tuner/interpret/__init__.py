@@ -1,1 +1,1 @@
-"""What a network looks at: attribution of its output to bases, checked for completeness, scored against truth."""
+"""Attribution of a network's output to bases, checked for completeness and scored against ground truth."""

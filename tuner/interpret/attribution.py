@@ -1,7 +1,7 @@
-"""ATTRIBUTIONS, the table of methods, and `attribute`, which runs one of them.
+"""ATTRIBUTIONS, the table of attribution methods, and `attribute`, which runs one of them.
 
-codes are uint8, shape=(n, length); effects, hypothetical contributions and contributions are float32,
-shape=(n, 4, length), channels A, C, G, T.
+Codes are uint8, shape=(n, length). Effects, hypothetical contributions and contributions are float32,
+shape=(n, 4, length), with channels A, C, G, T.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ KOO = "Koo & Ploenzke 2021, Nat Mach Intell 3:258-266"
 
 
 def _observed(effects: FloatArray, x: FloatArray) -> FloatArray:
-    """Keep the effect of the base that is there."""
+    """Keep the effect of the observed base."""
     return effects * x
 
 
 def _norm(effects: FloatArray, x: FloatArray) -> FloatArray:
-    """Give the base that is there the L2 norm of the effects of the other three."""
+    """Give the observed base the L2 norm of the effects of the other three bases."""
     return np.asarray(np.sqrt(np.square(effects).sum(axis=1, keepdims=True)) * x, dtype=np.float32)
 
 
@@ -48,24 +48,24 @@ class Method:
     Parameters
     ----------
     compute : callable
-        (target, codes, references, batch) -> effects, shape=(n, 4, length). A method that needs no
-        references is given none: shape=(n, 0, length).
+        (target, codes, references, batch) -> effects, shape=(n, 4, length). A method without references receives an
+        array of shape=(n, 0, length).
     note : str
-        The formula.
+        Formula of the effects or contributions.
     source : str
-        Whom to cite.
+        What to cite.
     complete : bool
         Whether contributions add up to the output minus the mean output of the references.
     needs_references : bool
-        Whether it compares with shuffled sequences.
+        Whether it compares a sequence with shuffled versions of it.
     contribute : callable
         (effects, one-hot) -> contributions.
     double : bool
         Whether it runs in float64.
     tolerance : float
-        Median relative completeness error that passes, for methods that are complete.
+        Largest accepted median of the relative completeness error, for methods that are complete.
     engine : callable
-        target -> how its network is computed, in words, for methods that have more than one way.
+        target -> name of the implementation used for its network, for methods that have several.
     """
 
     compute: Callable[[Target, Codes, Codes, int], FloatArray]
@@ -104,7 +104,7 @@ ATTRIBUTIONS: Mapping[str, Method] = MappingProxyType(
             "Sundararajan et al. 2017",
             True,
             True,
-            tolerance=0.05,  # of the quadrature: 1 to 3 % at 100 steps
+            tolerance=0.05,  # the error of the quadrature is 1 to 3 % at 100 steps
         ),
         "deep_shap": Method(
             deep_shap,
@@ -122,27 +122,26 @@ ATTRIBUTIONS: Mapping[str, Method] = MappingProxyType(
 
 @dataclass(frozen=True, eq=False)
 class Attribution:
-    """What each base of some sequences contributes.
+    """Contribution of each base of some sequences to one output.
 
     Parameters
     ----------
     method : str
         A key of :data:`ATTRIBUTIONS`.
     output : str
-        "logit" (natural log-odds) or "probability": the units of everything below.
+        "logit" (natural log-odds) or "probability"; effects and contributions are in its units.
     task : int
-        Whose output.
+        Index of the task.
     effects : numpy.ndarray, shape=(n, 4, length), float32
-        For every base at every position: the gradient (saliency, integrated gradients), the change when it
-        replaces the base that is there (mutagenesis), or the hypothetical contribution (methods that are
-        complete).
+        For every base at every position: the gradient (saliency, integrated gradients), the change of the output
+        when it replaces the observed base (mutagenesis), or the hypothetical contribution (complete methods).
     contributions : numpy.ndarray, shape=(n, 4, length), float32
-        Effects of the base that is there; 0 elsewhere, and 0 at N. For mutagenesis the L2 norm of the
-        effects of the other three bases.
+        Effect of the observed base, and 0 for the other bases and at N. For mutagenesis, the L2 norm of the effects
+        of the other three bases.
     references : numpy.ndarray, shape=(n, n_references, length), uint8
-        The shuffled sequences; n_references is 0 where the method uses none.
+        Shuffled sequences; n_references is 0 if the method uses none.
     engine : str
-        How it was computed, where the method has more than one way, and why the fast one was left aside.
+        Implementation used, if the method has several, and why the fast one was not used.
     """
 
     method: str
@@ -154,14 +153,14 @@ class Attribution:
     engine: str = ""
 
     def part(self, rows: NDArray[np.int64]) -> Attribution:
-        """The same of some of the sequences, in the order of `rows`."""
+        """Return the attribution of some of the sequences, in the order of `rows`."""
         return replace(
             self, effects=self.effects[rows], contributions=self.contributions[rows], references=self.references[rows]
         )
 
     @property
     def scores(self) -> FloatArray:
-        """Contribution of each position, shape=(n, length), signed."""
+        """Signed contribution of each position, shape=(n, length)."""
         return np.asarray(self.contributions.sum(axis=1), dtype=np.float32)
 
     @property
@@ -171,7 +170,7 @@ class Attribution:
         Raises
         ------
         AttributionError
-            If the method has none.
+            If the method does not give them.
         """
         if not ATTRIBUTIONS[self.method].complete:
             have = ", ".join(name for name, row in ATTRIBUTIONS.items() if row.complete)
@@ -180,7 +179,7 @@ class Attribution:
 
 
 def make_target(network: nn.Module, output: str, task: int, device: str, *, double: bool) -> Target:
-    """Copy a network to where it is attributed; in float64, if wanted and the device has it."""
+    """Copy a network to the device for attribution, in float64 if requested and supported there."""
     place = resolve_device(device)
     dtype = precise(place) if double else torch.float32
     return Target(network, output=output, task=task, device=place, dtype=dtype)
@@ -206,21 +205,21 @@ def attribute(
     method : str
         A key of :data:`ATTRIBUTIONS`.
     network : torch.nn.Module
-        Maps (n, 4, length) one-hot to (n, n_tasks) logits. It is copied and left as it is.
+        Maps (n, 4, length) one-hot to (n, n_tasks) logits. It is copied and not changed.
     codes : numpy.ndarray, shape=(n, length), uint8
-        A, C, G, T = 0..3, N = 4; one strand, as given.
+        A, C, G, T = 0..3, N = 4. Only the given strand is attributed.
     output : str
         "logit" or "probability".
     task : int
         Which of the network's outputs.
     references : int or numpy.ndarray, shape=(n, n_references, length), uint8
-        How many to make, or those to use. Left alone where the method needs none.
+        How many references to make, or the references to use. Ignored if the method needs none.
     shuffle, seed
         As for :func:`~tuner.interpret.references.make_references`.
     device : str
-        As :func:`~tuner.models.prediction.resolve_device` takes it.
+        As for :func:`~tuner.models.prediction.resolve_device`.
     batch : int
-        Sequences of one pass through the network.
+        Sequences per pass through the network.
 
     Returns
     -------
@@ -229,7 +228,7 @@ def attribute(
     Raises
     ------
     AttributionError
-        If a name is unknown, or sequences, task or references do not fit.
+        If a name is unknown, sequences, task or references do not fit, or an effect is not finite.
     DeviceError
         If the device does not exist.
     """
@@ -248,16 +247,16 @@ def attribute(
 
 
 def engine_agreement(network: nn.Module, codes: Codes, attribution: Attribution, *, device: str = "cpu") -> Agreement:
-    """Compare DeepSHAP scores with those of shap.DeepExplainer for the same references.
+    """Compare DeepSHAP position scores with those of shap.DeepExplainer for the same references.
 
     Parameters
     ----------
     network : torch.nn.Module
-        The one attributed.
+        The network that was attributed.
     codes : numpy.ndarray, shape=(n, length), uint8
-        The first sequences attributed; a few are enough.
+        The first of the attributed sequences; a few are enough.
     attribution : Attribution
-        Of "deep_shap".
+        Result of "deep_shap".
     device : str
         As for :func:`attribute`.
 
@@ -268,7 +267,8 @@ def engine_agreement(network: nn.Module, codes: Codes, attribution: Attribution,
     Raises
     ------
     AttributionError
-        If the network has a layer that shap.DeepExplainer gets wrong; names it.
+        If the method is not "deep_shap", or shap.DeepExplainer computes a layer of the network wrongly; the message
+        names the layer.
     """
     if attribution.method != "deep_shap":
         raise AttributionError(f"shap.DeepExplainer computes deep_shap, not {attribution.method}.")

@@ -1,7 +1,7 @@
-"""Completeness: contributions add up to the difference of outputs they explain, or the layer that breaks it is named.
+"""Completeness check: contributions must add up to the difference of outputs; otherwise the layer at fault is named.
 
-DeepLIFT takes what it does not know as linear, and says nothing. The sum over bases then misses the difference of
-outputs; following that sum through the network from layer to layer shows where it is lost.
+DeepLIFT silently treats layers without a rule as linear. The sum over bases then differs from the difference of
+outputs, and following that sum through the network from layer to layer shows where it is lost.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from tuner.models.prediction import exact_kernels
 
 # Differences of outputs below 1e-9, and residuals below 1e-6 of the summed sizes (float32 keeps 6e-8), are rounding.
 _ROUNDING_OUTPUT, _ROUNDING_SUM = 1e-9, 1e-4
-# Sequences and references a layer is sought with.
+# Numbers of sequences and references used to find the layer.
 _SEARCHED = (8, 3)
 
 
 class Completeness(NamedTuple):
-    """How far contributions add up.
+    """How well contributions add up.
 
     Attributes
     ----------
     errors : numpy.ndarray, shape=(n,), float64
-        |sum of contributions - difference| / max(|difference|, median |difference|) of each sequence; the
-        median keeps a sequence that scores like its references from having an infinite error.
+        |sum of contributions - difference| / max(|difference|, median |difference|) of each sequence. Because of the
+        median, a sequence that scores like its references does not have an infinite error.
     differences : numpy.ndarray, shape=(n,), float64
         Output of the sequence minus the mean output of its references, in units of the output.
     median, maximum : float
-        Of the errors.
+        Median and maximum of `errors`.
     """
 
     errors: NDArray[np.float64]
@@ -58,13 +58,13 @@ def measure_completeness(
     Parameters
     ----------
     network : torch.nn.Module
-        The one attributed.
+        The network that was attributed.
     codes : numpy.ndarray, shape=(n, length), uint8
-        The first sequences attributed; a part of them is enough.
+        The first of the attributed sequences, or all of them.
     attribution : Attribution
-        Of a method that is complete.
+        Result of a complete method.
     device : str
-        As :func:`~tuner.interpret.attribution.attribute` takes it.
+        As for :func:`~tuner.interpret.attribution.attribute`.
 
     Returns
     -------
@@ -73,11 +73,13 @@ def measure_completeness(
     Raises
     ------
     AttributionError
-        If the method does not promise completeness.
+        If the method is not complete.
     """
     if not ATTRIBUTIONS[attribution.method].complete:
         have = ", ".join(name for name, row in ATTRIBUTIONS.items() if row.complete)
-        raise AttributionError(f"{attribution.method} adds up to nothing in particular. Check one of: {have}.")
+        raise AttributionError(
+            f"{attribution.method} is not a complete method: its contributions need not add up. Check one of: {have}."
+        )
     target = make_target(network, attribution.output, attribution.task, device, double=True)
     n = len(codes)
     references = attribution.references[:n]
@@ -95,14 +97,14 @@ def measure_completeness(
 def check_completeness(
     network: nn.Module, codes: Codes, attribution: Attribution, *, tolerance: float | None = None, device: str = "cpu"
 ) -> Completeness:
-    """Refuse contributions that do not add up, and name the layer.
+    """Refuse contributions that do not add up, and name the layer at fault.
 
     Parameters
     ----------
     network, codes, attribution, device
         As for :func:`measure_completeness`.
     tolerance : float, optional
-        Largest median relative error that passes; the method's own unless given.
+        Largest accepted median of the relative error; by default that of the method.
 
     Returns
     -------
@@ -111,7 +113,7 @@ def check_completeness(
     Raises
     ------
     AttributionError
-        If the median error is above the tolerance; names the layer that loses most of the sum.
+        If the median error exceeds the tolerance; the message names the layer that loses most of the sum.
     """
     found = measure_completeness(network, codes, attribution, device=device)
     tolerance = ATTRIBUTIONS[attribution.method].tolerance if tolerance is None else tolerance
@@ -119,7 +121,7 @@ def check_completeness(
         return found
     text = (
         f"{attribution.method} does not add up: over {len(codes)} sequences the contributions miss the difference of "
-        f"outputs by {found.median:.1%} (median; at most {tolerance:.1%} passes)"
+        f"outputs by {found.median:.1%} (median; at most {tolerance:.1%} is accepted)"
     )
     if attribution.method != "deep_shap":
         raise AttributionError(f"{text}. {COMPLETE_STEPS} steps are too few for this network; use deep_shap.")
@@ -129,33 +131,33 @@ def check_completeness(
     worst = max(lost, key=lambda name: lost[name])
     if lost[worst] <= tolerance:
         raise AttributionError(
-            f"{text}, and no layer loses any. Either the network is not the one attributed, or references differ "
-            f"from their sequence where that is N."
+            f"{text}, but no layer loses any of the sum. Either this is not the network that was attributed, or "
+            f"references differ from their sequence where it is N."
         )
     raise AttributionError(f"{text}. {_describe(target, worst)}")
 
 
 def _describe(target: Target, name: str) -> str:
-    """Say which layer it is and what to do about it."""
+    """Say which layer is at fault and what to do about it."""
     module = target.get_submodule(name)
     kind = type(module).__name__
     path = name.removeprefix("network").removeprefix(".")
     where = f"layer {path!r} ({kind})" if path else f"the network itself ({kind})"
     if list(module.children()):
         return (
-            f"It is lost in the forward method of {where}, which calls a nonlinear function itself. "
+            f"The sum is lost in the forward method of {where}, which calls a nonlinear function itself. "
             f"Make that function an nn.Module with a DeepLIFT rule (tuner.models.activations)."
         )
     if type(module) in tangermeme_rules(target):
-        return f"It is lost in {where}, whose DeepLIFT rule does not hold for what it computes."
+        return f"The sum is lost in {where}, whose DeepLIFT rule does not fit what it computes."
     return (
-        f"It is lost in {where}, which has no DeepLIFT rule and is taken as linear. "
+        f"The sum is lost in {where}, which has no DeepLIFT rule and is treated as linear. "
         f"Add it to ACTIVATIONS in tuner.models.activations with deeplift = 'rescale', or use another layer."
     )
 
 
 class _Call:
-    """One pass through a module: its inputs, its output, and the calls inside it."""
+    """One call of a module: its inputs, its outputs, and the calls inside it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -175,7 +177,7 @@ def _recorded(model: nn.Module) -> Iterator[list[_Call]]:
         if stack:
             stack[-1].inside.append(call)
         stack.append(call)
-        # A view of its own: what flows back through it came through this module alone, not past it.
+        # A separate view, so that its gradient contains only what flows through this module.
         args = tuple(a.view_as(a) if isinstance(a, Tensor) else a for a in args)
         call.inputs = [a for a in args if isinstance(a, Tensor)]
         return args
@@ -197,10 +199,10 @@ def _recorded(model: nn.Module) -> Iterator[list[_Call]]:
 
 
 def layer_errors(target: Target, codes: Codes, references: Codes) -> dict[str, float]:
-    """Measure what each layer loses of the sum of contributions.
+    """Measure how much of the sum of contributions each layer loses.
 
-    What enters a layer is the sum over its inputs of multiplier x (value - value at the reference), what leaves
-    it the same sum over its outputs. A layer that contains others is charged only with what they do not lose.
+    The sum that enters a layer is taken over its inputs, of multiplier x (value - value at the reference); the sum that
+    leaves it is the same over its outputs. For a layer that contains others, only what these do not lose counts.
 
     Parameters
     ----------
@@ -212,7 +214,7 @@ def layer_errors(target: Target, codes: Codes, references: Codes) -> dict[str, f
     -------
     dict of str to float
         Name of a module of `target` -> mean |loss| over pairs, relative to the mean |difference| of outputs.
-        The losses, signed, add up to the completeness error.
+        The signed losses add up to the completeness error.
     """
     from tangermeme.deep_lift_shap import _attributing
 

@@ -1,10 +1,10 @@
-"""DeepSHAP: DeepLIFT's rescale rule, averaged over references, by three engines.
+"""DeepSHAP: DeepLIFT's rescale rule, averaged over references, in three implementations.
 
-Networks of this package's layers go through `tuner.interpret.folded`, all others through tangermeme; shap's
-DeepExplainer computes position scores as the second opinion. The libraries replace the derivative of every
-nonlinearity they know by a difference quotient, and take those they do not know as linear, so the rules of this
-package's modules are registered here. Both run in float64: an activation that is nearly saturated (tanh(x - 6) before
-training) leaves differences of 1e-6 between numbers near 1, of which float32 keeps one or two digits.
+Networks that consist of this package's layers use `tuner.interpret.folded`, all others use tangermeme; shap's
+DeepExplainer computes position scores for comparison. The libraries replace the derivative of every nonlinearity they
+know by a difference quotient and treat all others as linear, so the rules of this package's modules are registered
+here. Both libraries run in float64: an activation that is nearly saturated (tanh(x - 6) before training) leaves
+differences of 1e-6 between numbers near 1, of which float32 keeps one or two digits.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ Rules = dict[type[nn.Module], Callable[..., Any]]
 
 
 def nonlinear_types() -> set[type[nn.Module]]:
-    """Classes of the activations that need the rescale rule."""
+    """Return the classes of the activations that need the rescale rule."""
     return {type(row.module()) for row in ACTIVATIONS.values() if row.deeplift == "rescale"}
 
 
 def tangermeme_rules(network: nn.Module) -> Rules:
-    """DeepLIFT rule of every module class in a network that has one.
+    """Return the DeepLIFT rule of every module class of a network that has one.
 
-    tangermeme finds a rule by the exact class, and fails on a subclass: that gets the rule of its nearest base.
+    tangermeme looks up rules by the exact class and fails on a subclass, which therefore gets its nearest base's rule.
     """
     from tangermeme._deep_lift_utils import _build_nonlinear_ops  # importing it takes seconds
     from tangermeme.deep_lift_shap import _maxpool, _nonlinear
@@ -52,43 +52,43 @@ def tangermeme_rules(network: nn.Module) -> Rules:
 
 
 def deep_shap_engine(target: Target) -> str:
-    """Say which engine a network goes through, and why not the folded one where it does not."""
+    """Name the implementation used for a network, and say why if it is not the folded one."""
     layer = missing_rule(target.network)
     return f"tangermeme, as no folded rule is known for {layer}" if layer else "folded"
 
 
 def deep_shap(target: Target, codes: Codes, references: Codes, batch: int) -> FloatArray:
-    """Hypothetical contributions (Shrikumar et al. 2017; Lundberg & Lee 2017), by the engine that fits the network.
+    """Compute hypothetical contributions (Shrikumar et al. 2017; Lundberg & Lee 2017).
 
     Parameters
     ----------
     target : Target
-        In float64 unless the device has none.
+        In float64, unless the device does not support it.
     codes : numpy.ndarray, shape=(n, length), uint8
     references : numpy.ndarray, shape=(n, n_references, length), uint8
     batch : int
-        Pairs of sequence and reference at a time.
+        Pairs of a sequence and a reference at a time.
 
     Returns
     -------
     numpy.ndarray, shape=(n, 4, length), float32
-        Mean over references. Times the one-hot they add up to the output minus the mean output of the
-        references.
+        Mean over references. Multiplied by the one-hot sequence, they add up to the output minus the mean output of
+        the references.
     """
     compute = tangermeme_deep_shap if missing_rule(target.network) else folded_deep_shap
     return compute(target, codes, references, batch)
 
 
 def tangermeme_deep_shap(target: Target, codes: Codes, references: Codes, batch: int) -> FloatArray:
-    """Hypothetical contributions of any network by tangermeme; arguments and result as for :func:`deep_shap`."""
+    """Compute hypothetical contributions of any network with tangermeme; signature as in :func:`deep_shap`."""
     from tangermeme.deep_lift_shap import deep_lift_shap
 
     n, n_references, length = references.shape
     x = one_hot(codes, torch.int8)
     origin = one_hot(references.reshape(-1, length), torch.int8).reshape(n, n_references, 4, length)
     with warnings.catch_warnings():
-        # It warns above an absolute error, which says nothing about outputs of another size, and of N, which is
-        # harmless where the reference has it too. `check_completeness` checks relatively.
+        # It warns above an absolute error, which means nothing for outputs of another size, and about N, which is
+        # harmless if the reference has N there too. `check_completeness` checks the relative error.
         warnings.simplefilter("ignore")
         found = deep_lift_shap(
             target,
@@ -106,9 +106,9 @@ def tangermeme_deep_shap(target: Target, codes: Codes, references: Codes, batch:
 
 @contextmanager
 def _shap_explainer() -> Iterator[Callable[..., Any]]:
-    """Give shap's DeepExplainer with this package's activations in its table, which is global to the process."""
+    """Yield shap's DeepExplainer with this package's activations in its table, which is global to the process."""
     with warnings.catch_warnings():
-        # It sets up plots at import, with a call that matplotlib is about to retire.
+        # On import it sets up plots with a call that matplotlib has deprecated.
         warnings.simplefilter("ignore")
         from shap import DeepExplainer
         from shap.explainers._deep import deep_pytorch
@@ -123,7 +123,7 @@ def _shap_explainer() -> Iterator[Callable[..., Any]]:
 
 
 def check_for_shap(target: Target, codes: Codes) -> None:
-    """Refuse a network that shap's DeepExplainer would get wrong, mostly without a warning.
+    """Refuse a network that shap's DeepExplainer would compute wrongly, mostly without a warning.
 
     Parameters
     ----------
@@ -134,7 +134,8 @@ def check_for_shap(target: Target, codes: Codes) -> None:
     Raises
     ------
     AttributionError
-        Names the layer: a module without a rule, a pool whose windows overlap, a nonlinearity used twice.
+        If a module has no rule, the windows of a max pool overlap, or a nonlinear module is used more than once; the
+        message names the layer.
     """
     with _shap_explainer():
         from shap.explainers._deep.deep_pytorch import linear_1d, op_handler, passthrough
@@ -154,7 +155,7 @@ def check_for_shap(target: Target, codes: Codes) -> None:
             continue
         rule = rules.get(type(module).__name__)
         if rule is None:
-            raise AttributionError(f"{where} has no DeepLIFT rule there. Use tangermeme's scores.")
+            raise AttributionError(f"{where} has no DeepLIFT rule in shap. Use tangermeme's scores.")
         if isinstance(module, nn.MaxPool1d) and module.stride != module.kernel_size:
             raise AttributionError(
                 f"{where} has windows of {module.kernel_size} every {module.stride} positions; its rule is wrong "
@@ -162,13 +163,13 @@ def check_for_shap(target: Target, codes: Codes) -> None:
             )
         if calls[name] > 1 and rule not in (linear_1d, passthrough):
             raise AttributionError(
-                f"{where} is used {calls[name]} times; it remembers only the last input of a module. "
-                f"Give each use a module of its own, or use tangermeme's scores."
+                f"{where} is used {calls[name]} times; shap remembers only the last input of a module. "
+                f"Use a separate module for each call, or use tangermeme's scores."
             )
 
 
 def shap_scores(target: Target, codes: Codes, references: Codes) -> npt.NDArray[np.float64]:
-    """Position scores by shap.DeepExplainer, one explainer a sequence.
+    """Compute position scores with shap.DeepExplainer, one explainer per sequence.
 
     Parameters
     ----------
@@ -179,7 +180,7 @@ def shap_scores(target: Target, codes: Codes, references: Codes) -> npt.NDArray[
     Returns
     -------
     numpy.ndarray, shape=(n, length), float64
-        Sum over the four channels: shap gives the base that left its share too.
+        Sum over the four channels, because shap also gives the replaced base a share.
 
     Raises
     ------
@@ -196,18 +197,18 @@ def shap_scores(target: Target, codes: Codes, references: Codes) -> npt.NDArray[
 
 
 class Agreement(NamedTuple):
-    """How far two engines agree on position scores.
+    """How well two implementations agree on position scores.
 
     Attributes
     ----------
     absolute : float
         Largest difference of two position scores, in units of the output.
     relative : float
-        The same divided by the largest score of that sequence; the largest over sequences.
+        Largest difference within a sequence divided by its largest score; the maximum over sequences.
     correlation : float
-        Pearson, over all positions of all sequences.
+        Pearson correlation over all positions of all sequences.
     n : int
-        Sequences compared.
+        Number of sequences compared.
     """
 
     absolute: float
@@ -217,7 +218,7 @@ class Agreement(NamedTuple):
 
 
 def compare_scores(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> Agreement:
-    """Compare position scores, both shape=(n, length)."""
+    """Compare two arrays of position scores, both of shape=(n, length)."""
     first, second = first.astype(np.float64), second.astype(np.float64)
     difference = np.abs(first - second).max(axis=1)
     size = np.maximum(np.abs(first).max(axis=1), np.finfo(np.float64).tiny)

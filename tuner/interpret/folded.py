@@ -1,12 +1,14 @@
-"""DeepLIFT's rescale rule for networks of known layers, folded: what pairs share is computed once.
+"""DeepLIFT's rescale rule for networks of known layers, folded: computations common to several pairs are done once.
 
-A sequence goes through the network once beside all of its references, and one multiplier a pair comes back. An engine
-of hooks on any network carries both halves of every pair in both directions: four passes for two and a fraction.
+A sequence passes through the network once, together with all of its references, and one multiplier per pair is
+propagated back. A general implementation with hooks propagates both halves of every pair in both directions, which
+takes four passes instead of two and a fraction.
 
-Maps are kept as deviations from those of one input, no base anywhere, whose own maps are in float64. So differences
-between sequences keep their digits in float32, also behind an activation that is nearly saturated: tanh(x - 6) is
--1 + 1e-5 before training, and deviations of 1e-6 are all there is. The deviations of the input are its one-hot, so two
-copies of a k-mer get equal maps, and of equal maxima the first wins, as in other engines.
+Feature maps are stored as deviations from the maps of an input without any base, which are kept in float64. Differences
+between sequences therefore keep their precision in float32, even after an activation that is nearly saturated:
+tanh(x - 6) is -1 + 1e-5 before training, and all deviations are of the order of 1e-6. The deviations of the input are
+its one-hot encoding, so two copies of a k-mer get equal maps, and of equal maxima the first wins, as in other
+implementations.
 """
 
 from __future__ import annotations
@@ -25,22 +27,22 @@ from tuner.models.layers import AvgPool1d, BatchNorm1d, Conv1d, Dropout, MaxPool
 from tuner.models.network import MaxAverage, Network, Residual
 
 FLAT = 1e-6
-"""Changes of a unit's input below this have the derivative for a multiplier, as in shap and tangermeme."""
+"""Below this change of a unit's input, its multiplier is the derivative, as in shap and tangermeme."""
 
 
 class Maps(NamedTuple):
-    """One layer's maps.
+    """Feature maps of one layer.
 
     Attributes
     ----------
     base : torch.Tensor, shape=(1, channels, length), float64
-        Of the input of zeros.
+        Map of the input of zeros.
     rows : torch.Tensor, shape=(n * (1 + n_references), channels, length), float32
-        Deviations from it, of each sequence and then of its references.
+        Deviations from `base`, of each sequence followed by its references.
     group : int
         1 + n_references.
     known : dict of int to torch.Tensor
-        Outputs for `base` of the layers, by their identity: those are the same for all sequences.
+        Output of each layer for `base`, by the identity of the layer; it is the same for all sequences.
     """
 
     base: Tensor
@@ -49,19 +51,19 @@ class Maps(NamedTuple):
     known: dict[int, Tensor]
 
     def through(self, layer: nn.Module, rows: Tensor) -> Maps:
-        """Go on behind a layer, with these deviations."""
+        """Return the maps after a layer, with these deviations."""
         if id(layer) not in self.known:
             self.known[id(layer)] = layer(self.base)
         return self._replace(base=self.known[id(layer)], rows=rows)
 
     def pairs(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Values of the sequences, shape=(n, 1, ...), and of their references, shape=(n, n_references, ...)."""
+        """Split rows into sequences, shape=(n, 1, ...), and their references, shape=(n, n_references, ...)."""
         grouped = rows.view(-1, self.group, *rows.shape[1:])
         return grouped[:, :1], grouped[:, 1:]
 
 
 Back = Callable[[Tensor], Tensor]
-"""Multipliers of a layer's outputs, one row a pair -> those of its inputs."""
+"""Multipliers of a layer's outputs, one row per pair -> multipliers of its inputs."""
 Rule = Callable[[Any, Maps], tuple[Maps, Back]]
 
 
@@ -75,7 +77,7 @@ def _convolution(layer: Any, x: Maps) -> tuple[Maps, Back]:
     shape = x.rows.shape
 
     def back(m: Tensor) -> Tensor:
-        # Only the shape of the input counts; one that needs no memory has it.
+        # Only the shape of the input matters, so an expanded tensor without memory of its own suffices.
         total = 0 if left == right else left + right
         like = m.new_empty(1).expand(len(m), shape[1], 1, shape[2] + total)
         pad, stride, dilation = [0, 0 if total else left], [1, layer.stride[0]], [1, layer.dilation[0]]
@@ -115,13 +117,14 @@ def _average_pool(layer: Any, x: Maps) -> tuple[Maps, Back]:
 
 
 def _maximum_pool(layer: Any, x: Maps) -> tuple[Maps, Back]:
-    """The change of a maximum goes to the winner of the larger of both maxima, whose change it divides by.
+    """Assign the change of a maximum to the winning position of the larger maximum, divided by its own change.
 
-    Where the sequence's own winner does not change at all, it has the derivative of the pool besides.
+    If the winning position of the sequence does not change, it also gets the derivative of the pool.
     """
     base = x.through(layer, x.rows).base
     window, (_, channels, length) = layer.window[1], x.rows.shape
-    # Deviations from the window's own maximum: the winner is found among small numbers. A floor leaves a rest over.
+    # Deviations from the window's own maximum, so that the winner is found among small numbers. Without ceil_mode the
+    # last positions belong to no window.
     peaks = base.repeat_interleave(window, dim=2)[:, :, :length]
     shift = x.base - nn.functional.pad(peaks, (0, length - peaks.shape[2]))
     inputs = x.rows + shift.to(x.rows.dtype)
@@ -149,7 +152,7 @@ def _maximum_pool(layer: Any, x: Maps) -> tuple[Maps, Back]:
 
 
 def _rectify(layer: nn.Module, x: Maps) -> tuple[Maps, Back]:
-    """relu(b + d) - relu(b), without adding the large b to the small d where that is positive."""
+    """Compute relu(b + d) - relu(b) without adding the large b to the small d where b is positive."""
     base = x.base.to(x.rows.dtype)
     rows = torch.maximum(x.rows + base.clamp(max=0), -base.clamp(min=0))
     out = x.through(layer, rows)
@@ -161,7 +164,7 @@ def _rectify(layer: nn.Module, x: Maps) -> tuple[Maps, Back]:
 
 
 def _rescale(layer: nn.Module, x: Maps) -> tuple[Maps, Back]:
-    """Any function of single numbers, in float64: difference quotients of deviations that may be tiny."""
+    """Apply any elementwise function, in float64: the difference quotients are of deviations that may be tiny."""
     inputs = x.base + x.rows
     outputs = layer(inputs)
     base = x.through(layer, x.rows).base
@@ -184,7 +187,7 @@ def _sequence(layer: Any, x: Maps) -> tuple[Maps, Back]:
         backs.append(back)
 
     def all_back(m: Tensor) -> Tensor:
-        while backs:  # each one's maps are free once it has run
+        while backs:  # pop, so that the maps of each layer are freed once it has run
             m = backs.pop()(m)
         return m
 
@@ -230,16 +233,16 @@ RULES: Mapping[type[nn.Module], Rule] = {
     nn.ReLU: _rectify,
     nn.Sigmoid: _rescale,
 }
-"""Class of a layer -> its rule. Exactly this class: a subclass may compute something else."""
+"""Class of a layer -> its rule. The class must match exactly, as a subclass may compute something else."""
 
 
 def step(layer: nn.Module, x: Maps) -> tuple[Maps, Back]:
-    """Take maps through one layer, in evaluation mode; also how multipliers come back."""
+    """Propagate maps through one layer in evaluation mode; also return how its multipliers propagate back."""
     return RULES[type(layer)](layer, x)
 
 
 def missing_rule(network: nn.Module) -> str:
-    """Name the first layer that has no rule here, or a hook; empty if there is none."""
+    """Name the first layer that has no rule or has a hook; empty if there is none."""
     for name, module in network.named_modules():
         if type(module) not in RULES or module._forward_hooks or module._forward_pre_hooks:
             return f"layer {name!r} ({type(module).__name__})" if name else f"the network ({type(module).__name__})"
@@ -247,16 +250,16 @@ def missing_rule(network: nn.Module) -> str:
 
 
 def folded_deep_shap(target: Target, codes: Codes, references: Codes, batch: int) -> FloatArray:
-    """Hypothetical contributions of a network that :func:`missing_rule` has nothing against.
+    """Compute hypothetical contributions of a network for which :func:`missing_rule` is empty.
 
     Parameters
     ----------
     target : Target
-        In float64, unless the device has none.
+        In float64, unless the device does not support it.
     codes : numpy.ndarray, shape=(n, length), uint8
     references : numpy.ndarray, shape=(n, n_references, length), uint8
     batch : int
-        Pairs of sequence and reference at a time, those of one sequence at least.
+        Pairs of a sequence and a reference at a time, but at least all pairs of one sequence.
 
     Returns
     -------
@@ -281,7 +284,7 @@ def folded_deep_shap(target: Target, codes: Codes, references: Codes, batch: int
             m[:, [target.task]] = last(ones)
             m = back(m)  # (n * n_references, 4, length)
             own = x.view(-1, group, 4, length)[:, 1:].flatten(0, 1)
-            # Base b replaces the reference's base: the multiplier of b minus that of the reference's base.
+            # Base b replaces the reference's base, so it gets the multiplier of b minus that of the reference's base.
             m = m - (m * own).sum(dim=1, keepdim=True)
             found.append(m.reshape(-1, n_references, 4, length).mean(dim=1))
     return torch.cat(found).cpu().numpy()

@@ -10,9 +10,9 @@ from tuner.data.sequence import Codes
 from tuner.interpret.target import FloatArray, Target
 
 KOO_STEPS = 20
-"""Points between reference and sequence, at 0, .05, ... .95 (Koo & Ploenzke 2021, published code)."""
+"""Number of points between reference and sequence, at 0, .05, ... .95 (Koo & Ploenzke 2021, published code)."""
 COMPLETE_STEPS = 100
-"""Midpoints of the path. Max pools and ReLUs make the gradient jump, so the error shrinks only as 1 / steps."""
+"""Number of midpoints of the path. Max pools and ReLUs make the gradient jump, so the error falls only as 1 / steps."""
 
 
 def _gradient(target: Target, x: Tensor) -> Tensor:
@@ -22,7 +22,7 @@ def _gradient(target: Target, x: Tensor) -> Tensor:
 
 
 def saliency(target: Target, codes: Codes, references: Codes, batch: int) -> FloatArray:
-    """Gradient of the output by the one-hot sequence (Simonyan et al. 2013).
+    """Compute the gradient of the output with respect to the one-hot sequence (Simonyan et al. 2013).
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def saliency(target: Target, codes: Codes, references: Codes, batch: int) -> Flo
 
 
 def _path(target: Target, codes: Codes, references: Codes, alphas: Tensor, batch: int) -> list[Tensor]:
-    """Mean gradient on the line from each reference to its sequence: one (n_references, 4, length) each."""
+    """Mean gradient on the line from each reference to its sequence; shape=(n_references, 4, length) per sequence."""
     n, n_references = references.shape[:2]
     pairs = [(i, k) for i in range(n) for k in range(n_references)]
     step = max(1, batch // len(alphas))
@@ -59,10 +59,10 @@ def _path(target: Target, codes: Codes, references: Codes, alphas: Tensor, batch
 
 
 def integrated_gradients(target: Target, codes: Codes, references: Codes, batch: int) -> FloatArray:
-    """Mean gradient between references and sequence, as Koo & Ploenzke (2021) compute it.
+    """Compute the mean gradient between references and sequence, as Koo & Ploenzke (2021) do.
 
-    Steps 0, .05, ... .95 of the way, without the factor (sequence - reference): multiplied by the one-hot it
-    does not add up to a difference of outputs.
+    The points lie at 0, .05, ... .95 of the path, and the factor (sequence - reference) is omitted, so the result
+    multiplied by the one-hot sequence does not add up to a difference of outputs.
 
     Parameters
     ----------
@@ -82,9 +82,9 @@ def integrated_gradients(target: Target, codes: Codes, references: Codes, batch:
 
 
 def complete_integrated_gradients(target: Target, codes: Codes, references: Codes, batch: int) -> FloatArray:
-    """Integrated gradients (Sundararajan et al. 2017) by the midpoint rule, as hypothetical contributions.
+    """Compute integrated gradients (Sundararajan et al. 2017) with the midpoint rule, as hypothetical contributions.
 
-    Parameters and returns as for :func:`integrated_gradients`; see :func:`project`.
+    Parameters and return value as for :func:`integrated_gradients`; see :func:`project`.
     """
     alphas = (torch.arange(COMPLETE_STEPS, dtype=target.dtype, device=target.place) + 0.5) / COMPLETE_STEPS
     means = _path(target, codes, references, alphas, batch)
@@ -93,15 +93,15 @@ def complete_integrated_gradients(target: Target, codes: Codes, references: Code
 
 
 def project(multipliers: Tensor, references: Tensor) -> Tensor:
-    """Turn multipliers into hypothetical contributions: what each base would contribute in its place.
+    """Turn multipliers into hypothetical contributions: what each base would contribute at each position.
 
-    Base b replaces the reference's base, so it contributes the multiplier of b minus that of the reference's
-    base (tangermeme and DeepLIFT do the same). Of the base that is there, this is its contribution.
+    Base b replaces the reference's base, so it contributes the multiplier of b minus that of the reference's base, as
+    in tangermeme and DeepLIFT. For the observed base this is its contribution.
 
     Parameters
     ----------
     multipliers : torch.Tensor, shape=(n_references, 4, length)
-        Of each base, per reference.
+        Multiplier of each base, per reference.
     references : torch.Tensor, shape=(n_references, 4, length)
         One-hot.
 

@@ -1,4 +1,4 @@
-"""What a motif does to the output: insert it into sequences that lack it (Greenside et al. 2018; Avsec et al. 2021)."""
+"""Effect of a motif on the output when it is inserted into sequences (Greenside et al. 2018; Avsec et al. 2021)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Marginal(NamedTuple):
     low, high : float
         95 % interval of the mean (Student's t over backgrounds).
     n : int
-        Backgrounds.
+        Number of backgrounds.
     """
 
     effect: float
@@ -50,7 +50,7 @@ def _sample(ppm: NDArray[np.float64], n: int, rng: np.random.Generator) -> Codes
 INSERTS: Mapping[str, Callable[[NDArray[np.float64], int, np.random.Generator], Codes]] = MappingProxyType(
     {"consensus": _consensus, "sample": _sample}
 )
-"""Name -> what is inserted: the likeliest base of every column, or a draw from the matrix for each background."""
+"""Name -> what is inserted: the most probable base of every column, or a draw from the matrix for each background."""
 
 
 def marginalise(
@@ -64,27 +64,27 @@ def marginalise(
     n: int = 100,
     insert: str = "consensus",
 ) -> tuple[Marginal, ...]:
-    """Measure the mean change of the logit when each motif is put into the centre of shuffled sequences.
+    """Measure the mean change of the logit when each motif is inserted at the centre of shuffled sequences.
 
-    Each motif is inserted once as given and once as its reverse complement, and the two changes are averaged: the
-    result does not depend on the strand on which a matrix is written.
+    Each motif is inserted once as given and once as its reverse complement, and the two changes are averaged, so the
+    result does not depend on the strand of the matrix.
 
     Parameters
     ----------
     network : torch.nn.Module
-        Maps (n, 4, length) one-hot to (n, n_tasks) logits. It is copied and left as it is.
+        Maps (n, 4, length) one-hot to (n, n_tasks) logits. It is copied and not changed.
     ppms : sequence of numpy.ndarray, shape=(4, width)
-        Matrices; trim them first, for flat flanks have no consensus.
+        Matrices; trim them first, because flat flanks have no consensus.
     codes : numpy.ndarray, shape=(n_sequences, length), uint8
-        Backgrounds are dinucleotide shuffles of `n` of them, drawn without replacement while they last.
+        Backgrounds are dinucleotide shuffles of `n` of them, drawn without replacement if there are enough.
     task : int
-        Whose logit.
+        Index of the task.
     device : str
-        As :func:`~tuner.models.prediction.resolve_device` takes it.
+        As for :func:`~tuner.models.prediction.resolve_device`.
     seed : int
-        Of the draw, the shuffles and the samples.
+        Seed of the draw, the shuffles and the samples.
     n : int
-        Backgrounds, the same for every motif; at least 2.
+        Number of backgrounds, the same for every motif; at least 2.
     insert : str
         A key of :data:`INSERTS`.
 
@@ -98,7 +98,7 @@ def marginalise(
     AttributionError
         If `insert` is unknown, `n` is below 2, sequences do not fit the network, or a motif is wider than they are.
     MotifError
-        If a matrix is none.
+        If a matrix is not valid.
     DeviceError
         If the device does not exist.
     """
@@ -111,7 +111,9 @@ def marginalise(
     matrices = [check_ppm(ppm, f"motif {index}") for index, ppm in enumerate(ppms)]
     for index, ppm in enumerate(matrices):
         if ppm.shape[1] > length:
-            raise AttributionError(f"motif {index} of {ppm.shape[1]} columns does not fit sequences of {length} bp.")
+            raise AttributionError(
+                f"motif {index} has {ppm.shape[1]} columns and does not fit into sequences of {length} bp."
+            )
     target = Target(network, task=task, device=device)
     background = _backgrounds(codes, n, seed)
     results = []
@@ -132,7 +134,7 @@ def _backgrounds(codes: Codes, n: int, seed: int) -> Codes:
 
 
 def _place(background: Codes, words: Codes) -> Codes:
-    """Put each word into the centre of its background."""
+    """Write each word into the centre of its background."""
     placed = background.copy()
     start = (background.shape[1] - words.shape[1]) // 2
     placed[:, start : start + words.shape[1]] = words

@@ -1,7 +1,7 @@
-"""Patterns that contributions repeat: TF-MoDISco (Shrikumar et al. 2018, arXiv:1811.00416) by modisco-lite.
+"""Finds recurring patterns in contributions with TF-MoDISco (Shrikumar et al. 2018, arXiv:1811.00416), as modisco-lite.
 
-codes are uint8, shape=(n, length); hypothetical contributions are float32, shape=(n, 4, length), channels A, C, G, T;
-matrices of a pattern have shape=(4, width).
+Codes are uint8, shape=(n, length); hypothetical contributions are float32, shape=(n, 4, length), with channels A, C, G,
+T. Matrices of a pattern have shape=(4, width).
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from tuner.motifs.match import FilterMatch, match_filters
 from tuner.motifs.meme import Motif, corrected_information, write_meme
 
 MINIMUM_SEQUENCES = 20
-MINIMUM_SEQLETS = 20  # of a pattern, and of a sign for patterns to be sought among them
-MINIMUM_LENGTH = 50  # a seqlet of 41 bp, and room for it to lie in
+MINIMUM_SEQLETS = 20  # in a pattern, and of one sign for patterns to be sought among them
+MINIMUM_LENGTH = 50  # a seqlet of 41 bp, and room for different positions
 H5, EXCHANGE = "modisco.h5", ("input.npz", "patterns.npz")
 WORKER = Path(__file__).with_name("modisco_worker.py")
 WINDOW = 21  # bases over which TF-MoDISco sums contributions
@@ -45,27 +45,27 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "thorough": {**_COMMON, "n_leiden_runs": 50, "max_seqlets_per_metacluster": 20_000},
     }
 )
-"""Name -> settings of TF-MoDISco that are not its own defaults."""
+"""Name -> settings of TF-MoDISco that differ from its defaults."""
 
 
 class Pattern(NamedTuple):
-    """What the seqlets of one cluster have in common.
+    """Mean of the seqlets of one cluster.
 
     Attributes
     ----------
     name : str
-        ``"pos.0"``, ``"pos.1"``, ... ``"neg.0"``, by number of seqlets within a sign; ``pattern_0`` of the group
-        ``pos_patterns`` in the HDF5 file is ``"pos.0"``.
+        ``"pos.0"``, ``"pos.1"``, ... ``"neg.0"``, numbered by decreasing size within a sign; ``"pos.0"`` is
+        ``pattern_0`` of the group ``pos_patterns`` in the HDF5 file.
     positive : bool
         Whether it raises the output.
     seqlets : int
-        How many.
+        Number of seqlets.
     cwm, hypothetical_cwm : numpy.ndarray, shape=(4, width), float32
         Mean contributions and mean hypothetical contributions of the seqlets, in units of the output.
     ppm : numpy.ndarray, shape=(4, width), float64
         Base frequencies of the seqlets, untrimmed.
     contribution : float
-        Mean contribution of a whole seqlet: the sum over `cwm`.
+        Mean contribution of a whole seqlet, which is the sum over `cwm`.
     """
 
     name: str
@@ -83,11 +83,11 @@ class Patterns(NamedTuple):
     Attributes
     ----------
     patterns : tuple of Pattern
-        Positive ones first, then by number of seqlets. May be empty.
+        Positive patterns first, then by number of seqlets. May be empty.
     h5 : Path or None
         File in modisco-lite's layout, which ``modisco report`` reads; None if there is no pattern.
     words : str
-        How many patterns in how many sequences; or that there is none, and why.
+        Says how many patterns were found in how many sequences, or why none was found.
     """
 
     patterns: tuple[Pattern, ...]
@@ -104,9 +104,9 @@ def find_patterns(
     timeout: float | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Patterns:
-    """Run TF-MoDISco in a process of its own, on one thread.
+    """Run TF-MoDISco in a separate process, on one thread.
 
-    The result is a function of its input: modisco-lite takes its random numbers from fixed seeds.
+    The result depends only on the input, because modisco-lite uses fixed seeds.
 
     Parameters
     ----------
@@ -115,19 +115,19 @@ def find_patterns(
     hypothetical : numpy.ndarray, shape=(n, 4, length), float32
         Hypothetical contributions of the same sequences.
     folder : Path
-        Where ``modisco.h5`` goes; made if missing. One of an earlier run is replaced, or removed.
+        Folder for ``modisco.h5``, created if missing. The file of an earlier run is replaced, or removed.
     preset : str
         A key of :data:`PRESETS`.
     timeout : float, optional
         Seconds after which the process is killed.
     environment : mapping of str to str, optional
-        Of the process, in place of the caller's.
+        Environment variables of the process; by default those of the caller.
 
     Returns
     -------
     Patterns
-        Too few or too short sequences, contributions that are all alike, no pattern, a crash and a time-out are
-        results: no pattern, and words that say so.
+        Too few or too short sequences, contributions that are all equal, a crash and a timeout are not errors: they
+        give a result without patterns, whose `words` say why.
 
     Raises
     ------
@@ -147,7 +147,7 @@ def find_patterns(
         source, arrays = (place / part for part in EXCHANGE)
         np.savez(source, codes=codes, hypothetical=hypothetical.astype(np.float32))
         files = (str(path) for path in (source, place / H5, arrays))
-        # -P: no file of the current folder is taken for a library.
+        # -P: no file in the current folder can shadow a library.
         command = [sys.executable, "-P", str(WORKER), *files, json.dumps(PRESETS[preset])]
         failure = _run(command, place / "log", timeout, environment)
         if failure is not None:
@@ -173,19 +173,19 @@ def above_null(patterns: Sequence[Pattern], null_patterns: Sequence[Pattern]) ->
     ----------
     patterns : sequence of Pattern
     null_patterns : sequence of Pattern
-        Of a network trained on shuffled labels, or of several, in as many sequences; of both signs.
+        Patterns of both signs from one or more networks trained on shuffled labels, in the same number of sequences.
 
     Returns
     -------
     tuple of bool
-        In the order of `patterns`. A null without patterns is exceeded by every pattern.
+        In the order of `patterns`. If the null has no patterns, every pattern exceeds it.
     """
     most = max((pattern.seqlets for pattern in null_patterns), default=0)
     return tuple(pattern.seqlets > most for pattern in patterns)
 
 
 def match_patterns(patterns: Sequence[Pattern], database: MotifDatabase) -> tuple[FilterMatch, ...]:
-    """Compare the trimmed matrix of each pattern with the screened motifs of a database, as filters are.
+    """Compare the trimmed matrix of each pattern with the screened motifs of a database, in the same way as filters.
 
     Parameters
     ----------
@@ -195,13 +195,14 @@ def match_patterns(patterns: Sequence[Pattern], database: MotifDatabase) -> tupl
     Returns
     -------
     tuple of FilterMatch
-        The best target of each pattern, in order: ``filter`` is its index, ``sites`` its seqlets, ``e_value`` p times
-        the number of screened motifs, ``significant`` at E <= .01 with at least 20 seqlets and 6 bits.
+        The best target of each pattern, in order. ``filter`` is the index of the pattern, ``sites`` its number of
+        seqlets, and ``e_value`` p times the number of screened motifs; a match is ``significant`` at E <= .01 with at
+        least 20 seqlets and 6 bits.
 
     Raises
     ------
     MotifError
-        An empty database.
+        If the database has no screened motifs.
     """
     filters = []
     for index, pattern in enumerate(patterns):
@@ -212,7 +213,7 @@ def match_patterns(patterns: Sequence[Pattern], database: MotifDatabase) -> tupl
 
 
 def patterns_meme(patterns: Sequence[Pattern]) -> str:
-    """Word the trimmed matrices of patterns as a MEME file.
+    """Format the trimmed matrices of patterns as a MEME file.
 
     Parameters
     ----------
@@ -235,18 +236,18 @@ def _check(codes: Codes, hypothetical: FloatArray) -> None:
     n, length = codes.shape
     if hypothetical.shape != (n, 4, length):
         raise AttributionError(
-            f"hypothetical contributions have shape {hypothetical.shape}; expected {(n, 4, length)}, as many as bases."
+            f"hypothetical contributions have shape {hypothetical.shape}; expected {(n, 4, length)}, as the sequences."
         )
     broken = ~np.isfinite(hypothetical).all(axis=(1, 2))
     if broken.any():
         raise AttributionError(
-            f"hypothetical contributions of {int(broken.sum())} of {n} sequences are not finite, "
-            f"sequence {int(np.argmax(broken))} first. Attribute them again; TF-MoDISco needs numbers."
+            f"hypothetical contributions of {int(broken.sum())} of {n} sequences are not finite "
+            f"(first: sequence {int(np.argmax(broken))}). Attribute them again; TF-MoDISco needs finite numbers."
         )
 
 
 def _too_little(codes: Codes, hypothetical: FloatArray) -> str | None:
-    """Why there is nothing to look for, if so."""
+    """Say why no pattern can be found; None if there may be one."""
     n, length = codes.shape
     if n < MINIMUM_SEQUENCES:
         return f"{n} sequence{'s' * (n != 1)}, fewer than {MINIMUM_SEQUENCES}"
@@ -260,7 +261,7 @@ def _too_little(codes: Codes, hypothetical: FloatArray) -> str | None:
     sums = np.cumsum(scores, axis=1, dtype=np.float64)
     windows = np.hstack([sums[:, WINDOW - 1 : WINDOW], sums[:, WINDOW:] - sums[:, :-WINDOW]])
     if windows.min() >= 0 or windows.max() <= 0:
-        return f"no window of {WINDOW} bp contributes with the opposite sign, so what chance gives cannot be estimated"
+        return f"no window of {WINDOW} bp contributes with the opposite sign, so chance level cannot be estimated"
     return None
 
 
@@ -270,17 +271,17 @@ def _none(why: str) -> Patterns:
 
 def _nothing(n: int, tried: NDArray[np.bool_]) -> str:
     if not tried.any():
-        return f"fewer than {MINIMUM_SEQLETS} seqlets that could be grouped in {n} sequences"
-    return f"no {MINIMUM_SEQLETS} seqlets of {n} sequences are alike"
+        return f"fewer than {MINIMUM_SEQLETS} seqlets that could be clustered in {n} sequences"
+    return f"no {MINIMUM_SEQLETS} seqlets in {n} sequences are similar"
 
 
 def _run(command: list[str], log: Path, timeout: float | None, environment: Mapping[str, str] | None) -> str | None:
-    """Run to the end; None, or what went wrong in words."""
+    """Run the command to its end; return None, or a description of what went wrong."""
     with log.open("wb") as file:
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=file, stderr=file,  # the pipe ends with this process, killed or not
+            command, stdin=subprocess.PIPE, stdout=file, stderr=file,  # the pipe closes however this process ends
             env=None if environment is None else dict(environment),
-            process_group=0,  # so that its own children end with it
+            process_group=0,  # so that its children are killed with it
         )  # fmt: skip
         try:
             code = process.wait(timeout)
@@ -291,13 +292,13 @@ def _run(command: list[str], log: Path, timeout: float | None, environment: Mapp
     if code == 0:
         return None
     if code < 0:
-        return f"TF-MoDISco was killed by signal {-code} ({signal.Signals(-code).name}), perhaps for want of memory"
+        return f"TF-MoDISco was killed by signal {-code} ({signal.Signals(-code).name}), perhaps because memory ran out"
     lines = log.read_text(errors="replace").strip().splitlines()
     return f"TF-MoDISco failed: {lines[-1].strip().rstrip('.') if lines else f'exit code {code}'}"
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill the process and those that it started, if they still run."""
+    """Kill the process and its children, if they are still running."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -317,7 +318,7 @@ _MATRICES = ("cwm", "hypothetical_cwm", "ppm")
 
 def _pattern(name: str, part: Mapping[str, NDArray[Any]]) -> Pattern:
     ppm = part["ppm"].astype(np.float64)
-    sums = ppm.sum(axis=0)  # below 1 where seqlets hold N
+    sums = ppm.sum(axis=0)  # below 1 where seqlets contain N
     cwm, hypothetical = (part[k].astype(np.float32) for k in _MATRICES[:2])
     ppm = np.where(sums > 0, ppm / np.where(sums > 0, sums, 1.0), 0.25)
     return Pattern(name, name.startswith("pos"), int(part["seqlets"]), cwm, hypothetical, ppm, float(cwm.sum()))

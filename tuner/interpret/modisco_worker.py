@@ -1,8 +1,8 @@
 """The process that runs TF-MoDISco: `python -P modisco_worker.py INPUT H5 ARRAYS SETTINGS`.
 
-It is a process of its own because modisco-lite forks, compiles kernels, needs a gigabyte and can be stopped only from
-outside. It needs nothing else of this package, so it runs from any folder. Files go in and come back: INPUT and ARRAYS
-are NumPy archives without pickled objects. The folder of ARRAYS is removed when whoever started this is gone.
+It is a separate process because modisco-lite forks, compiles kernels, needs a gigabyte and can only be stopped from
+outside. It imports nothing else from this package, so it runs from any folder. Input and results are files: INPUT
+and ARRAYS are NumPy archives without pickled objects. The folder of ARRAYS is removed when the parent process ends.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-OOM_SCORE = 300  # when memory runs out, the kernel ends this process before the report that waits for it
+OOM_SCORE = 300  # when memory runs out, the kernel kills this process before the report that waits for it
 
 
 def guard(folder: str) -> None:
-    """Fork a guard that ends this process group and removes `folder` when the process that started it is gone.
+    """Fork a guard that kills this process group and removes `folder` when the parent process has ended.
 
-    The pipe to stdin ends with that process, however it ends. A guard that is a process of its own hears it also while
-    native code keeps Python's lock; it ends with the group.
+    The pipe to stdin closes when the parent process ends for any reason. As a separate process, the guard notices this
+    even while native code holds the GIL; it is killed with the group.
     """
     worker = os.getpid()
     if os.fork():
@@ -39,7 +39,7 @@ def guard(folder: str) -> None:
 
 
 def offer_to_memory_killer() -> None:
-    """Raise this process's score; as `tuner.storage.process` does for workers, which this file cannot import."""
+    """Raise this process's OOM score, as `tuner.storage.process`, which cannot be imported here, does for workers."""
     with contextlib.suppress(OSError, ValueError), open("/proc/self/oom_score_adj", "r+") as file:
         score = min(1000, int(file.read()) + OOM_SCORE)
         file.seek(0)
@@ -54,18 +54,19 @@ def run(source: str, h5: str, arrays: str, settings: dict[str, Any]) -> None:
     source : str
         Archive with ``codes``, shape=(n, length), uint8, and ``hypothetical``, shape=(n, 4, length), float32.
     h5 : str
-        Where the HDF5 file of modisco-lite goes; not written if there is no pattern.
+        Path of modisco-lite's HDF5 file; it is not written if there is no pattern.
     arrays : str
-        Where the archive of patterns goes: per pattern ``pos.0.seqlets``, ``.cwm``, ``.hypothetical_cwm`` and ``.ppm``,
-        matrices of shape=(4, width); and ``tried``, whether there were enough seqlets of either sign.
+        Path of the archive of patterns. For each pattern it holds ``pos.0.seqlets`` and the matrices ``.cwm``,
+        ``.hypothetical_cwm`` and ``.ppm``, shape=(4, width); ``tried`` says for each sign whether there were enough
+        seqlets.
     settings : dict of str to any
-        Of ``modiscolite.tfmodisco.TFMoDISco``.
+        Settings of ``modiscolite.tfmodisco.TFMoDISco``.
     """
     import numba
     import numpy as np
 
     options: Any = numba.config
-    options.NUMBA_NUM_THREADS = 1  # read when modisco-lite is imported and when it counts its threads
+    options.NUMBA_NUM_THREADS = 1  # read when modisco-lite is imported and when it sets its number of threads
     from modiscolite.io import save_hdf5
     from modiscolite.tfmodisco import TFMoDISco
 
@@ -82,9 +83,9 @@ def run(source: str, h5: str, arrays: str, settings: dict[str, Any]) -> None:
             found[f"{sign}.{index}.hypothetical_cwm"] = np.asarray(pattern.hypothetical_contribs).T
             found[f"{sign}.{index}.ppm"] = np.asarray(pattern.sequence).T
     if positive or negative:
-        # A sign without patterns has no group: the reader of modisco-lite takes an empty one for an error.
+        # A sign without patterns gets no group, because modisco-lite's reader treats an empty group as an error.
         save_hdf5(h5, positive or None, negative or None, codes.shape[1])
-    np.savez(arrays, **found)  # type: ignore[arg-type]  # the stub takes the names for allow_pickle
+    np.savez(arrays, **found)  # type: ignore[arg-type]  # the stub mistakes the names for allow_pickle
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""In-silico mutagenesis: what the output does when one base becomes another."""
+"""In-silico mutagenesis: the change of the output when one base is replaced by another."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from tuner.interpret.target import FloatArray, Target
 from tuner.interpret.windows import missing_rule, mutant_outputs
 
 WINDOWS = 4
-"""Mutants at a time, over those of `batch`, where windows are computed: they are short."""
+"""Factor by which `batch` grows for windows, which are shorter than sequences."""
 
 
 def mutagenesis_engine(target: Target) -> str:
-    """Say how the mutants of a network are computed, and why not by windows where they are not."""
+    """Say how the mutants of a network are computed, and why if not by windows."""
     layer = missing_rule(target.network)
     return f"whole sequences, as no window is known for {layer}" if layer else "windows"
 
 
 def mutagenesis(target: Target, codes: Codes, references: Codes, batch: int) -> FloatArray:
-    """Output of every single-base mutant minus the output of the sequence (Alipanahi et al. 2015).
+    """Compute the output of every single-base mutant minus the output of the sequence (Alipanahi et al. 2015).
 
-    Of networks whose layers :mod:`tuner.interpret.windows` knows, only what a mutation reaches is computed; others
-    read every mutant as a whole.
+    If :mod:`tuner.interpret.windows` supports all layers of the network, only the positions that a mutation reaches are
+    computed; otherwise every mutant passes through the network as a whole.
 
     Parameters
     ----------
@@ -34,12 +34,12 @@ def mutagenesis(target: Target, codes: Codes, references: Codes, batch: int) -> 
     references : numpy.ndarray
         Not used.
     batch : int
-        Mutants at a time that are read as a whole.
+        Mutants at a time that are computed as whole sequences.
 
     Returns
     -------
     numpy.ndarray, shape=(n, 4, length), float32
-        0 at the base that is there, and at all four where that is N.
+        0 at the observed base, and at all four bases where the sequence is N.
     """
     outputs = _whole if missing_rule(target.network) else _windows
     with torch.inference_mode():
@@ -53,7 +53,7 @@ def mutagenesis(target: Target, codes: Codes, references: Codes, batch: int) -> 
 
 
 def _mutations(codes: Codes) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """New base and position of every mutant of one sequence, by base, then position."""
+    """Return new base and position of every mutant of one sequence, ordered by base, then position."""
     other = (codes != np.arange(N_CODE, dtype=np.uint8)[:, None]) & (codes != N_CODE)  # (4, length)
     base, position = np.nonzero(other)
     return base, position

@@ -1,6 +1,6 @@
-"""References: the shuffled copies of a sequence that its own contributions are measured against.
+"""References: shuffled versions of a sequence with which attribution methods compare it.
 
-They are uint8 codes of shape (n, n_references, length), so that they can be stored beside the scores they gave.
+They are uint8 codes of shape=(n, n_references, length), so that they can be stored with the scores.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ def make_references(
 ) -> NDArray[np.uint8]:
     """Shuffle each sequence several times.
 
-    The references of a sequence are a function of the seed and of its own bases: neither the other sequences
-    nor their order matter, and the first k of n references are the k references.
+    The references of a sequence depend only on the seed and its own bases, not on other sequences or their order, and
+    the first k of n references are those made for n = k.
 
     Parameters
     ----------
     codes : numpy.ndarray, shape=(n, length), uint8
         A, C, G, T = 0..3, N = 4.
     n_references : int
-        Shuffles a sequence.
+        Number of shuffles per sequence.
     shuffle : str
-        A key of :data:`SHUFFLES`. The known bases are shuffled as if they were adjacent; N stays where it
-        is, so that it never differs from its reference.
+        A key of :data:`SHUFFLES`. The known bases are shuffled as if they were adjacent; N stays in place, so that
+        sequence and reference never differ there.
     seed : int
         Any integer.
 

@@ -1,4 +1,4 @@
-"""Attribution scores against ground truth: do the bases that carry a planted motif score highest?"""
+"""Scores attributions against ground truth: do the bases of a planted motif have the highest contributions?"""
 
 from __future__ import annotations
 
@@ -18,44 +18,44 @@ from tuner.interpret.references import make_references
 from tuner.models.metrics import SCORES
 
 INFORMATIVE = 0.01
-"""Bits above which a position counts as carrying a motif (Koo & Ploenzke 2021, published code)."""
+"""Information content in bits above which a position is part of a motif (Koo & Ploenzke 2021, published code)."""
 AREAS = ("auroc", "aupr", "average_precision")
-"""What is recorded of an AttributionScore."""
-_CHECKED = 20  # sequences whose completeness is checked
+"""Fields of `AttributionScore` that are recorded."""
+_CHECKED = 20  # number of sequences whose completeness is checked
 
 
 def informative_positions(truth: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Find the positions where the true matrix is not background.
+    """Find the positions that are part of a motif in the true matrix.
 
     Parameters
     ----------
     truth : numpy.ndarray, shape=(n, 4, length)
-        Probabilities each sequence was drawn from.
+        Probabilities from which each sequence was drawn.
 
     Returns
     -------
     numpy.ndarray, shape=(n, length), bool
-        Information 2 + sum p log2 p above .01 bit.
+        Whether the information content, 2 + sum p log2 p, is above .01 bit.
     """
     p = truth.astype(np.float64)
     return np.asarray(2 + (p * np.log2(p + 1e-7)).sum(axis=1) > INFORMATIVE)
 
 
 class AttributionScore(NamedTuple):
-    """How well scores find the informative positions.
+    """How well contribution scores find the informative positions.
 
     Attributes
     ----------
     auroc, aupr, average_precision : float
-        Means over sequences; `aupr` is the trapezoid area, as the paper reports it. It draws a straight line
-        through tied scores, so a network that is constant gets (1 + share of informative positions) / 2, more
-        than many that are trained; its average precision is that share.
+        Means over sequences. `aupr` is the area by the trapezoidal rule, as in the paper. That rule interpolates
+        linearly across tied scores, so a constant network gets (1 + share of informative positions) / 2, more than
+        many trained networks; its average precision is that share.
     aurocs, auprs, average_precisions : numpy.ndarray, shape=(n,), float64
-        Per sequence scored, in order.
+        One value per scored sequence, in order.
     n : int
-        Sequences scored.
+        Number of scored sequences.
     left_out : int
-        Sequences whose positions are all informative, or none.
+        Number of sequences that are not scored because all or none of their positions are informative.
     """
 
     auroc: float
@@ -69,14 +69,14 @@ class AttributionScore(NamedTuple):
 
 
 def score_attributions(scores: NDArray[np.floating], truth: NDArray[np.floating]) -> AttributionScore:
-    """Score position scores against ground truth, sequence by sequence (Koo & Ploenzke 2021).
+    """Compare position scores with ground truth, sequence by sequence (Koo & Ploenzke 2021).
 
     Parameters
     ----------
     scores : numpy.ndarray, shape=(n, length)
-        Signed, as :class:`~tuner.interpret.attribution.Attribution` gives them: higher means motif.
+        Signed scores, as in :class:`~tuner.interpret.attribution.Attribution`; higher means motif.
     truth : numpy.ndarray, shape=(n, 4, length)
-        Probabilities each sequence was drawn from.
+        Probabilities from which each sequence was drawn.
 
     Returns
     -------
@@ -95,7 +95,7 @@ def score_attributions(scores: NDArray[np.floating], truth: NDArray[np.floating]
     scorable = labels.any(axis=1) & ~labels.all(axis=1)
     if not scorable.any():
         raise AttributionError(
-            f"in none of {len(truth)} sequences do informative and background positions occur together, so "
+            f"none of {len(truth)} sequences has both informative and background positions, so "
             f"attribution cannot be scored. Score sequences with a planted motif."
         )
     rows = [
@@ -117,23 +117,23 @@ def positive_sequences(split: Split, n: int, *, task: int = 0) -> tuple[Codes, N
     ----------
     split : Split
     n : int
-        At most so many.
+        Largest number of sequences.
     task : int
-        Whose positives.
+        Task whose positives are taken.
 
     Returns
     -------
     tuple
-        codes, shape=(n, length), and truth, shape=(n, 4, length).
+        Codes, shape=(n, length), and truth, shape=(n, 4, length).
 
     Raises
     ------
     DataError
-        If the split carries no ground truth, or no positive of the task.
+        If the split has no ground truth, no such task, or no positive of the task.
     """
     if split.truth is None:
         raise DataError(
-            "these sequences carry no ground truth, so attribution cannot be scored. "
+            "these sequences have no ground truth, so attribution cannot be scored. "
             "Use simulated data (tuner simulate), or leave attribution out."
         )
     if not 0 <= task < split.labels.shape[1]:
@@ -162,17 +162,17 @@ def attribution_scores(
     Parameters
     ----------
     network : torch.nn.Module
-        Trained.
+        Trained network.
     split : Split
-        With `truth`.
+        Must have `truth`.
     methods : sequence of str
         Keys of :data:`~tuner.interpret.attribution.ATTRIBUTIONS`.
     n_sequences : int
-        Positives, the first of the split.
+        Number of positives; the first of the split are used.
     task, output, shuffle, seed, device
         As for :func:`~tuner.interpret.attribution.attribute`.
     n_references : int
-        Shuffles a sequence; all methods share them.
+        Number of shuffles per sequence; all methods use the same ones.
 
     Returns
     -------
@@ -182,9 +182,9 @@ def attribution_scores(
     Raises
     ------
     DataError
-        If the split carries no ground truth, or has no positive of the task.
+        If the split has no ground truth, or no positive of the task.
     AttributionError
-        If a name is unknown, or the contributions of a complete method do not add up; names the layer.
+        If a name is unknown, or the contributions of a complete method do not add up; the message names the layer.
     """
     codes, truth = positive_sequences(split, n_sequences, task=task)
     references = make_references(codes, n_references, shuffle=shuffle, seed=seed)
@@ -211,9 +211,9 @@ def background_scores(
     seed: int = 0,
     device: str = "cpu",
 ) -> dict[str, float]:
-    """Score methods with the first k references, for several k.
+    """Score methods with the first k references, for several values of k.
 
-    Each reference is attributed once: a method's effects are the mean of its effects over single references.
+    Each reference is used once, because the effects of a method are the mean of its effects over single references.
 
     Parameters
     ----------
@@ -235,7 +235,9 @@ def background_scores(
         If a name is unknown, a method uses no references, or a count is below 1.
     """
     if not counts or min(counts) < 1:
-        raise AttributionError(f"counts of references are {tuple(counts)}; expected one or more, each at least 1.")
+        raise AttributionError(
+            f"counts is {tuple(counts)}; expected one or more numbers of references, each at least 1."
+        )
     codes, truth = positive_sequences(split, n_sequences, task=task)
     references = make_references(codes, max(counts), shuffle=shuffle, seed=seed)
     found: dict[str, float] = {}

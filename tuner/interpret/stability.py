@@ -1,4 +1,4 @@
-"""In how many of several models a motif family is found."""
+"""Stability of motif families: in how many of several models each family is found."""
 
 from __future__ import annotations
 

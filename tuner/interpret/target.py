@@ -1,4 +1,4 @@
-"""The number that is attributed: one task's logit or probability, by a copy of the network."""
+"""The output that is attributed: one task's logit or probability, computed by a copy of the network."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from tuner.models.prediction import resolve_device
 FloatArray = npt.NDArray[np.float32]
 
 OUTPUTS = {"logit": nn.Identity, "probability": nn.Sigmoid}
-"""What may be attributed -> the module that makes it of a logit.
+"""Output that can be attributed -> the module that computes it from a logit.
 
-A probability saturates: where a sequence is certain its gradients vanish, so the two rank bases differently.
+A probability saturates: its gradients vanish for sequences with a confident prediction, so the two outputs rank bases
+differently.
 """
 
 
 class Target(nn.Module):
-    """One output of one task, as a network of its own.
+    """One output of one task, as a network with a single output.
 
     The network is copied: hooks, precision, device and training mode of the original stay as they are.
 
@@ -34,11 +35,11 @@ class Target(nn.Module):
     output : str
         A key of :data:`OUTPUTS`.
     task : int
-        Which logit.
+        Index of the logit.
     device : str or torch.device
-        As :func:`~tuner.models.prediction.resolve_device` takes it.
+        As for :func:`~tuner.models.prediction.resolve_device`.
     dtype : torch.dtype
-        Of weights and inputs.
+        Type of weights and inputs.
 
     Raises
     ------
@@ -72,28 +73,28 @@ class Target(nn.Module):
         return out
 
     def encode(self, codes: Codes) -> Tensor:
-        """One-hot, shape=(n, 4, length), where the network is and in its precision."""
+        """Encode as one-hot, shape=(n, 4, length), on the network's device and in its precision."""
         return one_hot(torch.from_numpy(np.ascontiguousarray(codes)).to(self.place), self.dtype)
 
     def values(self, codes: Codes, batch: int = 256) -> npt.NDArray[np.float64]:
-        """Compute the output of sequences, shape=(n, length) codes, as shape=(n,)."""
+        """Compute the outputs, shape=(n,), of sequences, shape=(n, length)."""
         with torch.inference_mode():
             parts = [self(self.encode(codes[i : i + batch]))[:, 0] for i in range(0, len(codes), batch)]
         return torch.cat(parts).double().cpu().numpy()
 
 
 def precise(device: torch.device) -> torch.dtype:
-    """Float64 where the device has it; Apple's GPUs do not."""
+    """Return float64 if the device supports it, else float32 (Apple's GPUs)."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 
 def check_codes(network: nn.Module, codes: Codes, task: int) -> None:
-    """Refuse sequences that the network cannot read, and tasks it does not have.
+    """Refuse sequences that do not fit the network, and tasks that it does not have.
 
     Raises
     ------
     AttributionError
-        Says what was found and what was expected.
+        With what was found and what was expected.
     """
     if codes.ndim != 2 or not len(codes) or codes.dtype != np.uint8:
         raise AttributionError(

@@ -1,11 +1,11 @@
-"""Outputs of single-base mutants, computing in every layer only the positions that a mutation can reach.
+"""Computes outputs of single-base mutants; in every layer, only the positions that a mutation can reach are computed.
 
-A map of a mutant is the map of its sequence but for one window. A layer that looks around, with `kernel` taps
-`dilation` apart every `stride` positions, reaches output o from the inputs o stride - left ... o stride - left + reach,
-reach = dilation (kernel - 1). So a window of w inputs from a on changes outputs from ceil((a + left - reach) / stride)
-to floor((a + w - 1 + left) / stride) and no others: at most (w - 1 + reach) // stride + 1. The window is that wide
-wherever the mutation is, moved inside where it would stick out; what it holds beyond the change is computed again and
-comes out as it was.
+The feature map of a mutant equals the map of its sequence outside one window. A layer with `kernel` taps, `dilation`
+apart, at every `stride` positions computes output o from the inputs o stride - left ... o stride - left + reach, where
+reach = dilation (kernel - 1). A window of w inputs that starts at a therefore changes the outputs from
+ceil((a + left - reach) / stride) to floor((a + w - 1 + left) / stride) and no others: at most (w - 1 + reach) // stride
++ 1 of them. The window always has that width and is shifted inwards where it would extend past an end; the unchanged
+positions in it are recomputed with the same result.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from tuner.models.network import MaxAverage, Network, Residual
 
 
 class Windows(NamedTuple):
-    """A map of many mutants of one sequence.
+    """Feature maps of many mutants of one sequence.
 
     Attributes
     ----------
     whole : torch.Tensor, shape=(1, channels, length)
-        Of the sequence itself.
+        Map of the sequence itself.
     start : torch.Tensor, shape=(n,), int64
         First position of each mutant's window.
     values : torch.Tensor, shape=(n, channels, width)
-        What the mutants have there; elsewhere they have `whole`.
+        Values of the mutants in their windows; outside, their maps equal `whole`.
     """
 
     whole: Tensor
@@ -44,7 +44,7 @@ class Windows(NamedTuple):
     values: Tensor
 
     def cut(self, start: Tensor, width: int, beyond: float = 0.0) -> Tensor:
-        """Stretches of the mutants' maps, shape=(n, channels, width), with `beyond` outside the sequence."""
+        """Cut stretches out of the mutants' maps, shape=(n, channels, width), with `beyond` outside the sequence."""
         n, channels, own = self.values.shape
         length = self.whole.shape[2]
         place = start[:, None] + torch.arange(width, device=start.device)  # (n, width), in the map
@@ -58,11 +58,11 @@ class Windows(NamedTuple):
 
 
 State = Windows | Tensor
-"""Windows up to where positions are flattened, then features, shape=(n, n_features)."""
+"""Windows before the flatten layer, and features of shape=(n, n_features) after it."""
 
 
 def _everywhere(layer: nn.Module, x: State) -> State:
-    """A layer that treats each position, or each feature, by itself."""
+    """Apply a layer that treats each position, or each feature, separately."""
     if isinstance(x, Windows):
         return Windows(layer(x.whole), x.start, layer(x.values))
     out: Tensor = layer(x)
@@ -70,7 +70,7 @@ def _everywhere(layer: nn.Module, x: State) -> State:
 
 
 def _around(layer: nn.Module, x: Windows, kernel: int, stride: int, dilation: int = 1, left: int = 0) -> Windows:
-    """A layer that looks around; see the module."""
+    """Apply a layer whose outputs depend on several positions; see the docstring of the module."""
     reach = dilation * (kernel - 1)
     whole = layer(x.whole)
     length = whole.shape[2]
@@ -112,7 +112,7 @@ def _residual(layer: Any, x: State) -> State:
 
 
 def _maximum_and_average(layer: Any, x: State) -> State:
-    parts = [step(layer.maximum, x), step(layer.average, x)]  # of one position each
+    parts = [step(layer.maximum, x), step(layer.average, x)]  # one position each
     first, second = (part for part in parts if isinstance(part, Windows))
     whole, values = torch.cat([first.whole, second.whole], 1), torch.cat([first.values, second.values], 1)
     return Windows(whole, first.start, values)
@@ -142,16 +142,16 @@ RULES: Mapping[type[nn.Module], Callable[[Any, State], State]] = {
     **{type(row.module()): _everywhere for row in ACTIVATIONS.values()},
     **dict.fromkeys((BatchNorm1d, Dropout, nn.Dropout, nn.Linear, nn.Identity, nn.ReLU, nn.Sigmoid), _everywhere),
 }
-"""Class of a layer -> how it takes windows. Exactly this class: a subclass may compute something else."""
+"""Class of a layer -> its rule. The class must match exactly, as a subclass may compute something else."""
 
 
 def step(layer: nn.Module, x: State) -> State:
-    """Take windows through one layer, in evaluation mode."""
+    """Propagate windows through one layer in evaluation mode."""
     return RULES[type(layer)](layer, x)
 
 
 def missing_rule(network: nn.Module) -> str:
-    """Name the first layer that windows cannot be taken through, or that has a hook; empty if there is none."""
+    """Name the first layer that has no rule or has a hook; empty if there is none."""
     for name, module in network.named_modules():
         if type(module) not in RULES or module._forward_hooks or module._forward_pre_hooks:
             return f"layer {name!r} ({type(module).__name__})" if name else f"the network ({type(module).__name__})"
@@ -159,15 +159,15 @@ def missing_rule(network: nn.Module) -> str:
 
 
 def mutant_outputs(target: Target, codes: Codes, base: NDArray[np.integer[Any]], position: NDArray[np.intp]) -> Tensor:
-    """Outputs of single-base mutants of one sequence.
+    """Compute the outputs of single-base mutants of one sequence.
 
     Parameters
     ----------
     target : Target
-        Whose network :func:`missing_rule` has nothing against.
+        Target with a network for which :func:`missing_rule` is empty.
     codes : numpy.ndarray, shape=(length,), uint8
     base, position : numpy.ndarray, shape=(n,)
-        The new base of each mutant, and where.
+        New base of each mutant, and its position.
 
     Returns
     -------

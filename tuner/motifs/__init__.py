@@ -1,1 +1,1 @@
-"""Ground floor: motif matrices, databases, and their comparison. No sequences' files, no models."""
+"""Motif matrices, motif databases and their comparison. Needs no sequence files and no networks."""

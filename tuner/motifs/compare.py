@@ -1,4 +1,4 @@
-"""Motifs of a file against a database, pair by pair."""
+"""Compares the motifs of a file with those of a database, pair by pair."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CHUNK = 250  # queries at a time: five arrays of queries x targets are held at 
 
 
 class MotifMatch(NamedTuple):
-    """One query motif against one target; ``e_value`` is p times the number of all targets."""
+    """Comparison of one query motif with one target; ``e_value`` is p times the number of all targets."""
 
     query: str
     target: str
@@ -33,7 +33,7 @@ class MotifMatch(NamedTuple):
 
 
 def matchable(queries: Sequence[Motif]) -> tuple[tuple[Motif, ...], tuple[str, ...]]:
-    """The motifs that can be compared, and one sentence for each that has too many columns for it."""
+    """Return the motifs that can be compared, and one sentence for each that has too many columns."""
     fitting = tuple(query for query in queries if query.ppm.shape[1] <= MAXIMUM_WIDTH)
     wide = tuple(
         f"motif {query.id}: {query.ppm.shape[1]} columns; at most {MAXIMUM_WIDTH} can be compared. Cut its flat flanks."
@@ -44,25 +44,26 @@ def matchable(queries: Sequence[Motif]) -> tuple[tuple[Motif, ...], tuple[str, .
 
 
 def match_motifs(queries: Sequence[Motif], database: MotifDatabase) -> list[MotifMatch]:
-    """Compare motifs of a file with a whole database; what ``tuner match`` prints.
+    """Compare the motifs of a file with a whole database, as ``tuner match`` does.
 
     Parameters
     ----------
     queries : sequence of Motif
-        Taken as they are, untrimmed; ``n_sites`` defaults to the MEME format's 20.
+        Compared as they are, untrimmed. ``n_sites`` defaults to 20, as in the MEME format.
     database : MotifDatabase
-        All its motifs are targets; promiscuous ones are flagged.
+        All its motifs are targets; the promiscuous ones are marked.
 
     Returns
     -------
     list of MotifMatch
-        Every pair with E <= 10 and each query's best, by query, then by p-value. Significant: the query
-        has at least 20 sites and 6 bits (corrected), the target is not promiscuous, E <= .01.
+        Every pair with E <= 10 and the best pair of each query, ordered by query, then by p-value. A match is
+        significant if the query has at least 20 sites and 6 bits (corrected), the target is not promiscuous, and
+        E <= .01.
 
     Raises
     ------
     MotifError
-        An invalid matrix or an empty database.
+        If a matrix is invalid or the database is empty.
     """
     for query in queries:
         check_ppm(query.ppm, f"motif {query.id}")

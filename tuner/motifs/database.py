@@ -36,14 +36,14 @@ class MotifDatabase:
     motifs : tuple of Motif
         Every motif, promiscuous ones included.
     promiscuous : frozenset of str
-        Identifiers that column-permuted filters hit; no objective counts them.
+        Identifiers of motifs that column-permuted filters match; no objective counts them.
     broken : tuple of str
-        One sentence for each matrix of the file that cannot be read and is therefore none of `motifs`.
+        One sentence for each matrix of the file that cannot be read and is therefore not among `motifs`.
     former : bool
-        Whether `promiscuous` is by the former rule, in which E counts the database's own motifs, however few.
+        Whether `promiscuous` follows the former rule: E-values use the database's own number of motifs, however small.
     null_rate : float or None
-        Fraction of column-permuted filters that match any of the screened motifs at E <= .01; .01 is promised, a
-        database of few motifs may have more. None of one that is not screened.
+        Fraction of column-permuted filters that match any of the screened motifs at E <= .01. The definition of E
+        promises .01; a database of few motifs may exceed it. None if the database has not been screened.
     """
 
     name: str
@@ -55,7 +55,7 @@ class MotifDatabase:
 
     @cached_property
     def screened(self) -> tuple[Motif, ...]:
-        """The motifs that objectives count: all but the promiscuous ones, in order."""
+        """Motifs that objectives count: all but the promiscuous ones, in order."""
         return tuple(motif for motif in self.motifs if motif.id not in self.promiscuous)
 
     @cached_property
@@ -65,7 +65,7 @@ class MotifDatabase:
         return hashlib.sha256(f"{motifs_digest(self.motifs)}\n{marked}".encode()).hexdigest()
 
     def find(self, motif_id: str) -> Motif:
-        """Return the motif of this identifier; a MotifError names the nearest one otherwise."""
+        """Return the motif with this identifier, or raise a MotifError that names the nearest one."""
         for motif in self.motifs:
             if motif.id == motif_id:
                 return motif
@@ -73,7 +73,7 @@ class MotifDatabase:
             if f": motif {motif_id}:" in fault:
                 raise MotifError(f"{self.name}: motif {motif_id} is left out: {fault}")
         known = [motif.id for motif in self.motifs]
-        # An old version of a matrix is the usual slip: name the version this database has.
+        # The usual mistake is an old version of a matrix: name the version that this database has.
         stem = motif_id.rsplit(".", 1)[0] + "."
         versions = [name for name in known if name.startswith(stem)]
         near = versions or known
@@ -82,7 +82,7 @@ class MotifDatabase:
 
 
 def _closest(name: str, known: list[str]) -> list[str]:
-    """A handful of candidates, so that no error lists a thousand identifiers."""
+    """The five nearest names, so that no error lists a thousand identifiers."""
     import difflib
 
     return difflib.get_close_matches(name, known, n=5, cutoff=0.0)
@@ -99,12 +99,12 @@ def load_database(
         ``"JASPAR2014"`` to ``"JASPAR2026"`` (CORE vertebrates), or the path of a motif file
         (`tuner.motifs.formats.FORMATS`).
     cache : Path, optional
-        Folder that keeps the screen of a file; without it the file is screened each time (seconds).
+        Folder in which the screen of a file is kept; without it the file is screened each time (seconds).
     screen : bool
         Whether to mark promiscuous targets.
     digest : str, optional
-        Of the database that a study was stored with. If these motifs have it when they are screened by the former
-        rule, and not otherwise, they are screened by that: its results count the same targets to their end.
+        Digest of the database that a study was stored with. If only the former screening rule gives this digest, that
+        rule is used, so that the study counts the same targets until its end.
 
     Returns
     -------
@@ -113,7 +113,7 @@ def load_database(
     Raises
     ------
     MotifError
-        Neither a known release nor a file with a readable motif.
+        If this is neither a known release nor a file with a readable motif.
     """
     name, motifs, broken = _motifs(name_or_path)
     if not screen:
@@ -128,7 +128,7 @@ def load_database(
 
 
 def screen_database(name_or_path: str, *, n: int = 1500, e_value: float = 0.1, seed: int = 0) -> ScreenReport:
-    """Screen a database anew, whatever is shipped or cached; what ``tuner screen`` runs.
+    """Screen a database anew, even if a screen of it is shipped or cached, as ``tuner screen`` does.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ def screen_database(name_or_path: str, *, n: int = 1500, e_value: float = 0.1, s
     Returns
     -------
     ScreenReport
-        Its `write` makes the file that ships in ``tuner/motifs/screens``.
+        Its `write` makes the files that are shipped in ``tuner/motifs/screens``.
     """
     name, motifs, _ = _motifs(name_or_path)
     return screen_motifs(name, motifs, n=n, e_value=e_value, seed=seed)

@@ -1,8 +1,8 @@
-"""From first-layer activations to matrices: sites, position probability matrix, trim, gates.
+"""From first-layer activations to motifs: sites, position probability matrix, trimming, gates.
 
-One site a sequence, chosen by rank, so that a matrix depends on where the filter responds most and not on
-the shape of the activation behind it. (Half of the maximum, the rule of Koo & Ploenzke 2021, selects tens
-of thousands of sites for a ReLU filter and tens for an exponential one of the same weights.)
+At most one site per sequence counts, chosen by rank, so a matrix depends on where the filter responds most and not on
+the shape of the activation function. (Half of the maximum, the rule of Koo & Ploenzke 2021, selects tens of thousands
+of sites for a ReLU filter and tens for an exponential filter with the same weights.)
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from tuner.errors import MotifError
 from tuner.motifs.meme import column_information, corrected_information
 
 MAXIMUM_SITES = 500
-MAXIMUM_SHARE = 4  # at most one sequence in four is a site
+MAXIMUM_SHARE = 4  # at most one sequence in four has a site
 TRIM_INFORMATION = 0.5  # bits
 MINIMUM_SITES = 20
-MINIMUM_INFORMATION = 6.0  # bits, corrected: about the first percentile of JASPAR's motifs
+MINIMUM_INFORMATION = 6.0  # bits, corrected; about the first percentile of JASPAR's motifs
 UNKNOWN_BASE = 4
 
 
@@ -30,9 +30,9 @@ class FilterScan(NamedTuple):
     activation, preactivation : np.ndarray, shape=(n_sequences, n_filters)
         Value at the best position: the highest activation, ties broken by the pre-activation.
     position : np.ndarray, shape=(n_sequences, n_filters), integer
-        That position in the convolution's output, 0-based.
+        The best position in the convolution's output, 0-based.
     floor : np.ndarray, shape=(n_filters,)
-        Lowest activation of each filter at any position of any sequence.
+        Lowest activation of each filter over all positions of all sequences.
     """
 
     activation: np.ndarray
@@ -49,11 +49,11 @@ class Filter(NamedTuple):
     index : int
         Channel of the first convolution.
     ppm : np.ndarray, shape=(4, width), float64
-        Trimmed matrix; width 0 if no column is above half a bit.
+        Trimmed matrix; its width is 0 if no column is above half a bit.
     sites : int
-        Number of sites, each in another sequence.
+        Number of sites, each in a different sequence.
     information : float
-        Information of `ppm` corrected for the number of sites, bits.
+        Information content of `ppm`, corrected for the number of sites, in bits.
     alive : bool
         Whether the activation ever leaves its lowest value.
     start : int
@@ -69,12 +69,12 @@ class Filter(NamedTuple):
 
     @property
     def gated(self) -> bool:
-        """Whether the filter may count: alive, at least 20 sites, at least 6 bits."""
+        """Whether the filter may count: it is alive and has at least 20 sites and 6 bits."""
         return self.alive and passes_gates(self.sites, self.information)
 
 
 def passes_gates(sites: float, information: float) -> bool:
-    """Whether a matrix of so many sites and bits (corrected) is enough of a motif to be matched."""
+    """Whether a matrix has enough sites and information (corrected, in bits) to count as a motif."""
     return sites >= MINIMUM_SITES and information >= MINIMUM_INFORMATION
 
 
@@ -86,11 +86,11 @@ def build_filters(codes: np.ndarray, scan: FilterScan, kernel_size: int, offset:
     codes : np.ndarray, shape=(n_sequences, length), uint8
         A, C, G, T = 0..3, N = 4. Training and validation sequences, never test.
     scan : FilterScan
-        Of the same sequences.
+        Scan of the same sequences.
     kernel_size : int
         Width of the first convolution's kernel.
     offset : int
-        Its padding on the left: output position i reads from ``i - offset``.
+        Padding of the convolution on the left: output position i reads from input position ``i - offset`` on.
 
     Returns
     -------
@@ -100,21 +100,21 @@ def build_filters(codes: np.ndarray, scan: FilterScan, kernel_size: int, offset:
     Raises
     ------
     MotifError
-        Shapes that do not belong together.
+        If the shapes do not fit together.
 
     Notes
     -----
-    Sites: of each distinct sequence the best position; sequences ranked by activation, ties by
-    pre-activation, then by order in `codes`; the first 500, at most a quarter of the sequences, and only
-    where the activation is above the filter's lowest. Matrix: mean one-hot window of ``kernel_size + 1``
-    that starts one base before the receptive field (for kernel 19 the window of 20 of Koo & Ploenzke
-    2021); N and what lies outside the sequence count for no base, a column of nothing else is uniform.
-    Trimmed to the first..last column above half a bit, unpadded.
+    Sites: the best position of each distinct sequence. Sequences are ranked by activation, then by pre-activation,
+    then by their order in `codes`. The sites are the first 500, but at most a quarter of the sequences, and only
+    where the activation exceeds the filter's lowest activation. Matrix: the mean one-hot window of
+    ``kernel_size + 1`` bases that starts one base before the receptive field (for a kernel of 19, the window of 20 of
+    Koo & Ploenzke 2021). N and positions outside the sequence count as no base; a column without any base is uniform.
+    The matrix is trimmed to the columns from the first to the last above half a bit, without flanks.
     """
     codes = np.asarray(codes)
     _check_shapes(codes, scan, kernel_size)
     n_sequences, length = codes.shape
-    # A sequence that occurs twice is one site: copies must not make a motif.
+    # A sequence that occurs twice gives one site: copies of a sequence must not make a motif.
     first: dict[bytes, int] = {}
     for number, row in enumerate(codes):
         first.setdefault(row.tobytes(), number)
@@ -127,7 +127,7 @@ def build_filters(codes: np.ndarray, scan: FilterScan, kernel_size: int, offset:
     filters = []
     for index in range(scan.activation.shape[1]):
         activation = scan.activation[distinct, index]
-        above = np.flatnonzero(activation > scan.floor[index])  # not NaN: a broken filter is a dead one
+        above = np.flatnonzero(activation > scan.floor[index])  # false for NaN, so a broken filter counts as dead
         alive = len(above) > 0
         if len(above) > most > 0:
             least = np.partition(activation[above], len(above) - most)[len(above) - most]
@@ -147,20 +147,20 @@ def _check_shapes(codes: np.ndarray, scan: FilterScan, kernel_size: int) -> None
     shape = scan.activation.shape
     if codes.ndim != 2 or len(shape) != 2 or codes.shape[0] != shape[0]:
         raise MotifError(
-            f"filter scan of shape {shape} does not belong to sequences of shape {codes.shape}. "
+            f"the filter scan has shape {shape}, which does not fit sequences of shape {codes.shape}. "
             "Scan the same sequences."
         )
     if scan.preactivation.shape != shape or scan.position.shape != shape or scan.floor.shape != shape[1:]:
         raise MotifError(
             f"filter scan: activation {shape}, preactivation {scan.preactivation.shape}, "
-            f"position {scan.position.shape}, floor {scan.floor.shape} do not belong together."
+            f"position {scan.position.shape} and floor {scan.floor.shape} do not fit together."
         )
     if kernel_size < 1:
         raise MotifError(f"kernel_size is {kernel_size}; expected at least 1.")
 
 
 def _count(padded: np.ndarray, rows: np.ndarray, starts: np.ndarray, width: int) -> np.ndarray:
-    """Base frequencies of the windows, (4, width); uniform where a column holds no base."""
+    """Base frequencies of the windows, shape=(4, width); a column without any base is uniform."""
     starts = np.clip(starts, 0, padded.shape[1] - width)
     windows = padded[rows[:, None], starts[:, None] + np.arange(width)]  # (n_sites, width)
     counts = np.stack([(windows == base).sum(axis=0) for base in range(4)]).astype(np.float64)
@@ -169,7 +169,7 @@ def _count(padded: np.ndarray, rows: np.ndarray, starts: np.ndarray, width: int)
 
 
 def trim_ppm(ppm: np.ndarray) -> tuple[np.ndarray, int]:
-    """Cut a matrix to its first..last column above half a bit.
+    """Trim a matrix to the columns from the first to the last above half a bit.
 
     Parameters
     ----------
@@ -179,7 +179,7 @@ def trim_ppm(ppm: np.ndarray) -> tuple[np.ndarray, int]:
     Returns
     -------
     np.ndarray, shape=(4, trimmed width); int
-        What is left, of width 0 if no column is above half a bit, and the column where it begins.
+        The trimmed matrix, of width 0 if no column is above half a bit, and the column where it begins.
     """
     strong = np.flatnonzero(column_information(ppm) > TRIM_INFORMATION)
     if not len(strong):

@@ -1,4 +1,4 @@
-"""Motif files in every format that is read, told apart by what they hold and not by their names."""
+"""Reads motif files in all supported formats, recognised by their content and not by their names."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Format(NamedTuple):
     Attributes
     ----------
     holds : str
-        For people: what it holds.
+        Description for people: what the format contains.
     recognises : callable
-        Whether these lines are of this format; formats are asked in their order.
+        Whether these lines are in this format. The formats are tried in the order of the table.
     read : callable
-        Lines and the file's name to records.
+        Turns the lines and the name of the file into records.
     """
 
     holds: str
@@ -45,16 +45,20 @@ class Format(NamedTuple):
 FORMATS: Mapping[str, Format] = {
     "MEME XML": Format("XML output of MEME, STREME and DREME: probabilities", is_xml, read_meme_xml),
     "JSON": Format(
-        "HOCOMOCO annotation (a record a line) and JASPAR records: name, and pcm, pfm, ppm or pwm", is_json, read_json
+        "HOCOMOCO annotation (one record per line) and JASPAR records: name, and pcm, pfm, ppm or pwm",
+        is_json,
+        read_json,
     ),
-    "HOCOMOCO annotation": Format("no matrices: refused with what to give", is_annotation, refuse_annotation),
+    "HOCOMOCO annotation": Format(
+        "no matrices: refused with an error that names the right file", is_annotation, refuse_annotation
+    ),
     "MEME": Format("minimal format and text output: probabilities", is_meme, read_meme_lines),
-    "TRANSFAC": Format("P0 A C G T, a line a position: counts", is_transfac, read_transfac),
-    "CIS-BP": Format("Pos A C G T, a line a position: probabilities", is_cisbp, read_cisbp),
-    "HOMER": Format(">consensus, name, threshold; a line a position: probabilities", is_homer, read_homer),
+    "TRANSFAC": Format("P0 A C G T, one line per position: counts", is_transfac, read_transfac),
+    "CIS-BP": Format("Pos A C G T, one line per position: probabilities", is_cisbp, read_cisbp),
+    "HOMER": Format(">consensus, name, threshold; one line per position: probabilities", is_homer, read_homer),
     "JASPAR": Format(">identifier name; rows A [ ... ] to T: counts", is_jaspar, read_jaspar),
     "matrices": Format(
-        ">identifier; four rows (JASPAR pfm) or a line a position (HOCOMOCO pcm, pwm): counts or log-odds",
+        ">identifier; four rows (JASPAR pfm) or one line per position (HOCOMOCO pcm, pwm): counts or log-odds",
         is_headed,
         read_plain,
     ),
@@ -62,16 +66,16 @@ FORMATS: Mapping[str, Format] = {
 
 
 class MotifFile(NamedTuple):
-    """What a motif file holds.
+    """Contents of a motif file.
 
     Attributes
     ----------
     format : str
-        Row of `FORMATS`.
+        Key of `FORMATS`.
     motifs : tuple of Motif
         In file order, at least one.
     broken : tuple of str
-        One sentence for each matrix that could not be read: where it is and what is wrong with it.
+        One sentence for each matrix that could not be read, saying where it is and what is wrong with it.
     """
 
     format: str
@@ -80,14 +84,14 @@ class MotifFile(NamedTuple):
 
 
 def read_motif_file(path: str | Path, *, limit: int = MAXIMUM_BYTES) -> MotifFile:
-    """Read every matrix of a motif file that can be read, and name the others.
+    """Read every valid matrix of a motif file, and name the others.
 
     Parameters
     ----------
     path : str or Path
-        A file of any row of `FORMATS`, plain or compressed by gzip, bzip2 or xz. DNA only.
+        A file in any of `FORMATS`, plain or compressed with gzip, bzip2 or xz. DNA only.
     limit : int
-        Most bytes of decompressed text.
+        Largest number of bytes of decompressed text.
 
     Returns
     -------
@@ -96,27 +100,27 @@ def read_motif_file(path: str | Path, *, limit: int = MAXIMUM_BYTES) -> MotifFil
     Raises
     ------
     MotifError
-        File missing, unreadable or too large, of no known format, of another alphabet, or without a single whole
-        motif; the text names file, line and motif.
+        If the file is missing, unreadable, too large, in no known format, in another alphabet, or without a single
+        valid motif. The message names file, line and motif.
 
     Notes
     -----
     Counts are divided by their column sums, with no pseudocount. Probabilities rounded to two decimals or more are
-    scaled to sum to 1. Log-odds are turned back into probabilities, ``.25 e^S`` or ``.25 2^S``, where these sum to 1.
+    scaled to sum to 1. Log-odds are converted to probabilities, ``.25 e^S`` or ``.25 2^S``, if these sum to 1.
     """
     path = Path(path)
     return _read(read_lines(path, limit=limit), path)
 
 
 def parse_motifs(text: str, name: str) -> MotifFile:
-    """Read every matrix of a text, as `read_motif_file` reads a file.
+    """Read every valid matrix of a text, as `read_motif_file` does of a file.
 
     Parameters
     ----------
     text : str
-        Of any row of `FORMATS`.
+        Text in any of `FORMATS`.
     name : str
-        What errors call it.
+        Name of the text in errors.
     """
     return _read(text.splitlines(), Path(name))
 
@@ -141,8 +145,8 @@ def _no_format(path: Path, lines: Sequence[str]) -> str:
     if not first:
         return f"{path}: the file is empty: no 'letter-probability matrix' found. Expected motifs, e.g. a MEME file."
     return (
-        f"{path}: no motif format is recognised (no 'letter-probability matrix' found; it begins {first[:40]!r}). "
-        f"Read are {known}, and matrices of numbers below >names."
+        f"{path}: not in a known motif format (no 'letter-probability matrix' found; it begins {first[:40]!r}). "
+        f"The known formats are {known}, and matrices of numbers below >names."
     )
 
 

@@ -1,4 +1,4 @@
-"""Matrices below lines that begin with >, or alone in a file: JASPAR, HOMER, HOCOMOCO, plain counts."""
+"""Reads matrices below lines that begin with >, or alone in a file: JASPAR, HOMER, HOCOMOCO, plain counts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HOMER_SITES = re.compile(r"\bT:(\d+(?:\.\d+)?)\(")
 
 
 class _Group(NamedTuple):
-    """One > line and what is below it; a file without > has one group with an empty header."""
+    """One > line and the rows below it; a file without > has one group with an empty header."""
 
     line: int
     header: str
@@ -61,10 +61,10 @@ def read_jaspar(lines: Sequence[str], file: str) -> Iterator[Record]:
 
 
 def read_homer(lines: Sequence[str], file: str) -> Iterator[Record]:
-    """Read HOMER motifs: a line a position, probabilities of three decimals."""
+    """Read HOMER motifs: one line per position, probabilities with three decimals."""
     for group in _groups(lines):
         fields = [field.strip() for field in group.header.split("\t")]
-        # The name, where there is one, is what HOMER prints; the consensus is shared by several.
+        # HOMER prints the name where there is one; several motifs may share a consensus.
         identifier = "_".join((fields[1] if len(fields) > 1 and fields[1] else fields[0]).split())
         found = _HOMER_SITES.search(group.header)
         n_sites = float(found[1]) if found and float(found[1]) > 0 else None
@@ -73,9 +73,9 @@ def read_homer(lines: Sequence[str], file: str) -> Iterator[Record]:
 
 
 def read_plain(lines: Sequence[str], file: str) -> Iterator[Record]:
-    """Read matrices of numbers alone: four rows A, C, G and T (JASPAR's pfm), or a line a position (HOCOMOCO).
+    """Read matrices without letters: four rows A, C, G and T (JASPAR's pfm), or one line per position (HOCOMOCO).
 
-    Which of them a file holds is seen where a matrix is not four by four; of a file with no other, in the sums.
+    Any matrix that is not four by four shows which of the two the file uses; if there is none, the sums decide.
     """
     groups = list(_groups(lines))
     values = [[numbers(split(row)) for _, row in group.rows] for group in groups]
@@ -112,14 +112,17 @@ def _is_wide(rows: Sequence[list[float] | None]) -> bool:
 
 
 def _direction(rows: list[list[float]], where: str) -> tuple[bool, str]:
-    """Whether a matrix of four by four has a base a row; its positions have equal sums, its bases have not."""
+    """Whether the rows of a four by four matrix are bases: sums over positions are equal, sums over bases are not.
+
+    The second value says why this cannot be decided; it is empty if it can.
+    """
     lines = [sum(row) for row in rows]
     columns = [sum(column) for column in zip(*rows, strict=True)]
     by_line = max(lines) - min(lines) <= 0.02 * abs(max(lines))
     by_column = max(columns) - min(columns) <= 0.02 * abs(max(columns))
     if by_line == by_column:
         return False, (
-            f"{where}: four rows of four numbers: whether a row is a base or a position cannot be told. "
+            f"{where}: four rows of four numbers: it is unclear whether a row is a base or a position. "
             "Name the rows (A [ ... ]) or give a MEME file"
         )
     return by_column, ""
@@ -131,9 +134,9 @@ def _by_positions(group: _Group, identifier: str, name: str, kind: Kind, n_sites
     for number, line in group.rows:
         values = numbers(split(line))
         if values is None or len(values) != 4:
-            what = f"{line.strip()[:40]!r} is no row of four numbers below a >name"
+            what = f"{line.strip()[:40]!r} is not a row of four numbers below a >name"
             if re.fullmatch(r"[A-Za-z*-]{5,}", line.strip()):
-                what += ". Is it a FASTA file of sequences? Motifs are matrices"
+                what += ". Is it a FASTA file of sequences? A motif is a matrix"
             fault = f"line {number}: motif {identifier}: {what}"
             break
         rows.append(values)
@@ -163,10 +166,10 @@ def _first_groups(lines: Sequence[str]) -> list[_Group]:
 
 
 def _titles(group: _Group, file: str) -> tuple[str, str]:
-    """Identifier and name of a header; a matrix without one is named by its file."""
+    """Identifier and name from a header; a matrix without a header is named after its file."""
     words = split(group.header)
     if not words:
-        alone = bool(group.rows) and group.rows[0][0] == group.line  # a > line is none of its rows
+        alone = bool(group.rows) and group.rows[0][0] == group.line  # no > line: the group begins with a row
         return (named_by(file), "") if alone else ("", "")
     identifier, name = words[0], " ".join(words[1:])
     if not name and (found := _HOCOMOCO.match(identifier)):
@@ -184,14 +187,14 @@ def _is_lettered(line: str) -> bool:
 
 
 def _add_lettered(rows: dict[str, list[float]], line: str, where: str) -> str:
-    """Put a row where its base says; what is wrong with it, or nothing."""
+    """Add the row of one base to `rows`; return what is wrong with it, or an empty text."""
     found = _LETTERED.match(line) if len(line) < 100_000 else None
     values = numbers(split(found[3])) if found else None
     if found is None or not values:
-        return f"{where}: {line[:40]!r} is no row such as 'A [ 3 0 1 ]'"
+        return f"{where}: {line[:40]!r} is not a row such as 'A [ 3 0 1 ]'"
     base = found[1].upper()
     if base not in "ACGT":
-        return f"{where}: a row {base}; only DNA motifs (rows A, C, G, T) can be matched"
+        return f"{where}: row {base}; only DNA motifs (rows A, C, G, T) can be matched"
     if base in rows:
         return f"{where}: two rows {base}"
     if found[2] and not found[4]:

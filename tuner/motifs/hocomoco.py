@@ -1,4 +1,4 @@
-"""HOCOMOCO count files: ``>IDENTIFIER``, then a line of A, C, G and T counts a position."""
+"""Reads HOCOMOCO count files: ``>IDENTIFIER``, then one line of A, C, G and T counts per position."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def read_hocomoco(path: Path) -> tuple[Motif, ...]:
     Returns
     -------
     tuple of Motif
-        Counts divided by their column sums, no pseudocount; `name` is the identifier up to its first
-        underscore, `n_sites` the largest column sum.
+        Counts divided by their column sums, without pseudocount. `name` is the identifier up to its first
+        underscore, and `n_sites` is the largest column sum.
 
     Raises
     ------
     MotifError
-        If there is no file, no matrix, or a line that is not four counts; names the line.
+        If there is no such file, no matrix, or a line that is not four counts. The message names the line.
     """
     try:
         lines = path.read_text().splitlines()
@@ -47,7 +47,7 @@ def read_hocomoco(path: Path) -> tuple[Motif, ...]:
             row = []
         if rows is None or len(row) != 4 or not all(0 <= value < np.inf for value in row) or sum(row) <= 0:
             raise MotifError(
-                f"{path.name} line {number}: {line.strip()[:40]!r} is no row of four counts below a >name."
+                f"{path.name} line {number}: {line.strip()[:40]!r} is not a row of four counts below a >name."
             )
         rows.append(row)
     motifs = tuple(_motif(path, name, np.array(matrix).T) for name, matrix in counts.items() if matrix)
@@ -57,7 +57,7 @@ def read_hocomoco(path: Path) -> tuple[Motif, ...]:
 
 
 def find_hocomoco(path: Path, identifier: str) -> Motif:
-    """Read one matrix of a count file; a MotifError names the nearest identifier otherwise."""
+    """Read one matrix of a count file, or raise a MotifError that names the nearest identifier."""
     motifs = {motif.id: motif for motif in read_hocomoco(path)}
     if identifier not in motifs:
         raise MotifError(f"{path.name}: {unknown('motif', identifier, motifs)}")

@@ -1,4 +1,4 @@
-"""JASPAR CORE vertebrates, every release that pyjaspar ships; no network."""
+"""Reads JASPAR CORE vertebrates, in every release that pyjaspar ships, without network access."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def jaspar_motifs(release: str) -> tuple[Motif, ...]:
     Returns
     -------
     tuple of Motif
-        Counts divided by their column sums, no pseudocount; `n_sites` is the largest column sum. The
-        family of a heterodimer joins those of its parts, e.g. ``"Fos-related::Jun-related"``.
+        Counts divided by their column sums, without pseudocount; `n_sites` is the largest column sum. The
+        family of a heterodimer joins the families of its parts, e.g. ``"Fos-related::Jun-related"``.
 
     Raises
     ------
     MotifError
-        Unknown release.
+        If the release is unknown.
 
     Notes
     -----
@@ -48,10 +48,10 @@ def jaspar_motifs(release: str) -> tuple[Motif, ...]:
     """
     if release not in JASPAR_RELEASES:
         raise MotifError(unknown("JASPAR release", release, JASPAR_RELEASES))
-    from pyjaspar import jaspardb  # Biopython costs every command a third of a second at import
+    from pyjaspar import jaspardb  # importing Biopython takes a third of a second
 
     database = jaspardb(release=release)
-    # pyjaspar asks ten questions a motif of tables without an index: 2.3 s for JASPAR2026, .3 s of an indexed copy.
+    # pyjaspar makes ten queries per motif to tables without an index: 2.3 s for JASPAR2026, .3 s in an indexed copy.
     with closing(database.conn) as shipped, closing(sqlite3.connect(":memory:")) as copy:
         shipped.backup(copy)
         for table in ("MATRIX_ANNOTATION", "MATRIX_PROTEIN", "MATRIX_SPECIES"):

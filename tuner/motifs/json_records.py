@@ -1,4 +1,4 @@
-"""Matrices in JSON: HOCOMOCO's annotation (a record a line), JASPAR's own records, and lists of such."""
+"""Reads matrices in JSON: HOCOMOCO's annotation (one record per line), JASPAR's records, and lists of records."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from tuner.errors import MotifError
 from tuner.motifs.records import Kind, Record
 
-# HOCOMOCO 12 and 13 have `pcm` (counts, a row a position), JASPAR `pfm` (counts, a row a base). In this order: what
-# was counted before what was made of it.
+# HOCOMOCO 12 and 13 have `pcm` (counts, one row per position), JASPAR has `pfm` (counts, one row per base). Counts come
+# before what is derived from them: the first key that a record has is read.
 _MATRICES: Mapping[str, Kind] = {
     "pcm": "counts or probabilities",
     "pfm": "counts or probabilities",
     "ppm": "probabilities",
-    "pwm": "counts or probabilities",  # log-odds, or what some call so
+    "pwm": "counts or probabilities",  # log-odds, or other numbers under that name
     "matrix": "counts or probabilities",
 }
 _IDENTIFIERS = ("matrix_id", "name", "id", "motif")
@@ -24,35 +24,35 @@ _BASES = ("A", "C", "G", "T")
 
 
 def is_json(lines: Sequence[str]) -> bool:
-    """Whether this is JSON: one value, or a record a line."""
+    """Whether this is JSON: one value, or one record per line."""
     first = next((line.strip() for line in lines if line.strip()), "")
     return re.match(r"\{|\[\s*(\{|$)", first) is not None
 
 
 def read_json(lines: Sequence[str], file: str) -> Iterator[Record]:
-    """Read every record that holds a matrix.
+    """Read every record that contains a matrix.
 
     Raises
     ------
     MotifError
-        Not JSON, or no record with a matrix.
+        If this is not JSON, or no record contains a matrix.
     """
     records = list(_records(lines, file))
     if not any(_key(record) for _, record in records):
         raise MotifError(
-            f"{file}: a table about motifs, without their matrices as this program reads them (none of its records has "
-            f"{', '.join(_MATRICES)}). Give the file of the matrices, e.g. HOCOMOCO's MEME or pcm bundle."
+            f"{file}: describes motifs, but contains no matrices that can be read (none of its records has "
+            f"{', '.join(_MATRICES)}). Give the file with the matrices, e.g. HOCOMOCO's MEME or pcm bundle."
         )
     for line, record in records:
         yield _read(line, record)
 
 
 def _records(lines: Sequence[str], file: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Records with their lines; those of a value of several lines have the line where it begins."""
+    """Records with their line numbers; records of a value that spans several lines have its first line."""
     filled = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
     try:
         found = [(number, _parse(line)) for number, line in filled]
-    except ValueError as first:  # no record a line: all of it is one value
+    except ValueError as first:  # not one record per line: the file is one value
         try:
             found = [(filled[0][0], _parse("\n".join(lines)))]
         except ValueError as error:
@@ -61,7 +61,7 @@ def _records(lines: Sequence[str], file: str) -> Iterator[tuple[int, Mapping[str
     for number, value in found:
         for record in value if isinstance(value, list) else [value]:
             if not isinstance(record, dict):
-                raise MotifError(f"{file} line {number}: {str(record)[:40]!r} is no record of a motif.")
+                raise MotifError(f"{file} line {number}: {str(record)[:40]!r} is not a record of a motif.")
             yield number, record
 
 
@@ -92,7 +92,7 @@ def _word(value: object) -> str:
 
 
 def _name(record: Mapping[str, Any], identifier: str) -> str:
-    """The factor: HOCOMOCO's gene symbol or `tf`, else a name that is not the identifier."""
+    """Name of the factor: HOCOMOCO's gene symbol or `tf`, else a name that is not the identifier."""
     master = record.get("masterlist_info")
     species = master.get("species") if isinstance(master, dict) else None
     genes = [
@@ -105,8 +105,8 @@ def _name(record: Mapping[str, Any], identifier: str) -> str:
 
 
 def _rows(matrix: object) -> tuple[list[list[float]], str]:
-    """A row a position, and what is wrong with the matrix."""
-    if isinstance(matrix, dict):  # a row a base, named
+    """The matrix with one row per position, and what is wrong with it (empty if nothing is)."""
+    if isinstance(matrix, dict):  # one named row per base
         named = {str(base).upper(): row for base, row in matrix.items()}
         if sorted(named) != sorted(_BASES) or len(named) != len(matrix):
             told = " ".join(named)[:40]
@@ -116,9 +116,9 @@ def _rows(matrix: object) -> tuple[list[list[float]], str]:
     else:
         given, by_base = matrix, False
     if not isinstance(given, list) or not all(isinstance(row, list) and row for row in given):
-        return [], "no list of rows of numbers"
+        return [], "not a list of rows of numbers"
     if not all(isinstance(x, int | float) and not isinstance(x, bool) for row in given for x in row):
-        return [], "holds something that is no number"
+        return [], "holds a value that is not a number"
     lengths = {len(row) for row in given}
     if len(lengths) > 1:
         return [], f"rows of different lengths, {min(lengths)} to {max(lengths)}"
@@ -128,6 +128,6 @@ def _rows(matrix: object) -> tuple[list[list[float]], str]:
         return [], "holds a number that is too large"
     if not by_base and lengths != {4}:
         if len(numbers) != 4:
-            return [], f"{len(numbers)} rows of {min(lengths)} numbers; expected four numbers a row, or four rows"
+            return [], f"{len(numbers)} rows of {min(lengths)} numbers; expected four numbers per row, or four rows"
         by_base = True
     return [list(column) for column in zip(*numbers, strict=True)] if by_base else numbers, ""

@@ -1,9 +1,8 @@
-"""The read-out of Koo & Ploenzke 2021, for comparison with their numbers only.
+"""The match fraction as Koo & Ploenzke (2021) compute it, only for comparison with their published numbers.
 
-Sites are all positions above half of a filter's maximum, so a ReLU filter is averaged over tens of thousands
-of windows and an exponential one over a few dozen: the number measures the read-out as much as the filter. It
-has no gates, divides by the number of filters, and counts every target. Objectives that are searched use
-`tuner.motifs.match` instead.
+Sites are all positions above half of a filter's maximum, so a ReLU filter is averaged over tens of thousands of windows
+and an exponential one over a few dozen: the number measures the method as much as the filter. There are no gates, the
+divisor is the number of filters, and every target counts. Objectives of a search use `tuner.motifs.match` instead.
 """
 
 from __future__ import annotations
@@ -18,17 +17,17 @@ from tuner.motifs.database import MotifDatabase
 from tuner.motifs.meme import Motif
 from tuner.motifs.tomtom import tomtom
 
-WINDOW: Final = 20  # bp, whatever the kernel
+WINDOW: Final = 20  # bp, for every kernel size
 MATCH_E: Final = 0.1
 TRIM_INFORMATION: Final = 0.5  # bits
 MARGIN: Final = 3  # columns kept on either side of the informative ones
 FEWEST_SITES: Final = 2
-# MA0615.1 is left out of the published target file: flat matrices match it.
+# The published target file omits MA0615.1, which flat matrices match.
 LEFT_OUT: Final = frozenset({"MA0615.1"})
 
 
 class KooMatch(NamedTuple):
-    """Published counts of one layer.
+    """Match fractions of one layer as published.
 
     Attributes
     ----------
@@ -37,7 +36,7 @@ class KooMatch(NamedTuple):
     target_fraction : float
         Filters with a named target at E <= .1, over all filters ("match ground truth").
     coverage : float
-        Named families that some filter hits, over those named; 0 where none is named.
+        Named families that any filter matches, over all named families; 0 if none is named.
     """
 
     match_fraction: float
@@ -46,28 +45,28 @@ class KooMatch(NamedTuple):
 
 
 def koo_ppm(counts: np.ndarray, sites: int) -> np.ndarray:
-    """Build the clipped matrix of one filter.
+    """Build the trimmed matrix of one filter.
 
     Parameters
     ----------
     counts : np.ndarray, shape=(4, 20)
-        Bases at each column of the windows around the sites.
+        Number of bases in each column of the windows around the sites.
     sites : int
         Number of windows.
 
     Returns
     -------
     np.ndarray, shape=(4, width), float64
-        Four decimals, as the published MEME files hold them; flat where there are fewer than two windows.
+        Rounded to four decimals, as in the published MEME files; uniform if there are fewer than two windows.
     """
     if sites < FEWEST_SITES:
         return np.full((4, WINDOW), 0.25)
     ppm = np.asarray(counts, dtype=np.float64) / sites
-    # N is in no row; a column of windows with N sums to less than 1.
+    # N counts in no row, so columns sum to less than 1 where windows contain N.
     ppm = ppm + (1.0 - ppm.sum(axis=0)) / 4
     information = 2.0 + (ppm * np.log2(ppm + 1e-7)).sum(axis=0)
     strong = np.flatnonzero(information > TRIM_INFORMATION)
-    # The published test is whether any *index* is non-zero: a filter informative at column 0 alone stays whole.
+    # The published code tests whether any *index* is non-zero: a filter informative only in column 0 is not trimmed.
     if strong.any():
         ppm = ppm[:, max(strong[0] - MARGIN, 0) : strong[-1] + MARGIN + 1]
     rounded = np.round(ppm, 4)
@@ -75,17 +74,17 @@ def koo_ppm(counts: np.ndarray, sites: int) -> np.ndarray:
 
 
 def koo_targets(database: MotifDatabase) -> tuple[Motif, ...]:
-    """Every motif of the database but those the published target file leaves out; 518 of JASPAR2016."""
+    """Every motif of the database except those that the published target file omits; 518 in JASPAR2016."""
     return tuple(motif for motif in database.motifs if motif.id not in LEFT_OUT)
 
 
 def match_koo(ppms: Sequence[np.ndarray], database: MotifDatabase, targets: Mapping[str, Sequence[str]]) -> KooMatch:
-    """Count the filters that match, as published.
+    """Measure the fraction of filters that match, as published.
 
     Parameters
     ----------
     ppms : sequence of np.ndarray, shape=(4, width)
-        One matrix a filter, from `koo_ppm`.
+        One matrix per filter, from `koo_ppm`.
     database : MotifDatabase
         Promiscuous motifs count, MA0615.1 does not.
     targets : Mapping of str to sequence of str
@@ -94,7 +93,7 @@ def match_koo(ppms: Sequence[np.ndarray], database: MotifDatabase, targets: Mapp
     Raises
     ------
     MotifError
-        There is no filter.
+        If there is no filter.
     """
     if not ppms:
         raise MotifError("there is no filter to match.")

@@ -1,4 +1,4 @@
-"""Which known motifs the filters of a network show, and how much of that is chance."""
+"""Matches the filters of a network with known motifs, and measures how much of that is chance."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ __all__ = [
 
 TARGET_E = 0.1
 SCORED_DECADES = 3.0  # match_score rises from 0 at E = .1 to 1 at E = 1e-4
-PERMUTATIONS = 20  # of a filter
-SMALLEST_LAYER = 32  # a layer of fewer filters is divided by this: no reward for small layers
+PERMUTATIONS = 20  # per filter
+SMALLEST_LAYER = 32  # smallest divisor of the fractions: a small layer has no advantage
 
 
 class FilterMatch(NamedTuple):
@@ -44,7 +44,7 @@ class FilterMatch(NamedTuple):
     filter : int
         Channel of the first convolution.
     target, target_name, family : str or None
-        The target; None where the filter's matrix has no column.
+        The target; None if the filter's matrix has no columns.
     p_value, e_value : float
         Tomtom's p, and p times the number of screened targets.
     offset, overlap, strand : int, int, str
@@ -52,11 +52,11 @@ class FilterMatch(NamedTuple):
     gated : bool
         Whether the filter passes the gates.
     significant : bool
-        Gated and E <= .01: the filter counts in ``match_fraction``.
+        Whether the filter counts in ``match_fraction``: it is gated and E <= .01.
     sites, information : int, float
         As in `Filter`.
     effect : float
-        Ablation effect of the filter on validation, NaN if not measured.
+        Ablation effect of the filter on the validation split; NaN if not measured.
     """
 
     filter: int
@@ -91,33 +91,33 @@ class FilterMatch(NamedTuple):
 
 
 class Matches(NamedTuple):
-    """Numbers for the study and one row per filter for people."""
+    """Metrics of a layer, and one row per filter."""
 
     metrics: dict[str, float]
     rows: tuple[FilterMatch, ...]
 
 
 def check_targets(database: MotifDatabase, targets: Mapping[str, Sequence[str]]) -> None:
-    """Refuse a database without a target, and named targets that no filter could ever be counted for.
+    """Refuse a database without screened motifs, and named targets that no filter could ever match.
 
     Parameters
     ----------
     database : MotifDatabase
-        What the study matches against.
+        Database of the study.
     targets : Mapping of str to sequence of str
-        Name of a family to identifiers of its motifs.
+        Name of each family and the identifiers of its motifs.
 
     Raises
     ------
     MotifError
-        No motif is left after the screen; or a family without identifiers, an identifier the database lacks or that
-        is broken in its file, or a promiscuous one. Every such family is named.
+        If no motif is left after the screen, or if a family has no identifiers, or one that the database lacks, whose
+        matrix is broken in the file, or that is promiscuous. Every such family is named.
     """
     if not database.screened:
         left_out = sorted(database.promiscuous)
         told = f"{', '.join(left_out[:5])}{' and others' if len(left_out) > 5 else ''}"
         raise MotifError(
-            f"{database.name}: no target is left: column-permuted filters hit every motif of this database ({told}), "
+            f"{database.name}: no target is left: column-permuted filters match every motif of this database ({told}), "
             "so no match would mean anything. Use a database with other motifs, e.g. JASPAR2026."
         )
     faults = [
@@ -141,7 +141,7 @@ def _target_faults(database: MotifDatabase, family: str, identifiers: Sequence[s
         if identifier in database.promiscuous:
             faults.append(
                 f"target {family!r}: {identifier} is promiscuous in {database.name} (column-permuted "
-                "filters hit it), so a match would mean nothing. Name another motif."
+                "filters match it), so a match would mean nothing. Name another motif."
             )
     return faults
 
@@ -156,22 +156,22 @@ def match_filters(
     seed: int = 0,
     effects: np.ndarray | None = None,
 ) -> Matches:
-    """Match the filters of a first layer with a screened database and count.
+    """Match the filters of a first layer with the screened motifs of a database.
 
     Parameters
     ----------
     filters : sequence of Filter
         From `build_filters`, in any order.
     database : MotifDatabase
-        Only its screened motifs are compared; E-values use their number.
+        Only its screened motifs are compared, and E-values use their number.
     targets : Mapping of str to sequence of str
         Named families, e.g. ``{"ZBED2": ["MA1971.2"]}``; may be empty.
     n_filters : int
-        Size of the layer. Fractions divide by it, or by 32 if it is smaller.
+        Number of filters in the layer. Fractions divide by it, or by 32 if it is smaller.
     permutations : int
         Column permutations of each gated filter for ``match_null``; with 0 there is no null.
     seed : int
-        Of the permutations. A filter's permutations depend on its matrix alone, not on its place or strand.
+        Seed of the permutations. Those of a filter depend on its matrix alone, not on its index or strand.
     effects : np.ndarray, shape=(n_filters,), optional
         Ablation effect of each filter, indexed by `Filter.index`; without them there is no ``used_match_fraction``.
 
@@ -180,22 +180,23 @@ def match_filters(
     Matches
         Rows by channel. Metrics:
 
-        - ``match_fraction``: filters with E <= .01, in [0, 1].
-        - ``match_null``: the same of their column permutations, mean.
-        - ``match_excess``, ``match_excess_low``, ``match_excess_high``: their difference with a 95 %
-          interval (Wilson intervals of both, combined by Newcombe 1998, method 10).
-        - ``match_score``: mean of ``clip((-1 - log10 E) / 3, 0, 1)`` over gated filters.
-        - ``target_fraction``: filters that hit a named target at E <= .1.
-        - ``coverage``: named families hit by any filter, of those named; 0 where none is named.
+        - ``match_fraction``: gated filters with E <= .01, divided by ``max(n_filters, 32)``; in [0, 1].
+        - ``match_null``: the match fraction of column permutations of the gated filters, mean over permutations.
+        - ``match_excess``, ``match_excess_low``, ``match_excess_high``: ``match_fraction`` minus ``match_null``, with
+          a 95 % interval (Wilson intervals of both, combined by Newcombe 1998, method 10).
+        - ``match_score``: sum of ``clip((-1 - log10 E) / 3, 0, 1)`` over gated filters, divided by
+          ``max(n_filters, 32)``.
+        - ``target_fraction``: gated filters that match a named target at E <= .1, divided likewise.
+        - ``coverage``: share of the named families that any gated filter matches; 0 if none is named.
         - ``distinct``: number of families (names where the family is unknown) among the best targets of
           significant filters.
-        - ``used_match_fraction``: share of the summed ablation effect that significant filters carry.
-        - ``filters_alive``, ``filters_gated``: counts.
+        - ``used_match_fraction``: share of the summed ablation effects that belongs to significant filters.
+        - ``filters_alive``, ``filters_gated``: numbers of filters.
 
     Raises
     ------
     MotifError
-        Impossible targets (see `check_targets`), or numbers of filters and effects that do not agree.
+        If a target is impossible (see `check_targets`), or filters and effects do not fit `n_filters`.
     """
     check_targets(database, targets)
     _check_numbers(filters, n_filters, permutations, effects)
@@ -240,7 +241,7 @@ def _check_numbers(filters: Sequence[Filter], n_filters: int, permutations: int,
     if len(set(indices)) != len(indices):
         raise MotifError("two filters have the same index.")
     if any(not 0 <= index < n_filters for index in indices):
-        raise MotifError(f"filters up to index {max(indices)} in a layer of n_filters = {n_filters}.")
+        raise MotifError(f"filter indices go up to {max(indices)} in a layer of n_filters = {n_filters}.")
     if effects is not None and np.shape(effects) != (n_filters,):
         raise MotifError(f"effects have shape {np.shape(effects)}; expected ({n_filters},).")
 
@@ -278,17 +279,17 @@ def _row(
 
 
 def _best(result: TomtomResult, query: int) -> int:
-    """Target of the lowest p-value; ties go to the higher score, then to the database's order."""
+    """Index of the target with the lowest p-value; ties go to the higher score, then to the order of the database."""
     return int(np.lexsort((-result.score[query], result.p_value[query]))[0])
 
 
 def _null_hits(gated: Sequence[Filter], targets: Sequence[np.ndarray], permutations: int, seed: int) -> int:
-    """Number of column-permuted matrices, of `permutations` per filter, whose best target is significant."""
+    """Number of column-permuted matrices, `permutations` per filter, whose best target is significant."""
     if not gated:
         return 0
     queries: list[np.ndarray] = []
     for item in gated:
-        # Seeded by the matrix itself, the smaller of its two strands: order and strand change nothing.
+        # Seeded by the matrix itself, the smaller of its two strands, so order and strand do not matter.
         ppm = min(item.ppm, reverse_complement(item.ppm), key=ppm_bytes)
         digest = hashlib.sha256(ppm_bytes(ppm)).digest()
         rng = np.random.default_rng([seed, int.from_bytes(digest[:8], "little")])
@@ -298,7 +299,7 @@ def _null_hits(gated: Sequence[Filter], targets: Sequence[np.ndarray], permutati
 
 
 def _targets_found(e_values: np.ndarray, screened: Sequence[Motif], targets: Mapping[str, Sequence[str]]) -> np.ndarray:
-    """Whether each gated filter hits each named family, (n_gated, n_families)."""
+    """Whether each gated filter matches each named family, shape=(n_gated, n_families)."""
     column = {motif.id: index for index, motif in enumerate(screened)}
     found = np.zeros((len(e_values), len(targets)), dtype=bool)
     for family, identifiers in enumerate(targets.values()):
@@ -308,7 +309,7 @@ def _targets_found(e_values: np.ndarray, screened: Sequence[Motif], targets: Map
 
 
 def _used(rows: Sequence[FilterMatch]) -> float:
-    """Share of the ablation effect on significant filters; effects that are not finite count as none."""
+    """Share of the summed ablation effects that belongs to significant filters; NaN and infinity count as 0."""
     effects = np.array([max(row.effect, 0.0) if np.isfinite(row.effect) else 0.0 for row in rows])
     total = effects.sum()
     if not total > 0:

@@ -1,7 +1,7 @@
-"""Motif matrices: what a valid one is, its information content, and how it is written as a MEME file.
+"""Motif matrices: validation, information content, and MEME files.
 
-A matrix is a position probability matrix (PPM) of shape (4, width), rows in the order A, C, G, T,
-columns summing to 1. MEME files hold its transpose, one line a position.
+A matrix is a position probability matrix (PPM) of shape (4, width), with rows in the order A, C, G, T and columns that
+sum to 1. MEME files contain its transpose, with one line per position.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from tuner.files import write_atomically
 if TYPE_CHECKING:
     from tuner.motifs.formats import MotifFile
 
-COLUMN_SUM_TOLERANCE = 1e-3  # MEME files of four decimals are off by at most 2e-4
-DEFAULT_SITES = 20.0  # what the MEME format assumes where a matrix states no nsites
+COLUMN_SUM_TOLERANCE = 1e-3  # in MEME files with four decimals the error is at most 2e-4
+DEFAULT_SITES = 20.0  # what the MEME format assumes if a matrix states no nsites
 
 
 class Motif(NamedTuple):
-    """One named matrix.
+    """A named matrix.
 
     Attributes
     ----------
@@ -35,9 +35,9 @@ class Motif(NamedTuple):
     ppm : np.ndarray, shape=(4, width), float64
         Probabilities; columns sum to 1.
     family : str or None
-        Structural family of the factor, where the database knows it.
+        Structural family of the factor, if the database states it.
     n_sites : float or None
-        Number of sites the matrix was counted from.
+        Number of sites from which the matrix was estimated.
     """
 
     id: str
@@ -48,7 +48,7 @@ class Motif(NamedTuple):
 
 
 def check_ppm(ppm: object, where: str, *, tolerance: float = COLUMN_SUM_TOLERANCE) -> np.ndarray:
-    """Return `ppm` as float64 with columns scaled to sum to exactly 1, or say what is wrong with it.
+    """Return `ppm` as float64 with columns scaled to sum to exactly 1, or raise an error that says what is wrong.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def check_ppm(ppm: object, where: str, *, tolerance: float = COLUMN_SUM_TOLERANC
     where : str
         Name of the motif for the error, e.g. ``"filters.meme: filter3"``.
     tolerance : float
-        Greatest difference of a column sum from 1.
+        Largest allowed difference of a column sum from 1.
 
     Returns
     -------
@@ -66,7 +66,8 @@ def check_ppm(ppm: object, where: str, *, tolerance: float = COLUMN_SUM_TOLERANC
     Raises
     ------
     MotifError
-        Not numbers, not (4, width), no column, NaN or infinite, negative, zero columns, or counts.
+        If these are not numbers, the shape is not (4, width), there is no column, a value is NaN, infinite or
+        negative, a column is all zero, or these are counts.
     """
     try:
         matrix = np.array(ppm, dtype=np.float64)
@@ -84,7 +85,7 @@ def check_ppm(ppm: object, where: str, *, tolerance: float = COLUMN_SUM_TOLERANC
     with np.errstate(over="ignore"):
         sums = matrix.sum(axis=0)
     if (sums == 0).any():
-        raise MotifError(f"{where}: column {int(np.argmin(sums))} is all zero. Remove it or use 0.25 each.")
+        raise MotifError(f"{where}: column {int(np.argmin(sums))} is all zero. Remove it, or use 0.25 for each base.")
     if (np.abs(sums - 1) > tolerance).any():
         column = int(np.argmax(np.abs(sums - 1)))
         raise MotifError(
@@ -116,14 +117,14 @@ def column_information(ppm: np.ndarray) -> np.ndarray:
 
 
 def corrected_information(ppm: np.ndarray, n_sites: float) -> float:
-    """Information content less what so many random sites show by chance.
+    """Information content minus the amount expected by chance for this number of sites.
 
     Parameters
     ----------
     ppm : np.ndarray, shape=(4, width)
         Probabilities estimated from `n_sites` sites.
     n_sites : float
-        Number of sites, positive.
+        Number of sites; must be positive.
 
     Returns
     -------
@@ -135,7 +136,7 @@ def corrected_information(ppm: np.ndarray, n_sites: float) -> float:
 
 
 def reverse_complement(ppm: np.ndarray) -> np.ndarray:
-    """Matrix of the other strand: both axes reversed."""
+    """Return the matrix of the other strand: both axes are reversed."""
     return np.ascontiguousarray(ppm[::-1, ::-1])
 
 
@@ -154,22 +155,22 @@ def motifs_digest(motifs: Iterable[Motif]) -> str:
 
 
 def read_meme(path: str | Path) -> tuple[Motif, ...]:
-    """Read every matrix of a motif file that must be whole, such as the filters of a trial.
+    """Read a motif file in which every matrix must be valid, such as the filters of a trial.
 
     Parameters
     ----------
     path : str or Path
-        A file in MEME format, or in any other of `tuner.motifs.formats.FORMATS`.
+        A file in MEME format or any other of `tuner.motifs.formats.FORMATS`.
 
     Returns
     -------
     tuple of Motif
-        In file order; `n_sites` is None where the file states none.
+        In file order; `n_sites` is None if the file does not state it.
 
     Raises
     ------
     MotifError
-        As `tuner.motifs.formats.read_motif_file`, and where any of its matrices is broken.
+        As for `tuner.motifs.formats.read_motif_file`, and if any matrix is broken.
     """
     from tuner.motifs.formats import read_motif_file  # its readers make the motifs of this module
 
@@ -177,7 +178,7 @@ def read_meme(path: str | Path) -> tuple[Motif, ...]:
 
 
 def parse_meme(text: str, name: str) -> tuple[Motif, ...]:
-    """Read every matrix of a text, as `read_meme` reads a file; errors call it `name`."""
+    """Read every matrix of a text, as `read_meme` does of a file; errors call the text `name`."""
     from tuner.motifs.formats import parse_motifs  # its readers make the motifs of this module
 
     return _whole(parse_motifs(text, name))
@@ -190,7 +191,7 @@ def _whole(found: MotifFile) -> tuple[Motif, ...]:
 
 
 def write_meme(motifs: Iterable[Motif], path: str | Path | None = None) -> str:
-    """Word motifs as a minimal MEME file and, if `path` is given, write it.
+    """Format motifs as a minimal MEME file and, if `path` is given, write it.
 
     Parameters
     ----------
@@ -202,12 +203,12 @@ def write_meme(motifs: Iterable[Motif], path: str | Path | None = None) -> str:
     Returns
     -------
     str
-        The text: six decimals, ``nsites`` as in each motif (the format's 20 where unknown).
+        Text of the file: six decimals, ``nsites`` of each motif (20 if unknown, as in the format).
 
     Raises
     ------
     MotifError
-        An invalid matrix, an identifier with white space, or a path that cannot be written.
+        If a matrix is invalid, an identifier contains white space, or the path cannot be written.
     """
     parts = [
         "MEME version 4\n\nALPHABET= ACGT\n\nstrands: + -\n\n"
@@ -215,7 +216,7 @@ def write_meme(motifs: Iterable[Motif], path: str | Path | None = None) -> str:
     ]
     for motif in motifs:
         if not motif.id or motif.id.split() != [motif.id]:
-            raise MotifError(f"motif {motif.id!r}: an identifier is one word without white space.")
+            raise MotifError(f"motif {motif.id!r}: an identifier must be one word without white space.")
         ppm = check_ppm(motif.ppm, f"motif {motif.id}")
         sites = DEFAULT_SITES if motif.n_sites is None else motif.n_sites
         parts.append(f"\nMOTIF {motif.id} {motif.name}".rstrip() + "\n")

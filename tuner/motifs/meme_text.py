@@ -1,4 +1,4 @@
-"""MEME files: the minimal format of any version, and the text output of MEME, STREME and DREME.
+"""Reads MEME files: the minimal format of any version, and the text output of MEME, STREME and DREME.
 
 Format: https://meme-suite.org/meme/doc/meme-format.html
 """
@@ -17,17 +17,17 @@ _VERSION = re.compile(r"MEME version\b|.*\bletter-probability matrix\b", re.IGNO
 
 
 def is_meme(lines: Sequence[str]) -> bool:
-    """Whether any line is a MEME version or the header of a letter-probability matrix."""
+    """Whether any line states a MEME version or is the header of a letter-probability matrix."""
     return any(_VERSION.match(line.strip()) for line in lines if len(line) < 1000)
 
 
 def read_meme_lines(lines: Sequence[str], file: str) -> Iterator[Record]:
-    """Read the letter-probability matrices; log-odds matrices and sites are passed over.
+    """Read the letter-probability matrices; log-odds matrices and sites are ignored.
 
     Raises
     ------
     MotifError
-        Another alphabet than ACGT.
+        If the alphabet is not ACGT.
     """
     identifier = name = ""
     declared = 0  # line of a MOTIF that has no matrix yet
@@ -38,7 +38,7 @@ def read_meme_lines(lines: Sequence[str], file: str) -> Iterator[Record]:
         if re.match(r"MOTIF(\s|$)", line):
             if declared:
                 yield Record(declared, identifier, name, [], "probabilities")
-            # MEME's own output goes on with "width = 15 sites = 20 ..." on this line.
+            # In MEME's own output this line continues with "width = 15 sites = 20 ...".
             words = split(re.split(r"\bwidth\s*=", line[5:])[0])
             identifier, name = (words[0], " ".join(words[1:])) if words else ("", "")
             declared = at
@@ -53,7 +53,7 @@ def read_meme_lines(lines: Sequence[str], file: str) -> Iterator[Record]:
 
 
 def _read_matrix(lines: Sequence[str], at: int, identifier: str, name: str, header: str) -> tuple[Record, int]:
-    """One matrix, counted against its header, and the index of the line after it."""
+    """Read one matrix and check it against its header; also return the index of the line after it."""
     begins = at
     fields = {key.lower(): value for key, value in _FIELD.findall(header)}
     rows: list[list[float]] = []
@@ -66,9 +66,9 @@ def _read_matrix(lines: Sequence[str], at: int, identifier: str, name: str, head
             continue
         values = numbers(words)
         if values is None:
-            # A row that begins with a number is a damaged row; text is what comes after the matrix.
+            # A line that begins with a number is a damaged row; other text comes after the matrix.
             if numbers(words[:1]) and len(words) >= 4 and not gap and not fault:
-                fault = f"line {at}: motif {identifier}: {lines[at - 1].strip()[:40]!r} is no row of four numbers"
+                fault = f"line {at}: motif {identifier}: {lines[at - 1].strip()[:40]!r} is not a row of four numbers"
                 continue
             break
         if len(values) != 4 and not fault:
@@ -82,7 +82,7 @@ def _read_matrix(lines: Sequence[str], at: int, identifier: str, name: str, head
 
 
 def _header_fault(fields: dict[str, str], n_rows: int, begins: int, end: int, identifier: str) -> str:
-    """What the header says that the rows contradict, or nothing."""
+    """Say where the rows contradict the header; an empty text if nowhere."""
     stated = fields.get("w", "")
     letters = fields.get("alength", "")
     if letters and _number(letters) != 4:
@@ -90,13 +90,13 @@ def _header_fault(fields: dict[str, str], n_rows: int, begins: int, end: int, id
     if stated:
         width = _number(stated)
         if width is None or width < 1 or width != width // 1:
-            return f"line {begins}: motif {identifier}: w= {stated} is no number of columns"
+            return f"line {begins}: motif {identifier}: w= {stated} is not a number of columns"
         if n_rows < width:
             return f"line {end}: motif {identifier}: {n_rows} of {width:.0f} rows. Is the file truncated?"
         if n_rows > width:
             return f"line {begins}: motif {identifier}: w= {width:.0f}, but {n_rows} rows follow. Correct one of them"
     elif not n_rows:
-        return f"line {end}: motif {identifier}: 0 of its rows. Is the file truncated?"
+        return f"line {end}: motif {identifier}: the matrix has no rows. Is the file truncated?"
     return ""
 
 
@@ -106,7 +106,7 @@ def _number(text: str) -> float | None:
 
 
 def _skip_alphabet(lines: Sequence[str], file: str) -> int:
-    """Check what the file says of its alphabet; where to read on."""
+    """Check the alphabet that the file states; return the index of the line at which to continue."""
     for at, raw in enumerate(lines):
         line = raw.strip()
         if not re.match(r"ALPHABET\b", line):
@@ -123,7 +123,7 @@ def _skip_alphabet(lines: Sequence[str], file: str) -> int:
 
 
 def _skip_definition(lines: Sequence[str], at: int, stated: str, where: str) -> int:
-    """Check a definition of MEME 5, ``ALPHABET "DNA" DNA-LIKE`` up to ``END ALPHABET``."""
+    """Check an alphabet definition of MEME 5, from ``ALPHABET "DNA" DNA-LIKE`` to ``END ALPHABET``."""
     core: set[str] = set()
     for end in range(at + 1, len(lines)):
         line = lines[end].strip()

@@ -1,4 +1,4 @@
-"""XML outputs of MEME, STREME and DREME."""
+"""Reads the XML output of MEME, STREME and DREME."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ROOTS = ("MEME", "STREME", "dreme")
 
 
 def is_xml(lines: Sequence[str]) -> bool:
-    """Whether the first line that is not blank begins a tag."""
+    """Whether the first line that is not blank begins with a tag."""
     return next((line for line in lines if line.strip()), "").lstrip().startswith("<")
 
 
@@ -23,7 +23,7 @@ def read_meme_xml(lines: Sequence[str], file: str) -> Iterator[Record]:
     Raises
     ------
     MotifError
-        Another or broken XML, entities, or another alphabet than ACGT.
+        If the XML is broken, is from another program or declares entities, or if the alphabet is not ACGT.
     """
     handler = _Handler(file)
     parser = expat.ParserCreate()
@@ -41,7 +41,7 @@ def read_meme_xml(lines: Sequence[str], file: str) -> Iterator[Record]:
 
 
 class _Handler:
-    """Collects motifs while expat reads."""
+    """Collects motifs while expat parses."""
 
     def __init__(self, file: str) -> None:
         self.file = file
@@ -58,7 +58,7 @@ class _Handler:
         self._fault = ""
 
     def entity(self, *_: object) -> None:
-        raise MotifError(f"{self.file}: declares XML entities, which no output of MEME does.")
+        raise MotifError(f"{self.file}: declares XML entities, which MEME never writes.")
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         if not self._root:
@@ -66,13 +66,13 @@ class _Handler:
             if tag not in _ROOTS:
                 raise MotifError(
                     f"{self.file}: XML or HTML with the root <{tag[:40]}>; "
-                    "motifs are read of the XML of MEME, STREME and DREME."
+                    "motifs can be read from the XML of MEME, STREME and DREME."
                 )
         if tag == "alphabet":
             # MEME 4.9 and older: <alphabet id="nucleotide">; newer ones: <alphabet name="DNA" like="dna">.
             self._check_alphabet(attributes.get("like") or attributes.get("id") or attributes.get("name") or "")
         elif tag == "background":
-            self._check_alphabet(attributes.get("type", ""))  # of DREME before 4.11
+            self._check_alphabet(attributes.get("type", ""))  # DREME before 4.11
         elif tag == "letter" and "symbol" in attributes:
             self._symbols[attributes.get("id", "")] = attributes["symbol"]
         elif tag == "motif":
@@ -113,7 +113,9 @@ class _Handler:
     def _add_row(self, row: dict[str, str]) -> None:
         values = numbers(row.get(base, "").strip() for base in "ACGT")
         if set(row) - set("ACGT") or values is None:
-            self._fault = self._fault or f"position {len(self._rows) + 1} is no row of probabilities of A, C, G and T"
+            self._fault = (
+                self._fault or f"position {len(self._rows) + 1} is not a row of probabilities of A, C, G and T"
+            )
         else:
             self._rows.append(values)
 

@@ -1,4 +1,4 @@
-"""Intervals of proportions."""
+"""Confidence intervals of proportions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def wilson_interval(hits: float, trials: float) -> tuple[float, float]:
 
 
 def difference_interval(hits: float, trials: float, other_hits: float, other_trials: float) -> tuple[float, float]:
-    """95 % interval of the difference of two proportions (Newcombe 1998, method 10)."""
+    """95 % confidence interval of the difference of two proportions (Newcombe 1998, method 10)."""
     low, high = wilson_interval(hits, trials)
     other_low, other_high = wilson_interval(other_hits, other_trials)
     rate, other = hits / trials, other_hits / other_trials

@@ -1,4 +1,4 @@
-"""What a reader finds in a motif file, and the motifs made of it: each one is checked, and what is broken is named."""
+"""Records that the readers find in a motif file, and the checks that turn them into motifs or name what is broken."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy as np
 from tuner.errors import MotifError
 from tuner.motifs.meme import Motif, check_ppm
 
-# Four numbers of two decimals, each rounded by at most .005, sum to 1 within .02.
+# Four numbers with two decimals, each rounded by at most .005, sum to 1 within .02.
 ROUNDING = 0.02 + 1e-9
-# Added to every count in proportion to a uniform background: none, as in JASPAR's own MEME files and `jaspar_motifs`.
+# Added to every column of counts, in equal parts: nothing, as in JASPAR's own MEME files and `jaspar_motifs`.
 PSEUDOCOUNT = 0.0
-SMALLEST_COUNT = 1.5  # a column that sums to less, and not to 1, holds neither counts nor probabilities
+SMALLEST_COUNT = 1.5  # a column with a smaller sum that is not 1 contains neither counts nor probabilities
 MAXIMUM_COUNT = 1e12
 MAXIMUM_COLUMNS = 1000  # the longest motif of JASPAR 2026 has 35
 MAXIMUM_NAME = 200
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE | re.ASCII)
-_LONGEST_LINE = 100_000  # 1,000 columns of ten characters ten times over
+_LONGEST_LINE = 100_000  # ten times the length of 1,000 columns of ten characters
 
 Kind = Literal["probabilities", "counts or probabilities"]
 
@@ -31,17 +31,17 @@ class Record(NamedTuple):
     Attributes
     ----------
     line : int
-        Where it begins, from 1.
+        Line where it begins, from 1.
     id, name : str
         As the file states them.
     rows : list of list of float
-        One row a position: A, C, G, T.
+        One row per position: A, C, G, T.
     kind : str
-        What the format says that the numbers are.
+        What the numbers are, according to the format.
     n_sites : float or None
-        As the file states it; of counts the largest column sum is taken instead.
+        As the file states it; for counts the largest column sum is used instead.
     fault : str
-        What is wrong with it, with its line; empty if nothing is.
+        What is wrong with it, and in which line; empty if nothing is.
     """
 
     line: int
@@ -54,14 +54,14 @@ class Record(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """Motifs of a file, and one sentence for each matrix that is none."""
+    """Motifs of a file, and one sentence for each matrix that is not valid."""
 
     motifs: tuple[Motif, ...]
     broken: tuple[str, ...]
 
 
 def numbers(words: Iterable[str]) -> list[float] | None:
-    """Words as floats, or None if any is no plain number (``1_0`` and other alphabets' digits are none)."""
+    """Convert words to floats; None if any is not a plain number (``1_0`` and non-ASCII digits are not)."""
     values = []
     for word in words:
         if not NUMBER.fullmatch(word):
@@ -71,29 +71,29 @@ def numbers(words: Iterable[str]) -> list[float] | None:
 
 
 def split(line: str) -> list[str]:
-    """Words of a line; one too long for any matrix is a single word, so that no file makes millions of them."""
+    """Split a line into words; a line too long for any matrix stays one word, which limits the number of words."""
     return line.split() if len(line) <= _LONGEST_LINE else [line]
 
 
 def named_by(file: str) -> str:
-    """Identifier of a matrix that has only its file's name, as those of CIS-BP, without endings."""
+    """Identifier of a matrix that is named only by its file, as in CIS-BP: the file name without its endings."""
     return "_".join(re.sub(r"(?i)\.(txt|tsv|pfm|ppm|pwm|pcm|jaspar|motif)(\.(gz|bz2|xz))?$", "", file).split())
 
 
 def check_records(records: Iterable[Record], file: str) -> Checked:
-    """Make motifs of what was read.
+    """Turn records into motifs.
 
     Parameters
     ----------
     records : iterable of Record
         In the order of the file.
     file : str
-        Its name, for the sentences.
+        Name of the file, for the messages.
 
     Returns
     -------
     Checked
-        In the order of the file. Of two matrices with one identifier the first is kept.
+        In the order of the file. Of two matrices with the same identifier the first is kept.
     """
     motifs: list[Motif] = []
     broken: list[str] = []
@@ -116,11 +116,11 @@ def check_records(records: Iterable[Record], file: str) -> Checked:
 def _name_fault(record: Record, seen: dict[str, int]) -> str:
     where = f"line {record.line}"
     if not record.id:
-        return f"{where}: a motif without a name"
+        return f"{where}: the motif has no name"
     if len(record.id) > MAXIMUM_NAME or len(record.name) > MAXIMUM_NAME:
-        return f"{where}: motif {record.id[:40]}...: a name of more than {MAXIMUM_NAME} characters"
+        return f"{where}: motif {record.id[:40]}...: the name has more than {MAXIMUM_NAME} characters"
     if record.id.split() != [record.id] or not (record.id + record.name).isprintable():
-        return f"{where}: motif {record.id!r} {record.name!r}: names are printable, identifiers without white space"
+        return f"{where}: motif {record.id!r} {record.name!r}: names must be printable, identifiers without white space"
     if record.id in seen:
         return f"{where}: motif {record.id} occurs twice, first in line {seen[record.id]}. Rename or remove one"
     if not record.rows:
@@ -131,7 +131,7 @@ def _name_fault(record: Record, seen: dict[str, int]) -> str:
 
 
 def _probabilities(record: Record, where: str) -> tuple[np.ndarray, float | None]:
-    """The matrix as probabilities, and its number of sites."""
+    """Return the matrix as probabilities, and its number of sites."""
     matrix = np.array(record.rows, dtype=np.float64).T  # (4, width)
     if record.kind == "probabilities" or not np.isfinite(matrix).all():
         return check_ppm(matrix, where, tolerance=ROUNDING), record.n_sites
@@ -139,7 +139,7 @@ def _probabilities(record: Record, where: str) -> tuple[np.ndarray, float | None
         return _from_log_odds(matrix, where), record.n_sites
     if (matrix > MAXIMUM_COUNT).any():
         raise MotifError(
-            f"{where}: column {int(matrix.max(axis=0).argmax())} holds {matrix.max():g}; no count is so high."
+            f"{where}: column {int(matrix.max(axis=0).argmax())} holds {matrix.max():g}, too much for a count."
         )
     sums = matrix.sum(axis=0)
     if (sums == 0).any() or (np.abs(sums - 1) <= ROUNDING).all():
@@ -154,7 +154,7 @@ def _probabilities(record: Record, where: str) -> tuple[np.ndarray, float | None
 
 
 def _from_log_odds(matrix: np.ndarray, where: str) -> np.ndarray:
-    """Probabilities of log-odds against the uniform background: .25 e^S, or .25 2^S where those sum to 1."""
+    """Convert log-odds against a uniform background to probabilities: .25 e^S or .25 2^S, whichever sums to 1."""
     for base in (np.e, 2.0):
         with np.errstate(over="ignore"):
             ppm = 0.25 * base**matrix
@@ -162,6 +162,6 @@ def _from_log_odds(matrix: np.ndarray, where: str) -> np.ndarray:
             return check_ppm(ppm / ppm.sum(axis=0), where)
     column = int(np.flatnonzero((matrix < 0).any(axis=0))[0])
     raise MotifError(
-        f"{where}: column {column} holds {matrix[:, column].min():g}. These are log-odds, and neither natural nor "
-        "binary ones against equal bases. Give the counts or probabilities that they were made of (HOCOMOCO: pcm)."
+        f"{where}: column {column} holds {matrix[:, column].min():g}. These are log-odds, but neither natural nor "
+        "binary ones against a uniform background. Give the counts or probabilities behind them (HOCOMOCO: pcm)."
     )

@@ -1,15 +1,16 @@
-"""Promiscuous targets: database motifs that column-permuted filters hit.
+"""Finds promiscuous targets: database motifs that column-permuted filters match.
 
-Permuting a matrix's columns keeps its composition and information and destroys the motif, so a target
-that many permuted filters hit says nothing about the filter. Under Euclidean distance these are targets
-with flat inner columns, e.g. gapped motifs. A redundant database, with twenty variants of one GC box, is also
-hit too often by each of them a little: there the threshold is halved until the targets left are matched by
-few enough. Each database is screened once with the shipped filters of trained networks
-(`reference_filters`), and what it says is kept with digests of both.
+Permuting the columns of a matrix keeps its composition and information content and destroys the motif, so a match with
+a target that many permuted filters match says nothing about the filter. Under Euclidean distance these are targets with
+flat inner columns, e.g. gapped motifs. In a redundant database, with twenty variants of one GC box, each variant is
+matched rarely but all of them together too often; there the threshold is halved until the remaining targets are matched
+rarely enough. Each database is screened once with the shipped filters of trained networks (`reference_filters`), and
+the result is kept with the digests of both.
 
-E is p times the number of targets. Of a small database E <= .1 is a lax condition, which any motif fulfils for .1 / n
-of all matrices and, alone in its file, for a tenth of them. The screen therefore counts at least 205 targets: a motif
-is judged by how often it is hit at p <= 4.9e-4 or less, whatever the size of its database.
+E is p times the number of targets. In a small database of n targets E <= .1 is a weak condition: any motif fulfils it
+for a share of .1 / n of all matrices, and a motif alone in its file for a tenth of them. The screen therefore counts at
+least 205 targets: a motif is judged by how often it is matched at p <= 4.9e-4 or less, whatever the size of its
+database.
 """
 
 from __future__ import annotations
@@ -31,41 +32,41 @@ from tuner.motifs.tomtom import tomtom
 
 PERMUTED_PPMS = 1500  # a rate of 1 % has a standard error of .26 %
 PROMISCUOUS_RATE = 0.01
-PERMUTED_MATCHES = 0.017  # of permuted matrices, at most; untrained filters match up to 1.8 times as often: 3 %
+PERMUTED_MATCHES = 0.017  # largest share of permuted matrices; untrained filters match up to 1.8 times as often: 3 %
 SIGNIFICANT_E = 0.01  # filters of label-shuffled and untrained networks seldom reach it; at .1 some do
 SCREEN_E_VALUE = 0.1
-_DIGEST = "sha256 "  # begins the last line of a kept report: the digest of the text before it
-FEWEST_COUNTED = 205  # targets of the smallest release, JASPAR2014
-OWN_NUMBER = 0  # the former rule: E counts a database's own motifs, however few; studies stored by it still use it
-_CHUNK = 250  # queries at a time: memory of the result stays below 20 MB
+_DIGEST = "sha256 "  # the last line of a cached report begins with it and holds the digest of the text before it
+FEWEST_COUNTED = 205  # number of targets of the smallest release, JASPAR2014
+OWN_NUMBER = 0  # the former rule: E counts the database's own motifs, however few; used for studies stored with it
+_CHUNK = 250  # queries at a time, so that a result stays below 20 MB
 
 
 @dataclass(frozen=True)
 class ScreenReport:
-    """What one screen of one database found.
+    """Result of one screen of one database.
 
     Attributes
     ----------
     database : str
         Name of the database.
     n_motifs, n_references, n_permuted : int
-        Targets, reference filters, and permuted matrices made of them.
+        Numbers of targets, of reference filters, and of permuted matrices made from these.
     n_counted : int
-        Targets that E counts in the screen: `n_motifs`, at least 205.
+        Number of targets in the definition of E: `n_motifs`, but at least 205.
     e_value : float
-        A permuted matrix hits a target at ``p * n_counted <= e_value``.
+        A permuted matrix matches a target if ``p * n_counted <= e_value``.
     seed : int
-        Of the permutations.
+        Seed of the permutations.
     motifs_sha256, references_sha256 : str
-        Digests (identifiers and matrices at six decimals) of what was screened with what.
+        Digests of the database and of the reference filters (identifiers, and matrices at six decimals).
     command : str
-        What makes this report again.
+        Command that makes this report again.
     threshold : float
-        Targets hit at a higher rate are promiscuous: 1 %, halved as `choose_threshold` says.
+        Targets matched at a higher rate are promiscuous: 1 %, or less as `choose_threshold` decides.
     matched : float
-        Fraction of permuted matrices that match any of the targets left, at ``p * n_left <= .01``, as a study counts.
+        Fraction of permuted matrices that match any remaining target, at ``p * n_left <= .01`` as in a study.
     rates : Mapping of str to float
-        Fraction of permuted matrices that hit each target; targets never hit are left out.
+        Fraction of permuted matrices that match each target; targets that are never matched are left out.
     """
 
     database: str
@@ -83,15 +84,15 @@ class ScreenReport:
     rates: Mapping[str, float]
 
     def promiscuous(self) -> frozenset[str]:
-        """Identifiers of the targets hit by more than `threshold` of the permuted matrices."""
+        """Identifiers of the targets that more than `threshold` of the permuted matrices match."""
         return frozenset(name for name, rate in self.rates.items() if rate > self.threshold)
 
     def to_json(self) -> str:
-        """The report as indented JSON text."""
+        """Return the report as indented JSON text."""
         return json.dumps(asdict(self), indent=1) + "\n"
 
     def write(self, path: Path) -> None:
-        """Write the JSON text, whole or not at all; MotifError if the folder cannot be written."""
+        """Write the JSON text atomically; raise a MotifError if the folder cannot be written."""
         try:
             _write_atomically(path, self.to_json())
         except OSError as error:
@@ -99,7 +100,7 @@ class ScreenReport:
 
 
 def reference_filters() -> tuple[Motif, ...]:
-    """Matrices of first-layer filters of trained networks, shipped with the package.
+    """Read the matrices of first-layer filters of trained networks that are shipped with the package.
 
     Returns
     -------
@@ -111,14 +112,14 @@ def reference_filters() -> tuple[Motif, ...]:
 
 
 def permuted(ppms: Sequence[np.ndarray], n: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Make `n` matrices by permuting the columns of `ppms`, each in turn.
+    """Make `n` matrices by permuting the columns of each of `ppms` in turn.
 
     Parameters
     ----------
     ppms : sequence of np.ndarray, shape=(4, width)
-        Matrices of any widths.
+        Matrices of any width.
     n : int
-        Number to make.
+        Number of matrices to make.
     rng : np.random.Generator
         Source of the permutations.
 
@@ -139,24 +140,24 @@ def screen_motifs(
     seed: int = 0,
     fewest: int = FEWEST_COUNTED,
 ) -> ScreenReport:
-    """Find the motifs that column-permuted filters of trained networks hit.
+    """Find the motifs that column-permuted filters of trained networks match.
 
     Parameters
     ----------
     name : str
-        Of the database.
+        Name of the database.
     motifs : sequence of Motif
-        The database.
+        Its motifs.
     references : sequence of Motif, optional
-        Filters of trained networks; without them those shipped with the package.
+        Filters of trained networks; by default those shipped with the package.
     n : int
         Number of permuted matrices.
     e_value : float
-        Hit at ``p * max(len(motifs), fewest) <= e_value``.
+        A target is matched if ``p * max(len(motifs), fewest) <= e_value``.
     seed : int
-        Of the permutations.
+        Seed of the permutations.
     fewest : int
-        Targets that E counts at least; `OWN_NUMBER` is the former rule.
+        Smallest number of targets in the definition of E; `OWN_NUMBER` gives the former rule.
 
     Returns
     -------
@@ -190,34 +191,34 @@ def screen_motifs(
 
 
 def choose_threshold(p_values: np.ndarray, rates: np.ndarray, *, absent: int = 0) -> tuple[float, float]:
-    """Halve the threshold of 1 % until the targets left are matched by at most 1.7 % of the permuted matrices.
+    """Halve the threshold of 1 % until at most 1.7 % of the permuted matrices match any remaining target.
 
     Parameters
     ----------
     p_values : np.ndarray, shape=(n_permuted, n_targets)
-        Of permuted matrices against every target.
+        p-values of permuted matrices against every target.
     rates : np.ndarray, shape=(n_targets,)
-        Fraction of them that hit each target.
+        Fraction of the permuted matrices that match each target.
     absent : int
-        Targets that E counts beside these, so that a small database is judged as one of 205.
+        Number of further targets in the definition of E, so that a small database is judged like one of 205.
 
     Returns
     -------
     threshold, matched : float, float
-        The threshold, and the fraction of matrices that match any target of a rate up to it at E <= .01,
-        E being p times the number of those targets and the absent ones.
+        The threshold, and the fraction of matrices that match any target with a rate up to it at E <= .01,
+        where E is p times the number of those targets and the absent ones.
     """
     threshold = PROMISCUOUS_RATE
     while True:
         matched = _matched(p_values[:, rates <= threshold], absent)
-        # Below one hit of all there is nothing left to leave out.
+        # Below a rate of one match in all matrices there is no target left to remove.
         if matched <= PERMUTED_MATCHES or threshold * len(p_values) < 1:
             return threshold, matched
         threshold /= 2
 
 
 def _matched(p_values: np.ndarray, absent: int) -> float:
-    """Fraction of matrices that match any of these targets at E <= .01; 0 if there is none."""
+    """Fraction of matrices that match any of these targets at E <= .01; 0 if there are no targets."""
     if not p_values.size:
         return 0.0
     return float((p_values.min(axis=1) * (p_values.shape[1] + absent) <= SIGNIFICANT_E).mean())
@@ -226,18 +227,18 @@ def _matched(p_values: np.ndarray, absent: int) -> float:
 def screen_of(
     name: str, motifs: Sequence[Motif], *, cache: Path | None = None, fewest: int = FEWEST_COUNTED
 ) -> ScreenReport:
-    """The screen of a database: the shipped one, else the cache's, else a new one.
+    """Return the screen of a database: the shipped one, else the cached one, else a new one.
 
     Parameters
     ----------
     name : str
-        Name of the database; JASPAR releases ship with a list.
+        Name of the database; the screens of JASPAR releases are shipped.
     motifs : sequence of Motif
-        Its motifs. A stored list of other matrices or other reference filters is not used.
+        Its motifs. A stored screen of other matrices or with other reference filters is not used.
     cache : Path, optional
-        Folder that keeps new screens; one that cannot be written is passed over.
+        Folder in which new screens are kept; a folder that cannot be written is ignored.
     fewest : int
-        As in `screen_motifs`. What is stored by another rule is not used.
+        As in `screen_motifs`. A screen stored by another rule is not used.
 
     Returns
     -------
@@ -259,12 +260,12 @@ def screen_of(
         text = report.to_json()
         _write_atomically(path, f"{text.rstrip()}\n{_DIGEST}{_sha256(text)}\n")
     except OSError:
-        pass  # a cache spares seconds; a read-only one must not stop a study
+        pass  # the cache only saves seconds, so a read-only folder must not stop a study
     return report
 
 
 class _Key(NamedTuple):
-    """What a stored report must have been made with: digests of motifs and references, and what E counted."""
+    """Inputs that a stored report must agree with: digests of motifs and references, and the number that E counts."""
 
     motifs: str
     references: str
@@ -272,7 +273,7 @@ class _Key(NamedTuple):
 
 
 def _stored(path: Any, key: _Key, *, sealed: bool = True) -> ScreenReport | None:
-    """The report in a file, if there is one that was made with this; a sealed one only if nothing in it was changed."""
+    """Read a report from a file; None if there is none, its inputs differ, or a sealed one has been changed."""
     try:
         text, _, digest = path.read_text(encoding="utf-8").partition(f"\n{_DIGEST}")
         if sealed and digest.strip() != _sha256(text):
@@ -291,4 +292,4 @@ def _write_atomically(path: Path, text: str) -> None:
     make_folder(path.parent)
     with replacing(path, durable=False) as part:
         part.write_text(text, encoding="utf-8")
-        part.chmod(0o644)  # a shared cache is for all
+        part.chmod(0o644)  # all users of a shared cache may read it

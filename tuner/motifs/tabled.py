@@ -1,4 +1,4 @@
-"""Matrices as tables with a line a position: TRANSFAC and CIS-BP."""
+"""Reads matrices that are tables with one line per position: TRANSFAC and CIS-BP."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def is_cisbp(lines: Sequence[str]) -> bool:
 
 
 def read_transfac(lines: Sequence[str], file: str) -> Iterator[Record]:
-    """Read TRANSFAC entries; the identifier is AC, else ID, and the name NA, else ID."""
+    """Read TRANSFAC entries. The identifier is AC, else ID; the name is NA, else ID."""
     keys: dict[str, str] = {}
     table = _Table("counts or probabilities")
     for number, raw in enumerate(lines, start=1):
@@ -55,7 +55,7 @@ def _transfac_names(keys: dict[str, str]) -> tuple[str, str]:
 
 
 def read_cisbp(lines: Sequence[str], file: str) -> Iterator[Record]:
-    """Read CIS-BP tables, one a file or many; one motif of several factors comes once, with the names of all."""
+    """Read one or more CIS-BP tables. A motif of several factors is returned once, with the names of all of them."""
     found: dict[tuple[str, str], Record] = {}
     for place, record in enumerate(_cisbp_tables(lines, file)):
         key = (record.id, repr(record.rows)) if record.rows and record.id else (record.id, f"table {place}")
@@ -97,7 +97,7 @@ def _cisbp_names(keys: dict[str, str], stem: str) -> tuple[str, str]:
 
 
 class _Table:
-    """Rows of one matrix, numbered, below a line that names the columns."""
+    """Collects the numbered rows of one matrix below a line that names the columns."""
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
@@ -108,7 +108,7 @@ class _Table:
         self._fault = ""
 
     def begin(self, line: int, letters: Sequence[str]) -> None:
-        """Take the names of the columns."""
+        """Start the table with the names of its columns."""
         if self.begins:
             self._fault = self._fault or f"line {line}: %s: a second row of column names; // is missing before it"
             return
@@ -122,7 +122,7 @@ class _Table:
             self._order = [named.index(base) for base in "ACGT"]
 
     def add(self, line: int, words: Sequence[str], *, consensus: bool = False) -> None:
-        """Take one numbered row; TRANSFAC's end with a letter of the consensus."""
+        """Add one numbered row; in TRANSFAC a row ends with a letter of the consensus."""
         if consensus and len(words) == 6 and re.fullmatch(r"[A-Za-z.*-]", words[5]):
             words = words[:5]
         values = numbers(words)
@@ -141,17 +141,17 @@ class _Table:
             self._rows.append([values[1 + place] for place in self._order])
 
     def spoil(self, line: int, text: str) -> None:
-        """Note a line that is no row."""
-        self._fault = self._fault or f"line {line}: %s: {text[:40]!r} is no number and four values"
+        """Record that a line is not a row."""
+        self._fault = self._fault or f"line {line}: %s: {text[:40]!r} is not a row number and four values"
 
     def record(self, identifier: str, name: str) -> Record:
-        """What was read."""
+        """Return what was read."""
         fault = self._fault.replace("%s", f"motif {identifier}", 1) if self._fault else ""
         return Record(self.begins, identifier, name, [] if fault else self._rows, self.kind, None, fault)
 
 
 def is_annotation(lines: Sequence[str]) -> bool:
-    """Whether this is one of HOCOMOCO's tables about its motifs, which hold no matrices."""
+    """Whether this is one of HOCOMOCO's tables about its motifs, which contain no matrices."""
     first = next((line.strip() for line in lines if line.strip()), "")
     columns = [column.strip() for column in first.lstrip("#").split("\t")]
     return len(columns) > 1 and (
@@ -160,7 +160,7 @@ def is_annotation(lines: Sequence[str]) -> bool:
 
 
 def refuse_annotation(lines: Sequence[str], file: str) -> Iterator[Record]:
-    """Say which file is meant.
+    """Refuse such a table, and say which file to give.
 
     Raises
     ------
@@ -168,6 +168,6 @@ def refuse_annotation(lines: Sequence[str], file: str) -> Iterator[Record]:
         Always.
     """
     raise MotifError(
-        f"{file}: a table about motifs, without their matrices as this program reads them. Give the file of the "
-        "matrices, e.g. HOCOMOCO's MEME or pcm bundle."
+        f"{file}: describes motifs, but contains no matrices. Give the file with the matrices, e.g. HOCOMOCO's MEME or "
+        "pcm bundle."
     )

@@ -1,9 +1,9 @@
-"""Motif comparison by Tomtom (Gupta et al. 2007, Genome Biology 8:R24) through memelite.
+"""Motif comparison by Tomtom (Gupta et al. 2007, Genome Biology 8:R24), as implemented in memelite.
 
-memelite's kernel compiles for most of a minute the first time and numba decides where to keep the result
-when memelite is imported. memelite is therefore imported inside the functions that need it, after
-`prepare_kernel` or the command line has said where. It is compiled for one thread, which takes half the
-time and gives the same bits: a worker has no other.
+The first compilation of memelite's kernel takes most of a minute, and numba decides where to cache the result when
+memelite is imported. memelite is therefore imported inside the functions that need it, after `prepare_kernel` or the
+command line has set the folder. The kernel is compiled for one thread, which takes half the time and gives identical
+results; a worker has only one thread.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from tuner.errors import CacheError, MotifError
 from tuner.motifs.meme import COLUMN_SUM_TOLERANCE, check_ppm, column_information
 from tuner.private import private_folder, temporary_private_folder
 
-MINIMUM_INFORMATION = 2.0  # bits: one fixed base; a flatter query fits flat columns of anything
+MINIMUM_INFORMATION = 2.0  # bits, as one fixed base has; a flatter query matches the flat columns of any motif
 MINIMUM_P = 1e-300
-MAXIMUM_WIDTH = 64  # of a query: the kernel's scratch grows with its cube, 0.8 GB at 64 columns
-# MEME's Tomtom draws its null from the columns of the targets. With fewer targets than this (memelite's
-# own limit) the p-value depends on which they are by orders of magnitude.
+MAXIMUM_WIDTH = 64  # of a query; the kernel's working memory grows with its cube, to 0.8 GB at 64 columns
+# Tomtom estimates its null distribution from the columns of the targets. With fewer targets than this (memelite's own
+# limit) the p-value varies by orders of magnitude with the choice of targets.
 FEW_TARGETS = 25
 
 
@@ -39,7 +39,7 @@ class TomtomResult(NamedTuple):
     Attributes
     ----------
     p_value : np.ndarray, float64
-        Probability of a score this good at any offset and strand, in [1e-300, 1].
+        Probability of an equal or better score at any offset on either strand, in [1e-300, 1].
     score : np.ndarray, float64
         Alignment score in Tomtom's integer units; higher is closer.
     offset : np.ndarray, int64
@@ -58,7 +58,7 @@ class TomtomResult(NamedTuple):
 
 
 def tomtom(queries: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> TomtomResult:
-    """Compare every query with every target, both strands, Euclidean distance, complete scores.
+    """Compare every query with every target, on both strands, with Euclidean distance and complete scores.
 
     Parameters
     ----------
@@ -68,19 +68,19 @@ def tomtom(queries: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> Tomt
     Returns
     -------
     TomtomResult
-        Queries of less than 2 bits in all (flat matrices) get p = 1 and score 0 with every target.
+        Queries with less than 2 bits in total (flat matrices) get p = 1 and score 0 with every target.
 
     Raises
     ------
     MotifError
-        No target, or a matrix that is not finite, not non-negative, or whose columns do not sum to 1.
+        If there is no target, or a matrix has values that are negative or not finite, columns that do not sum to 1,
+        or, as a query, more than 64 columns.
 
     Notes
     -----
-    Settings that agree with the C program Tomtom 5.4.1 (``-dist ed -min-overlap 1 -motif-pseudo 0``) to
-    0.05 in log10 p: target columns are not merged, medians use 10,000 bins. A list of fewer than 25
-    targets is padded with JASPAR2016 to estimate the null distribution; the padding's columns of the
-    result are dropped.
+    With these settings log10 p agrees with the C program Tomtom 5.4.1 (``-dist ed -min-overlap 1 -motif-pseudo 0``)
+    within 0.05: target columns are not merged, and medians use 10,000 bins. A list of fewer than 25 targets is padded
+    with JASPAR2016 to estimate the null distribution; results for the padding are dropped.
     """
     query_list = _check_all(queries, "query")
     target_list = _check_all(targets, "target")
@@ -111,7 +111,7 @@ def tomtom(queries: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> Tomt
 
 
 def _check_all(ppms: Sequence[np.ndarray], kind: str) -> list[np.ndarray]:
-    """Validate many matrices at once; on any fault, the first faulty one is named."""
+    """Validate many matrices at once; an error names the first faulty one."""
     arrays = [np.asarray(ppm, dtype=np.float64) for ppm in ppms]
     if not arrays:
         return arrays
@@ -126,19 +126,19 @@ def _check_all(ppms: Sequence[np.ndarray], kind: str) -> list[np.ndarray]:
 def _with_background(targets: list[np.ndarray]) -> list[np.ndarray]:
     if len(targets) >= FEW_TARGETS:
         return targets
-    from tuner.motifs.jaspar import jaspar_motifs  # a file of few motifs is rare; JASPAR takes 0.3 s to read
+    from tuner.motifs.jaspar import jaspar_motifs  # rarely needed, and JASPAR takes 0.3 s to read
 
     return targets + [motif.ppm for motif in jaspar_motifs("JASPAR2016")]
 
 
 def _run(queries: list[np.ndarray], targets: list[np.ndarray]) -> np.ndarray:
-    """Raw memelite result, shape (5, n_queries, n_targets)."""
+    """Return the raw result of memelite, shape=(5, n_queries, n_targets)."""
     result: np.ndarray = _serial_module().tomtom(queries, targets, n_target_bins=None, n_median_bins=10_000, n_jobs=1)
     return result
 
 
 def _serial_module() -> ModuleType:
-    """The module of memelite, its kernel declared for one thread: numba's analysis of parallel loops is left out."""
+    """Import memelite and redeclare its kernel for one thread, which skips numba's analysis of parallel loops."""
     import numba
 
     module = import_module("memelite.tomtom")
@@ -149,7 +149,7 @@ def _serial_module() -> ModuleType:
 
 
 def kernel_folder(default: Path) -> Path:
-    """Where numba was told to keep what it compiles, by the command line or by NUMBA_CACHE_DIR; else `default`."""
+    """Return numba's cache folder as set by the command line or by NUMBA_CACHE_DIR; otherwise `default`."""
     import numba
 
     settings: Any = numba.config
@@ -157,13 +157,13 @@ def kernel_folder(default: Path) -> Path:
 
 
 def prepare_kernel(cache_dir: Path) -> Path:
-    """Compile the comparison kernel once per machine and keep it in `cache_dir`.
+    """Compile the comparison kernel once per machine and cache it in `cache_dir`.
 
     Parameters
     ----------
     cache_dir : Path
-        Folder for numba's cache, made if missing. If it cannot be written (a read-only home), or others can put
-        something there, a private temporary folder serves instead, until this process ends.
+        Folder for numba's cache, created if missing. If it cannot be written (e.g. in a read-only home) or other users
+        can write to it, a private temporary folder is used instead, until this process ends.
 
     Returns
     -------
@@ -172,8 +172,8 @@ def prepare_kernel(cache_dir: Path) -> Path:
 
     Notes
     -----
-    Takes most of a minute on a machine's first call, under a second later. Processes that start together
-    wait for one to compile. Call it before anything else imports memelite; numba reads the folder then.
+    The first call on a machine takes most of a minute, later calls less than a second. Processes that start together
+    wait for one of them to compile. Call it before anything else imports memelite, because numba reads the folder then.
     """
     import numba
     from filelock import FileLock
@@ -184,7 +184,7 @@ def prepare_kernel(cache_dir: Path) -> Path:
     ramp = np.full((4, 6), 0.05)
     ramp[np.arange(6) % 4, np.arange(6)] = 0.85
     with FileLock(folder / "compile.lock"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # numba warns on clock skew of shared file systems
+        warnings.simplefilter("ignore")  # numba warns about clock skew on shared file systems
         _run([ramp], [np.roll(ramp, shift, axis=0) for shift in range(FEW_TARGETS)])
     return folder
 
@@ -194,7 +194,7 @@ import contextlib, os, sys, threading
 from pathlib import Path
 from tuner.motifs.tomtom import prepare_kernel
 with contextlib.suppress(OSError):
-    os.nice(-10)  # the first matches wait for it; where that is not allowed it takes its share
+    os.nice(-10)  # the first matches wait for it; without this right it runs at normal priority
 threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()
 prepare_kernel(Path(sys.argv[1]))
 """
@@ -202,15 +202,15 @@ prepare_kernel(Path(sys.argv[1]))
 
 @contextmanager
 def kernel_in_preparation(cache_dir: Path) -> Iterator[None]:
-    """Compile the kernel in a process of its own while the block runs; it ends with the block, or with this process.
+    """Compile the kernel in a separate process while the block runs; that process ends with the block or this process.
 
-    What is not ready by then is compiled by whoever needs it.
+    If it is not ready by then, the first process that needs the kernel compiles it.
     """
     with subprocess.Popen(
         [sys.executable, "-c", _PREPARE, str(cache_dir)],
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     ) as process:  # fmt: skip
-        threading.Thread(target=process.wait, name="kernel", daemon=True).start()  # no zombie for the rest of the block
+        threading.Thread(target=process.wait, name="kernel", daemon=True).start()  # reaps the process when it ends
         try:
             yield
         finally:
@@ -218,7 +218,7 @@ def kernel_in_preparation(cache_dir: Path) -> Iterator[None]:
 
 
 def _private(folder: Path) -> Path:
-    """`folder`, or a temporary one: numba unpickles what it finds, so nobody else may have put it there."""
+    """Return `folder`, or a private temporary one: numba unpickles what it finds, so no other user may write there."""
     try:
         return private_folder(folder)
     except CacheError:

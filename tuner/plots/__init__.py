@@ -1,1 +1,1 @@
-"""Logos, learning curves, and Pareto fronts as figures that search and report share."""
+"""Logos, learning curves, Pareto fronts and other figures, shared by the command line and the report."""

@@ -1,4 +1,4 @@
-"""Box plots of a measured value over seeds, one box a group, as grids of experiments are published."""
+"""Box plots of a measured value over seeds, one box per group, as publications show grids of experiments."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def box_plots(values: Mapping[str, Groups], *, title: str = "", file_format: str
     Raises
     ------
     UsageError
-        Another format.
+        If the format is not one of these.
     """
     if file_format not in FORMATS:
         raise UsageError(f"figures are written as {', '.join(FORMATS)}, not {file_format!r}.")
@@ -36,20 +36,20 @@ def box_plots(values: Mapping[str, Groups], *, title: str = "", file_format: str
 
 @default_style()
 def draw_box_plots(values: Mapping[str, Groups], *, title: str = "") -> Figure:
-    """Draw quartiles and every single run of each group.
+    """Draw the quartiles and every single run of each group.
 
     Parameters
     ----------
     values : mapping of str to sequence of (key, values)
-        Measured value -> its groups. The first element of a key chooses the panel if a key has several
-        elements; the rest names the box. A group without values keeps its place, empty.
+        Groups of each measured value. If a key has several elements, the first chooses the panel and the others
+        name the box. A group without values keeps its place, which stays empty.
     title : str
         Line above the panels.
 
     Returns
     -------
     matplotlib.figure.Figure
-        One row of panels a measured value; panels of a row share their scale.
+        One row of panels per measured value; the panels of a row share their scale.
     """
     panels = {name: _panels(groups) for name, groups in values.items()}
     n_columns = max((len(p) for p in panels.values()), default=1) or 1

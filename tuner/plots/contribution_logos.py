@@ -1,4 +1,4 @@
-"""What a network reads in single sequences: contribution logos of both strands, and what was planted there."""
+"""Contribution logos of single sequences on both strands, with the planted motifs where they are known."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from tuner.plots.logos import Box, edges, information_heights, letter_uses, logo_sheet
 
-_LEFT, _WIDE, _HIGH = 78, 564, 52  # points: labels and ticks left of a logo, and its size
+_LEFT, _WIDE, _HIGH = 78, 564, 52  # points: space for labels and ticks left of a logo, and its size
 _TITLE, _GAP = 16, 12  # points above a stretch, below a logo
 
 
@@ -25,7 +25,7 @@ class Stretch(NamedTuple):
     heights : np.ndarray, shape=(4, width)
         Contributions to the logit, forward strand.
     truth : np.ndarray, shape=(4, width), or None
-        Probabilities it was drawn from, where they are known.
+        Probabilities from which it was drawn, if known.
     """
 
     title: str
@@ -34,17 +34,17 @@ class Stretch(NamedTuple):
 
 
 def contribution_logos(stretches: Sequence[Stretch]) -> str:
-    """Draw each stretch forward and reverse complement, ground truth beneath where there is one.
+    """Draw each stretch forward and as reverse complement, with the ground truth beneath if there is one.
 
     Parameters
     ----------
     stretches : sequence of Stretch
-        From top to bottom, on one scale and with letters of one width; may be empty.
+        From top to bottom, all on the same scale and with the same letter width; may be empty.
 
     Returns
     -------
     str
-        An SVG that needs nothing else, one ``g`` a logo.
+        A self-contained SVG with one ``g`` per logo.
     """
     low = min((float(np.minimum(s.heights, 0).sum(axis=0).min(initial=0)) for s in stretches), default=0.0)
     high = max((float(np.maximum(s.heights, 0).sum(axis=0).max(initial=1e-9)) for s in stretches), default=1.0)

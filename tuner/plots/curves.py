@@ -1,4 +1,4 @@
-"""One training run as a picture: losses above, validation metrics below."""
+"""Figure of one training run: losses above, validation metrics below."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def draw_learning_curve(history: Sequence[EpochRecord], *, best_epoch: int | Non
     history : sequence of EpochRecord
         One record per epoch, in order; may be empty.
     best_epoch : int, optional
-        Epoch whose weights were kept; the one of highest AUROC where it is not given.
+        Epoch whose weights were kept; by default the one with the highest AUROC.
     title : str
         Line above the panels.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Two axes that share their epochs: loss in nats per label, and AUROC with average precision.
+        Two axes with common epochs: loss in nats per label, and AUROC with average precision.
     """
-    figure = new_figure(6.4, 4.6, layout=None)  # a layout engine draws everything twice
+    figure = new_figure(6.4, 4.6, layout=None)  # a layout engine would draw everything twice
     figure.subplots_adjust(left=0.105, right=0.985, bottom=0.1, top=0.89 if title else 0.945, hspace=0.16)
     if title:
         figure.suptitle(title, fontsize=11, color=INK, x=0.01, ha="left", weight="bold")
@@ -79,7 +79,7 @@ def _line(
     *,
     style: str = "-",
 ) -> None:
-    """Draw one series; what is missing or not finite leaves a gap."""
+    """Draw one series; a missing or non-finite value leaves a gap."""
     heights = np.array([math.nan if value is None else value for value in values], dtype=np.float64)
     heights[~np.isfinite(heights)] = math.nan
     few = len(epochs) <= 20
@@ -96,7 +96,7 @@ def _line(
 
 
 def _mark_best(losses: Axes, scores: Axes, history: Sequence[EpochRecord], kept: int | None) -> None:
-    """Draw a line through the epoch whose weights were kept, and write its AUROC where it has one."""
+    """Draw a line through the epoch whose weights were kept, and write its AUROC if it has one."""
     scored = {record.epoch: record.auroc for record in history if math.isfinite(record.auroc)}
     if kept is None and scored:
         kept = max(scored, key=lambda epoch: scored[epoch])
@@ -111,7 +111,7 @@ def _mark_best(losses: Axes, scores: Axes, history: Sequence[EpochRecord], kept:
 
 
 def _mark_cuts(losses: Axes, scores: Axes, history: Sequence[EpochRecord]) -> None:
-    """Dot the epochs that began with a smaller learning rate."""
+    """Draw a dotted line before each epoch that began with a smaller learning rate."""
     for before, after in pairwise(history):
         if after.learning_rate >= before.learning_rate:
             continue

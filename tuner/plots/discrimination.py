@@ -1,4 +1,4 @@
-"""How well a score tells two classes apart, as three small pictures: ROC, precision-recall, calibration."""
+"""Three small figures of how well a score separates two classes: ROC, precision-recall and calibration."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def draw_precision_recall(
 def draw_calibration(
     predicted: Sequence[float], observed: Sequence[float], counts: Sequence[int], *, label: str = ""
 ) -> Figure:
-    """Draw observed frequency by predicted probability; the area of a point is its number of sequences.
+    """Draw observed frequency against predicted probability; the area of a point shows its number of sequences.
 
     Parameters
     ----------
     predicted, observed : sequence of float
         Means of the occupied bins.
     counts : sequence of int
-        Sequences in each.
+        Number of sequences in each bin.
     label : str
         Line above the axes.
     """

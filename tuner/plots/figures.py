@@ -1,4 +1,4 @@
-"""Figures with axes, drawn by matplotlib without pyplot, which keeps global state; and the raster of any picture."""
+"""Matplotlib figures without pyplot, which keeps global state; and the conversion of any SVG to PNG."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 __all__ = ["Figure", "default_style", "new_figure", "png", "svg", "tidy"]
 
 INK = "#222222"
-QUIET = "#767676"  # 4.5:1 on white, the least that still counts as legible (WCAG 2.1, 1.4.3)
+QUIET = "#767676"  # 4.5:1 on white, the lowest contrast that counts as legible (WCAG 2.1, 1.4.3)
 RULE = "#D9D9D9"
-# Okabe & Ito 2008: told apart with every common colour blindness.
+# Okabe & Ito 2008: distinguishable with every common form of colour blindness.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
 SERIES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE)
 
@@ -34,13 +34,13 @@ def new_figure(width: float, height: float, *, layout: Literal["constrained"] | 
     width, height : float
         Size in inches.
     layout : {"constrained", None}
-        Who places the axes: matplotlib, or the caller.
+        Whether matplotlib places the axes, or the caller does (None).
     """
     return Figure(figsize=(width, height), facecolor="white", layout=layout)
 
 
 def tidy(axes: Axes, *, grid: bool = True) -> None:
-    """Leave of the frame only the two spines that carry ticks, and a faint grid."""
+    """Keep only the two spines that carry ticks, and a faint grid."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(QUIET)
     axes.tick_params(labelsize=8, color=QUIET, labelcolor=INK, length=3)
@@ -53,9 +53,9 @@ def tidy(axes: Axes, *, grid: bool = True) -> None:
 def default_style() -> Iterator[None]:
     """Use matplotlib's defaults whatever style the user has set; decorates every function that draws.
 
-    In SVG, text stays text and ids do not change from run to run. A name with two dollars is no formula.
+    In SVG, text stays text and ids do not change from run to run. A name with two dollar signs is not a formula.
     """
-    with _LOCK, mpl.rc_context():  # the style is global: a second thread would take this one for the user's
+    with _LOCK, mpl.rc_context():  # the style is global: a second thread would save this one as the user's
         mpl.rcdefaults()
         mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "tuner", "text.parse_math": False})
         yield
@@ -70,12 +70,12 @@ def svg(figure: Figure) -> str:
 
 
 def png(picture: str, dpi: int = 120) -> bytes:
-    """Rasterise a picture; the same picture gives the same bytes.
+    """Convert an SVG to PNG; the same picture gives the same bytes.
 
     Parameters
     ----------
     picture : str
-        SVG, with text in DejaVu Sans, which matplotlib brings.
+        SVG with text in DejaVu Sans, which matplotlib provides.
     dpi : int
         Pixels per inch.
     """

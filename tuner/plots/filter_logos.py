@@ -1,4 +1,4 @@
-"""The first layer of a network: every filter as a logo in bits, with what it matches."""
+"""First layer of a network: a logo in bits for every filter, with the motif that it matches."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from tuner.motifs.filters import Filter
     from tuner.motifs.match import FilterMatch
 
-_WIDE, _HIGH = 188, 49  # points: a label of 40 characters at 7.5 points fits
+_WIDE, _HIGH = 188, 49  # points; fits a label of 40 characters at 7.5 points
 _CELL = (_WIDE + 10, _HIGH + 24)
-_EDGE, _HEAD = 26, 16  # points left of the grid for the ticks, above it for the first labels
+_EDGE, _HEAD = 26, 16  # points: left of the grid for the ticks, above it for the first labels
 
 
 def filter_logos(filters: Sequence[Filter], rows: Sequence[FilterMatch] = (), *, columns: int = 4) -> str:
@@ -25,17 +25,17 @@ def filter_logos(filters: Sequence[Filter], rows: Sequence[FilterMatch] = (), *,
     Parameters
     ----------
     filters : sequence of Filter
-        The first layer. Order in the picture: matched by E-value, gated, alive, dead.
+        Filters of the first layer. They are drawn in the order significant, gated, alive, dead.
     rows : sequence of FilterMatch
-        Best database match per filter; filters without one are drawn all the same.
+        Best database match of each filter; filters without a row are drawn too.
     columns : int
         Logos side by side.
 
     Returns
     -------
     str
-        An SVG that needs nothing else; each logo is a ``g`` in its box of `grid_boxes`, heights 0 to 2 bits, all
-        letters of one width.
+        A self-contained SVG. Each logo is a ``g`` in its box of `grid_boxes`, with heights from 0 to 2 bits; all
+        letters have the same width.
     """
     matches = {row.filter: row for row in rows}
     ordered = in_order(filters, matches)
@@ -49,7 +49,7 @@ def filter_logos(filters: Sequence[Filter], rows: Sequence[FilterMatch] = (), *,
 
 
 def grid_boxes(n: int, columns: int) -> tuple[list[Box], tuple[int, int]]:
-    """Where each of `n` logos lies, row by row from the top, and width and height of the picture; points."""
+    """Return the box of each of `n` logos, row by row from the top, and the size of the picture; in points."""
     boxes: list[Box] = []
     for place in range(n):
         row, column = divmod(place, columns)
@@ -58,7 +58,7 @@ def grid_boxes(n: int, columns: int) -> tuple[list[Box], tuple[int, int]]:
 
 
 def _cell(item: Filter, match: FilterMatch | None, box: Box, width: int, *, first: bool) -> str:
-    """One filter: letters, edges, label; the first of a row with its scale."""
+    """Draw one filter: letters, edges and label, and the scale for the first of a row."""
     x, y, w, h = box
     significant = match is not None and match.significant
     kind = " ".join([*([] if item.gated else ["quiet"]), *(["hit"] if significant else [])])
@@ -81,19 +81,19 @@ def _cell(item: Filter, match: FilterMatch | None, box: Box, width: int, *, firs
 
 
 def in_order(filters: Sequence[Filter], matches: Mapping[int, FilterMatch]) -> list[Filter]:
-    """The filters as a grid shows them; `matches` by index of the filter."""
+    """Sort the filters as a grid shows them; the keys of `matches` are filter indices."""
     return sorted(filters, key=lambda item: _rank(item, matches.get(item.index)))
 
 
 def why_empty(item: Filter) -> str:
-    """Why a filter has no logo; empty where it has one."""
+    """Say why a filter has no logo; empty if it has one."""
     if not item.alive:
         return "never active"
     return "" if item.ppm.shape[1] else "no column above 0.5 bit"
 
 
 def _rank(item: Filter, match: FilterMatch | None) -> tuple[int, float, int]:
-    """Sort key: matched by E, gated by E, alive by information, dead."""
+    """Sort key: significant by E, gated by E, alive by information, dead."""
     e_value = match.e_value if match is not None and match.target is not None else np.inf
     if not item.alive:
         return 3, 0.0, item.index
@@ -105,14 +105,14 @@ def _rank(item: Filter, match: FilterMatch | None) -> tuple[int, float, int]:
 
 
 def filter_label(item: Filter, match: FilterMatch | None) -> str:
-    """Word a filter in one line: ``#3 · 212 sites · ZBED2 E=2e-5``.
+    """Describe a filter in one line: ``#3 · 212 sites · ZBED2 E=2e-5``.
 
     Parameters
     ----------
     item : Filter
         The filter.
     match : FilterMatch or None
-        Its best match, where it was matched at all.
+        Its best match; None if it was not compared.
     """
     if not item.alive:
         return f"#{item.index} · dead"
@@ -127,7 +127,7 @@ def filter_label(item: Filter, match: FilterMatch | None) -> str:
 
 
 def _short(value: float) -> str:
-    """One or two significant digits: 0.3, 0.012, 2e-5."""
+    """Format a number with one or two significant digits: 0.3, 0.012, 2e-5."""
     if value >= 0.01 or value == 0:
         return f"{value:.2g}"
     mantissa, exponent = f"{value:.0e}".split("e")

@@ -1,4 +1,4 @@
-"""Values with intervals, one row each: baselines beside a model, effects of inserted motifs."""
+"""Forest plots, one row per value with its interval: baselines beside a model, effects of inserted motifs."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from matplotlib.lines import Line2D
 
 from tuner.plots.figures import BLUE, INK, QUIET, VERMILION, default_style, new_figure, tidy
 
-_LONGEST = 34  # characters of a label
+_LONGEST = 34  # characters in a label
 
 
 class ForestRow(NamedTuple):
-    """One row.
+    """One row of a forest plot.
 
     Attributes
     ----------
     label : str
-        On the left.
+        Text on the left.
     value : float
-        The point.
+        Where the point lies.
     low, high : float or None
         Its interval.
     strong : bool
-        Drawn as what the figure is about.
+        Whether the row is highlighted as the subject of the figure.
     second : float or None
-        Another value of the row, drawn hollow.
+        Second value of the row, drawn as a hollow point.
     """
 
     label: str
@@ -42,7 +42,7 @@ class ForestRow(NamedTuple):
 def draw_forest(
     rows: Sequence[ForestRow], *, axis: str, zero: float, zero_label: str, first: str = "", second: str = ""
 ) -> Figure:
-    """Draw each row's value, interval and second value beside a line of no effect.
+    """Draw the value, interval and second value of each row, with a line at no effect.
 
     Parameters
     ----------
@@ -51,11 +51,11 @@ def draw_forest(
     axis : str
         Name and unit of the values.
     zero : float
-        Where there is no effect, e.g. an AUROC of 1/2.
+        Value that means no effect, e.g. an AUROC of 1/2.
     zero_label : str
-        What that line is called.
+        Label of the line at that value.
     first, second : str
-        Legend of filled and hollow points; no legend where they are empty.
+        Legend of filled and of hollow points; without both there is no legend.
     """
     figure = new_figure(6.4, 0.9 + 0.3 * max(len(rows), 1))
     axes = figure.add_subplot()

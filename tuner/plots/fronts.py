@@ -1,6 +1,6 @@
-"""The Pareto front of a study as a picture; `tuner.plots.pages` draws the same for a page.
+"""Draws the Pareto front of a study as a figure; `tuner.plots.pages` draws the same for a web page.
 
-Input is plain data in the shape of ``tuner best --json``, so that whoever stores trials draws them.
+The input is plain data in the form of ``tuner best --json``, so it does not depend on how trials are stored.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from tuner.plots.figures import BLUE, GREEN, INK, ORANGE, QUIET, VERMILION, default_style, new_figure, png, svg, tidy
 
-_MOST_LABELS = 12  # more numbers than this on one front hide each other
+_MOST_LABELS = 12  # more numbers than this on one front would overlap
 
 
 class Objective(TypedDict):
@@ -27,7 +27,7 @@ class Objective(TypedDict):
 
 
 class FrontTrial(TypedDict):
-    """A finished trial: its objective values, and what is special about it."""
+    """A finished trial: its objective values, and whether it is on the front or a warm start."""
 
     number: int
     values: Mapping[str, float]
@@ -76,7 +76,7 @@ def draw_pareto_front(
     trials : sequence of FrontTrial
         Complete trials.
     confirmed : sequence of ConfirmedTrial
-        Drawn as means with interval bars.
+        Drawn as means with bars for their intervals.
     baselines : mapping of objective name to mapping of label to value
         Drawn as lines across the axis of that objective.
     title : str
@@ -120,14 +120,14 @@ def draw_pareto_front(
 
 
 def axis_names(objectives: Sequence[Objective]) -> tuple[str, str]:
-    """Name what lies along x and y; a single objective is drawn by trial number."""
+    """Name the x axis and the y axis; a single objective is drawn against the trial number."""
     if len(objectives) == 1:
         return "trial", objectives[0]["name"]
     return objectives[0]["name"], objectives[1]["name"]
 
 
 def axis_title(name: str, objectives: Sequence[Objective]) -> str:
-    """Name an axis and say which way is better; the trial number has no better."""
+    """Return the title of an axis, with the better direction except for the trial number."""
     directions = {o["name"]: o["direction"] for o in objectives}
     if name not in directions:
         return name
@@ -135,12 +135,12 @@ def axis_title(name: str, objectives: Sequence[Objective]) -> str:
 
 
 def coordinate(trial: FrontTrial, name: str) -> float:
-    """Read where a trial lies along an axis."""
+    """Return the position of a trial along an axis."""
     return float(trial["number"]) if name == "trial" and name not in trial["values"] else trial["values"][name]
 
 
 class Group(NamedTuple):
-    """Trials drawn alike."""
+    """Trials that are drawn with the same marker."""
 
     label: str
     trials: list[FrontTrial]
@@ -152,7 +152,7 @@ class Group(NamedTuple):
 
 
 def groups(trials: Sequence[FrontTrial]) -> list[Group]:
-    """Sort trials into those drawn alike, leaving out what is empty."""
+    """Group the trials by their marker; empty groups are left out."""
     warm = [t for t in trials if t.get("warm_start")]
     plain = [t for t in trials if not t.get("warm_start")]
     groups = [
@@ -182,7 +182,7 @@ def _scatter(axes: Axes, names: tuple[str, str], objectives: Sequence[Objective]
 
 
 def _number(axes: Axes, names: tuple[str, str], front: Sequence[FrontTrial]) -> None:
-    """Write the trial numbers beside the points; trials on one spot share one label."""
+    """Write the trial numbers beside the points; trials at the same position share one label."""
     spots: dict[tuple[float, float], list[int]] = {}
     for trial in front:
         spots.setdefault((coordinate(trial, names[0]), coordinate(trial, names[1])), []).append(trial["number"])
@@ -199,14 +199,14 @@ def _number(axes: Axes, names: tuple[str, str], front: Sequence[FrontTrial]) -> 
 
 
 def front_line(objectives: Sequence[Objective], trials: Sequence[FrontTrial]) -> np.ndarray:
-    """Trace the staircase between what the Pareto trials attain and what none does.
+    """Trace the staircase that separates what the Pareto trials attain from what none of them attains.
 
     Parameters
     ----------
     objectives : sequence of Objective
-        The first two are traced.
+        The first two are used.
     trials : sequence of FrontTrial
-        Those with ``pareto`` count.
+        Only those with ``pareto`` are used.
 
     Returns
     -------
@@ -217,7 +217,7 @@ def front_line(objectives: Sequence[Objective], trials: Sequence[FrontTrial]) ->
     front = sorted({(t["values"][x["name"]], t["values"][y["name"]]) for t in trials if t["pareto"]})
     corners: list[tuple[float, float]] = []
     for point, after in pairwise(front):
-        # A step goes first where both trials still attain it.
+        # The corner of a step is a point that both trials attain.
         corner = (point[0], after[1]) if x["direction"] == "maximize" else (after[0], point[1])
         corners += [point, corner]
     corners += front[-1:]
@@ -225,7 +225,7 @@ def front_line(objectives: Sequence[Objective], trials: Sequence[FrontTrial]) ->
 
 
 def intervals(names: tuple[str, str], confirmed: Sequence[ConfirmedTrial]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Means and the lengths of their bars below and above, each (n, 2)."""
+    """Return the means and the lengths of their bars below and above, each of shape=(n, 2)."""
     rows = [[[c[key].get(n, c["number"]) for n in names] for c in confirmed] for key in ("means", "low", "high")]
     means, low, high = np.array(rows, dtype=np.float64)
     return means, np.maximum(means - low, 0), np.maximum(high - means, 0)
@@ -234,7 +234,7 @@ def intervals(names: tuple[str, str], confirmed: Sequence[ConfirmedTrial]) -> tu
 def _shifts(
     axes: Axes, names: tuple[str, str], trials: Sequence[FrontTrial], confirmed: Sequence[ConfirmedTrial]
 ) -> None:
-    """Join each candidate's search result to its confirmed mean: the length is the search's optimism."""
+    """Join each candidate's search result to its confirmed mean; the length shows the optimism of the search."""
     found = {trial["number"]: trial for trial in trials}
     for candidate in confirmed:
         if candidate["number"] in found:
@@ -270,7 +270,7 @@ def _interval_bars(axes: Axes, names: tuple[str, str], confirmed: Sequence[Confi
 
 
 def _baseline_lines(axes: Axes, names: tuple[str, str], baselines: Mapping[str, Mapping[str, float]]) -> None:
-    """Draw a line per baseline; one far from every trial is only named, or it would squeeze the trials."""
+    """Draw a line per baseline; one far from every trial is only named, as it would compress the scale."""
     far = []
     for vertical, name in zip((True, False), names, strict=True):
         low, high = axes.get_xlim() if vertical else axes.get_ylim()

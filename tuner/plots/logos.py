@@ -1,7 +1,7 @@
 """Sequence logos as SVG: motifs in bits, and (with negative heights) contribution scores.
 
-The outlines of the four letters are defined once; each letter of a logo is one use of them. A logo of 20 columns takes
-3 kB and half a millisecond, is sharp at any size, and on a page it follows the page's colours.
+The outlines of the four letters are defined once, and each letter of a logo refers to one of them. A logo of 20 columns
+takes 3 kB and half a millisecond, is sharp at any size, and on a page it follows the page's colours.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from tuner.plots.figures import BLUE, GREEN, INK, ORANGE, QUIET, RULE, VERMILION
 
 COLOURS = {"A": GREEN, "C": BLUE, "G": ORANGE, "T": VERMILION}
 COLUMN = 10  # user units of `page_logo`
-_FILL = 0.94  # part of a column that a letter fills
+_FILL = 0.94  # share of a column's width that a letter fills
 _COMMANDS = {Path.MOVETO: "M", Path.LINETO: "L", Path.CURVE3: "Q", Path.CURVE4: "C"}
 
 Box = tuple[float, float, float, float]
-"""x and y of the upper left corner, width and height; points, y goes down."""
+"""x and y of the upper left corner, width and height; in points, with y downwards."""
 
 _STYLE = "".join(
     f"{selector}{{{rule}}}"
@@ -56,13 +56,13 @@ def information_heights(ppm: np.ndarray) -> np.ndarray:
     Returns
     -------
     np.ndarray, shape=(4, width)
-        Probability times the column's information, bits; a column sums to 0 ... 2.
+        Probability times the information content of the column, in bits; a column sums to 0 to 2.
     """
     return np.asarray(ppm * np.clip(column_information(ppm), 0.0, 2.0))
 
 
 def letter_starts(heights: np.ndarray) -> np.ndarray:
-    """Stack the letters of each column: the edge of each letter that is nearest to zero.
+    """Stack the letters of each column, and return for each letter the edge that is nearer to zero.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def letter_starts(heights: np.ndarray) -> np.ndarray:
     Returns
     -------
     np.ndarray, shape=(4, width), float64
-        A letter reaches from here to here plus its height; the tallest of a column ends farthest from zero.
+        A letter extends from this value to this value plus its height; the tallest of a column is outermost.
     """
     order = np.argsort(np.abs(heights), axis=0)  # (4, width), smallest next to zero
     sizes = np.take_along_axis(heights, order, axis=0)
@@ -85,13 +85,13 @@ def letter_starts(heights: np.ndarray) -> np.ndarray:
 
 @cache
 def letter_paths() -> str:
-    """The four letters as a ``defs`` element."""
+    """Return the four letters as a ``defs`` element."""
     paths = "".join(f'<path id="letter-{letter}" d="{_outline(letter)}"/>' for letter in COLOURS)
     return f"<defs>{paths}</defs>"
 
 
 def letter_symbols() -> str:
-    """Define the four letters, filling the unit square with y upwards, as SVG to put once into a page."""
+    """Define the four letters, filling the unit square with y upwards, as an SVG that a page includes once."""
     return f'<svg class="letters" width="0" height="0" aria-hidden="true" focusable="false">{letter_paths()}</svg>'
 
 
@@ -107,23 +107,23 @@ def _outline(letter: str) -> str:
 
 
 def letter_uses(heights: np.ndarray, *, column: float, unit: float, left: float, zero: float, scale: float) -> str:
-    """Place the letters of a logo, in user units of a picture whose y goes down.
+    """Place the letters of a logo, in user units of a picture with y downwards.
 
     Parameters
     ----------
     heights : np.ndarray, shape=(4, width)
         Rows A, C, G, T; negative letters hang upside down.
     column, unit : float
-        Width of a column, and what one unit of height takes.
+        Width of a column, and size of one unit of height.
     left, zero : float
-        Left edge of the first column, and where heights start.
+        Left edge of the first column, and y of height zero.
     scale : float
-        Heights of the whole picture; letters below half a percent of it are left out.
+        Range of heights of the whole picture; letters below half a percent of it are left out.
 
     Returns
     -------
     str
-        ``use`` elements of the paths that `letter_symbols` defines.
+        ``use`` elements that refer to the paths of `letter_symbols`.
     """
     starts = letter_starts(heights)
     least = 5e-3 * max(scale, 1e-12)
@@ -153,13 +153,13 @@ def page_logo(
     heights : np.ndarray, shape=(4, width)
         Rows A, C, G, T; negative letters hang upside down.
     alt : str
-        What the picture shows, for those who do not see it; escaped here.
+        Alternative text for those who cannot see the picture; escaped here.
     low, high : float, optional
-        Scale; that of the tallest stacks where they are not given.
+        Scale; by default that of the tallest stacks.
     columns, left : int
-        Columns of the picture, and where the first column of `heights` lies in it.
+        Number of columns of the picture, and the one where the first column of `heights` lies.
     tall : int
-        Height, user units; a column is 10 wide.
+        Height in user units; a column is 10 wide.
 
     Returns
     -------
@@ -182,14 +182,14 @@ def page_logo(
 
 
 def logo_sheet(width: float, height: float, parts: Iterable[str]) -> str:
-    """Make an SVG file of logos that needs nothing else.
+    """Make a self-contained SVG file of logos.
 
     Parameters
     ----------
     width, height : float
-        Points.
+        Size in points.
     parts : iterable of str
-        Its elements; `letter_uses` and the classes of this module's style may occur in them.
+        Elements of the file; they may contain `letter_uses` and use the classes of this module's style.
     """
     size = f'width="{width:g}pt" height="{height:g}pt" viewBox="0 0 {width:g} {height:g}"'
     return (
@@ -208,9 +208,9 @@ def edges(
     box : Box
         Where the logo lies.
     ticks : iterable of (float, str)
-        Points above the lower edge of the box, and text.
+        Height above the lower edge of the box, in points, and text of each tick.
     foot : float
-        Points of the line above the lower edge.
+        Height of the line above the lower edge, in points.
     written : bool
         Whether the texts are written.
     dark : bool
@@ -228,14 +228,14 @@ def edges(
 
 
 class Placement(NamedTuple):
-    """How a matrix lies beside another one.
+    """Alignment of a matrix with another one.
 
     Attributes
     ----------
     offset : int
-        Column of the other matrix's first column, counted from the first one's.
+        Position of the target's first column, counted from the query's first column.
     strand : str
-        ``+``, or ``-`` where its reverse complement is meant.
+        ``+``, or ``-`` if the reverse complement of the target is aligned.
     """
 
     offset: int
@@ -243,19 +243,19 @@ class Placement(NamedTuple):
 
 
 def place(query: np.ndarray, target: np.ndarray, strand: str | None = None) -> Placement:
-    """Find where a target lies beside a query: the greatest sum of products of what exceeds 1/4.
+    """Align a target with a query at the largest sum of products of probabilities minus 1/4.
 
     Parameters
     ----------
     query, target : np.ndarray, shape=(4, width)
         PPMs.
     strand : str, optional
-        ``+`` or ``-`` where it is known already.
+        ``+`` or ``-`` if it is already known.
 
     Returns
     -------
     Placement
-        Of the target, reverse-complemented where the strand is ``-``.
+        Placement of the target, reverse-complemented if the strand is ``-``.
     """
     best, found = -np.inf, Placement(0, strand or "+")
     for way in strand or "+-":

@@ -1,4 +1,4 @@
-"""How a search went, for a web page: what `tuner.plots.searches` draws, with hover texts."""
+"""Figures of the course of a search for a web page: as in `tuner.plots.searches`, with hover texts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tuner.plots.searches import MAP, Axis, shorten
 
 
 def interactive_history(numbers: Sequence[int], best: Mapping[str, Sequence[float | None]]) -> go.Figure:
-    """Draw the best value of each objective so far; hovering names trial and value."""
+    """Draw the best value of each objective so far; the hover text names trial and value."""
     figure = go.Figure()
     for i, (name, values) in enumerate(best.items()):
         axis = "" if i == 0 else str(i + 1)
@@ -53,18 +53,18 @@ def interactive_importance(importance: Mapping[str, Mapping[str, float]]) -> go.
 def interactive_parallel(
     axes: Sequence[Axis], shades: Sequence[float], rows: Sequence[tuple[int, Mapping[str, float], Mapping[str, object]]]
 ) -> go.Figure:
-    """Draw each trial as a line through its settings; hovering shows all of them.
+    """Draw each trial as a line through its settings; the hover text shows all of them.
 
-    Lines rather than plotly's own parallel coordinates, which need WebGL and do not print.
+    Plotly's own parallel coordinates are not used because they need WebGL and cannot be printed.
 
     Parameters
     ----------
     axes : sequence of Axis
         From left to right.
     shades : sequence of float
-        In [0, 1], one a trial.
+        In [0, 1], one per trial.
     rows : sequence of (number, values, settings)
-        What the hover text says of each trial.
+        Contents of the hover text of each trial.
     """
     figure = go.Figure()
     colours = colormaps[MAP]

@@ -1,4 +1,4 @@
-"""The Pareto front for a web page: the same picture as `tuner.plots.fronts`, with hover texts."""
+"""Draws the Pareto front for a web page: the same figure as in `tuner.plots.fronts`, with hover texts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def interactive_front(
     baselines: Mapping[str, Mapping[str, float]] | None = None,
     title: str = "",
 ) -> go.Figure:
-    """Draw what `draw_pareto_front` draws as a plotly figure; hovering shows a trial's values and settings."""
+    """Draw the figure of `draw_pareto_front` with plotly; the hover text shows values and settings of a trial."""
     names = axis_names(objectives)
     figure = go.Figure()
     if len(objectives) > 1 and (line := front_line(objectives, trials)).size:
@@ -90,12 +90,12 @@ def interactive_front(
 
 
 def hover(number: int, values: Mapping[str, float], params: Mapping[str, object] | None = None) -> str:
-    """Word a trial for a hover text, which plotly reads as HTML: what comes from outside is escaped."""
+    """Describe a trial in a hover text; plotly reads it as HTML, so all names and settings are escaped."""
     lines = [f"<b>trial {number}</b>", *(f"{escape(name)} {value:.4g}" for name, value in values.items())]
     return "<br>".join([*lines, *(f"<i>{escape(name)}</i> {escape(_short(v))}" for name, v in (params or {}).items())])
 
 
 def _short(value: object) -> str:
-    """Write a setting in at most 40 characters."""
+    """Format a setting in at most 40 characters."""
     text = f"{value:.3g}" if isinstance(value, float) else str(value)
     return text if len(text) <= 40 else f"{text[:39]}…"

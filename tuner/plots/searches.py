@@ -1,4 +1,4 @@
-"""How a search went, on paper: best value so far, importance of settings, settings side by side."""
+"""Static figures of the course of a search: best value so far, importance of settings, parallel coordinates."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from matplotlib.figure import Figure
 
 from tuner.plots.figures import INK, QUIET, RULE, SERIES, default_style, new_figure, tidy
 
-MAP = "cividis"  # read alike with every common colour blindness
+MAP = "cividis"  # looks alike with every common form of colour blindness
 
 
 class Axis(NamedTuple):
-    """One setting among several: where each trial lies on it, and what its ticks say.
+    """Axis of one setting: the position of each trial on it, and its ticks.
 
     Attributes
     ----------
     name : str
-        Of the setting or the value.
+        Name of the setting or value.
     places : tuple of float or None
-        In [0, 1], one a trial; None where a trial lacks it.
+        Positions in [0, 1], one per trial; None if a trial lacks the setting.
     ticks : tuple of (float, str)
-        Place and text.
+        Position and text of each tick.
     """
 
     name: str
@@ -33,12 +33,12 @@ class Axis(NamedTuple):
 
 
 def parallel_axes(rows: Sequence[Mapping[str, object]]) -> tuple[Axis, ...]:
-    """Scale settings to [0, 1]: numbers by value (by logarithm over two decades), all else by rank of its text.
+    """Scale settings to [0, 1]: numbers by value (by logarithm from two decades on), others by the rank of their text.
 
     Parameters
     ----------
     rows : sequence of mapping
-        One a trial, name -> value; what does not vary is left out.
+        One per trial, name -> value; settings that do not vary are left out.
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
     return tuple(axis for name in names if (axis := _axis(name, [row.get(name) for row in rows])) is not None)
@@ -66,20 +66,20 @@ def _tick(value: float) -> str:
 
 
 def shorten(text: str, most: int = 18) -> str:
-    """Cut a text that would hide its neighbours."""
+    """Shorten a text that would overlap its neighbours."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 @default_style()
 def draw_history(numbers: Sequence[int], best: Mapping[str, Sequence[float | None]]) -> Figure:
-    """Draw the best value of each objective so far, one panel an objective.
+    """Draw the best value so far of each objective, one panel per objective.
 
     Parameters
     ----------
     numbers : sequence of int
-        Trials, ascending.
+        Trial numbers, ascending.
     best : mapping of str to sequence of float or None
-        Objective -> best so far; None before the first completed trial.
+        Best value so far of each objective; None before the first completed trial.
     """
     figure = new_figure(6.4, 0.6 + 1.5 * max(len(best), 1))
     panels = figure.subplots(max(len(best), 1), 1, sharex=True, squeeze=False)[:, 0]
@@ -122,7 +122,7 @@ def draw_parallel(axes_of: Sequence[Axis], shades: Sequence[float]) -> Figure:
     axes_of : sequence of Axis
         From left to right.
     shades : sequence of float
-        In [0, 1], one a trial; light is better.
+        In [0, 1], one per trial; a lighter line is better.
     """
     figure = new_figure(max(6.4, 0.95 * len(axes_of)), 3.8)
     axes = figure.add_subplot()
