@@ -120,7 +120,7 @@ def test_a_cell_type_that_matters_scores_clearly_above_zero(trained: tuple[Netwo
     stage1, train, test = trained
     network, losses = fit_cell_types(stage1, train, QUICK, seed=1)
     assert losses[-1] < losses[0]
-    gain = cell_type_gain(test.labels, predict_cell_types(network, test.codes), draws=500)
+    gain = cell_type_gain(test.labels, predict_cell_types(network, test.codes))
     # Untold, the best is to add up the words: each cell type's own word among two others, AUROC about .8.
     assert gain.difference.low > 0.05
     assert gain.told > 0.9 > gain.untold
@@ -132,7 +132,7 @@ def test_a_cell_type_that_does_not_matter_scores_zero() -> None:
     stage1, gains = stage1_of(train, valid), []
     for seed in (1, 2, 3):
         network, _ = fit_cell_types(stage1, train, replace(QUICK, epochs=5), seed=seed)
-        gains.append(cell_type_gain(test.labels, predict_cell_types(network, test.codes), draws=500))
+        gains.append(cell_type_gain(test.labels, predict_cell_types(network, test.codes)))
     assert min(gain.untold for gain in gains) > 0.8
     # The interval is over sequences. Training adds about as much, so now and then one of them misses 0.
     assert sum(gain.difference.low <= 0 <= gain.difference.high for gain in gains) >= 2
@@ -149,7 +149,7 @@ def test_real_peaks_of_three_cell_lines_are_learned_from(data_dir: Path, tmp_pat
     network, losses = fit_cell_types(stage1_of(dataset.train, dataset.valid), dataset.train, QUICK, seed=1)
     logits = predict_cell_types(network, dataset.test.codes)
     assert logits.told.shape == (len(dataset.test), 3)
-    gain = cell_type_gain(dataset.test.labels, logits, draws=200)
+    gain = cell_type_gain(dataset.test.labels, logits)
     # The negatives of a cell line are the peaks of the others, and USF1's motif is in all of them.
     assert 0.4 < gain.untold < 0.65
     assert gain.told > gain.untold
@@ -161,7 +161,7 @@ def test_gain_equals_scikit_learns_aurocs_cell_type_by_cell_type() -> None:
     labels = generator.integers(0, 2, (300, 3))
     labels[:, 2] = 1
     logits = CellTypeLogits(generator.normal(size=(300, 3)) + labels, generator.normal(size=300))
-    gain = cell_type_gain(labels, logits, draws=50)
+    gain = cell_type_gain(labels, logits)
     expected = [
         roc_auc_score(labels[:, k], logits.told[:, k]) - roc_auc_score(labels[:, k], logits.untold) for k in (0, 1)
     ]

@@ -9,7 +9,7 @@ import pytest
 
 from tuner.models import metrics
 from tuner.models.groups import GROUPS, group_of, without_each
-from tuner.models.intervals import delong_standard_error
+from tuner.models.intervals import auroc_interval
 
 
 def scored(rng: np.random.Generator, positives: int, negatives: int) -> tuple[np.ndarray, np.ndarray]:
@@ -35,7 +35,7 @@ def test_the_jackknife_over_groups_is_as_large_as_delongs_error() -> None:
         labels, scores = scored(rng, 200, 300)
         values = np.array(without_each(metrics.auroc, labels, scores))
         jackknife = math.sqrt((len(values) - 1) / len(values) * np.sum((values - values.mean()) ** 2))
-        ratios.append(jackknife / delong_standard_error(labels, scores))
+        ratios.append(jackknife / auroc_interval(labels, scores).standard_error)
     assert np.mean(ratios) == pytest.approx(1, abs=0.05)
 
 

@@ -229,9 +229,7 @@ class CellTypeGain(NamedTuple):
     per_cell_type: tuple[float | None, ...]
 
 
-def cell_type_gain(
-    labels: npt.ArrayLike, logits: CellTypeLogits, *, draws: int = 2000, confidence: float = 0.95, seed: int = 0
-) -> CellTypeGain:
+def cell_type_gain(labels: npt.ArrayLike, logits: CellTypeLogits, *, confidence: float = 0.95) -> CellTypeGain:
     """Score a factor by AUROC(cell type told) - AUROC(not told).
 
     AUROCs are taken within each cell type and averaged: pooled over cell types they would also reward knowing which
@@ -243,7 +241,7 @@ def cell_type_gain(
         Sequences that trained neither stage.
     logits : CellTypeLogits
         Of the same sequences.
-    draws, confidence, seed
+    confidence
         As in `tuner.models.intervals.paired_auroc_difference`.
 
     Raises
@@ -253,7 +251,7 @@ def cell_type_gain(
     """
     untold = np.broadcast_to(logits.untold[:, None], logits.told.shape)
     with_cell, without = per_task("auroc", labels, logits.told), per_task("auroc", labels, untold)
-    difference = paired_auroc_difference(labels, logits.told, untold, draws=draws, confidence=confidence, seed=seed)
+    difference = paired_auroc_difference(labels, logits.told, untold, confidence=confidence)
     each = tuple(
         None if a is None or b is None else a - b for a, b in zip(with_cell.values, without.values, strict=True)
     )

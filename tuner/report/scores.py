@@ -61,7 +61,7 @@ class TestScores:
     Attributes
     ----------
     auroc, low, high : float
-        With the 95 % bootstrap interval over sequences.
+        With the 95 % interval over sequences.
     average_precision, average_precision_low, average_precision_high : float
         Likewise.
     ensemble : float

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuner.errors import StudyError
 from tuner.models import metrics
-from tuner.models.intervals import Interval, bootstrap_interval, paired_auroc_difference, weighted_auroc
+from tuner.models.intervals import Interval, auroc_interval, bootstrap_interval, paired_auroc_difference, weighted_auroc
 from tuner.results.leaderboard import stage_trials
 from tuner.results.trial_files import stored_baseline, stored_network
 from tuner.storage.keys import CONFIRMATION, CONTROLS, OPENINGS
@@ -33,7 +33,7 @@ class Examination(NamedTuple):
     models : int
         Networks scored: its confirmation runs, or the search's own network.
     auroc, average_precision : Interval
-        Mean over the models with the 95 % bootstrap interval over test sequences.
+        Mean over the models with the 95 % interval over test sequences.
     per_model : list of float
         Each model's test AUROC.
     ensemble : float
@@ -46,10 +46,10 @@ class Examination(NamedTuple):
         The same for the part matched by GC content alone, by CpG observed/expected alone.
     tasks : dict of str to dict
         Where there are several tasks: each one's positive sequences (`positives`), and the models' mean `auroc` and
-        `average_precision` with 95 % bootstrap intervals (`auroc_low`, `auroc_high`, ...).
+        `average_precision` with 95 % intervals (`auroc_low`, `auroc_high`, ...).
     baselines : dict of str to dict
         Baseline -> its test AUROC (`auroc`), on the matched part (`matched`), and the paired difference of the
-        models' mean to it with its 95 % bootstrap interval (`lead`, `low`, `high`).
+        models' mean to it with its 95 % interval (`lead`, `low`, `high`).
     openings : int
         How often the test split of this study has been opened, this time included.
     """
@@ -113,7 +113,7 @@ def score_test(
     when : str
         Time stamp to record with the opening.
     seed : int
-        Seeds the bootstrap.
+        Seeds the bootstrap of average precision.
     baselines : bool
         Whether `dataset` is what the study's baselines were fitted on.
 
@@ -143,7 +143,7 @@ def score_test(
     beside: dict[str, dict[str, float]] = {}
     for label, baseline in fitted:
         scores = baseline.score(test.codes)
-        lead = paired_auroc_difference(test.labels, logits, scores, seed=seed)
+        lead = paired_auroc_difference(test.labels, logits, scores)
         beside[label] = {
             "auroc": metrics.auroc(test.labels, scores), "lead": lead.estimate, "low": lead.low, "high": lead.high,
         }  # fmt: skip
@@ -154,7 +154,7 @@ def score_test(
     result = Examination(
         trial=trial,
         models=len(runs),
-        auroc=bootstrap_interval(test.labels, logits, "auroc", seed=seed),
+        auroc=auroc_interval(test.labels, logits),
         average_precision=bootstrap_interval(test.labels, logits, "average_precision", seed=seed),
         per_model=per_model,
         ensemble=metrics.auroc(test.labels, logits.mean(axis=0)),
@@ -177,7 +177,8 @@ def _task_scores(
     for i, task in enumerate(tasks):
         scores[task] = {"positives": float(labels[:, i].sum())}
         for name in ("auroc", "average_precision"):
-            found = bootstrap_interval(labels[:, i], logits[:, :, i], name, seed=seed)
+            one = labels[:, i], logits[:, :, i]
+            found = auroc_interval(*one) if name == "auroc" else bootstrap_interval(*one, name, seed=seed)
             scores[task] |= {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
     return scores
 
