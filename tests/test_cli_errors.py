@@ -190,7 +190,7 @@ def test_storage_newer_than_tuner_is_an_error(terminal: Terminal) -> None:
     connection.close()
     code, text = refused(terminal, "status", "--storage", "new.db")
     assert code == 1
-    assert "made by a later tuner" in text
+    assert "created by a later tuner" in text
 
 
 def test_folder_that_cannot_be_written_is_an_error(terminal: Terminal) -> None:
@@ -210,7 +210,7 @@ def test_study_of_another_program_is_not_touched(terminal: Terminal) -> None:
     optuna.create_study(study_name="tiny", storage=url, directions=["maximize", "maximize"])
     code, text = terminal.refuses("run", "--study", "./tiny.toml", "--storage", "other.db")
     assert code == 1
-    assert "tiny is not a study of tuner: another program made it" in text
+    assert "tiny is not a study of tuner: another program created it" in text
     code, text = terminal.refuses("rerun", "--trial", "0", "--name", "tiny", "--storage", "other.db")
     assert code == 1
     assert "tiny is not a study of tuner" in text

@@ -214,7 +214,7 @@ def test_a_worker_whose_clock_is_an_hour_ahead_is_watched_for_two_graces_not_for
         wait_for(lambda: storage.reap(study_id, grace=1.0) == [0], 60)
     assert time.monotonic() - started >= 2.0
     (said,) = [record.getMessage() for record in caplog.records if record.name == "tuner.notice"]
-    assert said.startswith("trial 0 waits: nothing was heard of w on elsewhere (process 7) for ")
+    assert said.startswith("trial 0 waits: nothing was heard from w on elsewhere (process 7) for ")
     assert "; its host's clock is 3600 s ahead of this one's" in said
     (record,) = storage.attempts(1)
     assert str(record.reason).endswith("s; its host's clock is 3600 s ahead of this one's")
