@@ -280,7 +280,7 @@ def test_files_that_a_full_disk_did_not_take_are_written_when_there_is_room_or_n
     assert lines[0] == "No space left on device"
     assert f"{disk}/a: cannot write " in lines[1]
     assert "(No space left on device; 0 bytes of 1.0 MB are free in " in lines[1]
-    assert "Its values are stored; its files are written when that can be done." in said
+    assert "Its values are stored; its files will be written as soon as possible." in said
     if fate == "free":
         assert "tiny trial 0: its files are written now." in said
         assert lines[-2:] == [f"{n} COMPLETE ['a.tsv', 'b.tsv'] []" for n in (0, 1)]
