@@ -74,7 +74,7 @@ class ForeignStudy(StudyError):
 
 
 class NoResult(TunerError):
-    """A study whose trials have all ended without completing: there is nothing to show, score or recommend."""
+    """A study in which trials have ended but none completed: there is nothing to show, score or recommend."""
 
 
 class StorageError(TunerError):

@@ -77,7 +77,7 @@ class Progress:
         except Exception as e:  # of any kind: only the display is affected, and training continues
             if (reason := reason_of(e)) not in self.troubles:
                 self.troubles.add(reason)
-                context.note(f"progress cannot be shown ({reason}); the run continues, and tuner status still works")
+                context.note(f"progress cannot be shown ({reason}); the run goes on, and tuner status still works")
 
     def _show(self, first: bool) -> None:
         study_id = self.storage.get_study_id_from_name(self.plan.name)

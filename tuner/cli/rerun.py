@@ -108,7 +108,7 @@ def command(
 
 
 def use_kernels_of(trial: FrozenTrial) -> None:
-    """Use compiled kernels exactly if the trial did, because they round differently.
+    """Use compiled kernels if, and only if, the trial did, because they round differently.
 
     Raises
     ------

@@ -75,7 +75,7 @@ class Cuda:
     def need(self, name: str) -> int:
         """Memory in bytes that one worker needs on a device: context, network, one step and the data.
 
-        If the largest point does not fit, this is all of the device's memory; such trials end as infeasible.
+        If the largest point does not fit, this is all free memory of the device; such trials end as infeasible.
         """
         load, before = largest_load(self.bench), self.free(name)
         try:
