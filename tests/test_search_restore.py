@@ -86,7 +86,7 @@ def test_a_command_where_the_study_was_made_takes_its_paths_and_another_the_give
     spec = creator.opened().plan.data_spec
     assert spec.positives == str(creator.folder / "positives.fa")
     moved = creator.folder.rename(creator.folder.parent / "moved")
-    with pytest.raises(DataError, match=r"was created with .*positives\.fa, which is not here\. Say where it is with"):
+    with pytest.raises(DataError, match=r"was made with .*positives\.fa, which is not here\. Say where it is with"):
         creator.opened()
     assert creator.opened(moved).plan.data_spec.positives == str(moved / "positives.fa")
     with pytest.raises(DataError, match="there is no such file or folder"):

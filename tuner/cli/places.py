@@ -168,7 +168,7 @@ def _remember(what: str, reasons: list[str]) -> None:
 
 
 def _tell() -> None:
-    """Print once why something is kept elsewhere."""
+    """Say once why something is kept elsewhere."""
     for text in [text for text in Told.waiting if text not in Told.done]:
         logs.say(text)
         Told.done[text] = None

@@ -1,4 +1,4 @@
-"""Progress of a running study: a live table, or, without a terminal, one greppable line per trial."""
+"""What a person sees while a study runs: a live table, or one greppable line a trial without a terminal."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Progress:
     Parameters
     ----------
     storage : FencedStorage
-        Storage of the study.
+        Of the study.
     plan : Plan
         The study.
     workers : int
@@ -64,7 +64,7 @@ class Progress:
             self.live.stop()
 
     def poll(self) -> None:
-        """Read the state again, at most once a second."""
+        """Look again, at most once a second."""
         if time.monotonic() - self.last >= 1.0:
             self._poll()
 
@@ -72,12 +72,12 @@ class Progress:
         self.last = time.monotonic()
         try:
             self._show(first)
-        except TunerError:  # from the storage, which the run also needs
+        except TunerError:  # of the storage, which the run needs as well
             raise
-        except Exception as e:  # of any kind: only the display is affected, and training continues
+        except Exception as e:  # whatever it is: only what is shown, and the workers train on
             if (reason := reason_of(e)) not in self.troubles:
                 self.troubles.add(reason)
-                context.note(f"progress cannot be shown ({reason}); the run goes on, and tuner status still works")
+                context.note(f"progress cannot be shown ({reason}); the run goes on, and tuner status looks for itself")
 
     def _show(self, first: bool) -> None:
         study_id = self.storage.get_study_id_from_name(self.plan.name)
@@ -97,7 +97,7 @@ class Progress:
             self.live.update(Group(*shown))
 
     def total(self) -> int:
-        """Number of slots that the search is to end with: the stored budget, which is smaller for a part of a grid."""
+        """Slots the search is to end with: the stored budget, which a part of a grid may be below the whole of."""
         return self.storage.budget(self.storage.get_study_id_from_name(self.plan.name)) or self.plan.trials
 
     def _report(self, label: str, suffix: str, done: list[FrozenTrial], total: int, first: bool) -> None:

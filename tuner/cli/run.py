@@ -60,7 +60,7 @@ def command(
         study, preset=preset, seed=seed, name=name, trials=trials, sampler=context.check_sampler(sampler)
     )
     stored = context.check_new_name(plan.name, storage)
-    with kernel_in_preparation(context.numba_dir()):  # runs beside the imports and the first trainings
+    with kernel_in_preparation(context.numba_dir()):  # beside the imports and the first trainings
         from tuner.cli.progress import Progress
         from tuner.cli.worker import one_thread, use_kernels
         from tuner.report.dashboard import write_notes

@@ -1,4 +1,4 @@
-"""`tuner status --watch`: workers, heartbeats, trials, pace and remaining time, until everything has ended."""
+"""`tuner status --watch`: workers, heartbeats, trials, pace and what is left, until everything has ended."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def watch_study(storage: FencedStorage, name: str) -> None:
                 shown.show(picture(seen, members), line(seen, members))
                 time.sleep(WATCH_SECONDS)
     except KeyboardInterrupt:
-        return  # to stop watching is not a failure
+        return  # to look away is no failure
 
 
 def line(seen: Overview, members: Sequence[Member]) -> str:
-    """One line for a log: trials by state and number of workers, but nothing that changes all the time.
+    """What a log keeps: counts by state, and who works; nothing that changes by itself.
 
     Returns
     -------
@@ -52,7 +52,7 @@ def line(seen: Overview, members: Sequence[Member]) -> str:
 
 
 def picture(seen: Overview, members: Sequence[Member]) -> Group:
-    """The display for a terminal."""
+    """What a terminal shows."""
     head = Table.grid(padding=(0, 2))
     for stage in seen.stages:
         bar = ProgressBar(total=max(stage.total, 1), completed=stage.ended, width=30)
@@ -68,7 +68,7 @@ def picture(seen: Overview, members: Sequence[Member]) -> Group:
     for member in members:
         at = doing.pop((member.host, member.process.pid), None)
         rows.add_row(member.worker, member.host, str(member.process.pid), _beat(member.beat_age), *_trial(at))
-    for (host, pid), at in doing.items():  # of a worker that is not registered: another program, or a dead worker
+    for (host, pid), at in doing.items():  # of a worker that is not in the roster: another program, or a dead one
         rows.add_row(at[1]["worker"], host, str(pid), _beat(at[1]["heartbeat_seconds"]), *_trial(at))
     now = datetime.now(UTC).astimezone().strftime("%H:%M:%S")
     return Group(head, Text(f"best {best}" if best else "no result yet"), rows, Text(f"{now}; Ctrl-C ends", "dim"))

@@ -157,14 +157,12 @@ def restore_study(
     plan = restore_plan(source, locate, folder=None if folders is None else elsewhere[0])
     named = [value for key in FILES if (value := getattr(plan.data_spec, key)) not in (None, "shuffle")]
     for gone in (path for path in named if not Path(path).exists()):
-        raise DataError(
-            f"{name} was created with {gone}, which is not here. Say where it is with --data FILE or FOLDER."
-        )
+        raise DataError(f"{name} was made with {gone}, which is not here. Say where it is with --data FILE or FOLDER.")
     return StoredStudy(plan, found, data_dir)
 
 
 def files_here(plan: Plan) -> dict[str, str]:
-    """Paths of a plan's files on this machine: those of its data section, and of its motif database if it is a file."""
+    """Where the files of a plan are on this machine: those of its data section, and its motif database if it is one."""
     spec, database = plan.data_spec, plan.folder / plan.study.motifs.database
     found = {key: str(value) for key in FILES if (value := getattr(spec, key)) not in (None, "shuffle")}
     return found | ({"database": str(database.resolve())} if database.is_file() else {})

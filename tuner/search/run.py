@@ -171,7 +171,7 @@ class Run:
         return self.left + (more if self.wishes.confirm and self.wishes.part is None else 0)
 
     def supervise(self, poll: Callable[[], None], tell: Callable[[str], None]) -> None:
-        """Run the study in as many worker processes as were placed, until no slot is left.
+        """Work in as many processes as were placed, until no slot is left; `poll` is called meanwhile.
 
         Parameters
         ----------

@@ -95,7 +95,7 @@ class Supervisor:
         remove_old_logs(logs)
 
     def run(self, poll: Callable[[], None], *, interval: float = 0.5) -> None:
-        """Start the workers and wait for their end; `poll` is called meanwhile.
+        """Start the workers and wait; `poll` is called between.
 
         Raises
         ------
