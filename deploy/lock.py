@@ -1,11 +1,11 @@
-"""Write down the SHA-256 of every wheel that an image may install; asks the package index through pip.
+"""Write the SHA-256 of every wheel that an image may install; asks the package index through pip.
 
-requirements.lock       what an installed tuner needs, torch apart
+requirements.lock       what an installed tuner needs, except torch
 requirements-dev.lock   what only its tests, checks and documentation need
-torch.lock              with --torch INDEX: torch from its own index, and what it brings, for one Python and processor
+torch.lock              with --torch INDEX: torch from its own index and its dependencies, for one Python and processor
 
 The versions are those of constraints.txt, the wheels those for Linux on two processors and three versions of Python.
-Nothing is downloaded but what pip needs to answer, and nothing is installed. Run it by `make lock` and `make torch`.
+Only what pip needs for its answer is downloaded, and nothing is installed. Run it with `make lock` and `make torch`.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from pip._internal.index.collector import parse_links
 ROOT = Path(__file__).parents[1]
 PYTHONS = ("3.11", "3.12", "3.13")
 MACHINES = ("x86_64", "aarch64")
-GLIBC = 41  # 2.x: of the newest system
+GLIBC = 41  # minor version of glibc 2 on the newest system
 
 
 def pins() -> dict[str, str]:
-    """Name, as constraints.txt spells it, and version."""
+    """Name, as spelled in constraints.txt, and version of each package."""
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     return dict(line.split("==") for line in lines if line and not line.startswith("#"))
 
 
 def holds(marker: Marker | None, extra: str) -> bool:
-    """Whether a marker holds on any of the systems that the wheels are for."""
+    """Whether a marker holds on any of the systems for which wheels are wanted."""
     if marker is None:
         return True
     return any(
@@ -55,7 +55,7 @@ def holds(marker: Marker | None, extra: str) -> bool:
 
 
 def needed(roots: list[str]) -> set[str]:
-    """Canonical names of all that requirements lead to, but for what only torch needs on a GPU."""
+    """Canonical names of all packages that these requirements need, except those that only torch needs on a GPU."""
     wanted, seen = [(Requirement(root), "") for root in roots], set[tuple[str, str]]()
     while wanted:
         requirement, _ = wanted.pop()
@@ -72,7 +72,7 @@ def needed(roots: list[str]) -> set[str]:
 
 
 def ask(lines: list[str], python: str, machine: str, glibc: int, *options: str) -> list[dict[str, object]]:
-    """What pip would install of wheels alone: pip's report."""
+    """Pip's report of what it would install from wheels alone."""
     tags = [f"manylinux_2_{minor}" for minor in range(glibc, 4, -1)] + ["manylinux2014", "manylinux2010", "manylinux1"]
     with tempfile.TemporaryDirectory() as folder:
         wanted, report = Path(folder, "wanted.txt"), Path(folder, "report.json")
@@ -113,7 +113,7 @@ def tags_of(machine: str) -> set[Tag]:
 
 
 def look_up(versions: dict[str, str]) -> dict[str, dict[str, set[str]]]:
-    """Digests of the wheels by package, then by processor, as the indexes name them that pip is told of."""
+    """Digests of the wheels by package, then by processor, from the indexes that pip is configured to use."""
     command = create_command("install")
     options, _ = command.parse_args(["--only-binary", ":all:", "none"])
     digests = defaultdict[str, dict[str, set[str]]](dict)
@@ -128,7 +128,7 @@ def look_up(versions: dict[str, str]) -> dict[str, dict[str, set[str]]]:
                         continue
                     try:
                         of, that, _, fits = parse_wheel_filename(link.filename)
-                    except InvalidWheelFilename:  # of versions from before there were rules, which pip skips too
+                    except InvalidWheelFilename:  # old versions without valid file names, which pip skips, too
                         continue
                     for machine in MACHINES:
                         if of == canonicalize_name(name) and that == Version(version) and fits & tags[machine]:
@@ -137,12 +137,12 @@ def look_up(versions: dict[str, str]) -> dict[str, dict[str, set[str]]]:
 
 
 def entry(name: str, version: str, digests: set[str], marker: str = "") -> str:
-    """One requirement with its digests, as pip reads it."""
+    """One requirement with its digests, in pip's format."""
     return " \\\n".join([f"{name}=={version}{marker}", *(f"    --hash=sha256:{digest}" for digest in sorted(digests))])
 
 
 def write_lock(path: Path, names: list[str], versions: dict[str, str], digests: dict[str, dict[str, set[str]]]) -> None:
-    """Write one lock."""
+    """Write one lock file."""
     entries = []
     for name in names:
         by_machine = digests.get(canonicalize_name(name), {})
@@ -166,7 +166,7 @@ def lock() -> None:
 
 
 def lock_torch(index: str, python: str, machine: str) -> None:
-    """Write torch.lock: what torch's own index gives for the pin, and what that needs beyond constraints.txt."""
+    """Write torch.lock: the pinned torch from its own index, and what it needs beyond constraints.txt."""
     versions = pins()
     constraints = ["--constraint", str(ROOT / "constraints.txt"), "--extra-index-url", index]
     found = hashes_of(ask([f"torch=={versions['torch']}"], python, machine, GLIBC, *constraints))
@@ -178,7 +178,7 @@ def lock_torch(index: str, python: str, machine: str) -> None:
 
 
 def main() -> None:
-    """Read the command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--torch", metavar="INDEX", help="write torch.lock from this index")
     parser.add_argument("--python", choices=PYTHONS, default="3.11", help="of the image, for torch.lock")

@@ -388,7 +388,7 @@ def is_one_sentence(error: pytest.ExceptionInfo[tuner.TunerError]) -> bool:
         ({"study": "./tiny.toml", "max_memory": "much"}, "is no size"),
         ({"study": "./tiny.toml", "device": "cuda:99"}, "no device 'cuda:99' here"),
         ({"study": "./tiny.toml", "only": {"activation": ["relu"]}}, "choose a part of a grid"),
-        ({"study": "./tiny.toml", "name": "a/b"}, "cannot name a study"),
+        ({"study": "./tiny.toml", "name": "a/b"}, "cannot be the name of a study"),
         ({"study": "mine", "data": tuner.Data.from_fasta("nowhere.fa", "no.fa")}, "nowhere.fa"),
         ({"study": {"name": "mine"}}, r"\[data\] table is missing"),
         ({"study": {"name": "mine", "nonsense": 1, "data": {"dataset": "synthetic"}}}, "nonsense"),

@@ -83,7 +83,7 @@ def test_unknown_preset_sampler_and_device(terminal: Terminal) -> None:
     for words, expected in (
         (("--preset", "fats"), "unknown preset 'fats'; did you mean 'fast'?"),
         (("--sampler", "tpee"), "unknown sampler 'tpee'; did you mean 'tpe'?"),
-        (("--time-limit", "soon"), "--time-limit 'soon' is no duration; write 90s, 30m or 2h."),
+        (("--time-limit", "soon"), "--time-limit 'soon' is not a duration; write 90s, 30m or 2h."),
     ):
         assert refused(terminal, "run", "--study", "./tiny.toml", *words) == (2, expected)
     code, text = refused(terminal, "run", "--study", "./tiny.toml", "--device", "tpu")
@@ -190,7 +190,7 @@ def test_storage_newer_than_tuner_is_an_error(terminal: Terminal) -> None:
     connection.close()
     code, text = refused(terminal, "status", "--storage", "new.db")
     assert code == 1
-    assert "made by a later tuner" in text
+    assert "created by a later tuner" in text
 
 
 def test_folder_that_cannot_be_written_is_an_error(terminal: Terminal) -> None:
@@ -210,7 +210,7 @@ def test_study_of_another_program_is_not_touched(terminal: Terminal) -> None:
     optuna.create_study(study_name="tiny", storage=url, directions=["maximize", "maximize"])
     code, text = terminal.refuses("run", "--study", "./tiny.toml", "--storage", "other.db")
     assert code == 1
-    assert "tiny is not a study of tuner: another program made it" in text
+    assert "tiny is not a study of tuner: another program created it" in text
     code, text = terminal.refuses("rerun", "--trial", "0", "--name", "tiny", "--storage", "other.db")
     assert code == 1
     assert "tiny is not a study of tuner" in text

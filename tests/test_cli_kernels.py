@@ -54,7 +54,7 @@ def test_they_are_used_where_they_can_be_built_and_a_rerun_uses_them_again(
     monkeypatch.setenv("PATH", str(terminal.folder))
     code, why = terminal.refuses("rerun", "--trial", "0")
     assert code == 2
-    assert "trial 0 was trained through compiled kernels" in why
+    assert "trial 0 was trained with compiled kernels" in why
     assert "no C++ compiler" in why
 
 

@@ -100,7 +100,7 @@ def test_an_interrupted_run_hands_its_trials_back_and_leaves_no_process(tmp_path
     assert not any(w.is_running() and w.status() != "zombie" for w in workers.values())
     states = {t.state for t in stage_trials(open_storage(tmp_path / "runs" / "tuner.db"), "tiny")}
     assert TrialState.RUNNING not in states
-    assert "the same command goes on from here" in (tmp_path / "run.log").read_text()
+    assert "run the same command again to continue" in (tmp_path / "run.log").read_text()
 
 
 def test_two_runs_at_once_end_with_one_budget(tmp_path: Path) -> None:

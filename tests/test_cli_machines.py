@@ -163,7 +163,7 @@ def test_a_slot_handed_back_goes_on_from_its_epoch_on_another_machine(
     assert not first.work([search])
     second = Worker(one, storage, Artifacts(bucket), tmp_path / "second", Stopper(), name="second")
     assert second.work([search])
-    assert "trial 0: goes on from epoch 1 of the store" in caplog.text
+    assert "trial 0: continues from epoch 1 of the store" in caplog.text
     undisturbed = open_storage(tmp_path / "undisturbed.db")
     assert Worker(one, undisturbed, Artifacts(tmp_path / "a"), tmp_path / "c", Stopper(), name="w").work([search])
     [expected], [found] = stage_trials(undisturbed, "tiny"), trials_of(storage)

@@ -95,7 +95,7 @@ def test_studies_of_other_programs_are_refused_by_name(terminal: Terminal, comma
     before = rows(database(terminal))
     for name in FOREIGN:
         code, text = terminal.refuses(*command, "--name", name)
-        assert (code, f"{name} is not a study of tuner: another program made" in text) == (1, True), text
+        assert (code, f"{name} is not a study of tuner: another program created" in text) == (1, True), text
     assert rows(database(terminal)) == before
 
 
@@ -143,7 +143,7 @@ def test_a_stage_of_another_program_is_no_stage_of_the_study(terminal: Terminal,
         assert write_notes(storage, bench) == ["tiny"]
     code, text = terminal.refuses("run", "--study", "./tiny.toml")
     assert code == 1
-    assert "tiny.confirmation is not a study of tuner: another program made a study of this name" in text
+    assert "tiny.confirmation is not a study of tuner: another program created a study of this name" in text
     assert "and tiny needs it. Choose another with --name" in text
     deleted = terminal("delete", "--name", "tiny", "--yes", "--json").json
     assert deleted["deleted"] == ["tiny"]

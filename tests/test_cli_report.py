@@ -257,7 +257,7 @@ def test_an_interrupted_report_goes_on_where_it_stopped(terminal: Terminal, monk
         stop_at("null_patterns", patch)
         stopped = terminal("report", "--name", "tiny", *QUICK)
     assert stopped.code == 130
-    assert stopped.err.splitlines()[-1] == "error: interrupted; the same command goes on from here."
+    assert stopped.err.splitlines()[-1] == "error: interrupted; run the same command again to continue."
     folder = terminal.folder / "runs/reports/tiny/.stages"
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     assert {name.split("-")[0] for name in before} == {

@@ -138,7 +138,7 @@ def test_a_worker_runs_a_study_to_its_end_and_a_reader_reads_it_without_a_trace(
         last = refused.err.strip().splitlines()[-1]
         assert (refused.code, refused.err.count("error: "), last[:7]) == (1, 1, "error: "), f"{words}: {refused}"
         assert "permission denied for table" in last, words
-        assert "use a role that has it: tuner_worker" in last, words
+        assert "use one that may do this: tuner_worker" in last, words
         assert "Traceback" not in refused.err, words
     assert contents(postgres) == before
 

@@ -232,7 +232,7 @@ def test_addresses_are_loopback_unless_told_otherwise() -> None:
     assert parse_address("0.0.0.0:80") == ("0.0.0.0", 80)
     assert parse_address("[::1]:80") == ("::1", 80)
     for wrong in ("", "host", "host:", "host:x", "::1:80", "1:99999"):
-        with pytest.raises(UsageError, match="is no address; write 9464"):
+        with pytest.raises(UsageError, match="is not an address; write 9464"):
             parse_address(wrong)
 
 
@@ -240,7 +240,7 @@ def test_what_excludes_each_other_is_misuse(scene: Scene, terminal: Terminal) ->
     code, text = terminal.refuses("status", "--watch", "--json")
     assert (code, text) == (2, "--json and --watch exclude each other; call tuner status once for each.")
     code, text = terminal.refuses("status", "--serve", "nowhere")
-    assert (code, text) == (2, "--serve 'nowhere' is no address; write 9464, 127.0.0.1:9464 or [::1]:9464.")
+    assert (code, text) == (2, "--serve 'nowhere' is not an address; write 9464, 127.0.0.1:9464 or [::1]:9464.")
     code, text = terminal.refuses("status", "--prometheus", "no/folder/x.prom")
     assert code == 1
     assert text.startswith("--prometheus no/folder/x.prom: cannot be written")

@@ -165,7 +165,7 @@ def test_what_is_not_what_was_stored_is_not_written_back(terminal: Terminal) -> 
 def test_another_store_is_not_filled_by_mistake(terminal: Terminal) -> None:
     answer = terminal("rerun", "--trial", "0", "--artifacts", "elsewhere")
     assert answer.code == 0
-    assert "elsewhere holds no file of tiny" in answer.err
+    assert "elsewhere has no file of tiny" in answer.err
     assert list((terminal.folder / "elsewhere").iterdir()) == []
 
 

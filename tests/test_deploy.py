@@ -380,7 +380,7 @@ def test_a_trial_that_has_ended_is_closed_to_a_worker_role(worker: FencedStorage
 @pytest.mark.postgres
 def test_a_worker_role_says_whom_to_ask_where_there_are_no_tables(roles: str, postgres: Any) -> None:
     postgres.psql("CREATE DATABASE bare;")
-    with pytest.raises(StorageError, match=r"permission denied for schema public.*Let its owner run tuner tables"):
+    with pytest.raises(StorageError, match=r"permission denied for schema public.*Ask the owner to run tuner tables"):
         open_storage(roles.replace("USER", "tuner_worker").replace("/roles", "/bare"))
     postgres.psql("DROP DATABASE bare;")
 

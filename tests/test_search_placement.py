@@ -149,7 +149,7 @@ def test_device_names_that_cannot_be_are_refused_in_one_line() -> None:
         ("cpu,tpu", "no device 'tpu' here"),
         ("cpu,", "no device '' here"),
         ("cpu, cpu", "--device cpu, cpu: cpu is named twice; --workers sets how many share"),
-        ("auto,cpu", "auto stands alone"),
+        ("auto,cpu", "auto must stand alone"),
     ):
         with pytest.raises(DeviceError, match=message) as error:
             device_names(text)

@@ -119,7 +119,7 @@ def test_what_the_storage_says_is_checked(creator: Creator) -> None:
     study_id = creator.storage.create_or_load("escape", ["maximize"], system_attrs={"tuner:identity": "{}"})
     rename = STUDIES.update().where(STUDIES.c.study_id == study_id).values(study_name="../escape")
     creator.storage._backend.write(lambda connection: connection.execute(rename))
-    with pytest.raises(StudyError, match="is no name that tuner run gives a study; it is not opened"):
+    with pytest.raises(StudyError, match="is not a name that tuner run gives a study; it is not opened"):
         creator.joined(name="../escape")
 
 
@@ -131,7 +131,7 @@ def study_with(**data: Any) -> StudyFile:
 def test_a_path_of_another_machine_is_not_taken_from_the_storage(tmp_path: Path, path: str) -> None:
     (tmp_path / "peaks.tsv").write_text("here")
     (tmp_path / "below").mkdir()
-    with pytest.raises(DataError, match=r"a path of another machine, which is not taken .* --data FILE"):
+    with pytest.raises(DataError, match=r"a path of another machine; such paths are not used\. .* --data FILE"):
         located(study_with(path=path), None, [tmp_path / "below"])
     for given in (tmp_path, tmp_path / "peaks.tsv"):
         found = located(study_with(path=path), given, [])

@@ -240,7 +240,7 @@ def test_a_superseded_attempt_writes_nothing(storage: FencedStorage, where: str)
 def test_a_trial_that_nobody_claimed_here_cannot_be_written(storage: FencedStorage) -> None:
     _, study = make_study(storage, 1, waiting=1)
     trial_id = study.trials[0]._trial_id
-    with pytest.raises(StorageError, match="not claimed here"):
+    with pytest.raises(StorageError, match="was not claimed by this process"):
         storage.set_trial_user_attr(trial_id, "k", 1)
 
 
@@ -297,7 +297,7 @@ def test_an_error_of_the_trial_is_retried_then_failed_with_its_reasons(storage: 
         (TrialState.COMPLETE, [0.5], {"f1": math.nan}, "attribute 'f1' cannot be stored as JSON"),
         (TrialState.PRUNED, None, {}, r"needs user_attrs\['reason'\]"),
         (TrialState.PRUNED, [0.5], {"reason": "r"}, "PRUNED trial has no values"),
-        (TrialState.RUNNING, None, {}, "RUNNING is no result"),
+        (TrialState.RUNNING, None, {}, "RUNNING is not a result"),
     ],
 )
 def test_a_result_that_cannot_be_stored_is_refused_whole(
@@ -541,7 +541,7 @@ def test_tables_of_a_later_tuner_are_refused(empty: str) -> None:
         lambda c: c.exec_driver_sql("UPDATE tuner_meta SET value = '99'")  # type: ignore[arg-type,return-value]
     )
     storage.close()
-    with pytest.raises(StorageError, match=r"later tuner \(tables of version 99.*Update tuner"):
+    with pytest.raises(StorageError, match=r"later tuner \(its tables have version 99.*Update tuner"):
         open_storage(empty)
 
 
@@ -572,7 +572,7 @@ def test_an_address_that_is_no_database_is_refused(tmp_path: Path) -> None:
     text.write_text("this is no database, but it is long enough to have a header " * 20)
     for url, message in [
         (text, "not a database. Name a SQLite file"),
-        (text / "x.db", "cannot make the folder .*notes.txt"),
+        (text / "x.db", "cannot create the folder .*notes.txt"),
         ("sqlite:///:memory:", "cannot share a database in memory"),
         ("sqlite:///file:x.db?uri=true", "not a file: URI"),
         ("mysql://u:secret@h/db", r"mysql://u:\*\*\*@h/db: mysql is not supported"),
@@ -582,7 +582,7 @@ def test_an_address_that_is_no_database_is_refused(tmp_path: Path) -> None:
         ),
         ("mariadb+pymysql://u:secret@h/db", "mariadb is not supported.*one live attempt"),
         ("oracle+nonsense://u:secret@h/db", "oracle is not supported"),
-        ("http:://", "no database URL"),
+        ("http:://", "not a database URL"),
         ("sqlite:////proc/tuner.db", "unable to open database file.*folder that you can write"),
     ]:
         with pytest.raises(StorageError, match=message) as error:

@@ -40,7 +40,7 @@ pytestmark = pytest.mark.slow
 
 PACE = QUICK._replace(beat=3600)  # a process that is stopped amid a beat would hold the lock of a SQLite file
 MOMENTS = ("suggest", "an epoch", "before the upload", "before the result")
-AGAIN = "study tiny was deleted and made again while this worker was away; nothing was stored."
+AGAIN = "study tiny was deleted and created again while this worker was away; nothing was stored."
 
 
 def work_and_be_away(url: str, folder: str, moment: str) -> None:
@@ -172,7 +172,7 @@ def test_every_kind_of_write_of_one_who_has_joined_is_refused_once_the_study_is_
         "crash": lambda: mine.count_crash(roster.members()[0].process, "r", memory=False, max_failures=1),
     }
     for name, call in calls.items():
-        with pytest.raises(TunerError, match="was deleted and made again while this worker was away") as refused:
+        with pytest.raises(TunerError, match="was deleted and created again while this worker was away") as refused:
             call()
         assert refused.value.exit_code == 1, name
     assert {s.study_name for s in other.get_all_studies()} == {"tiny"}

@@ -214,7 +214,7 @@ def test_a_worker_whose_clock_is_an_hour_ahead_is_watched_for_two_graces_not_for
         wait_for(lambda: storage.reap(study_id, grace=1.0) == [0], 60)
     assert time.monotonic() - started >= 2.0
     (said,) = [record.getMessage() for record in caplog.records if record.name == "tuner.notice"]
-    assert said.startswith("trial 0 waits: nothing was heard of w on elsewhere (process 7) for ")
+    assert said.startswith("trial 0 waits: nothing was heard from w on elsewhere (process 7) for ")
     assert "; its host's clock is 3600 s ahead of this one's" in said
     (record,) = storage.attempts(1)
     assert str(record.reason).endswith("s; its host's clock is 3600 s ahead of this one's")
@@ -280,7 +280,7 @@ def test_files_that_a_full_disk_did_not_take_are_written_when_there_is_room_or_n
     assert lines[0] == "No space left on device"
     assert f"{disk}/a: cannot write " in lines[1]
     assert "(No space left on device; 0 bytes of 1.0 MB are free in " in lines[1]
-    assert "Its values are stored; its files are written when that can be done." in said
+    assert "Its values are stored; its files will be written as soon as possible." in said
     if fate == "free":
         assert "tiny trial 0: its files are written now." in said
         assert lines[-2:] == [f"{n} COMPLETE ['a.tsv', 'b.tsv'] []" for n in (0, 1)]

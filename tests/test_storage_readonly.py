@@ -57,7 +57,8 @@ def test_a_file_is_read_and_left_as_it_was(file: Path) -> None:
     with closing(read_only(file)) as storage:
         assert values(storage) == [[0.75]]
         assert storage.address == str(file)
-        with pytest.raises(StorageError, match=r"tuner\.db: this database cannot be written here, so it is only read"):
+        said = r"tuner\.db: this database cannot be written here, so it is open read-only"
+        with pytest.raises(StorageError, match=said):
             storage.set_budget(1, 7)
         with pytest.raises(StorageError, match="cannot be written here"):
             storage.set_study_user_attr(1, "a", 1)

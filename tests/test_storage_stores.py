@@ -57,7 +57,7 @@ def test_objects_are_listed_by_prefix_with_size_and_age(place: str) -> None:
 def test_a_key_that_could_leave_the_store_is_refused(place: str, key: str) -> None:
     store = open_store(place)
     for use in (store.open_reader, store.remove, lambda k: store.write(k, io.BytesIO(b""))):
-        with pytest.raises(StorageError, match="is no name of a stored file"):
+        with pytest.raises(StorageError, match="is not the name of a stored file"):
             use(key)
 
 
@@ -149,7 +149,7 @@ def test_a_store_that_stays_away_is_one_line_without_secrets(s3: Server, bucket:
 
 
 def test_a_bucket_that_is_gone_or_closed_is_said_so(s3: Server, bucket: str) -> None:
-    with pytest.raises(StorageError, match=r"^s3://no-such-bucket-here/p: the bucket does not exist\. Make it"):
+    with pytest.raises(StorageError, match=r"^s3://no-such-bucket-here/p: the bucket does not exist\. Create it"):
         Artifacts("s3://no-such-bucket-here/p")
     artifacts, name = Artifacts(bucket, patience=0), bucket.split("/")[2]
     deny = {"Effect": "Deny", "Principal": "*", "Action": "s3:PutObject", "Resource": f"arn:aws:s3:::{name}/*"}
@@ -167,7 +167,10 @@ def test_an_address_that_is_none_is_refused_without_repeating_it(address: str) -
 
 @pytest.mark.parametrize(
     ("address", "told"),
-    [("s3://bucket/../x", "is no name of a stored file"), ("ftp://bucket", "ftp://: artifacts are kept in a folder")],
+    [
+        ("s3://bucket/../x", "is not the name of a stored file"),
+        ("ftp://bucket", "ftp://: artifacts are kept in a folder"),
+    ],
 )
 def test_other_addresses_are_refused(address: str, told: str) -> None:
     with pytest.raises(StorageError, match=told):
@@ -188,7 +191,7 @@ def test_missing_credentials_are_said_so(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 def test_a_bucket_of_google_that_is_gone_or_away_is_said_so(gs_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", gs_endpoint)
-    with pytest.raises(StorageError, match=r"^gs://no-such-bucket/p: the bucket does not exist\. Make it"):
+    with pytest.raises(StorageError, match=r"^gs://no-such-bucket/p: the bucket does not exist\. Create it"):
         open_store("gs://no-such-bucket/p")
 
 

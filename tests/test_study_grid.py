@@ -177,7 +177,7 @@ def test_a_worker_alone_makes_the_whole_grid(bench: Bench, tmp_path: Path) -> No
     [
         (Part({"activaton": ["relu"]}), "--only: unknown parameter 'activaton'; did you mean 'activation'"),
         (Part({"activation": ["rela"]}), "--only activation: unknown value 'rela'; did you mean 'relu'"),
-        (Part({"activation": ["relu"], "activation_scale": ["1.0"]}), "no point of the grid fits --only"),
+        (Part({"activation": ["relu"], "activation_scale": ["1.0"]}), "no point of the grid matches --only"),
         (Part({}, 4), "--seeds 4; the study has 3 replicates"),
     ],
 )

@@ -24,21 +24,21 @@ from tuner.study.file import read_study
 pytestmark = pytest.mark.slow
 
 BROKEN = [
-    ("../../x", "it holds '.'"),
-    ("/etc/x", "it holds '/'"),
-    ("a.b", "it holds '.'"),
+    ("../../x", "it contains '.'"),
+    ("/etc/x", "it contains '/'"),
+    ("a.b", "it contains '.'"),
     ("t2.confirmation", "the stages of a study are called NAME.confirmation and NAME.controls"),
-    ("{i}", "it holds '{'"),
-    ("{device}", "it holds '{'"),
-    ("my study", "it holds ' '"),
+    ("{i}", "it contains '{'"),
+    ("{device}", "it contains '{'"),
+    ("my study", "it contains ' '"),
     ("-x", "it begins with '-'"),
     ("--yes", "it begins with '-'"),
     ("", "it is empty"),
-    (".", "it holds '.'"),
-    ("a\nb", r"it holds '\\n'"),
-    ("a\x1b[31m", r"it holds '\\x1b'"),
-    ("Zürich", r"it holds '\\xfc'"),
-    ("x" * (LONGEST + 1), f"it has {LONGEST + 1} characters, and at most {LONGEST}"),
+    (".", "it contains '.'"),
+    ("a\nb", r"it contains '\\n'"),
+    ("a\x1b[31m", r"it contains '\\x1b'"),
+    ("Zürich", r"it contains '\\xfc'"),
+    ("x" * (LONGEST + 1), f"it has {LONGEST + 1} characters, but at most {LONGEST}"),
 ]
 SOUND = ["zbed2", "zbed2-smoke-seed3", "_x", "0", "A-b_C", "x" * LONGEST]
 
@@ -62,20 +62,20 @@ def test_a_broken_name_is_refused_at_every_door_that_makes_a_study(terminal: Ter
         if name:  # an empty option is no option
             code, text = terminal.refuses(*command, f"--name={name}")
             assert code == 2
-            assert "cannot name a study" in text
+            assert "cannot be the name of a study" in text
             assert why.replace("\\\\", "\\") in text
-            assert f"Use letters a-z and A-Z, digits, '_' and '-', at most {LONGEST} of them." in text
+            assert f"Use letters a-z and A-Z, digits, '_' and '-', at most {LONGEST} characters." in text
     assert not (terminal.folder / "runs" / "logs").exists()
     text = (terminal.folder / "tiny.toml").read_text()
     escaped = name.encode("unicode_escape").decode().replace("\\x", "\\u00")
     (terminal.folder / "tiny.toml").write_text(text.replace('name = "tiny"', f'name = "{escaped}"'))
-    with pytest.raises(StudyError, match="cannot name a study"):
+    with pytest.raises(StudyError, match="cannot be the name of a study"):
         read_study(terminal.folder / "tiny.toml")
     with closing(open_storage(terminal.folder / "new.db")) as storage:
         if not name.endswith(".confirmation"):
-            with pytest.raises(StudyError, match="cannot name a study"):
+            with pytest.raises(StudyError, match="cannot be the name of a study"):
                 storage.create_or_load(name, ["maximize"])
-            with pytest.raises(StudyError, match="cannot name a study"):
+            with pytest.raises(StudyError, match="cannot be the name of a study"):
                 optuna.create_study(study_name=name, storage=storage)
         assert storage.catalog() == ({}, {}, {})
 

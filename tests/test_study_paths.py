@@ -66,5 +66,5 @@ def test_a_stored_study_takes_nobody_to_his_own_home(tmp_path):
     (tmp_path / "~" / "p.tsv").touch()
     for value in ("~/p.tsv", "$HOME/p.tsv"):
         stored = check_study({"name": "s", "data": {"path": value}}, "s.toml")
-        with pytest.raises(DataError, match="a path of another machine, which is not taken from the storage"):
+        with pytest.raises(DataError, match="a path of another machine; such paths are not used"):
             located(stored, None, [tmp_path, Path.home()])

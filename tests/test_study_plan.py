@@ -85,7 +85,7 @@ def test_a_stored_plan_comes_back_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (STUDY.replace("name = 'mine'", "name = '<script>'"), r"mine.toml \[name\]: '<script>' cannot name"),
+        (STUDY.replace("name = 'mine'", "name = '<script>'"), r"mine.toml \[name\]: '<script>' cannot be the name"),
         (STUDY.replace("name = 'mine'\n", ""), "the key 'name' is missing"),
         (
             STUDY.replace("positives", "positivs"),

@@ -1,6 +1,6 @@
 """tuner: search for CNNs that predict transcription-factor binding and show the motif.
 
-The names below are imported when they are first used, so that `import tuner` waits for nothing.
+The names below are imported when they are first used, so that `import tuner` is fast.
 """
 
 from __future__ import annotations
@@ -74,5 +74,5 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    """Public names too that nobody has used yet."""
+    """All names, including public ones that have not been imported yet."""
     return sorted({*globals(), *__all__})

@@ -1,7 +1,7 @@
-"""The exception tree, and the one sentence that names the nearest known name.
+"""The exceptions of this package, and functions that word errors.
 
-An error says what was wrong, where, and what to do. `exit_code` is what the command line leaves with:
-1 for something that failed, 2 for something the user can type differently.
+An error says what was wrong, where, and what to do. `exit_code` is the exit status of the command line:
+1 if something failed, 2 if the user should type something else.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ LONGEST = 200  # characters of a name that is shown
 
 
 class TunerError(Exception):
-    """Root of every error this package raises on purpose."""
+    """Base class of all errors that this package raises on purpose."""
 
     exit_code = 1
 
@@ -50,7 +50,7 @@ class MetricError(TunerError):
 
 
 class DeviceError(TunerError):
-    """A device that does not exist here, or has no memory left."""
+    """A device that this machine does not have, or that has no memory left."""
 
     exit_code = 2
 
@@ -62,19 +62,19 @@ class SearchSpaceError(TunerError):
 
 
 class StudyError(TunerError):
-    """A study file that is malformed, or a stored study that does not fit the files at hand."""
+    """A study file that is malformed, or a stored study that does not match the given files."""
 
     exit_code = 2
 
 
 class ForeignStudy(StudyError):
-    """A study of the database that another program made."""
+    """A study in the database that another program created."""
 
     exit_code = 1
 
 
 class NoResult(TunerError):
-    """A study whose trials have ended without one that completed: nothing can be shown, scored or recommended."""
+    """A study in which trials have ended but none completed: there is nothing to show, score or recommend."""
 
 
 class StorageError(TunerError):
@@ -82,7 +82,7 @@ class StorageError(TunerError):
 
 
 class CacheError(TunerError):
-    """A folder that others could put code into, or in which nothing can be kept."""
+    """A cache folder into which others could put code, or that cannot be written."""
 
 
 class AttemptSuperseded(TunerError):
@@ -90,25 +90,25 @@ class AttemptSuperseded(TunerError):
 
 
 class StudyGone(AttemptSuperseded):
-    """A study that was deleted, or deleted and made again, while a process worked on it."""
+    """A study that was deleted, or deleted and created again, while a process worked on it."""
 
 
-_MEMORY = (  # what programs say that got no memory: torch on the CPU, C++, CUDA, the loader of shared libraries
+_MEMORY = (  # in messages about failed allocations of torch on the CPU, C++, CUDA and the dynamic loader
     "can't allocate memory",
     "cannot allocate memory",
     "bad_alloc",
     "out of memory",
     "failed to map segment from shared object",
-    "could not create a primitive",  # oneDNN; where it is not memory, a "primitive descriptor"
+    "could not create a primitive",  # oneDNN; errors with other causes name a "primitive descriptor"
 )
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether an error, or what it was raised from, says that memory ran out, whoever asked for it."""
+    """Whether an error, or one that it was raised from, means that memory ran out."""
     while error is not None:
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
             return True
-        if type(error).__name__ == "OutOfMemoryError":  # torch's on a GPU, whatever it says; nothing here imports torch
+        if type(error).__name__ == "OutOfMemoryError":  # of torch on a GPU; nothing here imports torch
             return True
         text = str(error).lower().replace("primitive descriptor", "")
         if isinstance(error, RuntimeError | ImportError | OSError) and any(words in text for words in _MEMORY):
@@ -118,21 +118,21 @@ def is_out_of_memory(error: BaseException | None) -> bool:
 
 
 def root_of(error: BaseException) -> BaseException:
-    """The first of the errors that an error was raised from: it says what happened."""
+    """The first error in the chain of causes, which says what happened."""
     while (before := _before(error)) is not None:
         error = before
     return error
 
 
 def _before(error: BaseException) -> BaseException | None:
-    """What an error was raised from; of a library that failed to load, also what it forgot to name (llvmlite)."""
+    """The cause of an error; for a library that failed to load, also a cause that it did not name (llvmlite)."""
     if error.__cause__ is None and not error.__suppress_context__ and isinstance(error, ImportError | OSError):
         return error.__context__
     return error.__cause__
 
 
 def unknown(kind: str, name: object, known: Iterable[object]) -> str:
-    """Word an unknown name: what it is, the nearest known names, else all of them.
+    """Word an error about an unknown name, with the nearest known name, or all of them.
 
     Parameters
     ----------
@@ -157,13 +157,13 @@ def unknown(kind: str, name: object, known: Iterable[object]) -> str:
 
 
 def permission(error: OSError) -> str:
-    """What to do about a file that may not be read, as a sentence after others; nothing where that is not the fault."""
+    """What to do about a file without read permission, as a sentence to append; empty for any other error."""
     denied = error.errno in (errno.EACCES, errno.EPERM)
     return " Ask its owner for permission to read the file and its folder." if denied else ""
 
 
 def reason_of(error: BaseException) -> str:
-    """Word an error in one line: an error of this package as it is, any other with its type."""
+    """An error in one line: its message, preceded by its type if it is not an error of this package."""
     text = " ".join(str(error).split())
     if isinstance(error, TunerError):
         return text

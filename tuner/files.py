@@ -1,9 +1,8 @@
-"""Files that are there whole or not at all, also after a power cut.
+"""Writing files so that they exist completely or not at all, even after a power cut.
 
-A rename is one step to every process, but not to the disk: a file system may keep the new name and lose the content
-that was never forced out, and the file is empty after the power returns. So the content is forced out before the
-rename, and the folder, which holds the name, after it. What is then written to the database refers to a file that is
-there.
+A rename is atomic for processes, but not on the disk: after a power cut, a file system may have the new name but not
+the content that was never flushed, and the file is empty. So the content is flushed to the disk before the rename, and
+the folder, which contains the name, after it. A file that the database refers to later is then certain to exist.
 """
 
 from __future__ import annotations
@@ -17,30 +16,30 @@ from pathlib import Path
 from typing import Final
 
 HALF: Final = ".part"
-"""Ending of a file that is being written, and of what a kill then leaves."""
+"""Ending of a file that is being written, and of one that a kill leaves unfinished."""
 
-# Some network and user-space file systems open no folder for this, or force nothing out: there is nothing to do then.
+# Some network and user-space file systems cannot open or flush folders; then there is nothing to do.
 _NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EACCES, errno.EPERM, errno.EISDIR}
 
 
 def write_atomically(path: str | Path, content: bytes, *, durable: bool = True) -> None:
-    """Replace a file in one step: readers, and whoever comes after a kill or a power cut, find the old or the new one.
+    """Replace a file atomically: readers, even after a kill or a power cut, find the old or the new one.
 
     Parameters
     ----------
     path : str or Path
-        Its folder exists. A link is followed: the file it points to is replaced.
+        Its folder must exist. A symbolic link is followed: the file to which it points is replaced.
     content : bytes
-        All of it.
+        The whole content.
     durable : bool
-        Whether the new file outlasts a power cut from the return on. Without it the old one may come back, whole.
+        Whether the new file survives a power cut after the return. Otherwise the old one may come back, undamaged.
 
     Raises
     ------
     OSError
-        It cannot be written; what was there is untouched.
+        It cannot be written; an existing file is unchanged.
     """
-    if os.path.exists(path) and not os.path.isfile(path):  # a pipe or a device has no place beside it, nor a half
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe or a device is written directly
         Path(path).write_bytes(content)
         return
     with replacing(path, durable=durable) as part:
@@ -49,7 +48,7 @@ def write_atomically(path: str | Path, content: bytes, *, durable: bool = True) 
 
 @contextlib.contextmanager
 def replacing(path: str | Path, *, durable: bool = True, prefix: str = ".") -> Iterator[Path]:
-    """Let a block write a file beside `path`, and then move it there as `write_atomically` does.
+    """Let a block write a temporary file beside `path`, and then rename it as `write_atomically` does.
 
     Parameters
     ----------
@@ -58,19 +57,19 @@ def replacing(path: str | Path, *, durable: bool = True, prefix: str = ".") -> I
     durable : bool
         As for `write_atomically`.
     prefix : str
-        Of the name that the file has until then; behind it come that of `path` and random letters.
+        Beginning of the temporary name, which continues with the name of `path` and random letters.
 
     Yields
     ------
     Path
-        An empty file whose name ends in ``.part``. An exception of the block removes it.
+        An empty file whose name ends with ``.part``. An exception in the block removes it.
     """
     path = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
     handle, name = tempfile.mkstemp(prefix=f"{prefix}{path.name[:150]}.", suffix=HALF, dir=path.parent)
     part = Path(name)
     try:
         os.close(handle)
-        part.chmod(_mode(path))  # mkstemp's is for its owner alone
+        part.chmod(_mode(path))  # mkstemp allows only the owner
         yield part
         sync(part)
         os.replace(part, path)
@@ -83,14 +82,14 @@ def replacing(path: str | Path, *, durable: bool = True, prefix: str = ".") -> I
 
 
 def _mode(path: Path) -> int:
-    """Rights of the file that is replaced; of a new one, what the process would give it."""
+    """Mode of the file that is replaced, or the mode that the process would give a new file."""
     with contextlib.suppress(OSError):
         return path.stat().st_mode & 0o777
     return 0o666 & ~_umask()
 
 
 def _umask() -> int:
-    with contextlib.suppress(OSError, ValueError):  # where there is no /proc, or it does not say
+    with contextlib.suppress(OSError, ValueError):  # if /proc is missing, or does not have it
         for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
             if line.startswith("Umask:"):
                 return int(line.split()[1], 8)
@@ -98,7 +97,7 @@ def _umask() -> int:
 
 
 def sync(path: Path) -> None:
-    """Force the content of a file out to the disk."""
+    """Flush the content of a file to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -107,7 +106,7 @@ def sync(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Force the names in a folder out to the disk, where its file system can."""
+    """Flush the names in a folder to the disk, if its file system can."""
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as e:
@@ -124,12 +123,12 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: str | Path) -> None:
-    """Make a folder and those above it as far as they are missing; the new names outlast a power cut.
+    """Create a folder and its missing parents; the new names survive a power cut.
 
     Raises
     ------
     OSError
-        It cannot be made.
+        It cannot be created.
     """
     folder = Path(folder)
     new = []
@@ -142,13 +141,13 @@ def make_folder(folder: str | Path) -> None:
 
 
 def moved(source: Path, target: Path) -> None:
-    """Rename a file whose content was forced out before; the new name outlasts a power cut."""
+    """Rename a file whose content was flushed before; the new name survives a power cut."""
     os.replace(source, target)
     sync_folder(target.parent)
 
 
 def remove_empty(folder: Path) -> None:
-    """Remove a folder, and the one that it lies in, if nothing is left there."""
+    """Remove a folder and its parent if they are empty."""
     for one in (folder, folder.parent):
-        with contextlib.suppress(OSError):  # it holds something, or is gone
+        with contextlib.suppress(OSError):  # not empty, or gone
             one.rmdir()

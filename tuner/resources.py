@@ -1,7 +1,7 @@
-"""Where study and search-space files lie: the current folder first, then what ships with the package.
+"""Finding study and search-space files: in the current folder first, then among those shipped with the package.
 
-A name (``zbed2``) is looked up as ``./studies/zbed2.toml``, then ``./zbed2.toml``, then among the shipped
-files. Anything with a slash or the ending ``.toml`` is a path and is taken as it is.
+A name (``zbed2``) is looked up as ``./studies/zbed2.toml``, then ``./zbed2.toml``, then among the shipped files.
+Anything with a slash or the ending ``.toml`` is used as a path.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal
 
 from tuner.errors import LONGEST, SearchSpaceError, StudyError, TunerError, unknown
 
-RUNS = Path("runs")  # where studies and their files are kept, below the current folder, if nobody says where
+RUNS = Path("runs")  # default folder of studies and their files, in the current folder
 
 Kind = Literal["studies", "search_spaces"]
 
@@ -24,16 +24,16 @@ _WORDS: dict[Kind, tuple[str, type[TunerError]]] = {
 
 
 def find_resource(kind: Kind, name: str, folder: Path) -> Path:
-    """Find the file that a study or search-space name stands for.
+    """Find the file of a study or search space.
 
     Parameters
     ----------
     kind : {"studies", "search_spaces"}
-        Which sort of file.
+        Kind of file.
     name : str
-        A name (``zbed2``), or a path (contains ``/`` or ends with ``.toml``), relative paths from `folder`.
+        A name (``zbed2``), or a path (contains ``/`` or ends with ``.toml``), which may be relative to `folder`.
     folder : pathlib.Path
-        Where the user stands; its files win over the shipped ones.
+        The current folder; its files take precedence over the shipped ones.
 
     Returns
     -------
@@ -43,7 +43,8 @@ def find_resource(kind: Kind, name: str, folder: Path) -> Path:
     Raises
     ------
     StudyError, SearchSpaceError
-        No such file; names the nearest known name. Or what stands there is a folder or a pipe, or may not be seen.
+        There is no such file, in which case the nearest known name is given; or it is a folder or a pipe, or may not
+                be accessed.
     """
     word, error = _WORDS[kind]
     if "/" in name or name.endswith(".toml"):
@@ -61,15 +62,15 @@ def find_resource(kind: Kind, name: str, folder: Path) -> Path:
 
 
 def list_resources(kind: Kind, folder: Path) -> dict[str, Path]:
-    """List every name that `find_resource` knows and the file it stands for, sorted by name.
+    """List every name that `find_resource` knows with its file, sorted by name.
 
     Parameters
     ----------
     kind : {"studies", "search_spaces"}
-        Which sort of file.
+        Kind of file.
     folder : pathlib.Path
-        Where the user stands. Loose files there are listed only where they shadow a known name: a folder
-        may hold any other TOML.
+        The current folder. Files directly in it are listed only if they shadow a known name, because it may contain
+        any other TOML files.
     """
     names = {path.stem for place in (folder / kind, _shipped(kind)) for path in place.glob("*.toml")}
     found = ((name, _named(kind, name, folder)) for name in sorted(names))
@@ -85,7 +86,7 @@ def _named(kind: Kind, name: str, folder: Path) -> Path | None:
 
 
 def _is_file(path: Path, shown: str, error: type[TunerError], *, others: bool = False) -> bool:
-    """Whether a path is a regular file; with `others` a folder or a pipe there is named."""
+    """Whether a path is a regular file; with `others`, a folder or a pipe raises an error that says so."""
     try:
         mode = path.stat().st_mode
     except OSError as e:
@@ -95,13 +96,13 @@ def _is_file(path: Path, shown: str, error: type[TunerError], *, others: bool = 
     except ValueError:  # a path with a null byte
         return False
     if others and not stat.S_ISREG(mode):
-        what = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device, which is read once only"
+        what = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device, which can be read only once"
         raise error(f"{shown}: it is {what}; expected a TOML file.")
     return stat.S_ISREG(mode)
 
 
 def _shipped(kind: Kind) -> Path:
-    """Name the folder of shipped files: inside the package, or beside it in an editable install."""
+    """Folder of shipped files: inside the package, or beside it in an editable install."""
     package = Path(__file__).parent
     inside = package / kind
     return inside if inside.is_dir() else package.parent / kind

@@ -1,7 +1,8 @@
-r"""Text files as people have them: compressed or not, with any line ends, and never larger than allowed.
+r"""Reading text files: compressed or not, with any line ends, and never larger than allowed.
 
-What is read comes out as UTF-8 with ``\n`` at every line's end. How a file is compressed is told by its first bytes;
-endings lie. A compressed file of a few kilobytes can hold gigabytes, so what comes out is counted while it is read.
+The result is UTF-8 with ``\n`` at the end of every line. The kind of compression is recognised by the first bytes, not
+by the file's ending. A compressed file of a few kilobytes can expand to gigabytes, so its text is counted while it is
+read.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import IO, Final, NamedTuple
 from tuner.errors import TunerError, permission
 
 _CHUNK: Final = 1 << 20
-_XZ_DICTIONARY: Final = 256 << 20  # an xz file may ask for 4 GB of it; `xz -9` asks for 65 MB
+_XZ_DICTIONARY: Final = 256 << 20  # an xz file can demand 4 GB; `xz -9` needs 65 MB
 _KINDS: Final = ((b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\x00", "xz"))
 _OTHERS: Final = (
     (0, b"PK\x03\x04", "a zip archive; unpack it and give one of its files"),
@@ -40,24 +41,24 @@ _MARKS: Final = (  # UTF-32 first: its little-endian mark begins with that of UT
 
 
 class Expected(NamedTuple):
-    """What a reader takes for its text, and how it says that a file is something else.
+    """What a reader accepts, and how its errors describe other files.
 
     Attributes
     ----------
     error : type of TunerError
-        What is raised.
+        Type of the errors.
     missing : str
-        Added to "no such file."
+        Sentence after "no such file."
     prefix : str
-        Put before "it is a folder" and what else a file is.
+        Text before "it is a folder" and similar descriptions.
     folder : str
-        What to do where a folder is given.
+        What to do if a folder is given.
     others : tuple of (bytes, str)
-        How other files begin, and what to say of them: "an Excel file; save it as CSV".
+        First bytes of other files, and their description: "an Excel file; save it as CSV".
     pipes : bool
-        Whether a pipe is read, too; else only what can be read again by every worker.
+        Whether pipes are accepted; otherwise only files, which every worker can read again.
     latin : bool
-        Whether what is no UTF-8 is read as Latin-1.
+        Whether text that is not UTF-8 is read as Latin-1.
     """
 
     error: type[TunerError]
@@ -75,11 +76,11 @@ class Room(NamedTuple):
     Attributes
     ----------
     kept : int
-        Bytes of text that are taken into memory at most.
+        Largest number of bytes of text kept in memory.
     counted : int
-        How far the text of a larger compressed file is counted, so that the error can name its size.
+        Number of bytes up to which the text of a larger compressed file is counted, for its size in the error.
     refuse : callable
-        Given the bytes (more than `kept`), the compression ("" if there is none) and whether these are all: the error.
+        Makes the error from the bytes (more than `kept`), the compression ("" for none), and whether these are all.
     """
 
     kept: int
@@ -93,23 +94,23 @@ def read_text(path: Path, expected: Expected, room: Callable[[], Room]) -> bytes
     Parameters
     ----------
     path : Path
-        Plain, gzip, bzip2 or xz, of one or several members; UTF-8 with or without a byte-order mark, or UTF-16 or
-        UTF-32 with one; lines end as on Unix, Windows or old Macintoshes.
+        Plain, gzip, bzip2 or xz, with one or several members; UTF-8 with or without a byte-order mark, or UTF-16 or
+        UTF-32 with one; line ends of Unix, Windows or old Macintoshes.
     expected : Expected
         What it should be.
     room : callable
-        How large it may be; asked once the file is open.
+        Returns how large it may be; called once the file is open.
 
     Returns
     -------
     bytes
-        UTF-8 without byte-order mark. Lines end with ``\n``; a ``\r`` is left only where the file holds both.
+        UTF-8 without byte-order mark. Lines end with ``\n``; a ``\r`` is left only if the file has both.
 
     Raises
     ------
     TunerError
-        Of the expected type: if it is missing, no file, not readable, a damaged or cut compressed file, an archive or
-        another file that is none of text, or larger than there is room.
+        Of the expected type: the file is missing, not a file, not readable, damaged or truncated, an archive, not text,
+        or too large.
     """
     size = _size(path, expected)
     try:
@@ -127,19 +128,19 @@ def read_text(path: Path, expected: Expected, room: Callable[[], Room]) -> bytes
 
 
 def _opener(path: str, flags: int) -> int:
-    """Open a pipe without waiting for a writer: one of the shell has its writer, any other without one is empty."""
+    """Open a pipe without waiting for a writer: pipes of a shell have one, and a pipe without one is empty."""
     handle = os.open(path, flags | os.O_NONBLOCK)
     os.set_blocking(handle, True)
     return handle
 
 
 def _size(path: Path, expected: Expected) -> int | None:
-    """Size of a regular file, None of a pipe; the rest is refused before it is opened: a pipe waits for a writer."""
+    """Size of a regular file, None for a pipe; others are refused before opening, which could wait forever."""
     try:
         found = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         raise expected.error(f"{path}: no such file.{expected.missing and ' ' + expected.missing}") from None
-    except (OSError, ValueError) as error:  # a path that is too long, or holds a NUL
+    except (OSError, ValueError) as error:  # a path that is too long, or contains a NUL
         why = getattr(error, "strerror", None) or error
         raise expected.error(f"{str(path)!r}: cannot be looked up ({why}).") from error
     if stat.S_ISDIR(found.st_mode):
@@ -155,7 +156,7 @@ def _size(path: Path, expected: Expected) -> int | None:
 
 
 def _content(path: Path, file: IO[bytes], size: int | None, expected: Expected, room: Room) -> bytes:
-    if size is None:  # what cannot be rewound is taken whole; compressed, it is smaller than its text
+    if size is None:  # a pipe cannot be rewound, so it is read whole; compressed data are smaller than their text
         source = file.read(_CHUNK)
         whole = bytearray(source)
         while source and len(whole) <= room.kept:
@@ -174,7 +175,7 @@ def _content(path: Path, file: IO[bytes], size: int | None, expected: Expected, 
     except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
         raise _damaged(path, kind, error, expected) from error
     except OSError as error:
-        if error.errno is None:  # so bz2 reports damaged data; a disk's errors have a number
+        if error.errno is None:  # how bz2 reports damaged data; errors of a disk have a number
             raise _damaged(path, kind, error, expected) from error
         raise
 
@@ -187,7 +188,7 @@ def _unpacked(file: IO[bytes], kind: str, room: Room) -> bytes:
         if total <= room.kept:
             parts.append(part)
             continue
-        parts.clear()  # nothing is kept of what turns out to be too large
+        parts.clear()  # do not keep text that turns out to be too large
         if total > room.counted:
             raise room.refuse(total, kind, False)
     if total > room.kept:
@@ -211,7 +212,7 @@ def _all(file: gzip.GzipFile | bz2.BZ2File) -> Iterator[bytes]:
 
 
 def _streams(file: IO[bytes]) -> Iterator[bytes]:
-    """Decompress xz of one or several streams, whose dictionaries are limited: `lzma.LZMAFile` limits none."""
+    """Decompress one or several xz streams with a limit on their dictionaries, which `lzma.LZMAFile` lacks."""
     data = file.read(_CHUNK)
     while data:
         decompressor = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_DICTIONARY)
@@ -221,7 +222,7 @@ def _streams(file: IO[bytes]) -> Iterator[bytes]:
             if decompressor.needs_input and not data and not decompressor.eof:
                 raise EOFError("its end is missing")
         data = decompressor.unused_data
-        while not data.strip(b"\x00"):  # padding between and after streams is zeros
+        while not data.strip(b"\x00"):  # streams are padded with zeros
             data = file.read(_CHUNK)
             if not data:
                 return
@@ -229,13 +230,13 @@ def _streams(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _utf8(path: Path, content: bytes, expected: Expected) -> bytes:
-    """Text as UTF-8 without byte-order marks, also where files with marks were put together."""
+    """Text as UTF-8 without byte-order marks, even if files with marks were concatenated."""
     for mark, name in _MARKS:
         if content.startswith(mark):
             try:
                 content = content.decode(name).encode("utf-8")
             except UnicodeError as error:
-                raise expected.error(f"{path}: it begins as {name.upper()} text and is none ({error}).") from error
+                raise expected.error(f"{path}: it begins like {name.upper()} text, but is not ({error}).") from error
     if codecs.BOM_UTF8 in content:
         content = re.sub(rb"(^|[\r\n])\xef\xbb\xbf", rb"\1", content)
     at = content.find(b"\x00")
@@ -262,13 +263,13 @@ def _is_utf8(content: bytes) -> bool:
 def _check_utf8(path: Path, content: bytes, expected: Expected) -> None:
     decoder = codecs.getincrementaldecoder("utf-8")()
     for start in range(0, len(content), _CHUNK):
-        held = len(decoder.getstate()[0])  # bytes of a character that the last chunk began
+        held = len(decoder.getstate()[0])  # bytes of a character that began in the last chunk
         try:
             decoder.decode(content[start : start + _CHUNK], start + _CHUNK >= len(content))
         except UnicodeDecodeError as error:
             at = start - held + error.start
             raise expected.error(
-                f"{path} line {_line(content, at)}: the byte 0x{content[at]:02x} is no UTF-8 text. "
+                f"{path} line {_line(content, at)}: the byte 0x{content[at]:02x} is not UTF-8 text. "
                 f"If it is a text file, save it as UTF-8."
             ) from error
 

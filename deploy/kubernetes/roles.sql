@@ -1,5 +1,5 @@
--- Roles of a tuner database: the owner makes the tables, a worker fills them, a reader looks.
--- Once, by a superuser; the passwords come from the environment and are not logged:
+-- Roles of a tuner database: the owner creates the tables, workers write to them, readers only read them.
+-- Run once, by a superuser; the passwords come from the environment and are not logged:
 --   psql --dbname tuner --file roles.sql
 -- Then `tuner tables` and grants.sql, both as tuner_owner.
 \set ON_ERROR_STOP on

@@ -1,15 +1,15 @@
-"""The command line: prints, exit codes and environment variables live here and nowhere below."""
+"""The command line; only this package prints, sets exit codes and reads environment variables."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-RESERVE = 8 * 2**20  # bytes, given back where memory has run out, so that the last words can be said
+RESERVE = 8 * 2**20  # bytes, released if memory runs out, so that the error can still be printed
 
 
 def main() -> None:
-    """Run the command line; where not even it can be loaded for want of memory, one line says so."""
+    """Run the command line; if there is too little memory even to load it, one line says so."""
     from tuner.errors import is_out_of_memory, reason_of
 
     reserve = bytearray(RESERVE)

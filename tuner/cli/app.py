@@ -1,4 +1,4 @@
-"""The typer application: its commands, and how an error leaves the process."""
+"""The typer application: its commands, and how errors end the process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tuner.cli import context, logs
 from tuner.cli.redaction import redact
 from tuner.errors import TunerError, is_out_of_memory, permission, reason_of, root_of
 
-# Command -> its one line; the module of that name below tuner.cli holds `command` and `EXAMPLE`.
+# Command -> its one-line help; the module of that name in tuner.cli has `command` and `EXAMPLE`.
 COMMANDS: dict[str, str] = {
     "run": "Search, confirm, print the leaderboard; resumes.",
     "worker": "Join a study as one more worker.",
@@ -41,7 +41,7 @@ COMMANDS: dict[str, str] = {
 }
 
 
-# Faults of a file, its folder or its disk, wherever they are met.
+# Errors of a file, its folder or its disk, which are reported as such wherever they occur.
 OF_FILES = frozenset(
     (
         errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO, errno.ESTALE, errno.ENOSPC,
@@ -52,12 +52,12 @@ MEMORY_REMEDY = "Free memory, raise the limit of this process (ulimit -v, or the
 
 
 class OutOfMemory(SystemExit):
-    """An end for want of memory: half-imported libraries would only fail again when Python finalizes them."""
+    """The process ran out of memory and skips Python's finalization, where half-imported libraries would fail again."""
 
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-# Every command module is light: what a command needs is imported when it runs.
+# Every command module is light: it imports what it needs when it runs.
 for _name, _help in COMMANDS.items():
     _module = import_module(f"tuner.cli.{_name if _name != 'list' else 'list_'}")
     app.command(name=_name, short_help=_help, epilog=_module.EXAMPLE)(_module.command)
@@ -80,9 +80,9 @@ def _root(
 
 
 def main(reserve: bytearray | None = None) -> None:
-    """Run the command line; the process leaves with 0 done, 1 failed, 2 misuse, 130 interrupted.
+    """Run the command line; the process exits with 0 (done), 1 (failed), 2 (misuse) or 130 (interrupted).
 
-    A `reserve` of memory is given back where it has run out, before the reason is worded.
+    `reserve` is released if memory runs out, so that there is room for the error message.
     """
     context.prepare_process()
     with logs.restored():
@@ -92,7 +92,7 @@ def main(reserve: bytearray | None = None) -> None:
 def _main(as_json: bool, reserve: bytearray) -> None:
     try:
         code = app(standalone_mode=False, prog_name="tuner") or 0  # it returns the code of a typer.Exit
-        if code == context.INTERRUPTED:  # what typer makes of a KeyboardInterrupt
+        if code == context.INTERRUPTED:  # how typer reports a KeyboardInterrupt
             raise KeyboardInterrupt
         sys.exit(code)
     except TunerError as e:
@@ -100,7 +100,7 @@ def _main(as_json: bool, reserve: bytearray) -> None:
     except typer.TyperException as e:
         _leave(e.format_message(), 2, as_json)
     except (KeyboardInterrupt, typer.Abort):
-        _leave("interrupted; the same command goes on from here.", context.INTERRUPTED, as_json)
+        _leave("interrupted; run the same command again to continue.", context.INTERRUPTED, as_json)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -109,7 +109,7 @@ def _main(as_json: bool, reserve: bytearray) -> None:
             reserve.clear()
         if is_out_of_memory(e):
             reserve.clear()
-            e.__traceback__ = None  # the frames hold what was made until then; the words below need room
+            e.__traceback__ = None  # its frames keep objects alive; the message below needs memory
             root = root_of(e)  # numpy explains a failed import in a page of text
             try:
                 _leave(f"out of memory ({reason_of(root)[:200]}). {MEMORY_REMEDY}", 1, as_json)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = "Example: tuner best --study zbed2 --json"
 
-MOST = 400  # trials by number in one query: SQLite takes 999 variables; of more, everything is read
+MOST = 400  # trials queried by number, as SQLite allows 999 variables; for more, everything is read
 
 
 def command(
@@ -28,13 +28,13 @@ def command(
     preset: options.SomePreset = None,
     name: options.Name = None,
     storage: options.Storage = None,
-    top: Annotated[int, typer.Option(min=1, help="Trials shown.")] = 10,
+    top: Annotated[int, typer.Option(min=1, help="Number of trials shown.")] = 10,
     figure: Annotated[
         Path | None, typer.Option(help="Also draw the front with the confirmed candidates (PNG).")
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show what a study has found; nothing here has seen the test split."""
+    """Show what a study has found; nothing here uses the test split."""
     from tuner.results.barren import check_fertile
     from tuner.results.leaderboard import objective_names
 
@@ -51,7 +51,7 @@ def command(
 
 
 def as_document(storage: FencedStorage, name: str, objectives: Sequence[str]) -> dict[str, Any]:
-    """Everything `best` knows, for machines."""
+    """The whole result of `best`, for programs."""
     from tuner.results.barren import why_barren
     from tuner.results.findings import findings
     from tuner.results.test_split import openings
@@ -130,7 +130,7 @@ def draw(storage: FencedStorage, name: str, objectives: Sequence[str], path: Pat
 
 
 def shuffled_matches(storage: FencedStorage, name: str) -> list[float]:
-    """match_fraction of each label-shuffled model: what filters match that have learned nothing true."""
+    """match_fraction of each label-shuffled model: how much filters match that have learned only chance."""
     from tuner.results.leaderboard import TrialState, stage_trials
     from tuner.storage.keys import CONTROLS
 
@@ -142,7 +142,7 @@ def shuffled_matches(storage: FencedStorage, name: str) -> list[float]:
 
 
 def print_best(storage: FencedStorage, name: str, objectives: Sequence[str], top: int = 10) -> None:
-    """Print the leaderboard and what the confirmation declares."""
+    """Print the leaderboard, the confirmation and the controls."""
     from tuner.results import words
     from tuner.results.barren import why_barren
     from tuner.results.findings import findings
@@ -178,7 +178,7 @@ def print_best(storage: FencedStorage, name: str, objectives: Sequence[str], top
 
 
 def valid_sizes(storage: FencedStorage, name: str) -> tuple[int, int] | None:
-    """Positives and negatives of the validation split, as even as they can be: the study stores their sum."""
+    """Positives and negatives of the validation split, assumed to be equal: the study stores only their sum."""
     from tuner.storage.keys import IDENTITY
     from tuner.storage.records import is_count, kept_table
 
@@ -189,7 +189,7 @@ def valid_sizes(storage: FencedStorage, name: str) -> tuple[int, int] | None:
 
 
 def size_words(sizes: tuple[int, int] | None) -> str | None:
-    """A caution where the validation split is too small to choose by."""
+    """A caution if the validation split is too small to choose trials by."""
     from tuner.data.sizes import FEWEST, counted, interval_words
 
     if sizes is None or min(sizes) >= FEWEST:
@@ -206,7 +206,7 @@ def about_composition(
     controls: dict[str, list[float]],
     sizes: tuple[int, int] | None,
 ) -> str | None:
-    """What composition alone would give, compared with the primary trial's confirmation models."""
+    """Compare what composition alone achieves with the primary trial's confirmation models."""
     from tuner.results import words
     from tuner.results.verdict import composition
 

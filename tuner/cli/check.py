@@ -1,4 +1,4 @@
-"""`tuner check`: everything that can be known before the first epoch."""
+"""`tuner check`: find every error that can be known before the first epoch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXAMPLE = "Example: tuner check --study zbed2 --preset fast"
 def command(
     study: options.Study,
     preset: options.Preset = "standard",
-    points: Annotated[int, typer.Option(min=1, help="Random points of the space to build.")] = 50,
+    points: Annotated[int, typer.Option(min=1, help="Number of random points of the space to build.")] = 50,
     seed: options.Seed = 0,
     max_memory: options.MaxMemory = None,
     as_json: options.Json = False,
@@ -47,7 +47,7 @@ def command(
 
 
 def examine(plan: Plan, points: int, max_memory: int | None = None) -> tuple[dict[str, Any], list[tuple[str, int]]]:
-    """Load and build what a run would; what it would do, and each problem with its exit code."""
+    """Load and build what a run would; returns a description of the run, and each problem with its exit code."""
     from tuner.data.registry import load_dataset
     from tuner.errors import TunerError
     from tuner.motifs.match import check_targets
@@ -96,7 +96,7 @@ def examine(plan: Plan, points: int, max_memory: int | None = None) -> tuple[dic
 
 
 def print_check(d: dict[str, Any]) -> None:
-    """Say what a run would do."""
+    """Print what a run would do."""
     from tuner.data.sizes import counted
     from tuner.motifs.screen import FEWEST_COUNTED, SIGNIFICANT_E
 

@@ -1,7 +1,7 @@
-"""`python -m tuner.cli.child`: the command line of a process that another one started.
+"""`python -m tuner.cli.child`: the command line of a process that was started by another one.
 
-Its variables come through stdin, a JSON object: no command line shows a password among them, and who starts it need
-not copy an environment.
+It reads its environment variables from stdin as a JSON object, so passwords are in no command line, and the parent does
+not have to copy an environment.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 
 
 def set_variables() -> None:
-    """Set the variables that stdin names; those that are null are removed."""
+    """Set the variables that stdin names; null removes a variable."""
     for name, value in json.load(sys.stdin).items():
         if value is None:
             os.environ.pop(name, None)
@@ -21,7 +21,7 @@ def set_variables() -> None:
 
 
 if __name__ == "__main__":
-    set_variables()  # before anything is imported that reads them
+    set_variables()  # before importing anything that reads them
 
     from tuner.cli import main
 

@@ -31,7 +31,7 @@ def command(
 ) -> None:
     """Retrain the best candidates with new seeds and declare the primary trial; the same command resumes.
 
-    How many candidates and seeds is part of the study's identity and is read from the storage.
+    The numbers of candidates and seeds are part of the study's identity and are read from the storage.
     """
     from tuner.cli.best import as_document, print_best
     from tuner.cli.progress import View

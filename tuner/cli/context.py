@@ -1,4 +1,4 @@
-"""What commands share: paths from the environment, a plan from names, an open storage, output."""
+"""Functions that commands share: paths from the environment, plans from names, opening the storage, output."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 __all__ = ["cache_dir", "code_dir", "numba_dir"]  # of tuner.cli.places
 
-INTERRUPTED = 130  # exit code: 128 + SIGINT, as shells count
+INTERRUPTED = 130  # exit code: 128 + SIGINT, as in shells
 
 
 def prepare_process() -> None:
-    """Set what libraries read from the environment when they are imported: one thread, kernel cache."""
+    """Set the environment variables that libraries read when they are imported: one thread, kernel cache."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     os.environ.setdefault("MPLBACKEND", "Agg")
@@ -69,7 +69,7 @@ def artifacts_address(given: str | None) -> str:
 
 
 def places(storage: str | None, artifacts: str | None) -> Places:
-    """Where a run finds and keeps things."""
+    """Where a run reads and stores things."""
     from tuner.search.run import Places
 
     return Places(storage_url(storage), artifacts_address(artifacts), data_dir(), cache_dir())
@@ -89,7 +89,7 @@ def plan_for(
     Raises
     ------
     StudyError, SearchSpaceError
-        What is unknown or wrong, where, and the nearest known name.
+        Something is unknown or wrong; the message says where, and names the nearest known name.
     """
     from tuner.study.named import find_plan
 
@@ -125,11 +125,11 @@ def stored_name(storage: FencedStorage, study: str | None, preset: str | None, n
             return stored[0]
         others = f"; of other programs: {listed(known.foreign)}" if known.foreign else ""
         if not stored:
-            raise StudyError(f"no study of tuner in this storage{others}. Make one with tuner run.")
+            raise StudyError(f"no study of tuner in this storage{others}. Create one with tuner run.")
         raise StudyError(f"which study? Give --study or --name; this storage holds: {listed(stored)}{others}.")
     stem = Path(study).stem if study.endswith(".toml") else study
     if preset is not None:
-        from tuner.study.plan import default_name  # slow: it knows data and networks
+        from tuner.study.plan import default_name  # slow: it imports data and networks
 
         wanted = default_name(stem, preset, 0)
         known.check(wanted)
@@ -148,7 +148,7 @@ def stored_name(storage: FencedStorage, study: str | None, preset: str | None, n
 
 
 def check_new_name(name: str, url: str | None) -> dict[str, Any] | None:
-    """Refuse a name for a new study before anything is loaded; one that is stored may have any.
+    """Refuse a bad name for a new study before anything is loaded; a stored study may have any name.
 
     Returns
     -------
@@ -158,7 +158,7 @@ def check_new_name(name: str, url: str | None) -> dict[str, Any] | None:
     Raises
     ------
     StudyError
-        The rule, and what breaks it.
+        The name breaks the rule; the message states both.
     ForeignStudy
         Another program has taken the name.
     """
@@ -168,12 +168,12 @@ def check_new_name(name: str, url: str | None) -> dict[str, Any] | None:
 
 
 def open_existing(url: str | None, *, reading: bool = False) -> FencedStorage:
-    """Open a storage that should already be there; one that cannot be written only for `reading`.
+    """Open a storage that should already exist; one that cannot be written is opened only for `reading`.
 
     Raises
     ------
     StorageError
-        A SQLite file that does not exist is not created by a command that only reads.
+        The SQLite file does not exist; commands that only read do not create it.
     """
     from tuner.storage import storage
 
@@ -181,16 +181,16 @@ def open_existing(url: str | None, *, reading: bool = False) -> FencedStorage:
 
 
 def open_artifacts(given: str | None, *, reading: bool = False) -> Artifacts:
-    """Open the artifact store; for `reading`, no folder is made."""
+    """Open the artifact store; for `reading`, no folder is created."""
     from tuner.storage.artifacts import Artifacts
 
     return Artifacts(artifacts_address(given), reading=reading)
 
 
 class _Clean(Console):
-    """Masks secrets in a table's cells too, before they are wrapped into lines; no cell is cut short.
+    """Masks secrets in the cells of a table, before they are wrapped into lines; no cell is truncated.
 
-    An identifier or a number without its end is another one, so what is too wide goes on in the next line.
+    A truncated identifier or number would be misread, so text that is too wide continues in the next line.
     """
 
     def render_str(self, text: str, **how: Any) -> Text:
@@ -200,24 +200,24 @@ class _Clean(Console):
 
 
 def console() -> Console:
-    """Everything for people goes to stderr; without a terminal, tables are wide enough to be searched."""
+    """A console on stderr, where all output for people goes; without a terminal, tables are wide enough for grep."""
     wide = None if sys.stderr.isatty() or "COLUMNS" in os.environ else 160
     return _Clean(stderr=True, highlight=False, width=wide)
 
 
 def note(text: str, **fields: object) -> None:
-    """Print one line for people, without secrets; `fields` are for JSON logs."""
+    """Print a line for people, without secrets; `fields` are added to JSON logs."""
     logs.say(text, **fields)
 
 
 def emit(value: Any) -> None:
-    """Print machine-readable output, without secrets; JSON has no infinity and no NaN, they become null."""
+    """Print machine-readable output without secrets; infinity and NaN, which JSON lacks, become null."""
     known = secrets_of(os.environ, sys.argv)
     print(json.dumps(_clean(value, known), indent=1, allow_nan=False, default=lambda other: redact(str(other), known)))
 
 
 def _clean(value: Any, secrets: frozenset[str]) -> Any:
-    """JSON's own values, without secrets."""
+    """The same value, without secrets, infinity and NaN."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, str):

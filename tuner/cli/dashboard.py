@@ -1,4 +1,4 @@
-"""`tuner dashboard`: optuna-dashboard on the storage, with artifacts."""
+"""`tuner dashboard`: serve optuna-dashboard for the storage, with artifacts."""
 
 from __future__ import annotations
 
@@ -17,12 +17,10 @@ EXAMPLE = "Example: tuner dashboard --port 8080"
 
 
 def command(
-    host: Annotated[str, typer.Option(help="Address to listen on; anything but loopback is open to others.")] = (
-        "127.0.0.1"
-    ),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8080,
+    host: Annotated[str, typer.Option(help="Address to listen on; others can reach any but loopback.")] = ("127.0.0.1"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 chooses a free one.")] = 8080,
     proxy: Annotated[
-        list[str] | None, typer.Option(help="Name under which a proxy that asks for a log-in serves it.")
+        list[str] | None, typer.Option(help="Host name of a proxy with a log-in that serves the dashboard.")
     ] = None,
     write: Annotated[
         bool | None,
@@ -31,9 +29,9 @@ def command(
     storage: options.Storage = None,
     artifacts: options.Artifacts = None,
 ) -> None:
-    """Serve the Pareto front, histories and every trial's artifacts until Ctrl-C; nothing can be changed there.
+    """Serve the Pareto front, histories and artifacts of all trials until Ctrl-C; read-only without --write or --proxy.
 
-    With --write, changes need the address with a token that is printed; behind a --proxy they need its log-in.
+    With --write, changes need the printed address with its token; behind a --proxy they need its log-in.
     """
     from tuner.report.dashboard import serve
 
@@ -49,7 +47,7 @@ def command(
         if token:
             print(f"to change notes and studies: http://{shown}:{at}/dashboard/{token}", flush=True)
 
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # an ordinary end, also as process 1
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # an ordinary end, even for process 1
     try:
         serve(opened, store, access, port=port, ready=ready)
     except KeyboardInterrupt:
@@ -59,19 +57,21 @@ def command(
 
 
 def allow(host: str, proxies: list[str], write: bool | None) -> Access:
-    """Who may ask, and change, what.
+    """Determine from where the dashboard can be used, and who can change something.
 
     Raises
     ------
     UsageError
-        A --proxy that is no name.
+        A --proxy is not a host name.
     """
     from tuner.errors import UsageError
     from tuner.report.server import Access, host_name
 
     for name in proxies:
         if not host_name(name) or ":" in name:
-            raise UsageError(f"--proxy {name!r} is no name; write what stands in the browser, e.g. tuner.example.org.")
+            raise UsageError(
+                f"--proxy {name!r} is not a host name; write the one in the browser, e.g. tuner.example.org."
+            )
     writable = bool(proxies) if write is None else write
     token = secrets.token_urlsafe(24) if writable and not proxies else ""
     names = frozenset(host_name(name) for name in proxies)
@@ -79,7 +79,7 @@ def allow(host: str, proxies: list[str], write: bool | None) -> Access:
 
 
 def warn(host: str, access: Access) -> None:
-    """Say what is open to whom."""
+    """Warn if others can reach the dashboard."""
     from tuner.report.server import is_loopback
 
     if is_loopback(host):

@@ -19,7 +19,7 @@ def command(
     storage: options.Storage = None,
     artifacts: options.Artifacts = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Also while a trial is running.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Delete even while a trial is running.")] = False,
     as_json: options.Json = False,
 ) -> None:
     """Delete search, confirmation and controls with their artifacts, checkpoints and logs."""
@@ -27,14 +27,14 @@ def command(
     from tuner.results.deletion import delete, doomed
 
     if study is None and name is None:
-        raise UsageError("which study? Give --study or --name; delete takes no default.")
+        raise UsageError("which study? Give --study or --name; delete has no default.")
     opened = context.open_existing(storage)
     found = context.stored_name(opened, study, preset, name)
     what = doomed(opened, found, force=force)
     counted = f"{found}: {what.trials} trials and {len(what.artifacts)} files"
     if not yes:
         if not sys.stdin.isatty():
-            raise UsageError(f"{counted} would be deleted; say --yes where nobody can be asked.")
+            raise UsageError(f"{counted} would be deleted; give --yes where nobody can be asked.")
         typer.confirm(f"Delete {counted} for good?", abort=True, err=True)
     store = context.open_artifacts(artifacts)
     checkpoints = context.checkpoints(artifacts)

@@ -1,4 +1,4 @@
-"""`tuner evaluate`: open the test split, once it has been decided what for."""
+"""`tuner evaluate`: score a trial on the test split, after all decisions have been made."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def command(
         data=data, data_dir=context.data_dir(), cache=context.cache_dir(), device=device, max_memory=limit,
     )  # fmt: skip
     if variant:
-        context.note(f"trial {result.trial} was trained on {variant}; the baselines were not, and are left out")
+        context.note(f"trial {result.trial} was trained on {variant}; the baselines were not, so they are left out")
     if as_json:
         context.emit({"study": found, **result._asdict()})
     else:

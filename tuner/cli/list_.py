@@ -1,4 +1,4 @@
-"""`tuner list`: what can be named in a study, a space or a command."""
+"""`tuner list`: names that can be used in a study, a space or a command."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _spaces() -> Rows:
 
 
 def _files(found: Mapping[str, Path], read: Callable[[Path], Mapping[str, object]]) -> Rows:
-    """A row a file; a broken one is listed with its error, for it must not hide the others."""
+    """One row per file; a broken file is listed with its error, so that it does not hide the others."""
     from tuner.errors import TunerError
 
     rows: Rows = []

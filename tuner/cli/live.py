@@ -1,4 +1,4 @@
-"""Something that changes: redrawn on a terminal, else one line a change."""
+"""Showing a changing state: redrawn on a terminal, otherwise one line per change."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tuner.cli import context
 
 
 class Changing:
-    """Shows the present state until the block ends.
+    """Shows the current state until the block ends.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class Changing:
             self.live.stop()
 
     def show(self, picture: RenderableType, line: str) -> None:
-        """Show the state: `picture` on a terminal, elsewhere `line` if it differs from the last one."""
+        """Show `picture` on a terminal, otherwise `line` if it differs from the last one."""
         if self.live:
             self.live.update(picture, refresh=True)
         elif line != self.before:

@@ -1,4 +1,4 @@
-"""Log lines on stderr: as text, or one JSON object a line; secrets in neither."""
+"""Log lines on stderr, as text or as one JSON object per line, without secrets."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from tuner.search.log_fields import AddFields, add_log_fields, log_fields
 
 FORMATS = ("text", "json")
 OUTPUT = logging.getLogger("tuner.output")
-NOTICES = logging.getLogger("tuner.notice")  # what whoever started a worker should see now
-PIPE_VARIABLE = "TUNER_NOTICES"  # the handle that a supervisor gives its workers
+NOTICES = logging.getLogger("tuner.notice")  # what the user who started a worker should see now
+PIPE_VARIABLE = "TUNER_NOTICES"  # handle of the pipe from a worker to its supervisor
 LEVELS = {"error: ": logging.ERROR, "warning: ": logging.WARNING, "warning  ": logging.WARNING}
 
 
 class TextFormatter(logging.Formatter):
-    """Time and message, as a person greps it."""
+    """Time and message as text."""
 
     def __init__(self, form: str = "%(asctime)s %(message)s") -> None:
         super().__init__(form, "%Y-%m-%d %H:%M:%S")
         self.secrets = secrets_of(os.environ, sys.argv)
 
     def format(self, record: logging.LogRecord) -> str:
-        """Word a record, its exception included."""
+        """Format a record, including its exception."""
         return redact(super().format(record), self.secrets)
 
 
 class JsonLines(JsonFormatter):
-    """One object: time (UTC), level, logger, message, the fields of `log_fields`, exc_info."""
+    """A JSON object with time (UTC), level, logger, message, the fields of `log_fields`, and exc_info."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -55,7 +55,7 @@ class JsonLines(JsonFormatter):
         self.secrets = secrets_of(os.environ, sys.argv)
 
     def process_log_record(self, log_data: LogData) -> LogData:
-        """Mask secrets before they are escaped; put the time first."""
+        """Mask secrets before they are escaped, and put the time first."""
         clean = {key: self._clean(value) for key, value in log_data.items()}
         return {"time": clean.pop("time"), **clean}
 
@@ -72,7 +72,7 @@ class JsonLines(JsonFormatter):
 
 
 class Around(io.TextIOBase):
-    """A stream for people around another one, which is asked what a terminal is asked.
+    """A wrapper of a text stream that answers questions about the terminal like that stream.
 
     Parameters
     ----------
@@ -84,25 +84,25 @@ class Around(io.TextIOBase):
         self.stream = stream
 
     def writable(self) -> bool:
-        """It is for writing."""
+        """Return True."""
         return True
 
     def isatty(self) -> bool:
-        """Whether a person looks on."""
+        """Whether the stream is a terminal."""
         return self.stream.isatty()
 
     def fileno(self) -> int:
-        """Number of the handle."""
+        """File descriptor of the stream."""
         return self.stream.fileno()
 
     @property
     def encoding(self) -> str:  # type: ignore[override]  # rich asks for it
-        """Of the stream."""
+        """Encoding of the stream."""
         return self.stream.encoding
 
 
 class Unfailing(Around):
-    """A stream for people whose disk may be full: what cannot be written is lost, and ends nothing.
+    """A stream whose disk may be full: what cannot be written is lost, but raises no error.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ class Unfailing(Around):
         self.failing = False
 
     def write(self, text: str) -> int:
-        """Write what can be written."""
+        """Write the text, or lose it."""
         try:
             self.stream.write(text)
             self.stream.flush()
@@ -126,7 +126,7 @@ class Unfailing(Around):
         return len(text)
 
     def flush(self) -> None:
-        """Write what could not be written before, if that is possible now."""
+        """Write buffered text, if that is possible now."""
         try:
             self.stream.flush()
         except OSError as e:
@@ -134,30 +134,30 @@ class Unfailing(Around):
 
     def _fail(self, e: OSError) -> None:
         if not self.failing:
-            self.failing = True  # first, because this notice fails here too
+            self.failing = True  # set first, because this notice fails here, too
             NOTICES.warning("the log cannot be written (%s); lines are lost until it can.", e.strerror)
 
 
 class ToSupervisor(logging.Handler):
-    """Tells who started this process what he should see now, past a log that may be on a full disk.
+    """Sends notices to the process that started this one, bypassing the log, which may be on a full disk.
 
     Parameters
     ----------
     handle : int
         Writing end of the supervisor's pipe.
     log : Unfailing
-        Where everything goes; while that fails, warnings go to the supervisor too.
+        The log; while it fails, warnings go to the supervisor, too.
     """
 
     def __init__(self, handle: int, log: Unfailing) -> None:
         super().__init__(logging.WARNING)
         os.set_inheritable(handle, False)
-        os.set_blocking(handle, False)  # a supervisor that is stopped must stop nobody else
+        os.set_blocking(handle, False)  # a stopped supervisor must not block its workers
         self.pipe, self.log = handle, log
         self.setFormatter(TextFormatter("%(message)s"))
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether it is a notice, or has no other way to be seen."""
+        """Whether the record is a notice, or could not be seen otherwise."""
         return record.name == NOTICES.name or self.log.failing
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -165,28 +165,28 @@ class ToSupervisor(logging.Handler):
         self.tell(self.format(record))
 
     def tell(self, message: str, *, last: bool = False) -> None:
-        """Send one line, whole or not at all."""
+        """Send one line, completely or not at all."""
         while len(line := json.dumps({"message": message, "last": last}).encode() + b"\n") > select.PIPE_BUF:
             message = message[: 3 * len(message) // 4]
-        with contextlib.suppress(OSError):  # nobody reads any more: then nobody is to be told
+        with contextlib.suppress(OSError):  # nobody reads the pipe any more
             os.write(self.pipe, line)
 
 
 class Redacted(io.TextIOBase):
-    """Stderr for tracebacks of other programs: without secrets."""
+    """Stderr for tracebacks of libraries, without secrets."""
 
     def writable(self) -> bool:
-        """It is for writing."""
+        """Return True."""
         return True
 
     def write(self, text: str) -> int:
-        """Write through."""
+        """Write to stderr without secrets."""
         sys.stderr.write(redact(text))
         return len(text)
 
 
 class Masked(Around):
-    """Stderr of every command: whoever writes there, a library's warning too, shows no secret.
+    """Stderr of every command, which masks secrets whoever writes there, even in warnings of libraries.
 
     Parameters
     ----------
@@ -204,18 +204,18 @@ class Masked(Around):
         return len(text)
 
     def flush(self) -> None:
-        """Write what is left."""
+        """Flush the stream."""
         self.stream.flush()
 
 
 class LogStream(io.TextIOBase):
-    """What is printed for people becomes log records, a line each; blank lines are left out."""
+    """Turns printed text into log records, one per line; blank lines are left out."""
 
     def __init__(self) -> None:
         self._rest = ""
 
     def writable(self) -> bool:
-        """It is for writing."""
+        """Return True."""
         return True
 
     def write(self, text: str) -> int:
@@ -226,7 +226,7 @@ class LogStream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Log a line without its end."""
+        """Log an unfinished line."""
         rest, self._rest = self._rest, ""
         self._log(rest)
 
@@ -246,7 +246,7 @@ def log_format(given: str | None) -> str:
     Raises
     ------
     UsageError
-        Another format.
+        The format is unknown.
     """
     chosen = given or os.environ.get("TUNER_LOG_FORMAT") or "text"
     if chosen not in FORMATS:
@@ -255,24 +255,24 @@ def log_format(given: str | None) -> str:
 
 
 def start(given: str | None, **fields: object) -> None:
-    """Log to stderr from here on; in JSON, everything else that is printed there too.
+    """Log to stderr from now on; in JSON, everything else that is printed there is logged, too.
 
     Parameters
     ----------
     given : str or None
         As for `log_format`.
     fields
-        Of every line.
+        Fields of every line.
     """
     chosen = log_format(given)
     log = Unfailing(sys.stderr)
-    # As text it goes where stderr leads at that moment: above a live table while there is one.
+    # Text goes to what stderr is at that moment, e.g. above a live table.
     handler = logging.StreamHandler(log) if chosen == "json" else _ToStderr()
     handler.setFormatter(JsonLines() if chosen == "json" else TextFormatter())
     handler.addFilter(AddFields())
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    if pipe := os.environ.pop(PIPE_VARIABLE, None):  # of this process alone, not of those that it starts
+    if pipe := os.environ.pop(PIPE_VARIABLE, None):  # only for this process, not for those that it starts
         root.addHandler(ToSupervisor(int(pipe), log))
     root.setLevel(logging.INFO)
     logging.getLogger("optuna").setLevel(logging.WARNING)
@@ -283,7 +283,7 @@ def start(given: str | None, **fields: object) -> None:
 
 
 class _ToStderr(logging.StreamHandler[TextIO]):
-    """Writes to what `sys.stderr` is when a record comes."""
+    """Writes to what `sys.stderr` is at the time of each record."""
 
     @property
     def stream(self) -> TextIO:
@@ -291,12 +291,12 @@ class _ToStderr(logging.StreamHandler[TextIO]):
 
     @stream.setter
     def stream(self, value: TextIO) -> None:
-        pass  # the base class sets what it found at the start
+        pass  # the base class sets the stream of the start
 
 
 @contextmanager
 def restored() -> Iterator[None]:
-    """In this block stderr shows no secret; whatever `start` changes in it is as before after it."""
+    """Mask secrets on stderr in this block, and undo afterwards what `start` changed in it."""
     root, stderr, hook = logging.getLogger(), sys.stderr, threading.excepthook
     handlers, level, optuna = root.handlers[:], root.level, logging.getLogger("optuna").level
     sys.stderr = Masked(stderr)
@@ -308,7 +308,7 @@ def restored() -> Iterator[None]:
         log, sys.stderr, threading.excepthook = sys.stderr, stderr, hook
         try:
             stderr.flush()
-        except OSError:  # else Python ends with 120, because its own last flush fails
+        except OSError:  # otherwise Python exits with 120, because its own last flush fails
             sys.stderr = log
         root.handlers[:] = handlers
         root.setLevel(level)
@@ -317,7 +317,7 @@ def restored() -> Iterator[None]:
 
 
 def say(text: str, **fields: object) -> None:
-    """Print for people, or log with more fields where everything is logged."""
+    """Print for people, or log with these fields if everything is logged as JSON."""
     if isinstance(sys.stderr, LogStream):
         for line in filter(None, map(str.strip, text.splitlines())):
             OUTPUT.info(line, extra=fields)
@@ -326,7 +326,7 @@ def say(text: str, **fields: object) -> None:
 
 
 def failed(message: str, e: BaseException | None = None) -> None:
-    """Say why the process ends, to its supervisor too; in JSON with the traceback of what was not expected."""
+    """Report why the process ends, to its supervisor, too; in JSON with the traceback of an unexpected error."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, ToSupervisor):
             handler.tell(redact(message), last=True)
@@ -337,10 +337,10 @@ def failed(message: str, e: BaseException | None = None) -> None:
 
 
 def print_exception(kind: type[BaseException], e: BaseException, trace: TracebackType | None) -> None:
-    """Print a traceback without secrets: what `sys.excepthook` is with TUNER_DEBUG."""
+    """Print a traceback without secrets; used as `sys.excepthook` with TUNER_DEBUG."""
     print(redact("".join(traceback.format_exception(kind, e, trace))), file=sys.stderr, end="")
 
 
 def _log_thread(failure: threading.ExceptHookArgs) -> None:
     if failure.exc_value is not None:
-        OUTPUT.error("a thread ended by an exception", exc_info=failure.exc_value)
+        OUTPUT.error("a thread ended with an exception", exc_info=failure.exc_value)

@@ -1,4 +1,4 @@
-"""`tuner match`: motifs of a file against a motif database."""
+"""`tuner match`: match the motifs of a file with a motif database."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tuner.motifs.compare import MotifMatch
     from tuner.motifs.database import MotifDatabase
 
-LARGEST_TABLE = 5000  # rows; drawing a hundred thousand takes minutes, and nobody reads them: lines with tabs then
+LARGEST_TABLE = 5000  # rows; drawing a hundred thousand takes minutes, so larger tables are printed with tabs
 _COLUMNS = ("query", "target", "name", "p", "E", "offset", "overlap", "strand", "")
 
 EXAMPLE = "Example: tuner match filters.meme --targets JASPAR2026 --json"
@@ -62,7 +62,7 @@ def command(
 
 
 def name_broken(faults: Sequence[str], *, prefix: str = "warning: ", most: int = 10) -> None:
-    """Print what is wrong with motifs that are left out, and how many are."""
+    """Print what is wrong with the motifs that are left out, and their number."""
     for text in faults[:most]:
         context.note(f"{prefix}{text}")
     more = f", {len(faults) - most} more than are named here" if len(faults) > most else ""
@@ -70,21 +70,21 @@ def name_broken(faults: Sequence[str], *, prefix: str = "warning: ", most: int =
 
 
 def name_screen(database: MotifDatabase) -> None:
-    """Say that a stored study's targets are those of the former rule, if they are."""
+    """Say if a stored study's database was screened by the former rule."""
     if not database.former:
         return
     from tuner.motifs.screen import FEWEST_COUNTED
 
     left_out = ", ".join(sorted(database.promiscuous)[:10]) or "none"
     context.note(
-        f"note: this study was made when files of fewer than {FEWEST_COUNTED} motifs were screened "
-        f"by another rule. It keeps to that rule, so that its trials compare; left out of {database.name}: {left_out}. "
+        f"note: this study was created when files of fewer than {FEWEST_COUNTED} motifs were screened "
+        f"by another rule. It keeps that rule, so its trials stay comparable; left out of {database.name}: {left_out}. "
         "New studies use the new one."
     )
 
 
 def print_matches(matches: list[MotifMatch], title: str) -> None:
-    """Print the pairs, and the count of queries with a significant match."""
+    """Print the pairs, and the number of queries with a significant match."""
     if len(matches) > LARGEST_TABLE:
         lines = ["\t".join(_COLUMNS).rstrip(), *("\t".join(_cells(m)).rstrip() for m in matches)]
         typer.echo("\n".join([title, *lines]), err=True)

@@ -1,4 +1,4 @@
-"""`tuner status --prometheus` and `--serve`: where the metrics go."""
+"""`tuner status --prometheus` and `--serve`: writing and serving metrics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def write_metrics(storage: FencedStorage, study: str | None, file: Path) -> None:
-    """Replace `file` by the present metrics in one step.
+    """Replace `file` atomically by the current metrics.
 
     Raises
     ------
@@ -32,14 +32,14 @@ def write_metrics(storage: FencedStorage, study: str | None, file: Path) -> None
 
 
 def serve_metrics(storage: FencedStorage, study: str | None, address: str) -> None:
-    """Answer Prometheus at /metrics until Ctrl-C or SIGTERM.
+    """Serve /metrics for Prometheus until Ctrl-C or SIGTERM.
 
     Raises
     ------
     UsageError
-        Not an address.
+        `address` is not an address.
     StorageError
-        It cannot be listened on.
+        The address cannot be listened on.
     """
     from tuner.errors import StorageError
     from tuner.report.metrics import serve
@@ -54,7 +54,7 @@ def serve_metrics(storage: FencedStorage, study: str | None, address: str) -> No
         raise StorageError(f"--serve {address}: {str(e).partition('. Choose')[0]}. Choose another port.") from e
     shown = f"[{host}]" if ":" in host else host
     context.note(f"{storage.address}: http://{shown}:{server.server_port}/metrics (Ctrl-C ends)")
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # an ordinary end, also as process 1
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # an ordinary end, even for process 1
     try:
         threading.Event().wait()
     except KeyboardInterrupt:
@@ -66,7 +66,7 @@ def serve_metrics(storage: FencedStorage, study: str | None, address: str) -> No
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """Read ``PORT``, ``HOST:PORT`` or ``[IPV6]:PORT``; without a host it is loopback.
+    """Parse ``PORT``, ``HOST:PORT`` or ``[IPV6]:PORT``; the default host is loopback.
 
     Raises
     ------
@@ -77,5 +77,5 @@ def parse_address(text: str) -> tuple[str, int]:
 
     host, _, port = text.rpartition(":")
     if not port.isdecimal() or int(port) > 65535 or (":" in host and not host.startswith("[")):
-        raise UsageError(f"--serve {text!r} is no address; write 9464, 127.0.0.1:9464 or [::1]:9464.")
+        raise UsageError(f"--serve {text!r} is not an address; write 9464, 127.0.0.1:9464 or [::1]:9464.")
     return host.strip("[]") or "127.0.0.1", int(port)

@@ -1,4 +1,4 @@
-"""Options that several commands share, each worded once."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Artifacts = Annotated[
 ]
 Data = Annotated[Path | None, typer.Option(help="Where the study's data is here: a file, or a folder of files.")]
 MaxMemory = Annotated[
-    str | None, typer.Option(help="Memory that reading data may take, e.g. 8 GB [half of what is there].")
+    str | None, typer.Option(help="Memory that reading data may take, e.g. 8 GB [half of what is available].")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Devices = Annotated[
@@ -31,5 +31,5 @@ Sampler = Annotated[str | None, typer.Option(help="tpe or random, instead of the
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout.")]
 Confirm = Annotated[bool, typer.Option("--confirm/--no-confirm", help="Retrain the best candidates at the end.")]
 LogFormat = Annotated[
-    str | None, typer.Option(help="text, or json: one object a line on stderr [TUNER_LOG_FORMAT, else text].")
+    str | None, typer.Option(help="text, or json: one object per line on stderr [TUNER_LOG_FORMAT, else text].")
 ]

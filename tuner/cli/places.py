@@ -1,8 +1,8 @@
-"""Where this process keeps what it may find again: data that is checked, and code that only its user may write.
+"""Cache folders of this process: for data, which is checked when read, and for code, which only its user may write.
 
-Data lies in the cache: TUNER_CACHE_DIR, else XDG_CACHE_HOME/tuner, else ~/.cache/tuner. Code, which is the kernels that
-are built here and what numba has compiled, lies in a folder that nobody else can write (`tuner.private`). Where there
-is none, a private temporary folder serves; it goes when the process ends, and the workers of a run use the run's.
+Data are kept in the cache: TUNER_CACHE_DIR, else XDG_CACHE_HOME/tuner, else ~/.cache/tuner. Code, that is, kernels
+built here and what numba has compiled, is kept in a folder that nobody else can write (`tuner.private`). If there is
+none, a private temporary folder is used, which is removed when the process ends; the workers of a run share the run's.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from tuner.private import first_private, is_guarded, private_folder, temporary_p
 
 TEMPORARY = "TUNER_PRIVATE_DIR"  # the temporary folder of the process that started this one
 NUMBA = "NUMBA_CACHE_DIR"
-# What libraries keep in predictable folders of the temporary folder, or in a home that is not guarded.
+# Caches of libraries whose defaults are predictable folders in the temporary folder, or in an unguarded home.
 LIBRARIES = {"TORCHINDUCTOR_CACHE_DIR": "torch", "TRITON_CACHE_DIR": "triton"}
 
 
 class Told:
-    """Reasons why a wanted folder is not used: kept until a command needs it, and told once."""
+    """Reasons why a wanted folder is not used: kept until a command needs the folder, and printed once."""
 
     waiting: dict[str, None] = {}  # noqa: RUF012  # an ordered set of this process
     done: dict[str, None] = {}  # noqa: RUF012
 
 
 def cache_dir() -> Path:
-    """Where downloads and screens are kept.
+    """Folder of downloads and screened motif databases.
 
     Raises
     ------
     CacheError
-        There is no folder in which anything could be kept.
+        There is no usable folder.
     """
     if given := os.environ.get("TUNER_CACHE_DIR"):
         reason = _unwritable(Path(given))
@@ -52,9 +52,9 @@ def cache_dir() -> Path:
 
 
 def code_dir() -> Path:
-    """Where code is kept that this process loads: a folder of this user alone.
+    """Folder of code that this process loads, to which only this user can write.
 
-    In a TUNER_CACHE_DIR it is a sub-folder of the user's own; if others can replace that one, the user's own cache.
+    With TUNER_CACHE_DIR it is the user's own subfolder there, or, if others can replace that, the user's own cache.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def code_dir() -> Path:
 
 
 def numba_dir() -> Path:
-    """Where numba keeps what it compiles: NUMBA_CACHE_DIR if nobody else can write there, else below `code_dir`.
+    """Folder for numba's compiled code: NUMBA_CACHE_DIR if nobody else can write there, else below `code_dir`.
 
     Raises
     ------
@@ -80,9 +80,9 @@ def numba_dir() -> Path:
 
 
 def prepare_places() -> None:
-    """Tell the libraries that are imported later where they may keep things.
+    """Tell libraries that are imported later where to keep their caches.
 
-    Nothing is said and nothing fails here, because most commands load no such code; those that do ask again.
+    Nothing is printed and nothing fails here, because most commands load no such code; those that do call `code_dir`.
     """
     try:
         os.environ[NUMBA] = str(_numba())
@@ -115,7 +115,7 @@ def _numba() -> Path:
 
 
 def _temporary() -> Path:
-    """One folder for this process and those that it starts."""
+    """A temporary folder for this process and those that it starts."""
     if inherited := os.environ.get(TEMPORARY):
         found, _ = first_private([Path(inherited)])
         if found is not None:
@@ -126,7 +126,7 @@ def _temporary() -> Path:
 
 
 def _home(variable: str, name: str) -> Path | None:
-    """A folder of the XDG standard; None where no home is known."""
+    """A folder of the XDG standard; None if no home is known."""
     if given := os.environ.get(variable):
         return Path(given)
     try:
@@ -142,7 +142,7 @@ def _home_cache() -> Path | None:
 
 
 def _home_is_guarded() -> bool:
-    """Whether libraries may keep their settings and caches where they do by default."""
+    """Whether libraries can keep their settings and caches in the default places."""
     bases = (_home("XDG_CACHE_HOME", ".cache"), _home("XDG_CONFIG_HOME", ".config"))
     return all(
         base is not None and is_guarded(_existing(base)) and os.access(_existing(base), os.W_OK) for base in bases
@@ -154,7 +154,7 @@ def _existing(folder: Path) -> Path:
 
 
 def _unwritable(folder: Path) -> str:
-    """Why nothing can be kept in a folder; empty if it can."""
+    """Why a folder cannot be written; empty if it can."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

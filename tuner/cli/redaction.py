@@ -1,4 +1,4 @@
-"""Secrets leave the process in no output: known ones are replaced wherever they stand, others by their form."""
+"""Masking secrets in all output: known ones wherever they occur, others by their form."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from tuner.storage.masking import URL, mask_all, passwords_of
 
 SECRET_NAME = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|ACCESS_KEY|API_KEY|CREDENTIAL", re.IGNORECASE)
-PLACE_NAME = re.compile(r"_(FILE|PATH|DIR|URI|URL|NAME|EXPIRATION)$", re.IGNORECASE)  # says where, holds no secret
+PLACE_NAME = re.compile(r"_(FILE|PATH|DIR|URI|URL|NAME|EXPIRATION)$", re.IGNORECASE)  # names a place, not a secret
 
 
 def secrets_of(environment: Mapping[str, str], words: Iterable[str]) -> frozenset[str]:
@@ -20,14 +20,14 @@ def secrets_of(environment: Mapping[str, str], words: Iterable[str]) -> frozense
     Parameters
     ----------
     environment : mapping of str to str
-        Values of variables whose name says so, and passwords of URLs in any variable.
+        Its secrets are the values of variables with such names, and passwords in URLs in any variable.
     words : iterable of str
-        Command line; passwords of its URLs.
+        Command line; its secrets are passwords in URLs.
 
     Returns
     -------
     frozenset of str
-        As given, and decoded where they stood in a URL.
+        As given, and decoded if they were part of a URL.
     """
     found = {value for name, value in environment.items() if SECRET_NAME.search(name) and not PLACE_NAME.search(name)}
     for text in (*environment.values(), *words):
@@ -45,7 +45,7 @@ def redact(text: str, secrets: Iterable[str] | None = None) -> str:
     text : str
         Any output.
     secrets : iterable of str, optional
-        Known ones; without them those of this process.
+        Known secrets; by default those of this process.
     """
     known = secrets_of(os.environ, sys.argv) if secrets is None else secrets
     return mask_all(text, known)

@@ -1,4 +1,4 @@
-"""`tuner report`: the best trials as a page that people read, with everything behind it."""
+"""`tuner report`: write a page about the best trials, with all data behind it."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def command(
     preset: options.SomePreset = None,
     name: options.Name = None,
     trials: Annotated[str | None, typer.Option(help="Trials to report, e.g. 3,17 [chosen by rule].")] = None,
-    most: Annotated[int, typer.Option(min=1, help="Trials that the rule chooses at most.")] = 3,
+    most: Annotated[int, typer.Option(min=1, help="Largest number of trials that the rule chooses.")] = 3,
     stages: Annotated[str | None, typer.Option(help="Compute only these again, e.g. patterns,page.")] = None,
-    sequences: Annotated[int, typer.Option(min=1, help="Test positives attributed at most.")] = 500,
-    references: Annotated[int, typer.Option(min=1, help="Shuffled references a sequence.")] = 20,
+    sequences: Annotated[int, typer.Option(min=1, help="Largest number of test positives to attribute.")] = 500,
+    references: Annotated[int, typer.Option(min=1, help="Shuffled references per sequence.")] = 20,
     modisco: Annotated[str, typer.Option(help="fast, default, thorough or none.")] = "default",
     task: Annotated[str | None, typer.Option(help="Task of curves, contributions and patterns [the first].")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the report [runs/reports/NAME].")] = None,
@@ -38,12 +38,12 @@ def command(
     data: options.Data = None,
     max_memory: options.MaxMemory = None,
     device: options.Device = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads [as many as there are].")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads [all].")] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Report the best trials: contributions, motifs, and how sure they are; opens the test split, on record.
+    """Report the best trials: contributions, motifs and their uncertainty; opens the test split, on record.
 
-    What was computed stays in the folder: an interrupted report goes on, and a finished one is not computed again.
+    Results stay in the folder: an interrupted report continues, and nothing is computed twice.
     """
     from tuner.report.folder import default_folder, rerun_commands
     from tuner.report.source import Options, open_source
@@ -58,7 +58,7 @@ def command(
     limit = context.max_memory(max_memory)
     opened = context.open_existing(storage, reading=True)
     found = context.stored_name(opened, study, preset, name)
-    opened.join(found, adopt_it=False)  # a database that may only be read is read
+    opened.join(found, adopt_it=False)  # must also work for a read-only database
     check_fertile(opened, found)
     folder = out or default_folder(found)
     plan, identity, data_dir = restore_study(opened, found, data, data_dir=context.data_dir())
@@ -67,7 +67,7 @@ def command(
         data_dir=data_dir, cache=context.cache_dir(), device=device, max_memory=limit,
     )  # fmt: skip
     name_screen(source.bench.database)
-    use_kernels(source.bench)  # of a null network that is trained for the report
+    use_kernels(source.bench)  # for the null network, which is trained for the report
 
     import torch
 
@@ -92,18 +92,18 @@ def command(
 
 
 def typed_command(words: list[str]) -> str:
-    """The command as it stands on the page: without secrets."""
+    """The command line for the page, without secrets."""
     known = secrets_of(os.environ, words)
     return shlex.join(redact(word, known) for word in words)
 
 
 def parse_trials(text: str | None) -> tuple[int, ...]:
-    """Read ``3,17``.
+    """Parse trial numbers such as ``3,17``.
 
     Raises
     ------
     UsageError
-        Something else than numbers.
+        The text contains something else.
     """
     from tuner.errors import UsageError
 
@@ -124,12 +124,12 @@ def line(event: Event) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Round to what a person wants to know."""
+    """A rounded time as text: ``40 s``, ``12 min``."""
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 def as_document(built: Built, events: list[Event]) -> dict[str, Any]:
-    """What was made, for machines; every number is in report.json."""
+    """Summary of the report, for programs; all numbers are in report.json."""
     data = built.data
     return {
         "study": data.study.name,
@@ -156,7 +156,7 @@ def as_document(built: Built, events: list[Event]) -> dict[str, Any]:
 
 
 def print_report(built: Built) -> None:
-    """Print the three numbers of each model, the warnings, and where the report lies."""
+    """Print the AUROCs of each model, the warnings, and the path of the report."""
     from rich.table import Table
 
     console, data = context.console(), built.data

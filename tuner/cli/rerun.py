@@ -24,8 +24,8 @@ EXAMPLE = "Example: tuner rerun --study zbed2 --trial 3"
 TIMES = ("seconds",)  # measured, never reproduced
 STATES = {
     "restored": "restored, exactly as it was stored",
-    "made anew": "made anew, and its new digest recorded: it holds measured seconds, is a drawing, or had no digest",
-    "refused": "not written: what was made now is not what was stored, although every value is",
+    "made anew": "made anew, and its new digest recorded: it contains measured seconds, is a drawing, or had no digest",
+    "refused": "not written: the new file differs from the stored one, although all values are equal",
 }
 
 
@@ -42,13 +42,13 @@ def command(
     artifacts: options.Artifacts = None,
     restore: Annotated[
         bool | None,
-        typer.Option("--restore/--no-restore", help="Write lost or damaged files back [if the store is the study's]."),
+        typer.Option("--restore/--no-restore", help="Restore lost or damaged files [if the store is the study's]."),
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Retrain a trial with its stored seed and parameters; fails unless every value is exactly the stored.
+    """Retrain a trial with its stored seed and parameters; fails unless every value equals the stored one exactly.
 
-    Files of the trial that are missing or damaged are written back then, if they are what was stored.
+    Missing or damaged files of the trial are then restored, if the new ones equal those that were stored.
     """
     import tuner
     from tuner.cli.worker import one_thread
@@ -91,7 +91,7 @@ def command(
     if wanted is not None and equal and not isinstance(now, str):
         store, bad = wanted
         study_id = opened.get_study_id_from_name(found + STAGES[stage])
-        names = list(bad) or list(now.files)  # an older version did not say which files it could not write
+        names = list(bad) or list(now.files)  # an older version did not record which files it could not write
         files = restore_files(opened, store, study_id, one, names, now.files)
     refused = any(f.state == "refused" for f in files)
     document = {
@@ -108,12 +108,12 @@ def command(
 
 
 def use_kernels_of(trial: FrozenTrial) -> None:
-    """Train through the compiled kernels if the trial was, and in Python if it was not; they round differently.
+    """Use compiled kernels if, and only if, the trial did, because they round differently.
 
     Raises
     ------
     StudyError
-        They cannot be had here.
+        They are not available here.
     """
     from tuner.errors import StudyError
     from tuner.models import compiled
@@ -123,11 +123,11 @@ def use_kernels_of(trial: FrozenTrial) -> None:
         return
     reason = compiled.enable(context.code_dir() / "kernels")
     if reason:
-        raise StudyError(f"trial {trial.number} was trained through compiled kernels, and here {reason}.")
+        raise StudyError(f"trial {trial.number} was trained with compiled kernels, but here {reason}.")
 
 
 def retrain(opened: FencedStorage, bench: Bench, trial: FrozenTrial) -> Outcome | str:
-    """Train as the trial's worker did, as far as it did; what it would store, or the reason it diverged for."""
+    """Repeat the trial; returns the outcome, or the reason for which training diverged."""
     from tuner.errors import TrainingDiverged
     from tuner.search.rerun import run_again
 
@@ -143,7 +143,7 @@ def retrain(opened: FencedStorage, bench: Bench, trial: FrozenTrial) -> Outcome 
 def look(
     opened: FencedStorage, artifacts: str | None, name: str, trial: FrozenTrial, restore: bool | None
 ) -> tuple[Artifacts, dict[str, str]] | None:
-    """The store, and the files of the trial that are to be made again; None where files are left alone."""
+    """The store and the files of the trial that are to be restored; None if no file is to be restored."""
     from tuner.results.verification import bad_files, is_other_store, never_written
 
     if restore is False:
@@ -154,8 +154,8 @@ def look(
         return None
     if restore is None and is_other_store(opened, store, name):
         context.note(
-            f"warning: {store.address} holds no file of {name}, so none is written back. Name its store with "
-            "--artifacts, or say --restore if all of them are lost."
+            f"warning: {store.address} has no file of {name}, so none is restored. Name its store with "
+            "--artifacts, or give --restore if all of them are lost."
         )
         return None
     for message in bad.values():
@@ -164,10 +164,10 @@ def look(
 
 
 def compare(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Compare what was measured then and now, exactly; times, versions and provenance are left out."""
+    """Compare stored and new values exactly; times, versions and provenance are left out."""
     left_out = {*TIMES, "tuner_version", "kernels", "warm_start", "artifacts_error", "failures"}
-    left_out |= {"candidate", "replicate", "training_notes"}  # what was asked for, and what happened to its process
-    left_out |= {"precision"} - stored.keys()  # older trials do not say
+    left_out |= {"candidate", "replicate", "training_notes"}  # settings of the trial, and events of its process
+    left_out |= {"precision"} - stored.keys()  # older trials do not record it
     names = [n for n in {**stored, **now} if n not in left_out]
     return [
         {

@@ -1,4 +1,4 @@
-"""`tuner run`: the whole study on this machine, from search to leaderboard."""
+"""`tuner run`: run a whole study on this machine, from search to leaderboard."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def command(
     trials: options.Trials = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Worker processes, one CPU thread each [one a core, on GPUs as memory allows]."),
+        typer.Option(min=1, help="Worker processes, one CPU thread each [one per core; on GPUs as memory allows]."),
     ] = None,
     seed: options.Seed = 0,
     name: options.Name = None,
@@ -33,20 +33,20 @@ def command(
     artifacts: options.Artifacts = None,
     artifact_quota: Annotated[
         str | None,
-        typer.Option(help="What the study's files may take, e.g. 2 GB, or none [as it was, first the study file's]."),
+        typer.Option(help="Space for the study's files, e.g. 2 GB, or none [unchanged; initially the study file's]."),
     ] = None,
     confirm: options.Confirm = True,
     only: Annotated[
-        list[str] | None, typer.Option(help="Of a grid: PARAMETER=VALUE[,VALUE]; may be given several times.")
+        list[str] | None, typer.Option(help="Part of a grid: PARAMETER=VALUE[,VALUE]; can be repeated.")
     ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Of a grid: the first so many replicate seeds.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Part of a grid: only this many replicate seeds.")] = None,
     time_limit: Annotated[
         str | None, typer.Option(help="Stop after this long, e.g. 90s, 30m, 2h; the rest can be resumed.")
     ] = None,
     max_memory: options.MaxMemory = None,
     log_format: options.LogFormat = None,
 ) -> None:
-    """Run, or resume, a study; by default one worker a CPU core, or as many as the GPUs take."""
+    """Run or resume a study; by default with one worker per CPU core, or as many as fit on the GPUs."""
     logs.start(log_format)
     from tuner.limits import parse_duration
     from tuner.motifs.tomtom import kernel_in_preparation
@@ -55,7 +55,7 @@ def command(
     limit = parse_duration(time_limit) if time_limit else None
     memory = context.max_memory(max_memory)
     if artifact_quota is not None:
-        read_quota(artifact_quota)  # not a size: known before anything is made
+        read_quota(artifact_quota)  # refuses a bad size before anything is created
     plan = context.plan_for(
         study, preset=preset, seed=seed, name=name, trials=trials, sampler=context.check_sampler(sampler)
     )
@@ -84,18 +84,18 @@ def command(
         collect(run)
         if not progress.finished and run.asked_to_leave:
             context.note(
-                f"the workers were asked to leave (tuner stop) and have left; {plan.name} goes on when run again"
+                f"the workers were asked to leave (tuner stop) and have left; run {plan.name} again to continue it"
             )
         print_found(run, storage, finished=progress.finished)
 
 
 def print_found(run: Run, storage: str | None, *, finished: bool) -> None:
-    """Print what the study has found so far, and the commands a user would type next.
+    """Print what the study has found so far, and the next commands to type.
 
     Raises
     ------
     NoResult
-        Trials of one of its stages have ended, and none completed.
+        Trials of one of its stages have ended, but none completed.
     """
     from tuner.cli.best import print_best
     from tuner.cli.table import print_table
@@ -115,22 +115,20 @@ def print_found(run: Run, storage: str | None, *, finished: bool) -> None:
 
 
 def announce(bench: Bench, trainings: int, workers: int, part: Part | None) -> None:
-    """Say how many trainings are left and about how long they take here."""
+    """Print how many trainings are left, and an estimate of their time on this machine."""
     from tuner.errors import reason_of
     from tuner.search.run import expected_minutes
 
     try:
         minutes = expected_minutes(bench, trainings, workers, part)
-    except (
-        Exception
-    ) as e:  # whatever it is: the trainings do not need the estimate, and fail by themselves if they must
+    except Exception as e:  # of any kind: trainings do not need the estimate, and report their own errors
         context.note(f"expected {trainings} trainings; how long they take could not be estimated ({reason_of(e)})")
     else:
         context.note(f"expected {trainings} trainings, about {max(1, round(minutes))} min on this machine")
 
 
 def describe(run: Run) -> None:
-    """Say what will be searched, on what, before it costs anything."""
+    """Print what will be searched, and with which data, before anything is trained."""
     from tuner.data.sizes import counted
     from tuner.search.placement import gib
 
@@ -160,12 +158,12 @@ def describe(run: Run) -> None:
 
 
 def chosen_values(only: list[str] | None) -> dict[str, list[str]]:
-    """What --only says: parameter -> values.
+    """Parse --only: parameter -> values.
 
     Raises
     ------
     UsageError
-        Not a PARAMETER=VALUE.
+        It is not PARAMETER=VALUE.
     """
     from tuner.errors import UsageError
 
@@ -179,10 +177,10 @@ def chosen_values(only: list[str] | None) -> dict[str, list[str]]:
 
 
 def suggest_next(name: str, storage: str | None, *, finished: bool, grid: bool, completed: bool) -> None:
-    """Print the commands a user would type next; none that shows results where there are none."""
+    """Print the next commands to type; those that show results only if there are some."""
     where = f" --storage {storage}" if storage else ""
     if not finished:
-        context.note("\nstopped before the end; the same command goes on from here.")
+        context.note("\nstopped before the end; run the same command again to continue.")
     if not completed:
         return
     if grid:
@@ -193,7 +191,7 @@ def suggest_next(name: str, storage: str | None, *, finished: bool, grid: bool, 
 
 
 def collect(run: Run) -> None:
-    """Remove what attempts that died have left in the artifact store; that it cannot be is no failure of the study."""
+    """Remove the leftovers of dead attempts from the artifact store; failing to do so is only a warning."""
     from tuner.errors import StorageError
 
     try:
@@ -203,4 +201,4 @@ def collect(run: Run) -> None:
     else:
         if found:
             size, where = sum(one.size for one in found), run.artifacts.address
-            context.note(f"{len(found)} files of attempts that died were removed from {where} ({size} bytes)")
+            context.note(f"{len(found)} files of dead attempts were removed from {where} ({size} bytes)")

@@ -1,4 +1,4 @@
-"""`tuner screen`: the promiscuous motifs of a database."""
+"""`tuner screen`: find the promiscuous motifs of a database."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def command(
     out: Annotated[Path | None, typer.Option(help="Write the whole report to this JSON file.")] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Screen a database with column-permuted filters; studies leave out what more than 1 % of them hit.
+    """Screen a database with column-permuted filters; studies leave out motifs that more than 1 % of them match.
 
-    Where more than 1.7 % of them still match what is left, as in a redundant database, the 1 % is halved until they
-    do not.
+    If more than 1.7 % of them still match the remaining motifs, as in a redundant database, the 1 % is halved until
+    that is no longer so.
     """
     import json
 
@@ -38,7 +38,7 @@ def command(
     for motif in promiscuous:
         context.note(f"{motif}\t{report.rates[motif]:.4f}")
     context.note(
-        f"{report.database}: {len(promiscuous)} of {report.n_motifs} motifs are hit by more than "
+        f"{report.database}: {len(promiscuous)} of {report.n_motifs} motifs are matched by more than "
         f"{100 * report.threshold:g} % of {report.n_permuted} permuted filters at E <= {report.e_value:g}; the others "
         f"are matched by {report.matched:.3f} of them" + (f"; written to {out}" if out else "")
     )

@@ -1,4 +1,4 @@
-"""`tuner show`: everything about one trial."""
+"""`tuner show`: show everything about one trial."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def command(
 def as_document(
     storage: FencedStorage, artifacts: Artifacts, name: str, stage: str, trial: FrozenTrial
 ) -> dict[str, Any]:
-    """Everything `show` knows, for machines; `history` and `matches` are None where there is no such file."""
+    """The whole result of `show`, for programs; `history` and `matches` are None if there is no such file."""
     from tuner.errors import StorageError
     from tuner.results.barren import why_barren
     from tuner.results.leaderboard import objective_names, watched
@@ -97,7 +97,7 @@ def save_files(artifacts: Artifacts, trial: FrozenTrial, folder: Path) -> None:
     Raises
     ------
     StorageError
-        The trial has no files, the store has lost or damaged one, or the folder cannot be written.
+        The trial has no files, one is missing or damaged, or the folder cannot be written.
     """
     from tuner.errors import StorageError
     from tuner.files import make_folder, write_atomically

@@ -13,16 +13,16 @@ EXAMPLE = "Example: tuner simulate hw4_single --set motif_probability=0.8 --out 
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="Simulator; tuner list datasets shows them.", metavar="NAME")],
+    name: Annotated[str, typer.Argument(help="Name of a simulator, see tuner list datasets.", metavar="NAME")],
     out: Annotated[Path, typer.Option(help="File to write, in Koo's HDF5 layout.", show_default=False)],
-    seed: Annotated[int | None, typer.Option(min=0, help="Another seed than the published one.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed, instead of the published one.")] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Set another parameter; may be given again.", metavar="PARAMETER=VALUE"),
+        typer.Option("--set", help="Set a parameter; can be repeated.", metavar="PARAMETER=VALUE"),
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Write a simulated data set: one-hot sequences, labels, and the matrix each sequence was drawn from."""
+    """Write a simulated data set: one-hot sequences, labels, and the matrix from which each sequence was drawn."""
     from tuner.data.hdf5 import write_koo_hdf5
     from tuner.data.simulate import SIMULATORS, parse_settings, simulate
     from tuner.errors import UsageError, unknown

@@ -1,4 +1,4 @@
-"""`tuner status`: what a study is doing now, for people, for Prometheus, for scripts."""
+"""`tuner status`: show the state of a study, for people, Prometheus and scripts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = "Example: tuner status --study zbed2 --watch"
 
-LISTED = 5  # reasons shown of each sort; --json has all
+LISTED = 5  # reasons shown per kind; --json has all
 
 
 def command(
@@ -24,10 +24,10 @@ def command(
     name: options.Name = None,
     storage: options.Storage = None,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Go on until every trial has ended; without a terminal, a line a change.")
+        bool, typer.Option("--watch", help="Update until every trial has ended; without a terminal, a line per change.")
     ] = False,
     prometheus: Annotated[
-        Path | None, typer.Option(help="Write metrics to this file, for node_exporter; all studies without --study.")
+        Path | None, typer.Option(help="Write metrics to this file, for node_exporter; without --study of all studies.")
     ] = None,
     serve: Annotated[
         str | None, typer.Option(metavar="[HOST:]PORT", help="Serve metrics until Ctrl-C; on loopback without HOST.")
@@ -64,7 +64,7 @@ def command(
 
 
 def lines(seen: Overview) -> list[str]:
-    """Word an overview."""
+    """An overview as lines of text."""
     text = [seen.study]
     for stage in seen.stages:
         text += _stage(stage)

@@ -1,4 +1,4 @@
-"""`tuner stop`: ask the workers of a study to leave, on whatever machine they run."""
+"""`tuner stop`: ask the workers of a study to leave, on all machines."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def command(
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until they have left.")] = True,
     as_json: options.Json = False,
 ) -> None:
-    """Ask the workers that run now to finish their trials and leave; workers started later are not affected."""
+    """Ask the present workers to finish their trials and leave; workers that start later are not affected."""
     with closing(context.open_existing(storage)) as opened:
         found = context.stored_name(opened, study, preset, name)
         roster = opened.roster(opened.get_study_id_from_name(found))
@@ -39,7 +39,9 @@ def command(
         context.note(f"{found}: {workers(len(asked))} asked to {how}")
         left, lost = wait_for(roster, asked) if wait and asked else (0, 0)
     if wait and asked:
-        context.note(f"{found}: {workers(left)} left" + (f"; nothing was heard of {lost} for a minute" if lost else ""))
+        context.note(
+            f"{found}: {workers(left)} left" + (f"; nothing was heard from {lost} for a minute" if lost else "")
+        )
     if as_json:
         context.emit({"study": found, "asked": len(asked), "left": left, "lost": lost, "at_once": now, "waited": wait})
 
@@ -50,9 +52,9 @@ def present(roster: Roster) -> list[Member]:
 
 
 def wait_for(roster: Roster, asked: list[Member]) -> tuple[int, int]:
-    """Wait until every worker that was asked has left or is dead; how many left, and how many died.
+    """Wait until every worker that was asked has left or is dead; returns how many left, and how many died.
 
-    Dead is also whose sign of life stood still for a minute of this process, whatever the clock of its host says.
+    A worker also counts as dead if this process has seen no new heartbeat for a minute, whatever its host's clock.
     """
     from tuner.cli.live import Changing
     from tuner.storage.workers import GRACE_SECONDS

@@ -1,4 +1,4 @@
-"""`tuner table`: a study as tidy TSV, medians of its groups, box plots."""
+"""`tuner table`: write a study as tidy TSV, and show medians of its groups and box plots."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def command(
     name: options.Name = None,
     storage: options.Storage = None,
     by: Annotated[
-        list[str] | None, typer.Option(help="Column to group by, the first as panels [all parameters that vary].")
+        list[str] | None, typer.Option(help="Column to group by; panels by the first [all parameters that vary].")
     ] = None,
     value: Annotated[list[str] | None, typer.Option(help="Measured column to summarise [the objectives].")] = None,
     out: Annotated[Path | None, typer.Option(help="Write every trial, tab-separated.")] = None,
@@ -89,10 +89,10 @@ def print_table(
     values: Sequence[str] | None = None,
     trials: Sequence[FrozenTrial] | None = None,
 ) -> None:
-    """Print one row a group: how many runs, and the median and mean +- standard deviation of each value.
+    """Print one row per group: number of runs, and the median and mean +- standard deviation of each value.
 
-    The first `PRINTED` groups: in a search with a continuous parameter every trial is one of its own. `trials` are
-    those of the study, if they were read before.
+    Only the first `PRINTED` groups are printed: with a continuous parameter, every trial is a group. `trials` are those
+    of the study, if they were read before.
     """
     from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""`tuner tables`: make a database ready for workers that may not create tables."""
+"""`tuner tables`: prepare a database for workers that may not create tables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ EXAMPLE = "Example: tuner tables --storage postgresql://owner@host/tuner"
 
 
 def command(storage: options.Storage = None, as_json: options.Json = False) -> None:
-    """Create what is missing of Optuna's tables and ours; a second call changes nothing."""
+    """Create the missing tables of Optuna and tuner; a second call changes nothing."""
     from tuner.storage.storage import open_storage
 
     with closing(open_storage(context.storage_url(storage))) as opened:

@@ -1,4 +1,4 @@
-"""`tuner verify`: a study's database and files, checked as one unit."""
+"""`tuner verify`: check a study's database and files together."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def command(
     artifacts: options.Artifacts = None,
     as_json: options.Json = False,
 ) -> None:
-    """Check that every file of a study is what was stored, and that its trials add up; fails if anything is wrong."""
+    """Check that all files of a study are as stored and its trials are consistent; fails if anything is wrong."""
     from tuner.results.verification import verify
 
     opened = context.open_existing(storage)
@@ -37,7 +37,7 @@ def command(
 
 
 def print_result(result: Verified) -> None:
-    """Print one line a problem, and what was checked."""
+    """Print one line per problem, and what was checked."""
     for problem in result.problems:
         context.note(line(result.study, problem))
     counted = f"{result.study}: {result.trials} trials and {result.files} files checked"
@@ -53,7 +53,7 @@ def print_result(result: Verified) -> None:
 def line(name: str, problem: Problem) -> str:
     """One greppable line."""
     where = name if problem.stage == "search" else f"{name} {problem.stage}"
-    if problem.file is not None:  # its message begins with trial and file
+    if problem.file is not None:  # the message already names trial and file
         return f"{where}: {problem.message.rstrip('. ')}. Remedy: {problem.remedy}."
     trial = "" if problem.trial is None else f" trial {problem.trial}"
     return f"{where}{trial}: {problem.message.rstrip('. ')}. Remedy: {problem.remedy}."

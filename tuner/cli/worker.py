@@ -37,8 +37,8 @@ def command(
     confirm: options.Confirm = True,
     data: options.Data = None,
     max_memory: options.MaxMemory = None,
-    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for a study that nobody has made yet.")] = 300,
-    ahead: Annotated[int, typer.Option(min=1, help="Slots to keep ready: about the number of workers.")] = 2,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for a study that does not exist yet.")] = 300,
+    ahead: Annotated[int, typer.Option(min=1, help="Slots to keep waiting: about the number of workers.")] = 2,
     deadline: Annotated[float | None, typer.Option(help="Unix time at which to stop.", hidden=True)] = None,
     log_format: options.LogFormat = None,
     worker_name: Annotated[str, typer.Option(help="Name shown in status and logs.")] = "worker",
@@ -72,14 +72,14 @@ def command(
     url = context.storage_url(storage)
     if parent:
         offer_to_memory_killer()
-    # The run has opened it before: what is wrong now is no wrong address, and a restart must not end the run.
+    # The run has opened it before, so the address is right; a restarted worker waits, so that the run does not end.
     opened, store = open_storage(url, wait=PATIENCE_SECONDS if parent else 0.0), context.open_artifacts(artifacts)
     folder = context.data_dir()
-    opened.secrets |= secrets_of(os.environ, sys.argv)  # of reasons that are stored
-    given = os.environ.get("TUNER_IDENTITY")  # of the run that this worker belongs to: it makes no study again
+    opened.secrets |= secrets_of(os.environ, sys.argv)  # masked in stored reasons
+    given = os.environ.get("TUNER_IDENTITY")  # of this worker's run; a deleted study must not be created again
     if given and name is not None:
         opened.join(name, given, who=WHO)
-    if parent and name is not None:  # its run has made the study, on this machine
+    if parent and name is not None:  # its run has created the study, on this machine
         files = os.environ.get("TUNER_FILES")
         plan, _, folder = restore_study(
             opened, name, data, data_dir=folder, files=None if files is None else json.loads(files)
@@ -95,13 +95,13 @@ def command(
         )
     known = stored_identity(opened, plan.name)
     bench = load_bench(plan, data_dir=folder, cache=context.cache_dir(), device=device, max_memory=limit, stored=known)
-    if not parent:  # else the run has said it
+    if not parent:  # otherwise the run has reported it
         name_screen(bench.database)
     one_thread()
     load_blas()
     use_kernels(bench)
     stages = stages_of(bench, confirm=confirm)
-    stages[0].prepare(opened)  # made by the first to come, if nobody has
+    stages[0].prepare(opened)  # the first worker creates the study if it does not exist
     if not given:
         opened.join(plan.name, who=WHO)
     set_quota(opened, plan.name, None, default=plan.study.storage.quota)
@@ -110,7 +110,7 @@ def command(
     )  # fmt: skip
     add_log_fields(study=plan.name)
     roster = opened.roster(opened.get_study_id_from_name(plan.name))
-    since = os.environ.get("TUNER_SINCE")  # of the run that this worker belongs to
+    since = os.environ.get("TUNER_SINCE")  # position of this worker's run
     stopper.install()
     with Membership(roster, worker_name, stopper.leave, since=float(since) if since else None):
         ended = worker.work(stages)
@@ -121,12 +121,12 @@ def command(
 def stored_study(
     storage: FencedStorage, study: str, preset: str, seed: int, name: str | None, wait: float, stopper: Stopper
 ) -> str | None:
-    """Name of the stored study that is meant; None if there is none, but a file here describes one.
+    """Name of the requested stored study; None if there is none, but a file here describes it.
 
     Raises
     ------
     StudyError
-        Neither, and nobody made the study within `wait` seconds.
+        There is neither, and nobody created the study within `wait` seconds.
     KeyboardInterrupt
         The worker was told to stop while it waited.
     """
@@ -148,26 +148,26 @@ def stored_study(
     try:
         find_resource("studies", study, folder=Path.cwd())
     except StudyError as e:
-        context.note(str(e))  # a mistyped name is seen before the wait
+        context.note(str(e))  # shows a mistyped name before the wait
         wait_for_study(storage, wanted, wait, context.note, check)
         return wanted
     return None
 
 
 def one_thread() -> None:
-    """One thread a process: two oversubscribed workers run at half the speed of one."""
+    """Use one thread per process: two workers that oversubscribe the cores run at half the speed of one."""
     import torch
 
     torch.set_num_threads(1)
 
 
 def use_kernels(bench: Bench) -> None:
-    """Choose what trains: compiled kernels, as TUNER_COMPILED says, and CUDA graphs, as TUNER_CUDA_GRAPHS does.
+    """Enable compiled kernels as TUNER_COMPILED says, and CUDA graphs as TUNER_CUDA_GRAPHS says.
 
     Raises
     ------
     UsageError
-        One of them is no value that there is.
+        A variable has an unknown value.
     """
     from tuner.search.run import choose_kernels
 
@@ -181,7 +181,7 @@ def use_kernels(bench: Bench) -> None:
 
 
 def _switch(variable: str, *values: str) -> str:
-    """Read an environment variable that takes one of `values`; the first if it is unset."""
+    """Read an environment variable that must be one of `values`; the first is the default."""
     from tuner.errors import UsageError, unknown
 
     value = os.environ.get(variable) or values[0]

@@ -1,8 +1,8 @@
-"""Checkpoints for workers of several machines: copies of the local file in a store that no path reaches.
+"""Checkpoints for workers on several machines: copies of the local file in a remote store.
 
-Each attempt has an object of its own, named by its token, and reads those of the earlier attempts of its slot.
-So an attempt that lost its slot can come back at any instruction and still write nothing that anybody reads.
-Where the store is a folder the checkpoints lie beside it, and nothing is copied.
+Each attempt writes its own object, named by its token, and reads those of the earlier attempts of its slot. So an
+attempt that lost its slot may resume at any instruction, and still nobody reads what it writes. If the store is a
+folder, the checkpoints are kept beside it and nothing is copied.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logging.getLogger("tuner.worker")
 
 EVERY_SECONDS = 30.0
 HAND_OVER_SECONDS = 3.0  # a stop must not wait for a store that is away
-SHARE = 20  # an upload that takes t seconds is followed by 20 t without one: at most a twentieth of the time
+SHARE = 20  # after an upload of t seconds there is none for 20 t seconds, so uploads take at most 1/20 of the time
 
 
 class Checkpoints:
@@ -34,11 +34,11 @@ class Checkpoints:
     Parameters
     ----------
     storage : FencedStorage
-        Knows the attempts of a slot.
+        Has the attempts of the slots.
     artifacts : Artifacts
-        Its store keeps the copies, if it is remote.
+        Its store receives the copies, if it is remote.
     every : float
-        Seconds between two uploads of a slot, at least.
+        Shortest time between two uploads of a slot, in seconds.
     """
 
     def __init__(self, storage: FencedStorage, artifacts: Artifacts, *, every: float = EVERY_SECONDS) -> None:
@@ -50,16 +50,16 @@ class Checkpoints:
         self._failed = False
 
     def open(self, attempt: Attempt, path: Path) -> None:
-        """Bring what an earlier attempt has reached to `path`, unless `path` has reached as far.
+        """Download the checkpoint of an earlier attempt to `path`, unless that has reached the same epoch already.
 
         Parameters
         ----------
         attempt : Attempt
-            Live; `save`, `hand_over` and `delete` mean it until the next one is opened.
+            Live; `save`, `hand_over` and `delete` refer to it until the next one is opened.
         path : Path
-            Its local file, which may exist.
+            Local checkpoint of the attempt; it may exist.
         """
-        self._attempt = None  # an interrupt from here on must not replace a copy that was not read
+        self._attempt = None  # an interrupt during the download must not replace a copy that was not read
         self._due, self._older, self._failed = time.monotonic() + self.every, [], False
         if self.artifacts.remote and attempt.attempt > 1:
             self._fetch(attempt, path)
@@ -79,7 +79,7 @@ class Checkpoints:
                 if epochs > reached(path):
                     sync(arrived)
                     moved(arrived, path)
-                    log.info("trial %d: goes on from epoch %d of the store", attempt.number, epochs)
+                    log.info("trial %d: continues from epoch %d of the store", attempt.number, epochs)
                 break
         except (StorageError, OSError) as e:
             log.warning("trial %d: no checkpoint from the store (%s)", attempt.number, e)
@@ -88,12 +88,12 @@ class Checkpoints:
                 arrived.unlink(missing_ok=True)
 
     def save(self) -> None:
-        """Copy the checkpoint to the store if it is time; a store that is away costs nothing but the copy."""
+        """Copy the checkpoint to the store if it is due; if the store is away, only the copy is lost."""
         if self.artifacts.remote and time.monotonic() >= self._due:
             self._upload()
 
     def hand_over(self) -> None:
-        """Copy the checkpoint before the slot is handed back, if that is done within seconds."""
+        """Copy the checkpoint before the slot is handed back, if that takes only seconds."""
         if self.artifacts.remote:
             thread = threading.Thread(target=self._upload, daemon=True)
             thread.start()
@@ -115,7 +115,7 @@ class Checkpoints:
         self._due = ended + max(self.every, SHARE * (ended - started))
 
     def withdraw(self) -> None:
-        """Remove this attempt's own copy: nobody will read it, and after its study was deleted nobody finds it."""
+        """Remove this attempt's own copy after the study was deleted: nobody would read it or find it."""
         if self._attempt is None or not self.artifacts.remote:
             return
         try:
@@ -124,7 +124,7 @@ class Checkpoints:
             log.warning("trial %d: a copy of its checkpoint is left (%s)", self._attempt.number, e)
 
     def delete(self) -> None:
-        """Remove every copy of the slot, which has ended; what cannot be removed now is a leftover."""
+        """Remove all copies of the slot, which has ended; those that cannot be removed now remain as leftovers."""
         if self._attempt is None or not self.artifacts.remote:
             return
         try:
@@ -134,7 +134,7 @@ class Checkpoints:
             log.warning("trial %d: copies of its checkpoint are left (%s)", self._attempt.number, e)
 
     def _copies(self, attempt: Attempt) -> list[str]:
-        """Keys of the slot's copies, the latest attempt's first."""
+        """Keys of the slot's copies, that of the latest attempt first."""
         there = {s.key for s in self.artifacts.store.find(CHECKPOINTS)}
         tokens = self.storage.slot_tokens(attempt.trial_id)
         return [CHECKPOINTS + t for t in sorted(tokens, key=lambda t: -tokens[t]) if CHECKPOINTS + t in there]

@@ -1,9 +1,9 @@
-"""Checkpoint files of slots: one path an attempt, so that no two attempts ever write the same file.
+"""Checkpoint files of slots: one path per attempt, so that no two attempts ever write the same file.
 
-An attempt that was given up (its process was stopped, or its machine cut off) may come back at any instruction,
-also between a look at the database and the write that follows. So no check protects a shared path; a path of its
-own needs none. A new attempt takes its predecessor's file over by renaming it, which happens once and whole, on
-network disks too. Whatever the predecessor writes later has a name that nobody reads.
+An attempt that was given up (its process was stopped, or its machine was cut off) may resume at any instruction, even
+between a check of the database and the write that follows. So no check could protect a shared path, while a separate
+path needs none. A new attempt takes over its predecessor's file by renaming it, which is atomic, on network disks,
+too. Whatever the predecessor writes later has a name that nobody reads.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ log = logging.getLogger("tuner.worker")
 
 
 def folder_of(root: Path, stage: str, identity: str) -> Path:
-    """Folder of one study's checkpoints: another study of the same name never has it.
+    """Folder of one study's checkpoints, which another study of the same name never uses.
 
     Parameters
     ----------
@@ -29,29 +29,30 @@ def folder_of(root: Path, stage: str, identity: str) -> Path:
     stage : str
         Name of the stage's Optuna study.
     identity : str
-        Of that study; empty where another program made it.
+        Identity of that study; empty if another program created it.
     """
     return root / folder_name(stage) / identity if identity else root / folder_name(stage)
 
 
 def take_over(folder: Path, attempt: Attempt, *, legacy: Path | None = None, tokens: Collection[str] = ()) -> Path:
-    """The file of an attempt, holding what its predecessor had reached, if that can be had.
+    """Take over the checkpoint of the predecessor of an attempt, if there is one.
 
     Parameters
     ----------
     folder : Path
-        Checkpoints of the study.
+        Folder of the study's checkpoints.
     attempt : Attempt
         Live.
     legacy : Path, optional
-        Where an earlier version kept those of every study of this name; files there are taken only by their token.
+        Folder in which an earlier version kept the checkpoints of every study of this name; only files with one of
+                `tokens` are taken from there.
     tokens : collection of str
-        Of the slot's attempts.
+        Tokens of the slot's attempts.
 
     Returns
     -------
     Path
-        ``NUMBER.ATTEMPT.TOKEN.safetensors``; it exists only if an earlier attempt left one.
+        File of this attempt, ``NUMBER.ATTEMPT.TOKEN.safetensors``; it exists only if an earlier attempt left one.
     """
     path = folder / f"{attempt.number}.{attempt.attempt}.{attempt.token}.safetensors"
     while (before := max(_known(folder, legacy, attempt, tokens), default=None)) is not None:
@@ -59,7 +60,7 @@ def take_over(folder: Path, attempt: Attempt, *, legacy: Path | None = None, tok
             folder.mkdir(parents=True, exist_ok=True)
             before[1].replace(path)
         except FileNotFoundError:
-            continue  # an attempt that is no longer live took it at this moment: look again
+            continue  # an attempt that is no longer live took it at this moment: try again
         except OSError as e:
             log.warning("%s: cannot be taken over (%s); training starts at epoch 1.", before[1], e.strerror)
         break
@@ -68,13 +69,13 @@ def take_over(folder: Path, attempt: Attempt, *, legacy: Path | None = None, tok
 
 
 def _take_over_previous(folder: Path, attempt: Attempt, path: Path) -> None:
-    """The epoch before goes along, for the case that the file is damaged; without it nothing else is lost."""
+    """Also take over the checkpoint of the epoch before, which is used if the other file is damaged."""
     before = max(_earlier(folder, attempt, PREVIOUS), default=None)
     if before is not None:
         try:
             before[1].replace(previous(path))
         except OSError as e:
-            log.info("%s: stays where it is (%s)", before[1], e.strerror)
+            log.info("%s: could not be taken over (%s)", before[1], e.strerror)
 
 
 def _known(folder: Path, legacy: Path | None, attempt: Attempt, tokens: Collection[str]) -> Iterator[tuple[int, Path]]:
@@ -92,14 +93,14 @@ def _earlier(folder: Path, attempt: Attempt, ending: str = "") -> Iterator[tuple
 
 
 def clear(folder: Path, number: int) -> None:
-    """Remove every attempt's file of a slot that has ended, and what kills left of half-written ones."""
+    """Remove the files of all attempts of a slot that has ended, including half-written ones left by kills."""
     for pattern in (f"{number}.*.safetensors", f"{number}.*.safetensors{PREVIOUS}", f".{number}.*.safetensors.*.part"):
         for path in folder.glob(pattern):
             _remove(path)
 
 
 def discard(path: Path) -> None:
-    """Remove an attempt's file and the epoch before, if they exist and can be removed."""
+    """Remove an attempt's file and that of the epoch before, if they exist and can be removed."""
     for one in (path, previous(path)):
         _remove(one)
 

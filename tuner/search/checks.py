@@ -1,4 +1,4 @@
-"""Points of a search space that are built before a study costs anything."""
+"""Building networks at some points of a search space before a study trains anything, and timing them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from tuner.study.space import Parameter, Scalar, SearchSpace
 
 
 class BuiltPoints(NamedTuple):
-    """What building points of a space showed.
+    """Result of building points of a space.
 
     Attributes
     ----------
     points : int
         Points tried.
     fewest, most : int or None
-        Trainable parameters of the smallest and largest network; None where none could be built.
+        Trainable parameters of the smallest and largest network; None if none could be built.
     problems : list of str
         One line for each distinct error, with the number of points and one of them.
     """
@@ -40,14 +40,14 @@ class BuiltPoints(NamedTuple):
 
 
 def sample_points(space: SearchSpace, n: int, seed: int) -> list[dict[str, Scalar]]:
-    """Draw points of a space: its warm starts, the low and high corner of each architecture, random ones.
+    """Choose points of a space: its warm starts, the low and high corner of each architecture, and random ones.
 
     Parameters
     ----------
     space : SearchSpace
         The space.
     n : int
-        Points drawn beside the warm starts.
+        Number of points besides the warm starts.
     seed : int
         Seeds the draws.
     """
@@ -65,18 +65,18 @@ def sample_points(space: SearchSpace, n: int, seed: int) -> list[dict[str, Scala
 
 
 def expected_seconds(bench: Bench, points: Sequence[dict[str, Scalar]] | None = None) -> float:
-    """Measure how long a trial should take, on average over the architectures.
+    """Estimate how long a trial takes, on average over the architectures.
 
-    Times one epoch on a few batches here, drawn at random from both classes, and scales it to the data and to all
-    epochs. Early stopping, other points and other machines make it differ by a factor of two or three.
+    Times one epoch on a few random batches of both classes on this machine, and scales it to all data and epochs. Early
+    stopping, other points and other machines can change it by a factor of two or three.
 
     Parameters
     ----------
     bench : Bench
         The study.
     points : sequence of dict, optional
-        What will be trained; the first point of each architecture is timed. Without it, the first warm start
-        (or a random point) stands for all.
+        What will be trained; the first point of each architecture is timed. By default the first warm start
+        (or a random point) represents all.
 
     Returns
     -------
@@ -96,13 +96,13 @@ def _seconds(bench: Bench, point: dict[str, Scalar]) -> float:
     train = bench.dataset_of(point).train
     few = train.take(sample_rows(train.labels, 4 * recipe.batch_size, plan.seed))
     network = build_model(hyperparameters, n_tasks=bench.dataset.n_tasks, length=bench.dataset.length, seed=0)
-    # The second epoch: the first one also pays for the allocator and the choice of kernels.
+    # The second epoch, because the first includes the costs of the allocator and of choosing kernels.
     second = fit(network, few, few, replace(recipe, epochs=2), seed=0, device=bench.device).history[-1].seconds
     return second * len(train) / len(few) * recipe.epochs
 
 
 def build_points(points: Sequence[dict[str, Scalar]], *, n_tasks: int, length: int) -> BuiltPoints:
-    """Build the network of every point for these data and read its filters; collect what cannot be done."""
+    """Build the network of every point for data of this shape and read its filters; collect the errors."""
     one = np.zeros((1, length), dtype=np.uint8)
     sizes: list[int] = []
     errors: dict[str, list[dict[str, Scalar]]] = {}
@@ -122,7 +122,7 @@ def build_points(points: Sequence[dict[str, Scalar]], *, n_tasks: int, length: i
 
 
 def _draw(parameter: Parameter, rng: np.random.Generator, end: float | None) -> Scalar:
-    """One value: random, or the low (0) or high (1) end of a range."""
+    """Draw a value at random, or take the low (0) or high (1) end of a range."""
     if parameter.values is not None:
         return parameter.values[int(rng.integers(len(parameter.values)))]
     low, high = parameter.low, parameter.high

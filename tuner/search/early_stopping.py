@@ -1,4 +1,4 @@
-"""What a training asks at its rungs: whether it goes on."""
+"""Early stopping: decides at each rung (an epoch) whether a trial continues."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from tuner.study.objectives import OBJECTIVES
 from tuner.study.stopping import StoppingSection
 
 
-class Gate(Protocol):
-    """Decides at some epochs whether a training goes on."""
+class EarlyStopping(Protocol):
+    """Decides at some epochs whether a training continues."""
 
     @property
     def rungs(self) -> Sequence[int]:
-        """The epochs."""
+        """Epochs at which it decides."""
         ...
 
     def known(self, rung: int) -> Decision | None:
-        """What an earlier attempt was told there; None if nothing was decided yet."""
+        """The decision that an earlier attempt of the trial got at this rung; None if there is none yet."""
         ...
 
     def enter(self, rung: int, values: Mapping[str, float]) -> Decision:
-        """Decide by the objective values of the network that training would return now."""
+        """Decide from the objective values of the network that training would return now."""
         ...
 
 
 @dataclass(frozen=True)
-class SearchGate:
-    """Compares a trial with the others of its study that reached the rung before.
+class SearchStopping:
+    """Compares a trial with those of its study that reached the rung earlier.
 
     Parameters
     ----------
     trial : optuna.Trial
-        Of a FencedStorage, claimed by this process.
+        A trial of a FencedStorage, claimed by this process.
     objectives : sequence of str
         Names, in the study's order.
     rule : StoppingSection
-        Of the study.
+        The study's stopping rule.
     """
 
     trial: optuna.Trial
@@ -51,7 +51,7 @@ class SearchGate:
 
     @property
     def storage(self) -> FencedStorage:
-        """Shared by all workers."""
+        """The storage of the trial, shared by all workers."""
         assert isinstance(self.trial.storage, FencedStorage)  # no other storage hands out slots
         return self.trial.storage
 
@@ -61,18 +61,18 @@ class SearchGate:
         return self.rule.rungs
 
     def known(self, rung: int) -> Decision | None:
-        """Read what was decided."""
+        """Read the stored decision."""
         return self.storage.known_rung(self.trial, rung)
 
     def enter(self, rung: int, values: Mapping[str, float]) -> Decision:
-        """Decide and store; the same answer to every attempt of the trial."""
+        """Decide and store the decision, which is the same for every attempt of the trial."""
         own = {name: values[name] for name in self.objectives}
         return self.storage.enter_rung(self.trial, rung, own, signs=signs(self.objectives), decide=self.rule.decide)
 
 
 @dataclass(frozen=True)
-class EndsAt:
-    """Ends a training at an epoch, as a stored trial was ended there."""
+class StopsAt:
+    """Ends a training at the epoch at which a stored trial was stopped."""
 
     rung: int
 
@@ -82,14 +82,14 @@ class EndsAt:
         return [self.rung]
 
     def known(self, rung: int) -> Decision | None:
-        """It ends there."""
+        """Stop there."""
         return Decision(False, f"epoch {self.rung}")
 
     def enter(self, rung: int, values: Mapping[str, float]) -> Decision:
-        """It ends there."""
+        """Stop there."""
         return Decision(False, f"epoch {self.rung}")
 
 
 def signs(objectives: Sequence[str]) -> dict[str, float]:
-    """Objective -> 1 where larger is better, -1 where smaller is."""
+    """Objective -> 1 if larger is better, -1 if smaller is."""
     return {name: 1.0 if OBJECTIVES[name].direction == "maximize" else -1.0 for name in objectives}

@@ -1,4 +1,4 @@
-"""Opening the test split of a stored study: for its primary trial, or for one that is named."""
+"""Scoring a stored study on its test split: its primary trial, or another trial that is named."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Evaluated(NamedTuple):
     examination : Examination
         The results.
     variant : str or None
-        The data set of the trial, where it is not the one that the baselines were fitted on.
+        The data set of the trial, if the baselines were fitted on another one.
     """
 
     examination: Examination
@@ -56,7 +56,7 @@ def evaluate_study(
     name : str
         The study.
     trial : int, optional
-        Number in the search; without it the primary trial.
+        Number in the search; by default the primary trial.
     when : str
         Time stamp to record.
     data, data_dir : Path, optional
@@ -64,18 +64,18 @@ def evaluate_study(
     cache : Path, optional
         Folder of downloads.
     device : str
-        As `resolve_device` takes it.
+        As for `resolve_device`.
     max_memory : int, optional, bytes
-        What reading the data may take.
+        Memory that reading the data may take.
 
     Raises
     ------
     StudyError
-        No such trial, no primary trial, or another test split than the study was made with.
+        No such trial, no primary trial, or a test split that differs from the one the study was created with.
     NoResult
-        Trials have ended, and none completed.
+        Trials have ended, but none completed.
     StorageError
-        Weights are gone, or not what was stored.
+        Weights are missing, or are not what was stored.
     """
     check_fertile(storage, name)
     if trial is None:
@@ -90,7 +90,7 @@ def evaluate_study(
     dataset = load_dataset(spec, data_dir=data_dir, cache=cache, max_memory=max_memory)
     stored = identity["data sets"][variant] if variant else identity["data set"]["fingerprint"]
     if dataset.fingerprint != stored:
-        raise StudyError(f"{name}: the data set has changed since the study was made; its test split is another one.")
+        raise StudyError(f"{name}: the data set has changed since the study was created, and its test split with it.")
     same = dataset.fingerprint == identity["data set"]["fingerprint"]
     found = score_test(
         storage, artifacts, dataset, name, trial, device=str(resolve_device(device)), when=when, baselines=same

@@ -1,4 +1,4 @@
-"""How much memory a training takes on a GPU: measured by one, at the largest point of the space, in a child process."""
+"""GPU memory of a training, measured in a child process by training at the largest point of the space."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from tuner.search.loaded import Bench
 from tuner.study.parameters import recipe_of, split_point
 from tuner.study.space import Parameter, Scalar, SearchSpace
 
-MARGIN = 1.1  # for what a step does not show: fragments, the last and smaller batch
-STEPS = 2  # the optimiser's state exists from the first step on
+MARGIN = 1.1  # for what a step does not show: fragmentation, and the last, smaller batch
+STEPS = 2  # the optimiser's state exists after the first step
 
 
 class Load(NamedTuple):
@@ -38,7 +38,7 @@ class Load(NamedTuple):
     n_tasks, length : int
         Of the data.
     resident : int
-        Bytes of the data, which lie on the device as long as it trains.
+        Bytes of the data, which stay on the device during training.
     """
 
     hyperparameters: Mapping[str, Scalar]
@@ -49,7 +49,7 @@ class Load(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """Bytes: free when the device was opened, free after training, and the most that torch held."""
+    """Memory in bytes: free when the device was opened, free after training, and torch's maximum."""
 
     opened: int
     left: int
@@ -69,13 +69,13 @@ class Cuda:
         self.bench = bench
 
     def free(self, name: str) -> int:
-        """Bytes that are free on a device, without what this process takes there."""
+        """Free memory of a device in bytes, not counting what this process uses there."""
         return int(torch.cuda.mem_get_info(name)[0])
 
     def need(self, name: str) -> int:
-        """Bytes that one worker takes on a device: context, network, one step and the data.
+        """Memory in bytes that one worker needs on a device: context, network, one step and the data.
 
-        A space whose largest point does not fit takes the whole device: such trials end as infeasible.
+        If the largest point does not fit, this is all free memory of the device; such trials end as infeasible.
         """
         load, before = largest_load(self.bench), self.free(name)
         try:
@@ -88,19 +88,19 @@ class Cuda:
 
 
 def release(device: str) -> None:
-    """Give back the device memory that this process keeps for later tensors; the workers need it."""
+    """Release the device memory that torch caches in this process; the workers need it."""
     if device.startswith("cuda"):
         torch.cuda.empty_cache()
 
 
 def in_child(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in a new process, which takes its device memory with it when it ends."""
+    """Call a function in a new process, whose device memory is free again when it ends."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
 
 def measure(load: Load, device: str) -> Measured:
-    """Train on a CUDA device and say what that took; call it in a process of its own."""
+    """Train on a CUDA device and measure its memory; call it in a separate process."""
     opened = int(torch.cuda.mem_get_info(device)[0])
     train_steps(load, device)
     torch.cuda.synchronize(device)
@@ -115,13 +115,13 @@ def train_steps(load: Load, device: str) -> None:
     labels = np.tile((np.arange(n) % 2).astype(np.uint8)[:, None], (1, load.n_tasks))  # (n, n_tasks)
     split = Split(codes, labels)
     network = build_model(load.hyperparameters, n_tasks=load.n_tasks, length=load.length, seed=0)
-    with contextlib.suppress(TrainingDiverged):  # its memory was taken all the same
+    with contextlib.suppress(TrainingDiverged):  # its memory was used all the same
         fit(network, split, split, replace(load.recipe, epochs=1), seed=0, device=device)
     scan_filters(network, codes, device)
 
 
 def largest_load(bench: Bench) -> Load:
-    """The training of a study that should take most memory."""
+    """The training of a study that should need the most memory."""
     data, recipe = bench.dataset, bench.plan.recipe
     point = largest_point(bench.plan.space, lambda point: footprint(point, recipe, data.n_tasks, data.length))
     hyperparameters, training = split_point(point)
@@ -131,7 +131,7 @@ def largest_load(bench: Bench) -> Load:
 
 
 def footprint(point: Mapping[str, Scalar], recipe: Recipe, n_tasks: int, length: int) -> int:
-    """Numbers that a training step keeps: outputs of all layers for a batch, and 4 a weight (Adam's state).
+    """Count of the numbers that a training step keeps: outputs of all layers for a batch, and 4 per weight (Adam).
 
     Returns
     -------
@@ -156,8 +156,8 @@ def footprint(point: Mapping[str, Scalar], recipe: Recipe, n_tasks: int, length:
 def largest_point(space: SearchSpace, size: Callable[[Mapping[str, Scalar]], int]) -> dict[str, Scalar]:
     """Find the point of a space with the highest `size`.
 
-    From the high corner of each architecture, each parameter in turn takes the best of its choices or of its two
-    ends; the warm starts compete too. Exact where no parameter's best value depends on another's.
+    Starting at the high corner of each architecture, each parameter in turn takes the best of its choices or of its
+    two ends; the warm starts compete, too. This is exact if no parameter's best value depends on another's.
     """
     found = [dict(start.parameters) for start in space.warm_starts]
     architectures: tuple[Scalar, ...] = ()

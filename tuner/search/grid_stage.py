@@ -1,8 +1,8 @@
 """The stage of a grid study: every point of the space, each with the same replicate seeds.
 
-Its slots are claimed like those of a search, so a grid shares workers, resumption, storage and dashboard
-with it. A slot is known by its point and its replicate, not by its place: parts of a grid may be run in any
-order and never twice.
+Its slots are claimed like those of a search, so workers, resuming, storage and dashboard are the same. A slot is
+identified by its point and its replicate, not by its number: parts of a grid may be run in any order, and none is run
+twice.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ REPLICATE = "replicate"
 
 @dataclass(frozen=True)
 class Grid:
-    """Every point of the space, with each replicate seed; replicates come one after the other.
+    """Every point of the space with each replicate seed, one replicate after the other.
 
-    `part` None adds no slot to a grid that has some: what a worker does that joins.
+    With `part` None, as in a worker that joins, no slot is added to a grid that has some.
     """
 
     plan: Plan
@@ -49,12 +49,12 @@ class Grid:
         return self.plan.study.objectives
 
     def prepare(self, storage: FencedStorage) -> None:
-        """Create or join the study and enqueue the wanted slots that it does not have yet.
+        """Create or join the study and enqueue those of the wanted slots that it does not have yet.
 
         Raises
         ------
         StudyError
-            The stored study was made from other files, or the part names what the grid has not.
+            The stored study was created from other files, or the part names something that the grid does not have.
         """
         study_id = join(storage, self.plan, self.identity)
         part = self.part
@@ -64,7 +64,7 @@ class Grid:
             part = WHOLE
         points = select_points(self.plan.space, part.only)
         if not points:
-            raise StudyError(f"{self.name}: no point of the grid fits --only.")
+            raise StudyError(f"{self.name}: no point of the grid matches --only.")
         stored = (trial.system_attrs.get("fixed_params", {}) for trial in stage_trials(storage, self.name))
         points = as_stored(points, stored)
         replicates = self.plan.replicates if part.replicates is None else part.replicates
@@ -80,7 +80,7 @@ class Grid:
         )
 
     def sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        """Everything is fixed; the sampler draws nothing."""
+        """All parameters are fixed, so the sampler draws nothing."""
         return optuna.samplers.RandomSampler(seed=number)
 
     def suggest(self, trial: optuna.Trial) -> dict[str, Scalar]:

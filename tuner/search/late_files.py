@@ -1,4 +1,4 @@
-"""Files of trials that have ended, kept in memory until the store that was full or away takes them."""
+"""Files of ended trials, kept in memory until the store, which was full or away, can be written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger("tuner.worker")
 
 LARGEST = 256_000_000  # bytes kept in memory; a trial has about 1 MB
 TRY_SECONDS = 10.0  # between two tries
-LEAVE_SECONDS = 120.0  # a worker with nothing left to do waits so long for room
+LEAVE_SECONDS = 120.0  # how long a worker with nothing left to do waits for the store
 
 
 class _Kept(NamedTuple):
@@ -28,14 +28,14 @@ class _Kept(NamedTuple):
 
 
 class LateFiles:
-    """What one worker could not write, and writes when it can.
+    """Files that one worker could not write, and writes as soon as possible.
 
     Parameters
     ----------
     storage : FencedStorage
-        Knows the trials.
+        Has the trials.
     artifacts : Artifacts
-        The store; it is asked once a try, without its patience.
+        The store; each try is a single request, without waiting.
     """
 
     def __init__(self, storage: FencedStorage, artifacts: Artifacts) -> None:
@@ -46,7 +46,7 @@ class LateFiles:
         self._tried = 0.0
 
     def keep(self, attempt: Attempt, label: str, files: Mapping[str, bytes]) -> None:
-        """Keep the files of an attempt whose trial was stored without them; the oldest go where memory ends."""
+        """Keep the files of an attempt whose trial was stored without them; above `LARGEST` the oldest are dropped."""
         self._kept.append(_Kept(attempt, label, files))
         self._tried = time.monotonic()
         while sum(len(content) for kept in self._kept for content in kept.files.values()) > LARGEST:
@@ -54,24 +54,24 @@ class LateFiles:
             notices.warning("%s: its files were given up; tuner rerun restores them.", lost.label)
 
     def write(self) -> None:
-        """Write what can be written, if it is time to try again."""
+        """Write what can be written, if another try is due."""
         if self._kept and time.monotonic() - self._tried >= TRY_SECONDS:
             self._try()
 
     def finish(self, *, wait: bool) -> None:
-        """Write what can be written before the process leaves.
+        """Write what can be written before the process ends.
 
         Parameters
         ----------
         wait : bool
-            Try for a while; else once.
+            Try for a while instead of once.
         """
         end = time.monotonic() + (LEAVE_SECONDS if wait else 0.0)
         if self._kept:
             self._try()
         if self._kept and wait:
             notices.warning(
-                "%s; the worker waits %s for room before it leaves.", self._words(), duration(LEAVE_SECONDS)
+                "%s; the worker waits up to %s for the store before it leaves.", self._words(), duration(LEAVE_SECONDS)
             )
         while self._kept and time.monotonic() < end:
             time.sleep(min(TRY_SECONDS, 1.0))

@@ -1,4 +1,4 @@
-"""What the jobs of a study share in one process: data, motif database, device."""
+"""What the trials of a study share in one process: data, motif database, device."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from tuner.study.plan import Plan, identity
 
 
 class Bench(NamedTuple):
-    """What every job of a study needs, loaded once per process.
+    """What every trial of a study needs, loaded once per process.
 
     Attributes
     ----------
     plan : Plan
         The study.
     dataset : Dataset
-        With its test split closed.
+        Without its test split.
     database : MotifDatabase
         Screened.
     device : str
         Torch device.
     cache : Path or None
-        Folder where Tomtom's compiled kernel is kept.
+        Folder of Tomtom's compiled kernel.
     variants : mapping of str to Dataset
-        Data sets that a grid's parameter ``dataset`` chooses from, test splits closed; usually none.
+        Data sets that a grid's parameter ``dataset`` chooses from, without test splits; usually none.
     """
 
     plan: Plan
@@ -46,11 +46,11 @@ class Bench(NamedTuple):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Everything two workers must agree on."""
+        """Everything that two workers must agree on."""
         return identity(self.plan, self.dataset, self.database, self.variants)
 
     def dataset_of(self, point: Mapping[str, object]) -> Dataset:
-        """The data set a point is trained on."""
+        """The data set on which a point is trained."""
         name = point.get("dataset")
         return self.dataset if name is None else self.variants[str(name)]
 
@@ -77,14 +77,14 @@ def load_bench(
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
     max_memory : int, optional, bytes
-        What reading the data may take; without it half of the memory that is there.
+        Memory that reading the data may take; by default half of what is available.
     stored : mapping of str to any, optional
         Identity of the study, if it is stored already; see `load_motifs`.
 
     Raises
     ------
     DataError, MotifError, DeviceError
-        What is missing or broken, where, and what to do.
+        Something is missing or broken; the message says what, where, and what to do.
     """
     found = resolve_device(device)
     dataset = load_dataset(plan.data_spec, data_dir=data_dir, cache=cache, max_memory=max_memory)
@@ -98,7 +98,7 @@ def load_bench(
         if (variant.n_tasks, variant.length) != (dataset.n_tasks, dataset.length):
             raise StudyError(
                 f"{plan.study.name} [dataset]: {name} has {variant.n_tasks} tasks of {variant.length} bp, the study's "
-                f"own data {dataset.n_tasks} of {dataset.length}. Vary only data sets of one shape."
+                f"own data have {dataset.n_tasks} of {dataset.length} bp. Vary only data sets of one shape."
             )
     return Bench(plan, share_codes(dataset.without_test(), cache), database, str(found), cache, variants)
 
@@ -113,18 +113,18 @@ def load_motifs(plan: Plan, cache: Path | None, stored: Mapping[str, Any] | None
     cache : Path or None
         Folder of screened databases.
     stored : mapping of str to any, optional
-        Identity of the study, if it is stored already: one of a version that screened small files by another rule
-        is read by that rule, so that it can be resumed.
+        Identity of the study, if it is stored already: if its version screened small files by another rule, that rule
+        is used, so that the study can be resumed.
 
     Raises
     ------
     MotifError
-        Neither of them.
+        It is neither of them.
     """
     name = plan.study.motifs.database
     beside = plan.folder / name
     described = (stored or {}).get("motif database")
     digest = described.get("digest") if isinstance(described, Mapping) else None
-    # By its ending, so that a folder called like a release hides none, and one called like a file is named.
+    # A folder named like a release must not hide the release; one named like a file is reported as such.
     there = beside.is_file() or (beside.suffix != "" and beside.exists())
     return load_database(str(beside) if there else name, cache=cache, digest=digest)

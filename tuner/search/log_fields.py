@@ -13,7 +13,7 @@ _FIELDS: ContextVar[Mapping[str, object]] = ContextVar("tuner_log_fields", defau
 
 @contextlib.contextmanager
 def log_fields(**more: object) -> Iterator[None]:
-    """Give every log line of this block these fields, beside those of the blocks around it."""
+    """Add these fields to every log line of this block, besides those of the blocks around it."""
     token = _FIELDS.set({**_FIELDS.get(), **more})
     try:
         yield
@@ -22,12 +22,12 @@ def log_fields(**more: object) -> Iterator[None]:
 
 
 def add_log_fields(**more: object) -> None:
-    """Give every log line from here to the end of the block around it these fields."""
+    """Add these fields to every log line from here to the end of the surrounding block."""
     _FIELDS.set({**_FIELDS.get(), **more})
 
 
 class AddFields(logging.Filter):
-    """Puts the fields of `log_fields` into each record; what the call itself says comes first."""
+    """Adds the fields of `log_fields` to each record; those of the logging call itself take precedence."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Add the fields; every record passes."""

@@ -1,7 +1,7 @@
-"""Which worker runs on which device: GPUs are shared by as many workers as their memory takes.
+"""Assigning workers to devices: a GPU is shared by as many workers as fit into its memory.
 
-A device name is resolved here, memory is measured by `Memory` (see `probe.Cuda`), and `allocate` alone decides.
-CUDA_VISIBLE_DEVICES is respected because torch numbers only what it names.
+Device names are resolved here, memory is measured by `Memory` (see `gpu_memory.Cuda`), and `allocate` alone decides.
+CUDA_VISIBLE_DEVICES is respected because torch numbers only the devices that it names.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class Device(NamedTuple):
     name : str
         As torch names it.
     free : int or None
-        Bytes; None where memory sets no limit to be measured (CPU, MPS).
+        Free memory in bytes; None if it is not measured (CPU, MPS).
     """
 
     name: str
     free: int | None = None
 
     def room(self, need: int) -> int | None:
-        """How many workers fit that need `need` bytes each; None for any number."""
+        """How many workers fit if each needs `need` bytes; None for any number."""
         return None if self.free is None else max(0, self.free) // max(1, need)
 
 
@@ -41,11 +41,11 @@ class Memory(Protocol):
     """Measures the memory of CUDA devices."""
 
     def free(self, name: str) -> int:
-        """Bytes that are free on a device."""
+        """Free memory of a device in bytes."""
         ...
 
     def need(self, name: str) -> int:
-        """Bytes that one worker takes on a device."""
+        """Memory in bytes that one worker needs on a device."""
         ...
 
 
@@ -57,9 +57,9 @@ class Placement(NamedTuple):
     devices : list of str
         The device of each worker.
     need : int
-        Bytes that one worker takes on a GPU; 0 without GPUs.
+        Memory in bytes that one worker needs on a GPU; 0 without GPUs.
     free : mapping of str to int
-        Bytes that were free on each GPU.
+        Free memory of each GPU in bytes.
     notes : tuple of str
         What could not be measured, and what was assumed instead.
     """
@@ -76,25 +76,25 @@ class Placement(NamedTuple):
 
 
 def device_names(text: str) -> list[str]:
-    """Resolve what --device says.
+    """Resolve the value of --device.
 
     Parameters
     ----------
     text : str
-        ``auto`` (every CUDA device that torch sees, else the CPU), or names with commas between:
+        ``auto`` (every CUDA device that torch sees, else the CPU), or names separated by commas:
         ``cuda:0,cuda:1``, ``cpu``, ``mps``.
 
     Raises
     ------
     DeviceError
-        A name that is no device here, or that is given twice.
+        A name that is not a device of this machine, or that is given twice.
     """
     parts = [part.strip() for part in text.split(",")]
     if parts == ["auto"]:
         gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
         return [f"cuda:{i}" for i in range(gpus)] or ["cpu"]
     if "auto" in parts:
-        raise DeviceError(f"--device {text}: auto stands alone; name the devices, or write auto.")
+        raise DeviceError(f"--device {text}: auto must stand alone; name the devices, or write auto.")
     names = [str(resolve_device(part)) for part in parts]
     twice = [name for name, n in Counter(names).items() if n > 1]
     if twice:
@@ -103,16 +103,16 @@ def device_names(text: str) -> list[str]:
 
 
 def allocate(devices: Sequence[Device], need: int, workers: int) -> list[str]:
-    """Spread workers over devices: each to the device with the fewest, then to the one with most memory left.
+    """Distribute workers: each goes to the device with the fewest workers and, among those, the most free memory.
 
     Parameters
     ----------
     devices : sequence of Device
-        At least one; names differ.
+        At least one, with distinct names.
     need : int
-        Bytes that one worker takes where memory is limited.
+        Memory in bytes that one worker needs where memory is limited.
     workers : int
-        How many.
+        Number of workers.
 
     Returns
     -------
@@ -122,7 +122,7 @@ def allocate(devices: Sequence[Device], need: int, workers: int) -> list[str]:
     Raises
     ------
     DeviceError
-        Memory does not take so many; with the numbers.
+        They do not fit into the memory; the message has the numbers.
     """
     placed = dict.fromkeys((d.name for d in devices), 0)
     chosen: list[str] = []
@@ -150,18 +150,18 @@ def place(names: Sequence[str], workers: int | None, *, cores: int, trials: int,
     names : sequence of str
         From `device_names`.
     workers : int or None
-        How many; None for as many as the devices and `cores` take, and not more than there are trials.
+        Number of workers; None for as many as devices and `cores` allow, but not more than there are trials.
     cores : int
-        CPU cores of this machine; every worker keeps one busy, on a GPU too.
+        CPU cores of this machine; every worker keeps one busy, even on a GPU.
     trials : int
-        Slots of the study.
+        Number of slots of the study.
     memory : Memory
-        Asked about CUDA devices only.
+        Used for CUDA devices only.
 
     Raises
     ------
     DeviceError
-        More workers than memory takes.
+        The workers do not fit into the memory.
     """
     free = {name: memory.free(name) for name in names if name.startswith("cuda")}
     need, notes = 0, tuple[str, ...]()
@@ -169,12 +169,12 @@ def place(names: Sequence[str], workers: int | None, *, cores: int, trials: int,
         largest = max(free, key=lambda name: free[name])
         try:
             need = memory.need(largest)
-        except Exception as e:  # whatever it is: it is only how many workers share a device
+        except Exception as e:  # of any kind: only the number of workers that share a device depends on it
             workers = workers or max(1, min(len(names), cores, trials))
             notes = (f"the memory of one training could not be measured ({reason_of(e)}): {workers} workers",)
     devices = [Device(name, free.get(name)) for name in names]
     if workers is None:
-        # One on an Apple GPU, whose memory is the machine's.
+        # One worker on an Apple GPU, which uses the machine's memory.
         rooms = [cores if d.name == "cpu" else 1 if d.free is None else d.room(need) or 0 for d in devices]
         workers = max(1, min(sum(rooms), cores, trials))
     return Placement(allocate(devices, need, workers), need, free, notes)

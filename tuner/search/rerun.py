@@ -1,4 +1,4 @@
-"""Running a trial again as its worker did, and writing its lost or damaged files back."""
+"""Repeating a trial as its worker ran it, and restoring its lost or damaged files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 
 from tuner.errors import StorageError
 from tuner.results.leaderboard import stage_trials
-from tuner.search.early_stopping import EndsAt
+from tuner.search.early_stopping import StopsAt
 from tuner.search.loaded import Bench
 from tuner.search.stages import Confirmation, OnEpoch
 from tuner.search.trial import Outcome, run_baseline, run_label_shuffled, run_network
@@ -23,21 +23,21 @@ from tuner.storage.storage import FencedStorage
 from tuner.storage.trials import trial_id
 from tuner.study.plan import mix
 
-# What holds measured seconds, or was drawn by a library that may draw otherwise by now.
+# Files that contain measured seconds, or were drawn by a library whose drawings may differ by now.
 DERIVED = (".svg", ".png", "history.tsv")
 
 
 class Restored(NamedTuple):
-    """What became of a file that was lost or damaged.
+    """Result for a file that was lost or damaged.
 
     Attributes
     ----------
     name : str
         The file.
     state : str
-        ``restored``: to the digest that was recorded; ``made anew``: it holds seconds or is a drawing, or nobody
-        recorded its digest, and the new one was recorded; ``refused``: the new one differs from what was stored, and
-        nothing was written.
+        ``restored``: it has the recorded digest; ``made anew``: it contains seconds or is a drawing, or no digest was
+        recorded, and the new digest was recorded; ``refused``: the new file differs from the stored one, and nothing
+        was written.
     """
 
     name: str
@@ -45,12 +45,12 @@ class Restored(NamedTuple):
 
 
 def run_again(storage: FencedStorage, bench: Bench, trial: FrozenTrial, on_epoch: OnEpoch) -> Outcome:
-    """Do a trial's work as its worker did, as far as it did.
+    """Repeat a trial as its worker ran it, up to the same epoch.
 
     Raises
     ------
     TrainingDiverged
-        As it may have then.
+        The training diverged, as it may have done before.
     """
     stage = stage_of(trial)
     if stage == "controls":
@@ -67,15 +67,15 @@ def run_again(storage: FencedStorage, bench: Bench, trial: FrozenTrial, on_epoch
             )
     rung = trial.user_attrs.get("stopped_at")
     seed = int(trial.user_attrs.get("seed", mix(bench.plan.seed, trial.number)))
-    gate = None if rung is None else EndsAt(int(rung))
-    return run_network(bench, trial.params, seed=seed, on_epoch=on_epoch, gate=gate)
+    stopping = None if rung is None else StopsAt(int(rung))
+    return run_network(bench, trial.params, seed=seed, on_epoch=on_epoch, stopping=stopping)
 
 
 def restore_files(
     storage: FencedStorage, artifacts: Artifacts, study_id: int, trial: FrozenTrial, names: list[str],
     made: Mapping[str, bytes],
 ) -> list[Restored]:  # fmt: skip
-    """Write files of a trial back that were made again with it.
+    """Restore files of a trial from its repetition.
 
     Parameters
     ----------
@@ -86,9 +86,9 @@ def restore_files(
     trial : FrozenTrial
         As it is stored.
     names : list of str
-        Which files.
+        Files to restore.
     made : mapping of str to bytes
-        What a run gave that reached exactly the stored values.
+        Files of a repetition that reached exactly the stored values.
 
     Raises
     ------
@@ -120,12 +120,12 @@ def _add(
 ) -> None:
     tokens = storage.slot_tokens(trial_id(trial))
     if not tokens:
-        raise StorageError(f"trial {trial.number} was never run by tuner; it takes no files.")
+        raise StorageError(f"trial {trial.number} was never run by tuner, so files cannot be added to it.")
     entries = artifacts.put(files, max(tokens, key=lambda t: tokens[t]), late=True)
     if not storage.add_files(study_id, trial.number, entries):
         artifacts.discard(entries)  # another process wrote them meanwhile
         return
-    for key, entry in entries.items():  # a collection of leftovers may have taken a slow upload for one
+    for key, entry in entries.items():  # meanwhile a slow upload may have been removed as a leftover
         identifier = key.removeprefix(PREFIX)
         if key.startswith(PREFIX) and not any(s.key == identifier for s in artifacts.store.find(identifier)):
             artifacts.restore(identifier, files[json.loads(entry)["filename"]])

@@ -1,7 +1,7 @@
-"""A stored study's plan, rebuilt from its description in the database; its data is found by name.
+"""Rebuilding a stored study's plan from its description in the database, and finding its files on this machine.
 
-Whatever is read there was perhaps written by somebody else. So names are checked, and a worker that joins from
-anywhere looks for a path of theirs only below folders that this machine's user named.
+Somebody else may have written the description. So names are checked, and a worker that joins from anywhere looks for
+the paths in it only below folders that the user of this machine has named.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class StoredStudy(NamedTuple):
     Attributes
     ----------
     plan : Plan
-        As it was made, with the paths that its files have here.
+        As it was created, with the paths that its files have on this machine.
     identity : dict of str to any
-        What everything that joins the study must agree on.
+        What every run and worker that joins the study must agree on.
     data_dir : Path or None
         Folder of reference data.
     """
@@ -47,28 +47,28 @@ class StoredStudy(NamedTuple):
 def wait_for_study(
     storage: FencedStorage, name: str, seconds: float, say: Callable[[str], None], check: Callable[[], None]
 ) -> None:
-    """Wait until somebody has made a study.
+    """Wait until somebody has created a study.
 
     Parameters
     ----------
     storage : FencedStorage
-        Where it is expected.
+        Where the study is expected.
     name : str
         The study.
     seconds : float
-        How long at most.
+        Longest wait.
     say : callable
-        Called once, with a line for people, if there is something to wait for.
+        Called once, with a line for the user, if the study does not exist yet.
     check : callable
-        Called between looks; may raise to stop.
+        Called between tries; may raise to stop.
 
     Raises
     ------
     StudyError
-        Nobody did.
+        Nobody created it in this time.
     """
     end, said = time.monotonic() + seconds, False
-    storage.catalog().check(name)  # what another program made, nobody will make
+    storage.catalog().check(name)  # a name that another program has taken will never become a study of tuner
     while not is_stored(storage, name):
         if time.monotonic() >= end:
             known = listed(storage.catalog().searches)
@@ -77,14 +77,14 @@ def wait_for_study(
                 "Start it with tuner run, on any machine, with the same --storage and --artifacts."
             )
         if not said:
-            say(f"{storage.address} has no study {name} yet; waiting {seconds:.0f} s for tuner run to make it")
+            say(f"{storage.address} has no study {name} yet; waiting {seconds:.0f} s for tuner run to create it")
             said = True
         check()
         time.sleep(min(POLL_SECONDS, max(0.0, end - time.monotonic())))
 
 
 def is_stored(storage: FencedStorage, name: str) -> bool:
-    """Whether a study of this name was made, with its description."""
+    """Whether a study of this name exists and has a description."""
     try:
         return IDENTITY in storage.get_study_system_attrs(storage.get_study_id_from_name(name))
     except KeyError:
@@ -109,28 +109,28 @@ def restore_study(
     name : str
         The study.
     data : Path or None
-        Where the data is on this machine, if elsewhere than where the study was made: a file, or a folder.
+        File or folder with the data on this machine, if it is elsewhere than where the study was created.
     data_dir : Path or None
         Folder of reference data.
     folders : sequence of Path, optional
-        Of a worker that joins from anywhere: where its files are looked for. The paths that they had where the study
-        was made are then not taken from the database. Without it they are.
+        For a worker that joins from anywhere: where to look for the files. Their paths in the database, which are
+        those of the machine that created the study, are then not used; by default they are.
     files : mapping of str to str, optional
-        As `files_here` gives them to the workers of a run: where they are, whatever the database says.
+        Paths from `files_here`, for the workers of a run; they take precedence over those in the database.
 
     Raises
     ------
     StudyError, SearchSpaceError
-        `tuner run` did not make the study, or its description was changed, or this worker is incompatible with it.
+        `tuner run` did not create the study, its description was changed, or this worker is incompatible with it.
     DataError
-        A file of the study is not here.
+        A file of the study is not on this machine.
     """
     if folders is not None and not NAME.fullmatch(name):
-        raise StudyError(f"{name[:80]!r} is no name that tuner run gives a study; it is not opened.")
+        raise StudyError(f"{name[:80]!r} is not a name that tuner run gives a study; it is not opened.")
     storage.catalog().check(name)
     attributes = storage.get_study_system_attrs(storage.get_study_id_from_name(name))
     if IDENTITY not in attributes or SOURCE not in attributes:
-        raise StudyError(f"{name} carries no study description; it was not made by tuner run.")
+        raise StudyError(f"{name} has no study description; it was not created by tuner run.")
     if folders is not None:
         check_packages(name, attributes.get(PACKAGES))
     if data is not None and not data.exists():
@@ -168,15 +168,15 @@ def files_here(plan: Plan) -> dict[str, str]:
 
 
 def located(study: StudyFile, data: Path | None, folders: Sequence[Path]) -> StudyFile:
-    """Give a study's files the paths that they have on this machine.
+    """Replace the paths of a study's files by those on this machine.
 
-    A path of the study is looked for below `data`, if that is given, else below `folders`; one that is absolute or
-    climbs out of its folder is only looked for by its file name, below `data`.
+    A path is looked for below `data`, if that is given, and then below `folders`; a path that is absolute or leads out
+    of its folder is looked for only by its file name, below `data`.
 
     Parameters
     ----------
     study : StudyFile
-        As read from the store.
+        As read from the database.
     data : Path or None
         A folder, or the one file that the study needs.
     folders : sequence of Path
@@ -185,7 +185,7 @@ def located(study: StudyFile, data: Path | None, folders: Sequence[Path]) -> Stu
     Raises
     ------
     DataError
-        A file that is nowhere.
+        A file was not found.
     """
     named, found = study.data.files, dict[str, str | None]()
     if data is not None and study.data.dataset is not None:
@@ -216,17 +216,17 @@ def _find(value: str, data: Path | None, folders: Sequence[Path]) -> Path | None
 
 
 def _is_below(value: str) -> bool:
-    """Whether a path stays below the folder that it is looked for in."""
+    """Whether a path stays below the folder in which it is looked for."""
     path = Path(value)
     if needs_expanding(value):
-        return False  # it was another person's home or variable
+        return False  # it meant another user's home or environment variable
     return not path.is_absolute() and ".." not in path.parts and bool(path.name)
 
 
 def _missing(name: str, value: str, data: Path | None, folders: Sequence[Path]) -> str:
     if data is None and not _is_below(value):
         return (
-            f"{name} names {value!r}, a path of another machine, which is not taken from the storage. "
+            f"{name} names {value!r}, a path of another machine; such paths are not used. "
             "Say where the file is with --data FILE or --data FOLDER."
         )
     looked = ", ".join(str(f) for f in ((data,) if data is not None else folders))

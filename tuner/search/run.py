@@ -1,7 +1,7 @@
-"""Running a study on this machine: what is prepared, who works, what is left behind.
+"""Running a study on this machine: preparation, workers and cleaning up.
 
-`prepare_run` checks everything before it costs anything and stores the study; then its `Run` trains, either in worker
-processes or in this one. The command line and the Python interface both run studies through here.
+`prepare_run` checks everything before anything is trained and stores the study; then its `Run` trains, either in worker
+processes or in this one. The command line and the Python interface both use this module.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ KERNELS = ("auto", "on", "off")
 
 @dataclass(frozen=True)
 class Places:
-    """Where a run finds and keeps things.
+    """Where a run reads and stores things.
 
     Parameters
     ----------
     storage : str
         SQLite file or database URL.
     artifacts : str
-        A folder, or ``s3://BUCKET/PREFIX``, ``gs://``, ``az://``. Logs and checkpoints lie beside the folder.
+        A folder, or ``s3://BUCKET/PREFIX``, ``gs://``, ``az://``. Logs and checkpoints are kept beside the folder.
     data_dir : Path or None
         Folder of reference data.
     cache : Path or None
@@ -69,7 +69,7 @@ class Places:
 
     @property
     def checkpoints(self) -> Path:
-        """Beside the artifacts, so that any worker that reads these finds those."""
+        """Folder beside the artifacts, where every worker that uses these artifacts finds the checkpoints."""
         return local_folder(self.artifacts).parent / "checkpoints"
 
     @property
@@ -80,28 +80,28 @@ class Places:
 
 @dataclass(frozen=True)
 class Wishes:
-    """What is asked of a run that is no part of its study.
+    """Options of a run that are not part of its study.
 
     Parameters
     ----------
     workers : int or None
-        How many; None for as many as the machine takes.
+        Number of workers; None for as many as the machine can run.
     device : str
-        As `device_names` takes it.
+        As for `device_names`.
     confirm : bool
         Whether to retrain the best candidates at the end.
     time_limit : float or None, seconds
         Stop after this long.
     part : Part or None
-        Of a grid; None for a search.
+        Part of a grid to run; None for a search.
     quota : str or None
-        What the study's files may take; None for what it was.
+        Space that the study's files may take; None keeps the present quota.
     max_memory : int or None, bytes
-        What reading the data may take.
+        Memory that reading the data may take.
     data : Path or None
-        Where the data of a stored study is on this machine.
+        Place of a stored study's data on this machine.
     settings : mapping of str to str or None
-        Variables that worker processes set (None: remove), beside those that every run sets.
+        Environment variables that worker processes set (None: remove), besides those that every run sets.
     """
 
     workers: int | None = None
@@ -117,22 +117,22 @@ class Wishes:
 
 @dataclass(frozen=True)
 class Run:
-    """A study that is stored and ready to be worked on.
+    """A stored study that is ready to be run.
 
     Attributes
     ----------
     bench : Bench
         Its plan, data and motif database.
     storage, artifacts : FencedStorage, Artifacts
-        Where it and its files are.
+        Storage of the study, and store of its files.
     places, wishes : Places, Wishes
         As given.
     placement : Placement
         Where the workers run.
     identity : str
-        The stored study's own; another study of the same name has another.
+        Identity of the stored study; another study of the same name has another one.
     since : float
-        Where this run stands among the requests to leave.
+        Position of this run among the requests to leave.
     """
 
     bench: Bench
@@ -151,7 +151,7 @@ class Run:
 
     @property
     def study_id(self) -> int:
-        """Of its search or grid."""
+        """Id of its search or grid."""
         return self.storage.get_study_id_from_name(self.plan.name)
 
     @property
@@ -161,11 +161,11 @@ class Run:
 
     @property
     def asked_to_leave(self) -> Request | None:
-        """What `tuner stop` has asked of the workers since this run began."""
+        """What `tuner stop` has requested from the workers since this run began."""
         return self.storage.roster(self.study_id).asked(self.since)
 
     def trainings(self) -> int:
-        """How many networks are to be trained: open slots, and what the confirmation will retrain."""
+        """Number of networks to train: open slots, and those of the confirmation and controls."""
         stage = self.plan.confirmation
         more = stage.candidates * stage.seeds * max(1, stage.folds) + stage.shuffled
         return self.left + (more if self.wishes.confirm and self.wishes.part is None else 0)
@@ -176,9 +176,9 @@ class Run:
         Parameters
         ----------
         poll : callable
-            Called twice a second; what it raises ends the run.
+            Called twice a second; an exception that it raises ends the run.
         tell : callable
-            Told in one line what should be seen now.
+            Called with each line that the user should see now.
 
         Raises
         ------
@@ -204,11 +204,11 @@ class Run:
         try:
             supervisor.run(poll)
         except StorageError:
-            self.storage.check_joined()  # the reason, before what its workers said of it
+            self.storage.check_joined()  # this reason comes before what the workers reported
             raise
 
     def work_here(self, stopper: LocalStopper, look: Callable[[], None]) -> bool:
-        """Work in this process, one slot after the other; the values are those of a run with one worker process.
+        """Run the study in this process, one slot after the other, with the values of a run with one worker process.
 
         Parameters
         ----------
@@ -223,7 +223,7 @@ class Run:
             False if it was stopped before the end.
         """
         bench = self.bench._replace(device=self.placement.devices[0])
-        # Nothing ends a hung call but the end of its process, which is not ours to end.
+        # Only ending its process ends a hung call, and this process is not ours to end.
         worker = Worker(
             bench, self.storage, self.artifacts, self.places.checkpoints, stopper, name="worker-0",
             pace=Pace(stall_after=math.inf), look=look,
@@ -233,12 +233,12 @@ class Run:
             return worker.work(stages_of(bench, confirm=self.wishes.confirm))
 
     def collect(self) -> list[Stored]:
-        """Remove what attempts that died have left in the artifact store; what was removed.
+        """Remove the leftovers of dead attempts from the artifact store, and return them.
 
         Raises
         ------
         StorageError
-            It cannot be removed, which is no failure of the study.
+            They cannot be removed, which is not a failure of the study.
         """
         found = collect_leftovers(self.storage, self.artifacts, self.plan.name)
         return found + collect_buried(self.storage, self.artifacts, self.places.checkpoints)
@@ -252,23 +252,23 @@ def prepare_run(
     stored: Mapping[str, Any] | None = None,
     choose: Callable[[Bench], None],
 ) -> Run:
-    """Load and check what a study needs, place its workers, and store it if it is new.
+    """Load and check what a study needs, place its workers, and store the study if it is new.
 
     Parameters
     ----------
     plan : Plan
         The study.
     places, wishes : Places, Wishes
-        Where, and how.
+        Where things are, and options of the run.
     stored : mapping of str to any, optional
-        As `new_or_stored` gives it.
+        From `new_or_stored`.
     choose : callable
-        Chooses what trains in this process (`choose_kernels`): a training is timed here as its worker will run it.
+        Chooses the kernels of this process (`choose_kernels`), so that trainings are timed as workers will run them.
 
     Raises
     ------
     TunerError
-        Whatever can be known before the first epoch, with its remedy.
+        Any error that can be found before the first epoch, with its remedy.
     """
     names = device_names(wishes.device)
     bench = load_bench(
@@ -276,7 +276,7 @@ def prepare_run(
         stored=stored,
     )  # fmt: skip
     storage = open_storage(places.storage)
-    artifacts = Artifacts(places.artifacts)  # an unwritable folder is known before the first epoch
+    artifacts = Artifacts(places.artifacts)  # finds an unwritable folder before the first epoch
     choose(bench)
     check_points(bench)
     placement = place_workers(bench, names, wishes.workers, plan.trials)
@@ -299,14 +299,14 @@ def prepare_confirmation(
     name : str
         The study.
     places, wishes : Places, Wishes
-        Where, and how.
+        Where things are, and options of the run.
     ready : callable
         Called once everything is loaded, before the devices are measured.
 
     Raises
     ------
     StudyError
-        A search that goes on, or that retrains none; data or motif database changed since.
+        The search has not ended or retrains no candidate, or the data or motif database has changed since.
     """
     identity = storage.join(name)
     plan, stored, data_dir = restore_study(storage, name, wishes.data, data_dir=places.data_dir)
@@ -316,7 +316,7 @@ def prepare_confirmation(
         plan, data_dir=data_dir, cache=places.cache, device=names[0], max_memory=wishes.max_memory, stored=stored
     )
     check_identity(name, stored, bench.identity)
-    artifacts = Artifacts(places.artifacts)  # an unwritable folder is known before the first epoch
+    artifacts = Artifacts(places.artifacts)  # finds an unwritable folder before the first epoch
     ready(bench)
     trials = plan.confirmation.candidates * plan.confirmation.seeds * max(1, plan.confirmation.folds)
     placement = place_workers(bench, names, wishes.workers, trials)
@@ -327,7 +327,7 @@ def _run(
     bench: Bench, storage: FencedStorage, artifacts: Artifacts, places: Places, wishes: Wishes, placement: Placement,
     identity: str,
 ) -> Run:  # fmt: skip
-    # A worker that replaces a dead one heeds what the dead one was asked since this run began.
+    # A worker that replaces a dead one follows the requests that the dead one got since this run began.
     since = storage.roster(storage.get_study_id_from_name(bench.plan.name)).position()
     return Run(bench, storage, artifacts, places, wishes, placement, identity, since)
 
@@ -338,14 +338,14 @@ def place_workers(bench: Bench, names: Sequence[str], workers: int | None, trial
 
 
 def check_finished(storage: FencedStorage, plan: Plan) -> None:
-    """Refuse a search that goes on: its best trials are not known yet.
+    """Refuse a search that has not ended, because its best trials are not known yet.
 
     Raises
     ------
     StudyError
-        Slots that have not ended, or a study that retrains none.
+        Some slots have not ended, or the study retrains no candidate.
     NoResult
-        No completed trial.
+        No trial completed.
     """
     if not plan.confirmation.candidates:
         raise StudyError(
@@ -362,7 +362,7 @@ def check_finished(storage: FencedStorage, plan: Plan) -> None:
 
 
 def new_or_stored(name: str, where: str) -> dict[str, Any] | None:
-    """Refuse a name for a new study before anything is loaded; one that is stored may have any.
+    """Refuse a bad name for a new study before anything is loaded; a stored study may have any name.
 
     Parameters
     ----------
@@ -379,7 +379,7 @@ def new_or_stored(name: str, where: str) -> dict[str, Any] | None:
     Raises
     ------
     StudyError
-        The rule, and what breaks it.
+        The name breaks the rule; the message states both.
     ForeignStudy
         Another program has taken the name.
     """
@@ -395,7 +395,7 @@ def new_or_stored(name: str, where: str) -> dict[str, Any] | None:
 
 
 def stages_of(bench: Bench, *, confirm: bool) -> list[Stage]:
-    """The stages that a worker of a study goes through."""
+    """The stages of a study that a worker runs, in order."""
     plan = bench.plan
     search: Stage = Search(plan, bench.identity, sets_budget=False)
     if plan.sampler == "grid":
@@ -417,23 +417,23 @@ def worker_command(plan: Plan, places: Places, wishes: Wishes, count: int) -> li
 
 
 def choose_kernels(device: str, wanted: str, folder: Callable[[], Path], *, graphs: bool = True) -> str:
-    """Choose what trains on a device in this process: compiled kernels on a CPU, CUDA graphs on a GPU.
+    """Choose how this process trains on a device: with compiled kernels on a CPU, with CUDA graphs on a GPU.
 
     Parameters
     ----------
     device : str
         Torch device.
     wanted : str
-        One of `KERNELS`; ``auto`` where there is a C++ compiler.
+        One of `KERNELS`; ``auto`` uses them if there is a C++ compiler.
     folder : callable
-        Gives the folder where built kernels are kept, one of this user alone.
+        Returns the folder for built kernels, to which only this user can write.
     graphs : bool
-        Whether steps on a GPU may be recorded.
+        Whether steps on a GPU may be recorded as CUDA graphs.
 
     Returns
     -------
     str
-        Why there are none although they were wanted; empty otherwise.
+        Why wanted kernels are not available; empty otherwise.
     """
     recording.allow(graphs)
     if wanted == "off" or device.partition(":")[0] != "cpu" or (wanted == "auto" and find_compiler() is None):
@@ -447,7 +447,7 @@ def check_points(bench: Bench) -> None:
     Raises
     ------
     SearchSpaceError
-        A point that cannot be built.
+        A point cannot be built.
     """
     points = sample_points(bench.plan.space, 0, bench.plan.seed)
     built = build_points(points, n_tasks=bench.dataset.n_tasks, length=bench.dataset.length)
@@ -456,7 +456,7 @@ def check_points(bench: Bench) -> None:
 
 
 def expected_minutes(bench: Bench, trainings: int, workers: int, part: Part | None) -> float:
-    """About how long so many trainings take here, from a few steps of one."""
+    """Estimated minutes for this number of trainings on this machine, from a few steps of one training."""
     points = None if part is None else select_points(bench.plan.space, part.only)
     try:
         return trainings * expected_seconds(bench, points) / workers / 60
@@ -465,12 +465,12 @@ def expected_minutes(bench: Bench, trainings: int, workers: int, part: Part | No
 
 
 def grid_part(plan: Plan, only: Mapping[str, list[str]] | None, seeds: int | None) -> Part | None:
-    """Which part of a grid is wanted; None for a study that is none.
+    """The part of a grid to run; None for a study that is not a grid.
 
     Raises
     ------
     UsageError
-        A part of a study that is no grid.
+        A part was given for a study that is not a grid.
     """
     if plan.sampler == "grid":
         return Part(dict(only or {}), seeds)

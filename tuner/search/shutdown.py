@@ -1,6 +1,6 @@
-"""Being told to stop: signals, a deadline, the parent's end.
+"""Stopping a worker: by signals, a deadline or the end of its parent process.
 
-Light on imports, so that a process hears its parent's end while it still loads the rest.
+It imports little, so that a process notices its parent's end while it is still importing the rest.
 """
 
 from __future__ import annotations
@@ -14,38 +14,38 @@ import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-RELEASE_SECONDS = 4.0  # after a signal: the slot is handed back from another thread
-LEAVE_SECONDS = 8.0  # after a signal: the process ends, whatever it does; schedulers often kill at 10 s
+RELEASE_SECONDS = 4.0  # after a signal, until the slot is handed back from another thread
+LEAVE_SECONDS = 8.0  # after a signal, until the process ends whatever it is doing; schedulers often kill at 10 s
 PARENT_SECONDS = 0.5
 STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Interrupted(BaseException):
-    """The worker was told to stop; no Exception, so that no retry swallows it."""
+    """The worker was told to stop. It is not an Exception, so that no retry swallows it."""
 
 
 class Stopper:
-    """Turns SIGTERM, SIGINT, a deadline and the parent's death into one clean stop.
+    """Turns SIGTERM, SIGINT, a deadline and the parent's death into a clean stop.
 
-    While `interruptible` the signal interrupts the work at once; elsewhere (a result is being stored) it waits
-    for the next check. What hears neither (a call into native code, a database that does not answer) is left
-    behind: `release` is called from another thread, and the process ends.
+    In an `interruptible` block a signal interrupts the work at once; elsewhere (while a result is stored) it waits
+    for the next check. If the main thread reaches neither (a call into native code, a database that does not answer),
+    `release` is called from another thread, and the process ends.
 
     Parameters
     ----------
     deadline : float or None
-        Unix time after which no slot is claimed and running ones are handed back.
+        Unix time after which no slot is claimed and a running one is handed back.
     parent : int or None
-        Process whose end is an order to stop.
+        Process id of the parent; its end is a request to stop.
 
     Attributes
     ----------
     requested : bool
-        Whether a signal has come.
+        Whether a signal was received.
     leaving : bool
-        Whether to claim no further slot.
+        Whether no further slot should be claimed.
     release : callable or None
-        Gives back what this process holds; safe in any thread, and safe to repeat.
+        Hands back the slot of this process; safe to call from any thread and more than once.
     """
 
     def __init__(self, deadline: float | None = None, parent: int | None = None) -> None:
@@ -59,12 +59,12 @@ class Stopper:
             threading.Thread(target=self._watch, args=(parent,), name="parent", daemon=True).start()
 
     def install(self) -> None:
-        """Take over SIGTERM and SIGINT of this process. Before this they end it at once, as it holds nothing."""
+        """Handle SIGTERM and SIGINT from now on. Before, they end the process at once, because it has no slot yet."""
         ours, theirs = socket.socketpair()
         theirs.setblocking(False)
         for number in STOPS:
             signal.signal(number, self._on_signal)
-        # Python's own handlers wait until the main thread leaves native code; this byte is sent at once.
+        # Python's own handlers run only when the main thread leaves native code; this byte is sent at once.
         signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
         threading.Thread(target=self._end_late, args=(ours, theirs), name="stopper", daemon=True).start()
 
@@ -75,7 +75,7 @@ class Stopper:
             raise Interrupted
 
     def leave(self, at_once: bool) -> None:
-        """Leave after the running trial, or at once; for another thread to call."""
+        """Leave after the running trial, or at once; called from another thread."""
         self.leaving = True
         if at_once:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -90,7 +90,7 @@ class Stopper:
             thread.start()
             thread.join(LEAVE_SECONDS - RELEASE_SECONDS)
         theirs.close()
-        os._exit(128 + number)  # as a shell reports an end by that signal
+        os._exit(128 + number)  # as a shell reports that a process was ended by this signal
 
     def _watch(self, parent: int) -> None:
         while os.getppid() == parent:
@@ -113,19 +113,19 @@ class Stopper:
         return self.deadline is not None and time.time() >= self.deadline
 
     def check(self) -> None:
-        """Raise Interrupted if a stop was requested or the time is over."""
+        """Raise Interrupted if a stop was requested or the deadline has passed."""
         if self.requested or self.late:
             raise Interrupted
 
     def resign(self) -> None:
-        """End this process by the signal that stopped it, if one did: its sender then knows the work is not done."""
+        """If a signal stopped this process, end it by the same signal, so that the sender sees that work is left."""
         if self._number:
             signal.signal(self._number, signal.SIG_DFL)
             signal.raise_signal(self._number)
 
 
 class LocalStopper(Stopper):
-    """The same inside a program that goes on afterwards, such as a notebook: it ends the work and no process.
+    """A Stopper inside a program that continues afterwards, such as a notebook: it ends the work, not the process.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ class LocalStopper(Stopper):
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """In this block Ctrl-C hands the running slot back; a second one is Python's own. Only in the main thread."""
+        """In this block Ctrl-C hands the running slot back; a second one raises KeyboardInterrupt. Main thread only."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -151,7 +151,7 @@ class LocalStopper(Stopper):
         try:
             yield
         finally:
-            if before is not None:  # a handler that Python did not set cannot be set again
+            if before is not None:  # a handler that was not set by Python cannot be restored
                 signal.signal(signal.SIGINT, before)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -160,9 +160,9 @@ class LocalStopper(Stopper):
         super()._on_signal(number, frame)
 
     def leave(self, at_once: bool) -> None:
-        """Leave after the running trial, or after its epoch; for another thread to call."""
+        """Leave after the running trial, or after its current epoch; called from another thread."""
         self.leaving = True
         self.requested = self.requested or at_once
 
     def resign(self) -> None:
-        """Let this process live."""
+        """Do nothing: the process continues."""

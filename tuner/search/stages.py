@@ -1,8 +1,7 @@
 """The stages of a study: search, then confirmation, then controls.
 
-Each stage is an Optuna study of its own in the same storage (``zbed2``, ``zbed2.confirmation``,
-``zbed2.controls``), made of slots that the same workers claim, so each stage resumes, shares workers and
-counts exactly like the search.
+Each stage is a separate Optuna study in the same storage (``zbed2``, ``zbed2.confirmation``, ``zbed2.controls``). The
+same workers claim its slots, so resuming, sharing workers and counting are the same as in the search.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from tuner.errors import ForeignStudy
 from tuner.models.training import EpochRecord
 from tuner.results.confirmation import confirmed, declare
 from tuner.results.leaderboard import choose_candidates
-from tuner.search.early_stopping import SearchGate
+from tuner.search.early_stopping import SearchStopping
 from tuner.search.loaded import Bench
 from tuner.search.sampler import slot_sampler
 from tuner.search.trial import (
@@ -42,7 +41,7 @@ OnEpoch = Callable[[EpochRecord], None]
 
 
 class Stage(Protocol):
-    """One kind of slots."""
+    """A stage of a study: how its slots are created, drawn and run."""
 
     @property
     def plan(self) -> Plan:
@@ -56,15 +55,15 @@ class Stage(Protocol):
 
     @property
     def objectives(self) -> list[str]:
-        """Names of the values a slot ends with."""
+        """Names of the values of a completed slot."""
         ...
 
     def prepare(self, storage: FencedStorage) -> None:
-        """Create study and slots as far as they are missing; any number of workers may call it at once."""
+        """Create what is missing of the study and its slots; any number of workers may call it at once."""
         ...
 
     def sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        """Sampler of slot `number`; a function of (study seed, slot) alone."""
+        """Sampler of slot `number`; it depends only on the study seed and the slot."""
         ...
 
     def suggest(self, trial: optuna.Trial) -> dict[str, Scalar]:
@@ -102,12 +101,12 @@ class Search:
         return self.plan.study.objectives
 
     def prepare(self, storage: FencedStorage) -> None:
-        """Create or join the study, set its budget, enqueue the warm starts once.
+        """Create or join the study, set its budget, and enqueue the warm starts once.
 
         Raises
         ------
         StudyError
-            The stored study was made from other files, or holds more slots than the budget asks for.
+            The stored study was created from other files, or has more slots than the budget.
         """
         study_id = join(storage, self.plan, self.identity)
         if self.sets_budget or storage.budget(study_id) is None:
@@ -117,7 +116,7 @@ class Search:
             storage.enqueue(study_id, start.parameters, {"warm_start": start.source}, once=f"warm-start-{i}")
 
     def sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        """Fresh TPE (multivariate, grouped for conditionals, constant liar) or random sampler."""
+        """A new TPE (multivariate, grouped for conditional parameters, constant liar) or random sampler."""
         seed = mix(self.plan.seed, number, "sampler")
         return slot_sampler(self.plan.sampler, seed=seed, startup=self.plan.startup)
 
@@ -133,15 +132,15 @@ class Search:
         checkpoint: Path,
         on_epoch: OnEpoch,
     ) -> Outcome:
-        """Train and measure, if no rung ends it; the seed is the slot's, whoever runs it."""
+        """Train and measure, unless stopped at a rung; the seed belongs to the slot, whichever worker runs it."""
         seed, rule = mix(self.plan.seed, trial.number), self.plan.study.search.stopping
-        gate = None if rule is None else SearchGate(trial, self.objectives, rule)
-        return run_network(bench, point, seed=seed, checkpoint=checkpoint, on_epoch=on_epoch, gate=gate)
+        stopping = None if rule is None else SearchStopping(trial, self.objectives, rule)
+        return run_network(bench, point, seed=seed, checkpoint=checkpoint, on_epoch=on_epoch, stopping=stopping)
 
 
 @dataclass(frozen=True)
 class Confirmation:
-    """Retraining of the candidates: each with the same new seeds (or folds)."""
+    """Retraining of the candidates, each with the same new seeds (or folds)."""
 
     plan: Plan
 
@@ -216,11 +215,11 @@ class Controls:
 
     @property
     def objectives(self) -> list[str]:
-        """Only what a baseline has."""
+        """The only objective that a baseline has."""
         return ["auroc"]
 
     def prepare(self, storage: FencedStorage) -> None:
-        """Enqueue each baseline once, and the shuffled replicates of the declared primary."""
+        """Enqueue each baseline, and the label-shuffled replicates of the primary trial, once."""
         study_id = register(storage, self.name, self.objectives)
         for control in BASELINES:
             storage.enqueue(study_id, {"control": control}, {}, once=control, grow=True)
@@ -270,12 +269,12 @@ class Controls:
 
 
 def join(storage: FencedStorage, plan: Plan, identity: Mapping[str, Any]) -> int:
-    """Create the study of a plan or join the stored one; its id.
+    """Create the study of a plan, or join the stored one; returns its id.
 
     Raises
     ------
     StudyError
-        The stored study was made from other files, or by packages that do not compare.
+        The stored study was created from other files, or with packages whose results are not comparable.
     """
     described = {
         IDENTITY: json.dumps(identity), SOURCE: json.dumps(plan_source(plan)), PACKAGES: json.dumps(packages()),
@@ -285,14 +284,14 @@ def join(storage: FencedStorage, plan: Plan, identity: Mapping[str, Any]) -> int
     attrs = storage.get_study_system_attrs(study_id)
     stored = attrs.get(IDENTITY)
     if stored is None:
-        raise ForeignStudy(f"{plan.name}: another program made a study of this name. Choose another with --name.")
+        raise ForeignStudy(f"{plan.name}: another program created a study of this name. Choose another with --name.")
     check_packages(plan.name, attrs.get(PACKAGES))
     check_identity(plan.name, load_object(stored, plan.name, IDENTITY), json.loads(described[IDENTITY]))
     return study_id
 
 
 def stored_identity(storage: FencedStorage, name: str) -> dict[str, Any] | None:
-    """What a study of this name was stored with; None if there is none, or another program's.
+    """Stored identity of the study of this name; None if there is none, or if it is another program's.
 
     Raises
     ------
@@ -307,14 +306,14 @@ def stored_identity(storage: FencedStorage, name: str) -> dict[str, Any] | None:
 
 
 def check_name_of(storage: FencedStorage, name: str) -> None:
-    """Refuse a name that a plan's study cannot have; one that is stored already opens under whatever name it has.
+    """Refuse a name that a plan's study cannot have; an already stored study may have any name.
 
     Raises
     ------
     StudyError
-        A new study under a name that breaks the rule, or that names a stage.
+        The name of a new study breaks the rule, or is that of a stage.
     ForeignStudy
-        The study, or one of its stages, is another program's.
+        The study, or one of its stages, belongs to another program.
     """
     known = storage.catalog()
     if name not in known.searches:
@@ -326,7 +325,7 @@ def check_name_of(storage: FencedStorage, name: str) -> None:
 def register(
     storage: FencedStorage, name: str, objectives: list[str], system_attrs: Mapping[str, str] | None = None
 ) -> int:
-    """Create the stage's Optuna study if it does not exist; its id.
+    """Create the stage's Optuna study if it does not exist; returns its id.
 
     Raises
     ------

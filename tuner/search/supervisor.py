@@ -1,4 +1,4 @@
-"""Worker processes of one machine: started, watched, restarted, stopped, never orphaned."""
+"""Starting, watching, restarting and stopping the worker processes of one machine; none is ever orphaned."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from types import FrameType
 from typing import Protocol
 
 from tuner.errors import StorageError
-from tuner.search.worker_pipe import Ear, LogFile, remove_old_logs
+from tuner.search.worker_pipe import LogFile, NoticePipe, remove_old_logs
 from tuner.storage.process import Process, memory_kills, process_of
 
-CRASHES = 5  # crashes in a row without a finished trial: a fault that a restart does not mend
-MEMORY_SECONDS = 5.0  # a process that the kernel kills for want of memory may take so long to end
+CRASHES = 5  # crashes in a row without a finished trial: restarting does not help
+MEMORY_SECONDS = 5.0  # how long a process may take to end after the kernel's OOM killer has chosen it
 STOP_SECONDS = 30.0
-INDEX, DEVICE = "\0i", "\0device"  # what the user types holds no NUL: no name or path is taken for one of these
-TELL_SECONDS = 60.0  # what several workers say within this time is told once
-HUNG = 75  # how a worker leaves whose training hung; EX_TEMPFAIL of sysexits.h
-# What operators, schedulers and the death of a terminal send. A SIGKILL may be the kernel's own, for want of memory.
+INDEX, DEVICE = "\0i", "\0device"  # placeholders with NUL, which no name or path contains
+TELL_SECONDS = 60.0  # a notice that several workers send within this time is shown once
+HUNG = 75  # exit status of a worker whose training hung; EX_TEMPFAIL of sysexits.h
+# Sent by operators, schedulers and closing terminals. A SIGKILL may also come from the kernel's OOM killer.
 ASKED = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
 
 class CountCrash(Protocol):
-    """Counts a crash against the slot that the process ran; whether it had finished a slot before."""
+    """Counts a crash against the slot that the process ran; returns whether it had finished a slot before."""
 
     def __call__(self, process: Process, reason: str, *, memory: bool) -> bool:
         """As `FencedStorage.count_crash`."""
@@ -39,33 +39,33 @@ class CountCrash(Protocol):
 
 
 class Supervisor:
-    """Runs K copies of one command until all of them end by themselves.
+    """Runs several copies of a command until all of them end by themselves.
 
-    A worker that was killed is started again, as often as that happens. A worker that crashed (a fault signal,
-    the kernel's kill for want of memory, an exit status that is no error of ours, a hang) is started again too,
-    until it has crashed `CRASHES` times in a row without finishing a trial.
+    A worker that was killed is always started again. A worker that crashed (a fault signal, the kernel's OOM killer, an
+    unknown exit status, a hang) is started again, too, until it has crashed `CRASHES` times in a row without finishing
+    a trial.
 
     Parameters
     ----------
     command : sequence of str
-        The worker's command; in any part `INDEX` becomes the worker's index and `DEVICE` its device.
+        The workers' command; in each part, `INDEX` is replaced by the worker's index and `DEVICE` by its device.
     count : int
-        How many.
+        Number of workers.
     environment : mapping of str to str, or None
-        Of the workers; None for that of this process.
+        Environment of the workers; None for that of this process.
     logs : Path
-        Folder; worker i writes to ``worker-i.HOST-PROCESS.log`` there, named after this process.
+        Folder in which worker i writes ``worker-i.HOST-PROCESS.log``, named after this process.
     devices : sequence of str
-        The device of each worker; may be left out where the command names none.
+        The device of each worker; may be omitted if the command does not use it.
     count_crash : callable, optional
-        Told of each crash.
+        Called for each crash.
     tell : callable, optional
-        Told in one line what whoever started the run should see now: notices of the workers.
+        Called with each line that the user should see now: notices of the workers.
     kills : callable
-        The kernel's count of processes killed for want of memory.
+        The kernel's count of processes killed because memory ran out.
     settings : mapping of str to str or None, optional
-        Variables that each worker sets itself (None: removes) as its stdin says, a JSON object: for `tuner.cli.child`.
-        A password among them is in no command line, and nobody need copy an environment.
+        Environment variables that each worker sets (None: removes) after reading them as a JSON object from its stdin;
+        for `tuner.cli.child`. So passwords are in no command line, and no environment has to be copied.
     """
 
     def __init__(
@@ -88,10 +88,10 @@ class Supervisor:
         self.started: list[Process] = [Process("", 0, 0.0)] * count
         self.crashes = [0] * count
         self.count_crash, self.kills, self.tell = count_crash, kills, tell or (lambda line: None)
-        self.ears = [Ear()] * count
-        self.books = [LogFile(logs, i) for i in range(count)]
+        self.pipes = [NoticePipe()] * count
+        self.log_files = [LogFile(logs, i) for i in range(count)]
         self._told: dict[str, float] = {}  # notice without its numbers -> when it was told
-        self._kills, self._unclaimed = kills(), list[float]()  # count, and times of kills that fit no death yet
+        self._kills, self._unclaimed = kills(), list[float]()  # count, and times of unexplained kills
         remove_old_logs(logs)
 
     def run(self, poll: Callable[[], object], *, interval: float = 0.5) -> None:
@@ -104,8 +104,8 @@ class Supervisor:
         KeyboardInterrupt
             After all workers have handed their slots back (or, on a second one, were killed).
         """
-        # What ends a job in a cluster is a Ctrl-C to it, and a job started in the background may have been
-        # told to ignore the real one. Only the main thread hears signals.
+        # SIGTERM, which ends a job in a cluster, is treated like Ctrl-C, and a job started in the background may have
+        # inherited an ignored SIGINT. Only the main thread can handle signals.
         heard = (signal.SIGTERM, signal.SIGINT) if threading.current_thread() is threading.main_thread() else ()
         before = {number: signal.signal(number, _interrupt) for number in heard}
         try:
@@ -114,7 +114,7 @@ class Supervisor:
             while any(p is not None for p in self.processes):
                 poll()
                 time.sleep(interval)
-                self._hear()
+                self._pass_on_notices()
                 self._collect()
             poll()
         except BaseException:
@@ -125,7 +125,7 @@ class Supervisor:
                 signal.signal(number, handler)
 
     def stop(self) -> None:
-        """Ask every worker to hand its slot back; kill what is left on a second interrupt or after 30 s."""
+        """Ask every worker to hand its slot back; kill those left after 30 s or on a second interrupt."""
         for process in self._alive():
             process.send_signal(signal.SIGTERM)
         end = time.monotonic() + STOP_SECONDS
@@ -145,32 +145,32 @@ class Supervisor:
 
     def _start(self, i: int) -> None:
         command = [part.replace(INDEX, str(i)).replace(DEVICE, self.devices[i]) for part in self.command]
-        self.ears[i].close()
-        ear, tongue = Ear.pair()
-        own = {"TUNER_PARENT": str(os.getpid()), "TUNER_NOTICES": str(tongue)}
+        self.pipes[i].close()
+        pipe, writing = NoticePipe.pair()
+        own = {"TUNER_PARENT": str(os.getpid()), "TUNER_NOTICES": str(writing)}
         told = self.settings is not None
         try:
-            with self.books[i].open(self._say) as log:
+            with self.log_files[i].open(self._say) as log:
                 started = subprocess.Popen(
                     command, stdin=subprocess.PIPE if told else subprocess.DEVNULL, stdout=log, stderr=log,
-                    pass_fds=(tongue,), env=None if self.environment is None else {**self.environment, **own},
-                    process_group=0,  # Ctrl-C reaches the parent alone, which then asks the workers
+                    pass_fds=(writing,), env=None if self.environment is None else {**self.environment, **own},
+                    process_group=0,  # Ctrl-C reaches only the parent, which then asks the workers
                 )  # fmt: skip
         finally:
-            os.close(tongue)
+            os.close(writing)
         if started.stdin is not None:
-            with contextlib.suppress(BrokenPipeError), started.stdin as stdin:  # it has died: `_collect` says so
+            with contextlib.suppress(BrokenPipeError), started.stdin as stdin:  # it has died, which `_collect` reports
                 stdin.write(json.dumps({**(self.settings or {}), **own}).encode())
-        self.ears[i] = ear
+        self.pipes[i] = pipe
         self.processes[i] = started
         self.started[i] = process_of(started.pid)
 
-    def _hear(self) -> None:
-        """Pass the workers' notices on, each once a minute however many have it."""
-        for i, ear in enumerate(self.ears):
-            for message in ear.listen():
+    def _pass_on_notices(self) -> None:
+        """Pass on the workers' notices; the same notice at most once a minute, however many workers send it."""
+        for i, pipe in enumerate(self.pipes):
+            for message in pipe.receive():
                 self._say(f"worker {i}: {message}", what=message)
-            self.books[i].keep_small()
+            self.log_files[i].keep_small()
 
     def _say(self, line: str, what: str | None = None) -> None:
         key, now = re.sub(r"\d+", "#", what or line), time.monotonic()
@@ -180,7 +180,7 @@ class Supervisor:
 
     def _collect(self) -> None:
         ended = [(i, p) for i, p in enumerate(self.processes) if p is not None and p.poll() is not None]
-        self._count_memory()  # after the look at the processes: the kernel counts before it kills
+        self._count_memory()  # after checking the processes, because the kernel counts before it kills
         for i, process in ended:
             code = process.returncode
             if code == 0:
@@ -188,7 +188,7 @@ class Supervisor:
                 continue
             if code in (1, 2):
                 raise StorageError(f"worker {i} failed: {self._last_line(i)}")
-            number = -code if code < 0 else code - 128  # a shell's, or our own, word for an end by a signal
+            number = -code if code < 0 else code - 128  # 128 + signal, as shells and our own workers report it
             memory = number == signal.SIGKILL and bool(self._unclaimed)
             if memory:
                 self._unclaimed.pop(0)
@@ -214,9 +214,9 @@ class Supervisor:
             )
 
     def _last_line(self, i: int) -> str:
-        for message in self.ears[i].listen():
+        for message in self.pipes[i].receive():
             self._say(f"worker {i}: {message}", what=message)
-        return self.ears[i].last or self.books[i].last_line() or "it printed nothing"
+        return self.pipes[i].last or self.log_files[i].last_line() or "it printed nothing"
 
 
 def _describe(code: int, memory: bool) -> str:

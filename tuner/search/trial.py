@@ -1,6 +1,6 @@
-"""One slot's work: hyperparameters -> trained network -> values, attributes and artifacts.
+"""The work of one slot: hyperparameters -> trained network -> values, attributes and artifacts.
 
-Nothing here knows claims, heartbeats or budgets; the worker wraps it.
+Claims, heartbeats and budgets are the worker's concern.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tuner.results.trial_files import (
     network_files,
     table,
 )
-from tuner.search.early_stopping import Gate
+from tuner.search.early_stopping import EarlyStopping
 from tuner.search.loaded import Bench
 from tuner.storage.keys import WITHOUT_GROUPS
 from tuner.storage.rungs import Decision
@@ -49,7 +49,7 @@ BASELINES = ("gc", "cpg", "2-mer", "6-mer", "best PWM")
 
 
 class Outcome(NamedTuple):
-    """What a finished job leaves: objective values by name, attributes, files, and why it was stopped if it was."""
+    """Result of a slot: objective values by name, attributes, files, and the reason if it was stopped."""
 
     measured: dict[str, float]
     attributes: dict[str, Any]
@@ -70,7 +70,7 @@ def train(
     on_epoch: Callable[[EpochRecord], None],
     asks: Mapping[int, Ask] | None = None,
 ) -> tuple[Network, Recipe, Trained]:
-    """Build and fit one network at `point`; `asks` (epoch -> whether to go on) see it as it would be returned."""
+    """Build and fit one network at `point`; `asks` (by epoch) decide from its current state whether to continue."""
     hyperparameters, training = split_point(point)
     recipe = recipe_of(training, "trial parameters", bench.plan.recipe)
     network = build_model(hyperparameters, n_tasks=dataset.n_tasks, length=dataset.length, seed=seed)
@@ -90,11 +90,11 @@ def run_network(
     checkpoint: Path | None = None,
     on_epoch: Callable[[EpochRecord], None],
     dataset: Dataset | None = None,
-    gate: Gate | None = None,
+    stopping: EarlyStopping | None = None,
 ) -> Outcome:
     """Train a network and measure everything on it.
 
-    A network that `gate` ends is measured where it stands, and leaves its learning curve as its only file.
+    A network that is stopped is measured in its current state, and its learning curve is its only file.
 
     Parameters
     ----------
@@ -109,27 +109,27 @@ def run_network(
     on_epoch : callable
         Called after each epoch; may raise to stop.
     dataset : Dataset or None
-        Another arrangement of the study's data (a fold, shuffled labels).
-    gate : Gate or None
-        Asked at its rungs whether to go on.
+        Another arrangement of the study's data (a fold, or shuffled labels).
+    stopping : EarlyStopping or None
+        Decides at its rungs whether to continue.
     """
     data = dataset or bench.dataset_of(point)
     stopped: tuple[Decision, Evaluation] | None = None
 
-    def ask(gate: Gate, network: Network, recipe: Recipe, trained: Trained) -> bool:
+    def ask(stopping: EarlyStopping, network: Network, recipe: Recipe, trained: Trained) -> bool:
         nonlocal stopped
         rung = len(trained.history)
-        decision = gate.known(rung)
+        decision = stopping.known(rung)
         if decision is not None and decision.goes_on:
             return True
         evaluation = _evaluate(bench, network, recipe, trained, data, seed, rung=bench.plan.study.objectives)
-        decision = decision or gate.enter(rung, measure_all(evaluation))
+        decision = decision or stopping.enter(rung, measure_all(evaluation))
         stopped = None if decision.goes_on else (decision, evaluation)
         return decision.goes_on
 
     network, recipe, trained = train(
         bench, point, data, seed=seed, checkpoint=checkpoint, on_epoch=on_epoch,
-        asks={rung: partial(ask, gate) for rung in gate.rungs} if gate is not None else {},
+        asks={rung: partial(ask, stopping) for rung in stopping.rungs} if stopping is not None else {},
     )  # fmt: skip
     evaluation = stopped[1] if stopped else _evaluate(bench, network, recipe, trained, data, seed)
     measured = measure_all(evaluation)
@@ -162,15 +162,15 @@ def _evaluate(
     bench: Bench, network: Network, recipe: Recipe, trained: Trained, data: Dataset, seed: int,
     rung: Sequence[str] | None = None,
 ) -> Evaluation:  # fmt: skip
-    """Measure everything, or at a rung what the study's objectives need."""
-    # When numba starts its threads, its OpenMP layer gives the whole process as many as numba may use: this network
-    # would be measured and the next one train on every core, slower, and to other values than before the first match.
+    """Measure everything, or at a rung only what the study's objectives need."""
+    # When numba starts its threads, its OpenMP layer changes the thread count of the whole process: this network would
+    # be measured, and the next one trained, on every core, which is slower and gives other values than before.
     threads = torch.get_num_threads()
     try:
         if bench.cache is not None:
             prepare_kernel(
                 kernel_folder(bench.cache / "numba")
-            )  # compiled once a machine: the others wait here, after training
+            )  # compiled once per machine: the other workers wait here, after training
             torch.set_num_threads(threads)
         evaluation = evaluate_network(
             network, trained, data, bench.database, bench.plan.study.motifs.targets,
@@ -184,7 +184,7 @@ def _evaluate(
 
 
 def _extras(bench: Bench, network: Network, data: Dataset) -> dict[str, float]:
-    """What the study's own tables ask for beyond what every trial measures."""
+    """Metrics that the study's optional tables request in addition to those of every trial."""
     study, found = bench.plan.study, dict[str, float]()
     if study.koo is not None:
         found |= measure_koo(network, data, bench.database, study.motifs.targets, study.koo, bench.device)
@@ -215,7 +215,7 @@ def run_label_shuffled(
 def train_shuffled(
     bench: Bench, point: Mapping[str, Scalar], *, replicate: int, on_epoch: Callable[[EpochRecord], None]
 ) -> tuple[Network, Recipe, Trained]:
-    """Train on permuted training labels, stopping on permuted validation labels; the null of everything found."""
+    """Train with permuted training and validation labels: the null of everything that is found."""
     data, seed = bench.dataset, shuffled_seed(bench.plan.seed, replicate)
     rng = np.random.default_rng(seed)
     shuffled = {
@@ -262,7 +262,7 @@ def fold_dataset(dataset: Dataset, folds: int, fold: int, seed: int) -> Dataset:
 def _files(
     network: Network, point: Mapping[str, Scalar], recipe: Recipe, data: Dataset, evaluation: Evaluation
 ) -> dict[str, bytes]:
-    from tuner.plots.curves import draw_learning_curve  # matplotlib: only who draws waits for it
+    from tuner.plots.curves import draw_learning_curve  # imports matplotlib, which is slow
     from tuner.plots.figures import svg
     from tuner.plots.filter_logos import filter_logos
 
@@ -280,7 +280,7 @@ def _files(
 
 
 def task_scores(tasks: Sequence[str], evaluation: Evaluation) -> list[TaskScores]:
-    """AUROC and average precision of each task on validation; None where there is one class."""
+    """AUROC and average precision of each task on validation; None if it has only one class."""
     found = [metrics.per_task(s, evaluation.labels, evaluation.logits).values for s in ("auroc", "average_precision")]
     positives = evaluation.labels.sum(axis=0).astype(int).tolist()
     return [TaskScores(*row) for row in zip(tasks, positives, *found, strict=True)]

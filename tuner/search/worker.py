@@ -1,7 +1,7 @@
-"""A worker: claim a slot, run it, store its result, until every slot of every stage has ended.
+"""A worker: claims a slot, runs it and stores its result, until every slot of every stage has ended.
 
-The worker may die at any instruction. What it holds is one RUNNING slot, which is handed back when it is
-told to stop, and reaped by the others when it is not.
+A worker may die at any instruction. It holds one RUNNING slot, which it hands back if it is told to stop, and which
+other workers reap if it dies.
 """
 
 from __future__ import annotations
@@ -52,23 +52,23 @@ __all__ = ["Interrupted", "Pace", "Stopper", "Worker"]
 
 log = logging.getLogger("tuner.worker")
 
-WHO = "this worker"  # in the error about a study that is gone
+WHO = "this worker"  # used in the error about a study that is gone
 HAND_BACK_SECONDS = 3.0  # a stop must not wait for a database that is away
 
 
 class Pace(NamedTuple):
-    """How often a worker looks, and how long it waits.
+    """Intervals and time limits of a worker.
 
     Attributes
     ----------
     poll : float
-        Seconds between looks for a slot.
+        Seconds between tries to claim a slot.
     beat : float
         Seconds between heartbeats.
     grace : float
-        Seconds without a heartbeat after which a worker elsewhere is gone.
+        Seconds without a heartbeat after which a worker on another machine counts as gone.
     stall_after : float or None
-        Seconds without a finished epoch after which a training is hung; None: as the study says.
+        Seconds without a finished epoch after which a training counts as hung; None for the study's setting.
     """
 
     poll: float = 1.0
@@ -95,11 +95,11 @@ class Worker:
     name : str
         Shown in `tuner status` and in the log.
     ahead : int
-        Slots to keep waiting: the number of workers on this storage, about.
+        Number of waiting slots to keep: about the number of workers on this storage.
     pace : Pace
         Intervals and limits.
     look : callable, optional
-        Called between slots and after each epoch, for whoever looks on; it must not raise.
+        Called between slots and after each epoch, for example to show progress; it must not raise.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Worker:
         *,
         name: str,
         ahead: int = 1,
-        pace: Pace = Pace(),  # noqa: B008  it cannot be changed
+        pace: Pace = Pace(),  # noqa: B008  it is immutable
         look: Callable[[], None] | None = None,
     ) -> None:
         self.bench, self.storage, self.artifacts = bench, storage, artifacts
@@ -128,20 +128,20 @@ class Worker:
         Returns
         -------
         bool
-            False if the worker was told to stop before.
+            False if the worker was told to stop before the end.
 
         Raises
         ------
         StorageError
             The database refuses, stayed away, or its file was removed or replaced.
         StudyGone
-            The study was deleted, perhaps made again; nothing of this worker is in another.
+            The study was deleted, and perhaps created again; nothing was written to the new one.
         """
         try:
             for stage in stages:
                 self.stopper.check()
                 stage.prepare(self.storage)
-                if self._has(stage):  # a stage may have nothing to do: e.g. no candidate to confirm
+                if self._has(stage):  # a stage may have nothing to do, e.g. no candidate to confirm
                     self.storage.join(stage.name, who=WHO)
                     self._run_stage(stage)
         except Interrupted:
@@ -184,7 +184,7 @@ class Worker:
         folder = checkpoints.folder_of(self.checkpoints, stage.name, attempt.study)
         label = f"{stage.name} trial {attempt.number}"
         self.stopper.release = partial(self._hand_back, attempt, label)
-        # A fresh Study each time: samplers read its list of trials, which only study.ask would renew.
+        # A new Study each time: samplers read its cached list of trials, which only study.ask would renew.
         sampler = stage.sampler(attempt.number)
         study = optuna.load_study(study_name=stage.name, storage=self.storage, sampler=sampler)
         tokens = self.storage.slot_tokens(attempt.trial_id)
@@ -225,25 +225,25 @@ class Worker:
         )  # fmt: skip
 
     def _lose_database(self, error: DatabaseGone) -> None:
-        """End the training that nobody can store any more. Runs in the heartbeat."""
+        """End the training, because its result cannot be stored any more. Runs in the heartbeat's thread."""
         self._gone = error
         self.stopper.leave(at_once=True)
 
     def _hung(self, attempt: Attempt, label: str, reason: str) -> None:
-        """Count the failure and end this process: nothing in Python ends a hung call. Runs in the heartbeat."""
+        """Count the failure and end this process, as nothing else ends a hung call. Runs in the heartbeat's thread."""
         try:
             self.storage.fail_attempt(attempt, reason, max_failures=self.bench.plan.max_failures, patience=0)
         except AttemptSuperseded:
             reason += "; another worker has the slot already"
-        log.error("%s: %s. This process ends; where it hung:", label, reason)
-        faulthandler.dump_traceback(file=2)  # the handle: stderr itself may be a stream of JSON lines
+        log.error("%s: %s. This process ends; stack traces:", label, reason)
+        faulthandler.dump_traceback(file=2)  # the file descriptor, because sys.stderr may be a stream of JSON lines
         os._exit(HUNG)
 
     def _hand_back(self, attempt: Attempt, label: str) -> None:
         try:
             self.storage.hand_back(attempt, "the worker was told to stop", patience=HAND_BACK_SECONDS)
         except StudyGone as e:
-            log.debug("%s: %s", label, e)  # said once, by the error that ends the worker
+            log.debug("%s: %s", label, e)  # reported once, by the error that ends the worker
         except AttemptSuperseded:
             log.info("%s: another worker has it already", label)
         except StorageError as e:
@@ -260,7 +260,7 @@ class Worker:
         checkpoint: Path,
         label: str,
     ) -> bool:
-        """One execution; True if the slot has ended for good."""
+        """Run one attempt; True if the slot has ended for good."""
         total = self.bench.plan.recipe.epochs
 
         def on_epoch(record: EpochRecord) -> None:
@@ -292,7 +292,7 @@ class Worker:
         except (AttemptSuperseded, StorageError):
             raise
         except Exception as e:
-            if is_out_of_memory(e):  # torch says so on the CPU by a RuntimeError
+            if is_out_of_memory(e):  # on the CPU torch raises a RuntimeError
                 return self._prune(attempt, label, self._memory(e), {"constraints:memory": 1.0})
             return self._fail(attempt, label, e)
         heartbeat.tick()
@@ -303,17 +303,17 @@ class Worker:
         attributes: dict[str, Any] = dict(outcome.attributes)
         entries: dict[str, str] = {}
         try:
-            with self.stopper.interruptible():  # an upload may take long; what it left is no trial's
+            with self.stopper.interruptible():  # an upload may take long; its files are leftovers then
                 entries = self.artifacts.put(outcome.files, attempt.token)
-        except StorageError as e:  # the values took minutes, the files are secondary: keep what can be kept
+        except StorageError as e:  # the values are what matters: store them without the files
             attributes["artifacts_error"] = str(e)
             entries = not_written(outcome.files)
             log.error("%s: %s The values are stored without files.", label, e)
-            notices.warning("%s: %s Its values are stored; its files are written when that can be done.", label, e)
+            notices.warning("%s: %s Its values are stored; its files will be written as soon as possible.", label, e)
         state, values = TrialState.COMPLETE, None
         if outcome.stopped is None:
             values = [outcome.measured[o] for o in stage.objectives]
-        else:  # PRUNED: to TPE a trial worse than every completed one, to everything else no result
+        else:  # PRUNED: for TPE worse than every completed trial, for everything else without a result
             state, attributes["reason"] = TrialState.PRUNED, outcome.stopped
         try:
             self.storage.finish(attempt, state, values, user_attrs=attributes, system_attrs=entries)

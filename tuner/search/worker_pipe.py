@@ -1,7 +1,7 @@
-"""How a supervisor hears its workers: a pipe for what should be seen now, and a log file for everything.
+"""Output of the workers: a pipe to the supervisor for what should be seen now, and a log file for everything.
 
-The pipe needs no disk, so a worker's last words arrive also where its log is on a full one. The log's handle is the
-worker's own, so that a supervisor that is stopped or killed stops nobody from writing.
+The pipe needs no disk, so a worker's last message arrives even if its log is on a full disk. The worker writes to the
+log file itself, so it can go on writing if the supervisor is stopped or killed.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from typing import IO
 
 from tuner.storage.outage import room
 
-LARGEST_LOG = 16_000_000  # bytes; one predecessor of that size is kept
-LOOK_SECONDS = 10.0  # between two looks at its size
-KEPT_LOGS = 200  # of a stage; older ones go when a run begins, those of the last day never
+LARGEST_LOG = 16_000_000  # bytes; one older file of that size is kept
+LOOK_SECONDS = 10.0  # between two checks of its size
+KEPT_LOGS = 200  # per study; older ones are removed when a run begins, except those of the last day
 KEPT_SECONDS = 86_400.0
 
 
-class Ear:
-    """The reading end of a pipe from one worker; without one, nothing is heard."""
+class NoticePipe:
+    """The reading end of a pipe from one worker; without a handle nothing is received."""
 
     def __init__(self, handle: int | None = None) -> None:
         self._handle, self._rest = handle, b""
         self.last = ""
 
     @classmethod
-    def pair(cls) -> tuple[Ear, int]:
-        """An ear, and the handle for the worker to speak into."""
+    def pair(cls) -> tuple[NoticePipe, int]:
+        """A new pipe, and the handle that its worker writes to."""
         reading, writing = os.pipe()
         os.set_blocking(reading, False)
         return cls(reading), writing
 
-    def listen(self) -> list[str]:
-        """What was said since; the reason why the worker ends is kept in `last`."""
+    def receive(self) -> list[str]:
+        """Notices since the last call; the reason for which the worker ends is kept in `last`."""
         if self._handle is None:
             return []
         with contextlib.suppress(BlockingIOError):
@@ -50,7 +50,7 @@ class Ear:
         *lines, self._rest = self._rest.split(b"\n")
         found = []
         for line in lines:
-            with contextlib.suppress(ValueError, KeyError, TypeError):  # a foreign program's words are none
+            with contextlib.suppress(ValueError, KeyError, TypeError):  # not written by a worker
                 said = json.loads(line)
                 if said["last"]:
                     self.last = str(said["message"])
@@ -59,7 +59,7 @@ class Ear:
         return found
 
     def close(self) -> None:
-        """Hear no more."""
+        """Close the reading end."""
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
@@ -71,9 +71,9 @@ class LogFile:
     Parameters
     ----------
     folder : Path
-        Where; made when it is needed, again too.
+        Folder of the log, which is created when it is needed.
     index : int
-        Which worker.
+        Index of the worker.
     """
 
     def __init__(self, folder: Path, index: int) -> None:
@@ -83,7 +83,7 @@ class LogFile:
 
     @contextlib.contextmanager
     def open(self, say: Callable[[str], None]) -> Iterator[int | IO[bytes]]:
-        """Open it for a worker; where that cannot be, say so and give it the stderr of this process."""
+        """Open it for a worker; if that fails, say so and return the stderr of this process instead."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             file = self.path.open("ab")
@@ -98,7 +98,7 @@ class LogFile:
             yield file
 
     def last_line(self) -> str:
-        """The last message, if there is any."""
+        """The last message; empty if there is none."""
         try:
             with self.path.open("rb") as file:
                 file.seek(max(0, file.seek(0, os.SEEK_END) - 65536))
@@ -112,20 +112,20 @@ class LogFile:
         return lines[-1].removeprefix("error: ")
 
     def keep_small(self) -> None:
-        """Move what is there to ``.log.1`` where it has grown large; the worker appends, and goes on at the start."""
+        """If the file has grown large, copy it to ``.log.1`` and empty it; the worker, which appends, writes on."""
         now = time.monotonic()
         if now - self._looked < LOOK_SECONDS:
             return
         self._looked = now
-        with contextlib.suppress(OSError):  # a full disk: then it stays as it is until there is room
+        with contextlib.suppress(OSError):  # on a full disk it stays as it is until there is room
             if self.path.stat().st_size > LARGEST_LOG:
                 shutil.copyfile(self.path, self.path.with_name(f"{self.path.name}.1"))
                 os.truncate(self.path, 0)
 
 
 def remove_old_logs(folder: Path) -> None:
-    """Remove the oldest logs of a folder that has many, but none of the last day."""
-    with contextlib.suppress(OSError):  # one that cannot be read or removed stays
+    """Remove the oldest logs of a folder that has many, except those of the last day."""
+    with contextlib.suppress(OSError):  # logs that cannot be read or removed stay
         logs = sorted(((p.stat().st_mtime, p) for p in folder.glob("worker-*.log*")), reverse=True)
         for written, path in logs[KEPT_LOGS:]:
             if time.time() - written > KEPT_SECONDS:
@@ -135,5 +135,5 @@ def remove_old_logs(folder: Path) -> None:
 def _stderr() -> int:
     try:
         return sys.__stderr__.fileno() if sys.__stderr__ is not None else os.open(os.devnull, os.O_WRONLY)
-    except (OSError, ValueError):  # closed, or no file
+    except (OSError, ValueError):  # closed, or not a file
         return -3  # subprocess.DEVNULL

@@ -1,1 +1,1 @@
-"""Slots and files: exact budgets on an Optuna database, artifacts, and who may write them. Knows nothing of DNA."""
+"""Slots, attempts and artifacts: exact budgets on an Optuna database. Nothing in this package knows about DNA."""

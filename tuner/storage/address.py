@@ -17,20 +17,20 @@ from tuner.errors import StorageError
 from tuner.files import make_folder
 from tuner.storage.masking import mask
 
-# File systems of several machines (statfs names as in /proc/mounts).
+# File systems that several machines share (names as in /proc/mounts).
 NETWORK_DISKS = frozenset(
     "nfs nfs4 cifs smb3 smbfs lustre gpfs beegfs ceph afs 9p fuse.sshfs fuse.glusterfs fuse.ceph".split()
 )
-# SQLSTATE classes and codes that pass: connection lost, rollback (deadlock), resources, lock timeout,
+# SQLSTATE classes and codes of transient errors: lost connection, rollback (deadlock), resources, lock timeout,
 # operator intervention (restart), system error, idle transaction ended, read-only (a standby until it takes over).
 READ_ONLY = "25006"
 PASSING = ("08", "40", "53", "55", "57", "58", "25P03", READ_ONLY)
-# Names of SQLite's errors that pass: locks, a full disk, one that fails or is read-only for now.
+# SQLite's names of transient errors: locks, and a disk that is full, failing or read-only for now.
 SQLITE_LOCKS = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")
 SQLITE_PASSING = (*SQLITE_LOCKS, "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN")
 
-# Tried with MariaDB 10.11 and pymysql: the index covers ended attempts too, and refuses a slot its second one.
-NO_PARTIAL_INDEX = " MySQL and MariaDB have no partial indexes, which keep a trial to one live attempt."
+# Tested with MariaDB 10.11 and pymysql: there the index also covers ended attempts, so a slot's second attempt fails.
+NO_PARTIAL_INDEX = " MySQL and MariaDB lack partial indexes, which ensure that a trial has only one live attempt."
 
 _LIBPQ = re.compile(r"(?:^|\s)(?:host|hostaddr|port|dbname|user|password|service)\s*=", re.IGNORECASE)
 
@@ -40,21 +40,21 @@ REMEDIES = (
     ("not a database", " Name a SQLite file."),
     (
         "permission denied",
-        " Let its owner run tuner tables and grant this role what it needs, or use a role that has it: "
-        "tuner_worker to run or to record, tuner_owner to delete.",
+        " Ask the owner to run tuner tables and to grant this role what it needs, or use one that may do this: "
+        "tuner_worker to run or record, tuner_owner to delete.",
     ),
     ("password authentication", " Check user and password in the URL."),
-    ("Connection refused", " Is the server running, and do host and port fit?"),
+    ("Connection refused", " Is the server running, and are host and port correct?"),
 )
 
 
 def parse_url(text: str | Path) -> URL:
-    """Read a path or URL of a database.
+    """Parse the path or URL of a database.
 
     Parameters
     ----------
     text : str or Path
-        Path of a SQLite file (``~`` is expanded, the folder is made), or a URL.
+        Path of a SQLite file (``~`` is expanded, the folder is created), or a URL.
 
     Returns
     -------
@@ -64,13 +64,13 @@ def parse_url(text: str | Path) -> URL:
     Raises
     ------
     StorageError
-        Not a URL, another kind of database, a database in memory, or a folder that cannot be made.
+        Not a URL, an unsupported kind of database, a database in memory, or a folder that cannot be created.
     """
     if "://" not in str(text):
         if _LIBPQ.search(str(text)):
             raise StorageError(
-                "the storage is a connection string of key=value; write postgresql://USER@HOST/DATABASE, and the "
-                "password into PGPASSWORD or ~/.pgpass."
+                "the storage is a connection string of key=value pairs; write postgresql://USER@HOST/DATABASE, and put "
+                "the password into PGPASSWORD or ~/.pgpass."
             )
         url = URL.create("sqlite", database=str(Path(text).expanduser().absolute()))
     else:
@@ -78,10 +78,10 @@ def parse_url(text: str | Path) -> URL:
             url = make_url(str(text).replace("postgres://", "postgresql://", 1))
         except (exc.ArgumentError, ValueError) as e:
             raise StorageError(
-                "the storage is no database URL; expected FILE, sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DB."
+                "the storage is not a database URL; expected FILE, sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DB."
             ) from e
-    if "@" in (url.host or ""):  # not shown: what stands before it is the end of a password
-        raise StorageError("the storage's user or password holds an @; write %40 for it, or set PGPASSWORD.")
+    if "@" in (url.host or ""):  # the host is not shown: before the @ it has the end of a password
+        raise StorageError("the storage's user or password contains an @; write %40 for it, or set PGPASSWORD.")
     backend = url.get_backend_name()
     if backend == "postgresql":
         return url.set(drivername="postgresql+psycopg")
@@ -96,12 +96,12 @@ def parse_url(text: str | Path) -> URL:
     try:
         make_folder(folder)
     except OSError as e:
-        raise StorageError(f"{address(url)}: cannot make the folder {folder} ({e.strerror}).") from e
+        raise StorageError(f"{address(url)}: cannot create the folder {folder} ({e.strerror}).") from e
     return url
 
 
 def address(url: URL) -> str:
-    """The URL as it may be shown: without the password."""
+    """The URL without its password, for display."""
     if url.get_backend_name() == "sqlite" and url.database:
         return url.database
     secret = {key: "***" for key in url.query if "password" in key.lower()}
@@ -109,7 +109,7 @@ def address(url: URL) -> str:
 
 
 def explain(error: BaseException, url: URL, *, remedy: bool = True) -> str:
-    """One line about a database error, without the password; without a remedy where it may pass by itself."""
+    """Describe a database error in one line, without the password; without a remedy if it may pass by itself."""
     original = getattr(error, "orig", None) or error
     line = " ".join(str(original).split()) or type(original).__name__
     queried = (value for key, value in url.query.items() if "password" in key.lower())
@@ -136,7 +136,7 @@ def is_passing(error: BaseException) -> bool:
 
 
 def is_lock(error: BaseException) -> bool:
-    """Whether another process was in the way: its lock, a deadlock."""
+    """Whether another process was in the way: it held a lock, or there was a deadlock."""
     return _sqlite_name(error).startswith(SQLITE_LOCKS) or _state(error).startswith(("40", "55P03"))
 
 
@@ -146,7 +146,7 @@ def is_full(error: BaseException) -> bool:
 
 
 def is_read_only(error: BaseException) -> bool:
-    """Whether the database takes no writes now: a file or its disk is read-only, a server is a standby."""
+    """Whether the database accepts no writes now: the file or its disk is read-only, or the server is a standby."""
     return _sqlite_name(error).startswith("SQLITE_READONLY") or _state(error) == READ_ONLY
 
 
@@ -159,7 +159,7 @@ def _state(error: BaseException) -> str:
 
 
 def database_error(error: BaseException) -> exc.SQLAlchemyError | None:
-    """The database's own error behind what Optuna raises, if there is one."""
+    """The database error that caused what Optuna raised, if there is one."""
     if isinstance(error, StorageInternalError) and isinstance(error.__cause__, exc.SQLAlchemyError):
         return error.__cause__
     return error if isinstance(error, exc.SQLAlchemyError) else None

@@ -1,9 +1,9 @@
-"""Artifacts of trials: weights, filters, figures, tables; bytes in a store, names in the storage.
+"""Artifacts of trials (weights, filters, figures, tables): bytes in a store, names in the storage.
 
-Optuna's own upload writes to the storage at once, whoever runs the trial by then. Here the bytes go to the
-store first and their entries are returned, to be stored in the same transaction as the trial's result, so a
-superseded attempt leaves no entry behind. The entries are Optuna's: its dashboard shows them. The id of a file
-begins as the token of the attempt that wrote it, so that a file without an entry still says whose it was.
+Optuna's own upload writes to the storage at once, even if another worker has the trial by then. Here the bytes go
+to the store first and their entries are returned, to be stored in the same transaction as the trial's result, so a
+superseded attempt leaves no entry. The entries have Optuna's form, so its dashboard shows them. The id of a file
+begins with the token of the attempt that wrote it, so the writer of a file without an entry is still known.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ __all__ = [
 ]
 
 # Key prefix and fields as optuna.artifacts writes them (Optuna 5.0).
-CHECKPOINTS = "checkpoints/"  # what keys of copies of checkpoints begin with, in a store that no path reaches
-OWNER = 24  # letters that the ids of an attempt's files share with its token: 74 random bits
+CHECKPOINTS = "checkpoints/"  # prefix of the keys of checkpoint copies in a remote store
+OWNER = 24  # characters that the ids of an attempt's files share with its token: 74 random bits
 PATIENCE_SECONDS = 120.0
 
 TYPES: Mapping[str, str] = {
@@ -69,28 +69,28 @@ TYPES: Mapping[str, str] = {
 
 
 class Held(NamedTuple):
-    """A file of a trial: where it lies, as people may be told, and whether it is still there."""
+    """A file of a trial: where it is, without secrets, and whether it is still there."""
 
     place: str
     present: bool
 
 
 class Artifacts:
-    """An artifact store and what the trials keep there.
+    """The artifacts of trials in a store.
 
     Parameters
     ----------
     where : str or Path
-        A folder, which is made, or ``s3://BUCKET/PREFIX``, ``gs://``, ``az://``.
+        A folder, which is created, or ``s3://BUCKET/PREFIX``, ``gs://``, ``az://``.
     patience : float
         Seconds that one call waits for a store that is away. Opening does not wait.
     reading : bool
-        A folder is not made before something is written.
+        Do not create the folder before something is written.
 
     Raises
     ------
     StorageError
-        The folder cannot be made; the bucket does not answer.
+        The folder cannot be created; the bucket does not answer.
     """
 
     def __init__(self, where: str | Path, *, patience: float = PATIENCE_SECONDS, reading: bool = False) -> None:
@@ -104,7 +104,7 @@ class Artifacts:
 
     @property
     def remote(self) -> bool:
-        """Whether no path reaches the store."""
+        """Whether the store is not a folder."""
         return self.store.folder is None
 
     def put(self, files: Mapping[str, bytes], token: str | None = None, *, late: bool = False) -> dict[str, str]:
@@ -115,20 +115,20 @@ class Artifacts:
         files : mapping of str to bytes
             File name (as users see it) -> content.
         token : str, optional
-            Of the attempt that writes them; without one they are a study's.
+            Token of the attempt that writes them; without it, the files belong to the study.
         late : bool
-            The attempt has ended: the files get ids of their own beside those that it wrote.
+            The attempt has ended: the files get ids that differ from those that it wrote.
 
         Returns
         -------
         dict of str to str
-            System attributes that make the files artifacts of the trial which carries them.
+            System attributes that make the files artifacts of the trial that has them.
 
         Raises
         ------
         StorageError
-            The store cannot be written, e.g. the disk is full or the bucket stayed away; files already written
-            are removed again, or are leftovers.
+            The store cannot be written, e.g. because the disk is full or the bucket stayed away. Files already
+            written are removed again, or remain as leftovers.
         """
         until = time.monotonic() + self.patience
         entries: dict[str, str] = {}
@@ -142,7 +142,7 @@ class Artifacts:
             try:
                 self._write(identifier, content, until)
             except StoreAway as e:
-                if not self.remote:  # on a full disk they are in the way; from a bucket nothing can be removed now
+                if not self.remote:  # on a full disk they take space; from a bucket nothing can be removed now
                     self.discard(entries)
                 raise StorageError(f"{str(e).rstrip('.')}; waited {self.patience:.0f} s to write {name}.") from e
             except StorageError as e:
@@ -154,7 +154,7 @@ class Artifacts:
         patiently(lambda: write(self.store, key, content), until=until)
 
     def restore(self, identifier: str, content: bytes) -> None:
-        """Write a file that was lost or damaged in its place.
+        """Write a lost or damaged file again, under its old id.
 
         Raises
         ------
@@ -164,7 +164,7 @@ class Artifacts:
         self._write(identifier, content, time.monotonic() + self.patience)
 
     def discard(self, entries: Iterable[str]) -> None:
-        """Remove the files of `entries` as far as that is possible now; the rest are leftovers."""
+        """Remove the files of `entries` as far as possible now; the rest remain as leftovers."""
         with contextlib.suppress(StorageError):
             self.remove(entries)
 
@@ -179,19 +179,19 @@ class Artifacts:
         until = time.monotonic() + self.patience
         for key in entries:
             identifier = key.removeprefix(PREFIX)
-            if key.startswith(PREFIX) and is_identifier(identifier):  # what another program stored is no file of ours
+            if key.startswith(PREFIX) and is_identifier(identifier):  # another program's entry names no file of ours
                 patiently(lambda one=identifier: self.store.remove(one), until=until)  # type: ignore[misc]
 
     def held(self, trial: FrozenTrial) -> dict[str, Held]:
-        """What a trial has, by the name users see; a file may have been lost since."""
+        """Files of a trial by the name that users see; a file may have been lost since."""
         return {name: Held(self._place(i), self._exists(i)) for name, i in entries_of(trial)}
 
     def holds(self, trial: FrozenTrial, name: str) -> bool:
-        """Whether a trial has a file, and the store has not lost it."""
+        """Whether a trial has a file and it is still in the store."""
         return any(self._exists(i) for n, i in entries_of(trial) if n == name)
 
     def paths(self, trial: FrozenTrial) -> dict[str, Path]:
-        """Where each file of a trial lies in a folder; nothing of a store that no path reaches."""
+        """Path of each file of a trial; empty for a remote store."""
         folder = self.store.folder
         return {} if folder is None else {name: folder / i for name, i in entries_of(trial)}
 
@@ -212,7 +212,7 @@ class Artifacts:
         Raises
         ------
         BadFile
-            The store has lost it, or it is not what was stored.
+            It is missing from the store, or it is not what was stored.
         StorageError
             The trial has no such file, or the store stayed away.
         """
@@ -226,12 +226,12 @@ class Artifacts:
         raise StorageError(f"{name_of(trial)} has no artifact {name}.")
 
     def text(self, trial: FrozenTrial, name: str) -> str:
-        """Read one file of a trial as text; raises as `get`, and BadFile for what is none."""
+        """Read one file of a trial as text; raises like `get`, and BadFile if it is not text."""
         content = self.get(trial, name)
         try:
             return content.decode()
         except UnicodeDecodeError as e:
-            raise unusable(trial, name, "it is no text") from e
+            raise unusable(trial, name, "it is not text") from e
 
     def read(
         self,
@@ -242,25 +242,25 @@ class Artifacts:
         expected: Digest = Digest(None, None),  # noqa: B008  it cannot be changed
         remedy: str = "",
     ) -> bytes:
-        """Read a file by its id and see that it is what was stored.
+        """Read a file by its id and check that it is what was stored.
 
         Parameters
         ----------
         identifier : str
             Id of the file.
         what : str
-            Names it in an error.
+            Its name in errors.
         limit : int, optional
-            Bytes that are read at most.
+            Largest number of bytes to read.
         expected : Digest
-            What it must be, as far as that was recorded.
+            Its recorded digest, as far as there is one.
         remedy : str
-            A sentence for the error.
+            A sentence that ends the error.
 
         Raises
         ------
         BadFile
-            The store has lost it, or it is another file.
+            It is missing from the store, or is another file.
         StorageError
             The store stayed away, or the file is larger than `limit`.
         """
@@ -286,13 +286,13 @@ def _tail(i: int, late: bool) -> str:
 
 
 def undigested(trial: FrozenTrial) -> list[str]:
-    """Names of the files of a trial whose digest nobody recorded, because an older version stored them."""
+    """Names of the files of a trial without a recorded digest: an older version stored them."""
     known = recorded_digests(trial.system_attrs)
     return [name for name, _ in entries_of(trial) if name not in known]
 
 
 def is_identifier(text: str) -> bool:
-    """Whether `text` is an id as files have it: a UUID, and so no path."""
+    """Whether `text` is a file id, that is, a UUID and therefore not a path."""
     try:
         return str(uuid.UUID(text)) == text
     except ValueError:
@@ -300,7 +300,7 @@ def is_identifier(text: str) -> bool:
 
 
 def entries_of(trial: FrozenTrial) -> Iterator[tuple[str, str]]:
-    """Name and id of each file; entries of another form, which other programs may have made, are passed over."""
+    """Name and id of each file; entries of another form, which other programs may have made, are skipped."""
     for key, value in trial.system_attrs.items():
         if key.startswith(PREFIX):
             try:

@@ -1,7 +1,7 @@
 """Attempts: statements inside the caller's transaction.
 
 An *attempt* is one execution of a slot. It is live while its ``outcome`` is NULL, and a partial unique index
-lets a trial have one live attempt at most. Its random ``token`` is the fence: whatever an attempt writes is
+allows a trial at most one live attempt. Its random ``token`` is the fence: everything that an attempt writes is
 conditional on the row with its token being live.
 """
 
@@ -25,7 +25,7 @@ Outcome = Literal["complete", "pruned", "fail", "failed", "handed back", "reaped
 
 
 class Attempt(NamedTuple):
-    """A claimed slot: what a worker holds while it runs it.
+    """A claimed slot, held by a worker while it runs.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class Attempt(NamedTuple):
     suggested : bool
         Whether an earlier attempt has drawn all parameters, so that they are only read back.
     study : str
-        Identity of the study; empty where another program made the study and nobody has joined it.
+        Identity of the study; empty if another program created the study and nobody has joined it.
     """
 
     study_id: int
@@ -65,7 +65,7 @@ class Open(NamedTuple):
     beat: float | None
     age: float  # seconds of the database's clock since `beat`
     progress: dict[str, Any]
-    ahead: float = 0.0  # seconds that `beat` lies in the future: the worker's clock is not ours
+    ahead: float = 0.0  # seconds that `beat` lies in the future: the worker has another clock
 
 
 class Record(NamedTuple):
@@ -84,7 +84,7 @@ class Record(NamedTuple):
 def claim(connection: Connection, study_id: int, worker: str, process: Process, token: str) -> Attempt | None:
     """Take the waiting slot with the lowest number; see `FencedStorage.claim`.
 
-    The same `token` again returns the same claim: the first answer may have been lost with its connection.
+    Calling it again with the same `token` returns the same claim: the first answer may have been lost on the way.
     """
     study = identity_of(connection, study_id) or ""
     mine = (
@@ -119,7 +119,7 @@ def claim(connection: Connection, study_id: int, worker: str, process: Process, 
         sa.func.coalesce(sa.func.max(sa.cast(ATTEMPTS.c.suggested, sa.Integer)), 0),
     ).where(ATTEMPTS.c.trial_id == slot.trial_id)
     last, suggested = connection.execute(history).one()
-    if not suggested:  # a worker died between two parameters: its draws belong to a state that is gone
+    if not suggested:  # a worker died between two parameters: its draws came from an outdated state of the study
         connection.execute(PARAMS.delete().where(PARAMS.c.trial_id == slot.trial_id))
     connection.execute(
         ATTEMPTS.insert().values(
@@ -131,7 +131,7 @@ def claim(connection: Connection, study_id: int, worker: str, process: Process, 
 
 
 def _move(connection: Connection, trial_id: int, before: TrialState, after: TrialState, **also: Any) -> None:
-    """Change a trial's state if it is what it should be, else give up the whole transaction."""
+    """Change a trial's state if it is `before`; otherwise abort the whole transaction."""
     moved = connection.execute(
         TRIALS.update().where(TRIALS.c.trial_id == trial_id, TRIALS.c.state == before).values(state=after, **also)
     )
@@ -147,7 +147,7 @@ def _end(
 
 
 def is_live(connection: Connection, token: str, *, lock: bool = False) -> bool:
-    """Whether an attempt still holds its slot; with `lock` it stays so until the transaction ends."""
+    """Whether an attempt still holds its slot; with `lock`, that stays true until the transaction ends."""
     query = (
         sa.select(ATTEMPTS.c.trial_id)
         .join(TRIALS, TRIALS.c.trial_id == ATTEMPTS.c.trial_id)
@@ -166,7 +166,7 @@ def _superseded(attempt: Attempt) -> AttemptSuperseded:
 
 
 def update_live(connection: Connection, attempt: Attempt, values: Mapping[str, Any]) -> None:
-    """Beat, and write columns of a live attempt."""
+    """Write a heartbeat and columns of a live attempt."""
     running = sa.exists().where(TRIALS.c.trial_id == attempt.trial_id, TRIALS.c.state == TrialState.RUNNING)
     row = ATTEMPTS.update().where(ATTEMPTS.c.token == attempt.token, LIVE, running)
     if connection.execute(row.values(beat=now(connection), **values)).rowcount != 1:
@@ -174,7 +174,7 @@ def update_live(connection: Connection, attempt: Attempt, values: Mapping[str, A
 
 
 def _ended_as(connection: Connection, attempt: Attempt, outcome: Outcome, reason: str | None, at: float) -> bool:
-    """End a live attempt; False if this very ending was stored already (the answer was lost on the way)."""
+    """End a live attempt; False if this very end was stored already (the answer was lost on the way)."""
     if _end(connection, (ATTEMPTS.c.token == attempt.token) & LIVE, outcome, reason, at):
         return True
     if connection.scalar(sa.select(ATTEMPTS.c.outcome).where(ATTEMPTS.c.token == attempt.token)) == outcome:
@@ -202,7 +202,7 @@ def finish(
     reason = user_attrs.get("reason")
     if not _ended_as(connection, attempt, ENDINGS[state], None if reason is None else str(reason), at):
         return
-    # The state comes last: to a worker's role on PostgreSQL a trial that has ended is closed.
+    # The state is written last: a worker's role on PostgreSQL may not write to a trial that has ended.
     write_attrs(connection, attempt.trial_id, user_attrs, system_attrs)
     if values is not None:
         finite = models.TrialValueModel.TrialValueType.FINITE
@@ -210,7 +210,7 @@ def finish(
             {"trial_id": attempt.trial_id, "objective": i, "value": v, "value_type": finite}
             for i, v in enumerate(values)
         ]
-        stray = VALUES.c.trial_id == attempt.trial_id  # of another program; usually there are none
+        stray = VALUES.c.trial_id == attempt.trial_id  # written by another program; usually there are none
         if connection.scalar(sa.select(sa.func.count()).where(stray)):
             connection.execute(VALUES.delete().where(stray))
         connection.execute(VALUES.insert(), rows)
@@ -218,7 +218,7 @@ def finish(
 
 
 def hand_back(connection: Connection, attempt: Attempt, reason: str) -> None:
-    """RUNNING -> WAITING by the attempt itself; see `FencedStorage.hand_back`."""
+    """Set the attempt's trial from RUNNING to WAITING, by its own worker; see `FencedStorage.hand_back`."""
     if _ended_as(connection, attempt, "handed back", reason, now(connection)):
         _move(connection, attempt.trial_id, TrialState.RUNNING, TrialState.WAITING)
 
@@ -266,12 +266,18 @@ def _progress(text: str | None) -> dict[str, Any]:
     try:
         found = json.loads(text or "{}")
     except (ValueError, RecursionError):
-        return {}  # only shown; the next epoch writes it anew
+        return {}  # only displayed; the next epoch writes it anew
     return found if isinstance(found, dict) else {}
 
 
 def reap(connection: Connection, seen: Open, reason: str) -> bool:
-    """RUNNING -> WAITING by another, if nothing has happened since `seen`; whether it was done."""
+    """Set a trial from RUNNING to WAITING by another process, unless anything has happened since `seen`.
+
+    Returns
+    -------
+    bool
+        Whether it was done.
+    """
     if seen.token is None:
         live = sa.exists().where(ATTEMPTS.c.trial_id == seen.trial_id, LIVE)
         moved = connection.execute(
@@ -292,14 +298,14 @@ def reap(connection: Connection, seen: Open, reason: str) -> bool:
 
 
 def history(connection: Connection, trial_id: int) -> list[Record]:
-    """Attempts of a slot in order."""
+    """The attempts of a slot, in order."""
     columns = [ATTEMPTS.c[name] for name in Record._fields]
     query = sa.select(*columns).where(ATTEMPTS.c.trial_id == trial_id).order_by(ATTEMPTS.c.attempt)
     return [Record(*row) for row in connection.execute(query)]
 
 
 def outcomes(connection: Connection, study_id: int) -> dict[str, int]:
-    """How many attempts of a study ended in which way."""
+    """Number of ended attempts of a study by outcome."""
     query = (
         sa.select(ATTEMPTS.c.outcome, sa.func.count())
         .join(TRIALS, TRIALS.c.trial_id == ATTEMPTS.c.trial_id)

@@ -1,4 +1,4 @@
-"""Attributes of studies: whatever is read, changed and written back is one transaction under the study's lock."""
+"""Attributes of studies: reading, changing and writing back is one transaction under the study's lock."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def put(connection: Connection, table: sa.Table, study_id: int, attrs: Mapping[s
     try:
         lock_study(connection, study_id)
     except StudyError as e:
-        raise KeyError(models.NOT_FOUND_MSG) from e  # as Optuna's storages say it
+        raise KeyError(models.NOT_FOUND_MSG) from e  # as Optuna's storages do
     for key, value in attrs.items():
         row = (table.c.study_id == study_id) & (table.c.key == key)
         text = to_json(key, value)
@@ -57,26 +57,26 @@ def update(connection: Connection, study_id: int, change: Change[T]) -> T:
 
 
 def append(attrs: Mapping[str, Any], key: str, entry: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
-    """A change that adds an entry to a list kept as JSON text; its result is the length of the list."""
+    """Change for `update_attrs`: append to a list kept as JSON text; its result is the length of the list."""
     record = [*kept_record(attrs, key, "the study"), dict(entry)]
     return {key: json.dumps(record)}, len(record)
 
 
 class AttributeRows:
-    """What a storage does with attributes of studies; a part of `FencedStorage`."""
+    """Methods of `FencedStorage` for attributes of studies."""
 
     _backend: Backend
 
     def update_attrs(self, study_id: int, change: Change[T]) -> T:
-        """Read the system attributes of a study and write what follows from them, in one transaction.
+        """Change system attributes of a study depending on those that it has, in one transaction.
 
         Parameters
         ----------
         study_id : int
             The study.
         change : callable
-            Given all system attributes; returns those to set, and a result. It may be called again after a
-            failure, and must do nothing else.
+            Gets all system attributes; returns those to set, and a result. It may be called again after a
+            failure, and must have no side effects.
 
         Returns
         -------
@@ -91,13 +91,13 @@ class AttributeRows:
         return self._backend.write(partial(update, study_id=study_id, change=change))
 
     def append_attr(self, study_id: int, key: str, entry: Mapping[str, Any]) -> int:
-        """Append to a list that is kept as JSON text in one attribute; how long the list is now."""
+        """Append to a list that is kept as JSON text in one attribute; returns its new length."""
         return self.update_attrs(study_id, partial(append, key=key, entry=entry))
 
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
-        """As Optuna's, in one transaction that knows what this process has joined."""
+        """As in Optuna, in one transaction that also checks the studies that this process has joined."""
         self._backend.write(partial(put, table=STUDY_USER_ATTRS, study_id=study_id, attrs={key: value}))
 
     def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
-        """As Optuna's, in one transaction that knows what this process has joined."""
+        """As in Optuna, in one transaction that also checks the studies that this process has joined."""
         self._backend.write(partial(put, table=STUDY_SYSTEM_ATTRS, study_id=study_id, attrs={key: value}))

@@ -1,7 +1,8 @@
-"""Which studies of a database are tuner's: others may keep theirs in the same one.
+"""Which studies of a database belong to tuner: other programs may keep theirs in the same database.
 
-A study is tuner's if `FencedStorage.create_or_load` made it. It says so itself; those made before it did so are known
-by their description, and stages by their budget, which is a row of a table that only tuner writes.
+A study belongs to tuner if `FencedStorage.create_or_load` created it, which it records in an attribute. Studies of
+versions that did not are recognised by their description, and stages by their budget, a row of a table that only
+tuner writes.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ class Catalog(NamedTuple):
     Attributes
     ----------
     searches : dict of str to int
-        What the commands take.
+        Searches and grids, which commands accept as studies.
     stages : dict of str to int
-        Confirmations and controls of these.
+        Their confirmations and controls.
     foreign : dict of str to int
-        Other programs' studies.
+        Studies of other programs.
     """
 
     searches: dict[str, int]
@@ -38,18 +39,18 @@ class Catalog(NamedTuple):
     foreign: dict[str, int]
 
     def check(self, name: str) -> None:
-        """Refuse a name that is no search.
+        """Refuse a name that is not a search or grid.
 
         Raises
         ------
         ForeignStudy
-            Another program made it.
+            Another program created it.
         StudyError
             It is a stage.
         """
         if name in self.foreign:
             raise ForeignStudy(
-                f"{shown(name)} is not a study of tuner: another program made it in this database. "
+                f"{shown(name)} is not a study of tuner: another program created it in this database. "
                 f"Studies of tuner here: {listed(self.searches) or 'none'}."
             )
         if name in self.stages:
@@ -57,31 +58,31 @@ class Catalog(NamedTuple):
             raise StudyError(f"{shown(name)} is the stage {stage} of {shown(study)}: give --name {shown(study)}.")
 
     def check_free(self, name: str) -> None:
-        """Refuse to make, or go on with, a study whose name or stages are another program's.
+        """Refuse to create or continue a study if its name, or that of a stage, belongs to another program's study.
 
         Raises
         ------
         ForeignStudy
-            Which one.
+            Names that study.
         """
         for needed in (name, *(name + suffix for suffix in STAGE_SUFFIXES)):
             if needed in self.foreign:
                 also = "" if needed == name else f", and {shown(name)} needs it"
                 raise ForeignStudy(
-                    f"{shown(needed)} is not a study of tuner: another program made a study of this name in this "
+                    f"{shown(needed)} is not a study of tuner: another program created a study of this name in this "
                     f"database{also}. Choose another with --name."
                 )
 
 
 def listed(names: Iterable[str]) -> str:
-    """Join names for one line: the first few, and how many more."""
+    """Join names in one line: the first few, and how many more there are."""
     words = [shown(name) for name in sorted(names)]
     more = f" and {len(words) - _LISTED} more" if len(words) > _LISTED else ""
     return ", ".join(words[:_LISTED]) + more
 
 
 def read_catalog(connection: Connection) -> Catalog:
-    """Read names and marks; no attribute is parsed, whatever others have written."""
+    """Read the catalog; no attribute is parsed, because other programs may have written anything."""
     keyed = sa.select(STUDY_SYSTEM_ATTRS.c.study_id, STUDY_SYSTEM_ATTRS.c.key)
     rows = list(connection.execute(keyed.where(STUDY_SYSTEM_ATTRS.c.key.in_((IDENTITY, MADE)))))
     described = {study_id for study_id, key in rows if key == IDENTITY}

@@ -1,7 +1,7 @@
-"""Processes that crashed: statements inside the caller's transaction.
+"""Counting crashes of processes: statements inside the caller's transaction.
 
-Only who started a process learns how it ended. What others see of it, a slot whose process is gone, could as well be
-an operator's kill, so nothing is counted from that.
+Only the process that started another learns how that one ended. Others see a slot whose process is gone, which could
+as well be a kill by an operator, so they count nothing.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from tuner.storage.schema import ATTEMPTS, TRIALS, now, utc, write_attrs
 
 def crash(connection: Connection, process: Process, reason: str, max_failures: int, memory: bool) -> bool:
     """Count a crash; see `FencedStorage.count_crash`."""
-    his = (
+    of_process = (
         (ATTEMPTS.c.host == process.host)
         & (ATTEMPTS.c.pid == process.pid)
         & (sa.func.abs(ATTEMPTS.c.process_start - process.start) <= 1.0)
     )
-    query = sa.select(ATTEMPTS.c.trial_id, ATTEMPTS.c.token, ATTEMPTS.c.outcome).where(his)
+    query = sa.select(ATTEMPTS.c.trial_id, ATTEMPTS.c.token, ATTEMPTS.c.outcome).where(of_process)
     last = connection.execute(query.order_by(ATTEMPTS.c.started.desc()).limit(1).with_for_update()).first()
-    ended = sa.select(sa.func.count()).where(his, ATTEMPTS.c.outcome.in_(("complete", "pruned")))
+    ended = sa.select(sa.func.count()).where(of_process, ATTEMPTS.c.outcome.in_(("complete", "pruned")))
     finished = bool(connection.scalar(ended))
     if last is None or last.outcome not in (None, "reaped"):
         return finished  # it crashed between two slots
@@ -42,7 +42,7 @@ def crash(connection: Connection, process: Process, reason: str, max_failures: i
         .order_by(ATTEMPTS.c.attempt)
     )
     reasons = [str(r) for r in connection.scalars(failed)]
-    # A slot that was reaped in the meantime may run again already: then that attempt decides.
+    # A slot that was reaped in the meantime may be running again: then the new attempt decides.
     before = TrialState.RUNNING if last.outcome is None else TrialState.WAITING
     trial = TRIALS.update().where(TRIALS.c.trial_id == last.trial_id, TRIALS.c.state == before)
     if len(reasons) < max_failures:

@@ -1,9 +1,9 @@
 """Connections to the database: transactions, waiting for a database that is away, creating tables.
 
 SQLite runs in write-ahead mode on local disks (readers and one writer at once) and with a rollback journal on
-network disks, where the shared memory of write-ahead mode does not exist. Every transaction that writes begins with
-BEGIN IMMEDIATE: one that reads first and asks for the write lock later fails at once instead of waiting, if another
-has written in between.
+network disks, where write-ahead mode lacks the shared memory that it needs. Every transaction that writes begins with
+BEGIN IMMEDIATE: a transaction that reads first and asks for the write lock later fails at once, instead of waiting,
+if another process has written in between.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ SETUP_LOCK = 0x74756E6572  # "tuner": key of the advisory lock around table crea
 
 @contextlib.contextmanager
 def setup_lock(url: URL) -> Iterator[None]:
-    """Let one process at a time create tables; ends with the process, leaves nothing behind."""
+    """Let one process at a time create tables; the lock ends with the process."""
     if url.get_backend_name() == "sqlite":
         folder = os.open(Path(str(url.database)).absolute().parent, os.O_RDONLY)
         try:
-            with contextlib.suppress(OSError):  # some network disks lock no folders; then the retries decide
+            with contextlib.suppress(OSError):  # some network disks cannot lock folders; then the retries have to do
                 fcntl.flock(folder, fcntl.LOCK_EX)
             yield
         finally:
@@ -72,7 +72,7 @@ def setup_lock(url: URL) -> Iterator[None]:
 
 
 def _retried(method: Callable[Concatenate[Any, P], T], *, write: bool) -> Callable[Concatenate[Any, P], T]:
-    """A storage method of Optuna's that waits for a database that is away."""
+    """Make a method of Optuna's storage wait for a database that is away."""
 
     def retried(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
         result: T = self.patiently(lambda: method(self, *args, **kwargs), write=write)
@@ -83,7 +83,7 @@ def _retried(method: Callable[Concatenate[Any, P], T], *, write: bool) -> Callab
 
 
 class Backend(RDBStorage):
-    """Optuna's storage with the right transactions, retries, and fenced writes to running trials.
+    """Optuna's storage with explicit transactions, retries, and fenced writes to running trials.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ class Backend(RDBStorage):
         self.trouble = 0.0  # monotonic time of the last try that failed
         self.reader = reader
         self.held: dict[int, str] = {}  # trial_id -> token of the attempt that this process runs
-        self.opening = True  # until its tables are there: then only a lock is waited for
+        self.opening = True  # until the tables exist; meanwhile only locks are waited for
         self._outages = {write: Outage(patience) for write in (False, True)}
         self._file: OpenFile | None = None
         self._writable = True
@@ -116,14 +116,14 @@ class Backend(RDBStorage):
                 "fallback_application_name": f"tuner {os.getpid()}",  # shown in pg_stat_activity
                 "keepalives_idle": 20,
                 "tcp_user_timeout": 30_000,
-                # A worker stopped inside a transaction must not hold the study's lock for ever.
+                # A worker that is stopped inside a transaction must not hold the study's lock forever.
                 "options": f"{given} -c idle_in_transaction_session_timeout=60000 -c lock_timeout=60000",
             }
         )
         text = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
         engine: dict[str, Any] = {"connect_args": connect, "pool_size": 2, "max_overflow": 0}
         if reader is not None:
-            engine = {"creator": reader.connect, "poolclass": NullPool}  # each connection sees what is there then
+            engine = {"creator": reader.connect, "poolclass": NullPool}  # each connection sees the current state
         try:
             super().__init__(text, engine, skip_table_creation=reader is not None)
         except BaseException:
@@ -148,7 +148,7 @@ class Backend(RDBStorage):
         self.engine.dispose()  # the mode changes only while nobody else has the file open
         with self.engine.connect() as connection:
             if connection.exec_driver_sql("PRAGMA journal_mode").scalar() != mode:
-                with contextlib.suppress(exc.OperationalError):  # others are at work in the other mode: it stays
+                with contextlib.suppress(exc.OperationalError):  # others are using the other mode: it stays
                     connection.exec_driver_sql(f"PRAGMA journal_mode = {mode}")
 
     def _begin(self, connection: Connection) -> None:
@@ -156,7 +156,7 @@ class Backend(RDBStorage):
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
     def patiently(self, work: Callable[[], T], *, write: bool, patience: float | None = None) -> T:
-        """Run `work` until it succeeds, its error is final, or patience ends.
+        """Run `work` until it succeeds, its error is final, or the patience is exhausted.
 
         Raises
         ------
@@ -164,7 +164,7 @@ class Backend(RDBStorage):
             The database refuses, or stayed away.
         """
         if write and self.reader is not None:
-            raise StorageError(f"{self.address}: this database cannot be written here, so it is only read.")
+            raise StorageError(f"{self.address}: this database cannot be written here, so it is open read-only.")
         started = time.monotonic()
         deadline = started + (self.patience if patience is None else patience)
         delay, conflicts = FIRST_DELAY, 0
@@ -174,14 +174,14 @@ class Backend(RDBStorage):
             self._mode.writing = write
             try:
                 result = work()
-            except KeyError:  # Optuna's word for what is not there
+            except KeyError:  # what Optuna raises for a missing study or trial
                 self.check_joined()
                 raise
             except (exc.SQLAlchemyError, StorageInternalError) as e:
-                self.check_file()  # a file that is gone has errors of its own
+                self.check_file()  # raises DatabaseGone if that is the cause
                 error = database_error(e)
                 if isinstance(error, exc.IntegrityError) and conflicts < 5:
-                    conflicts += 1  # another process was first: look again
+                    conflicts += 1  # another process was faster: try again
                     continue
                 if error is None or not self._passes(error):
                     raise StorageError(explain(error or e, self.where)) from e
@@ -197,7 +197,7 @@ class Backend(RDBStorage):
             delay = min(2 * delay, LAST_DELAY)
 
     def check_file(self) -> None:
-        """See that the path of a SQLite database still means the file that is open.
+        """Check that the path of a SQLite database still refers to the file that is open.
 
         Raises
         ------
@@ -215,9 +215,9 @@ class Backend(RDBStorage):
     def _went_away(self, error: exc.SQLAlchemyError, *, write: bool, started: float) -> None:
         self.trouble = time.monotonic()
         if is_read_only(error):
-            # Connections to a server that was demoted, and those opened while the file was read-only, stay so.
+            # Connections to a demoted server, and those opened while the file was read-only, stay read-only.
             self.engine.dispose()
-        certain = is_full(error) or is_read_only(error)  # no hiccup of a connection
+        certain = is_full(error) or is_read_only(error)  # not a brief failure of a connection
         self._outages[write].failed(self._reason(error), started=started, at_once=certain)
 
     def _reason(self, error: exc.SQLAlchemyError) -> str:
@@ -231,11 +231,11 @@ class Backend(RDBStorage):
         return self._transact(work, write=False, patience=None)
 
     def write(self, work: Callable[[Connection], T], patience: float | None = None) -> T:
-        """Run `work` in one transaction that writes: all of it happens, or nothing."""
+        """Run `work` in one transaction that writes: all of it takes effect, or none."""
         return self._transact(work, write=True, patience=patience)
 
     def check_joined(self) -> None:
-        """Look whether what this process has joined is still there; raises StudyGone."""
+        """Check that the studies that this process has joined still exist; raises StudyGone."""
         self.read(lambda connection: None)
 
     def _transact(self, work: Callable[[Connection], T], *, write: bool, patience: float | None) -> T:
@@ -246,12 +246,12 @@ class Backend(RDBStorage):
 
         return self.patiently(once, write=write, patience=patience)
 
-    # Writes to a trial pass only while this process holds its live attempt.
+    # Writes to a trial are accepted only while this process holds its live attempt.
 
     def _fence(self, session: Any, trial_id: int) -> None:
         token = self.held.get(trial_id)
         if token is None:
-            raise StorageError(f"trial_id {trial_id} is not claimed here; only its worker may write to it.")
+            raise StorageError(f"trial_id {trial_id} was not claimed by this process; only its worker may write to it.")
         if not attempts.is_live(session.connection(), token, lock=True):
             raise AttemptSuperseded(f"trial_id {trial_id} was given to another worker.")
 
@@ -306,8 +306,8 @@ class Backend(RDBStorage):
 
 
 def _prepare_sqlite(connection: Any, record: Any) -> None:
-    connection.isolation_level = None  # else sqlite3 begins transactions by its own rules
-    # What a command said is done outlasts a power cut; some builds of SQLite take NORMAL for granted, which does not.
+    connection.isolation_level = None  # otherwise sqlite3 begins transactions by its own rules
+    # What a command has reported as done must survive a power cut; NORMAL, the default of some builds, is too weak.
     connection.execute("PRAGMA synchronous = FULL")
 
 
@@ -328,7 +328,7 @@ def _prepared(url: URL, patience: float) -> Backend:
 
 
 def _only_read(url: URL, patience: float) -> Backend:
-    """Open a SQLite file that cannot be written; one that lacks tables is completed in a private copy."""
+    """Open a SQLite file that cannot be written; if it lacks tables, they are created in a private copy."""
     reader = Reader(Path(str(url.database)))
     try:
         with contextlib.closing(reader.connect()) as connection:
@@ -343,7 +343,7 @@ def _only_read(url: URL, patience: float) -> Backend:
 
 
 def connect(url: URL, *, patience: float, wait: float = 0.0, reading: bool = False) -> Backend:
-    """Open a database, creating Optuna's tables and ours where they are missing.
+    """Open a database, creating Optuna's tables and ours if they are missing.
 
     Parameters
     ----------
@@ -354,7 +354,7 @@ def connect(url: URL, *, patience: float, wait: float = 0.0, reading: bool = Fal
     wait : float
         Seconds to wait for a database that is away now.
     reading : bool
-        A SQLite file that cannot be written is opened all the same, and writes are refused.
+        Open a SQLite file even if it cannot be written; writes are then refused.
 
     Raises
     ------
@@ -389,12 +389,12 @@ def _connect(url: URL, patience: float) -> Backend:
             raise StorageError(
                 f"{address(url)}: the PostgreSQL driver is missing; pip install 'tuner-tfbs[postgres]'."
             ) from e
-        except RuntimeError as e:  # Optuna's words for another schema; its last sentence is the remedy
+        except RuntimeError as e:  # raised by Optuna for another schema; its last sentence is the remedy
             raise StorageError(f"{address(url)}: {' '.join(str(e).split())}") from e
         except OSError as e:
             raise StorageError(f"{address(url)}: {e.strerror}.") from e
         except (exc.SQLAlchemyError, StorageInternalError, AssertionError) as e:
-            # A lock, or tables that a program without our setup lock creates at this moment.
+            # A lock, or tables that a program without our setup lock is creating at this moment.
             error = database_error(e) or e
             text = str(error).lower()
             if tries == SETUP_TRIES or not any(w in text for w in ("locked", "already exists", "unique", "duplicate")):

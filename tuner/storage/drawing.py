@@ -1,4 +1,4 @@
-"""Drawing a slot's parameters: from one look at the study, stored in one transaction.
+"""Drawing a slot's parameters from one snapshot of the study, and storing them in one transaction.
 
 Optuna writes every parameter of a trial in a transaction of its own, and TPE reads the study again for each group of
 parameters. Inside `DrawingStorage.drawing` the sampler sees the trials as they were when the slot was claimed, and what
@@ -35,24 +35,24 @@ class _Draw:
     system_attrs: dict[str, Any] = field(default_factory=dict)
 
     def distribution_of(self, name: str) -> BaseDistribution | None:
-        """The distribution another trial of the study has stored for a parameter."""
+        """The distribution that another trial of the study has stored for a parameter."""
         return next((t.distributions[name] for t in self.trials if name in t.distributions), None)
 
     def own_trial(self) -> FrozenTrial:
-        """The slot's trial as it was claimed, with the attributes drawn since; the caller's to change."""
+        """A copy of the slot's trial as it was claimed, with what has been drawn since."""
         own = copy.deepcopy(next(t for t in self.trials if t.number == self.attempt.number))
         own.system_attrs.update(self.system_attrs)
         return own
 
 
 class DrawingStorage(_CachedStorage):
-    """Optuna's cache of finished trials, with drawings; the base of `FencedStorage`."""
+    """Optuna's cache of finished trials, extended by `drawing`; the base of `FencedStorage`."""
 
     _backend: Backend
 
     def __init__(self, backend: Backend) -> None:
         super().__init__(backend)
-        self._here = threading.local()  # another thread goes on seeing the database
+        self._here = threading.local()  # other threads still see the database
 
     @property
     def _draw(self) -> _Draw | None:
@@ -60,7 +60,7 @@ class DrawingStorage(_CachedStorage):
 
     @contextlib.contextmanager
     def drawing(self, attempt: Attempt) -> Iterator[None]:
-        """Suggest the parameters of a slot in this block; they are stored, and marked as complete, at its end.
+        """Suggest the parameters of a slot in this block; at its end they are stored and marked as complete.
 
         Parameters
         ----------
@@ -84,7 +84,7 @@ class DrawingStorage(_CachedStorage):
         self._backend.write(partial(store, draw=draw))
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
-        """As the base class; the slot being drawn as it was claimed."""
+        """As in the base class; for the slot being drawn, as it was claimed."""
         draw = self._draw
         if draw is not None and draw.attempt.trial_id == trial_id:
             return draw.own_trial()
@@ -93,7 +93,7 @@ class DrawingStorage(_CachedStorage):
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        """As the base class; while a slot is drawn, its study as it was when the slot was claimed."""
+        """As in the base class; while a slot is drawn, its study as it was when the slot was claimed."""
         draw = self._draw
         if draw is None or draw.attempt.study_id != study_id:
             return super().get_all_trials(study_id, deepcopy, states)
@@ -125,7 +125,7 @@ class DrawingStorage(_CachedStorage):
 
 
 def store(connection: Connection, draw: _Draw) -> None:
-    """Store a whole draw while its attempt is live; a second time changes nothing."""
+    """Store a whole draw if its attempt is live; doing it again changes nothing."""
     attempt = draw.attempt
     update_live(connection, attempt, {"suggested": True})
     if draw.params:

@@ -1,4 +1,4 @@
-"""Groups of conditional parameters, found from the distinct sets of names that trials have."""
+"""Groups of conditional parameters, derived from the distinct sets of parameter names among the trials."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from optuna.trial import TrialState
 
 
 class DistinctGroups(_GroupDecomposedSearchSpace):
-    """As Optuna's, without splitting the groups again by a set of parameters that has split them before.
+    """As in Optuna, without splitting the groups again by a set of parameters that has split them before.
 
-    A study has few such sets (one a combination of conditions), so that the cost per finished trial is that of a
+    A study has few such sets (one for each combination of conditions), so the cost per finished trial is that of a
     look-up.
     """
 
     def calculate(self, study: optuna.Study, use_cache: bool = False) -> _SearchSpaceGroup:
-        """Groups of parameters that finished trials have together, pruned trials included."""
+        """Groups of parameters that occur together in finished trials, including pruned ones."""
         seen: set[frozenset[str]] = set()
         for trial in study._get_trials(
             deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED), use_cache=use_cache

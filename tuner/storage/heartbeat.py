@@ -1,4 +1,4 @@
-"""The heartbeat of a running attempt: sent while the training makes progress, and never ended by an error."""
+"""The heartbeat of a running attempt: sent while training makes progress, and never stopped by an error."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tuner.storage.outage import DatabaseGone
 
 log = logging.getLogger("tuner.heartbeat")
 
-JOIN_SECONDS = 2.0  # how long leaving the block waits for a beat that is under way
+JOIN_SECONDS = 2.0  # how long leaving the block waits for a beat that is being sent
 
 
 class Beats(Protocol):
-    """What a heartbeat needs of a storage."""
+    """What a heartbeat needs from a storage."""
 
     @property
     def trouble(self) -> float:
@@ -35,28 +35,28 @@ class Beats(Protocol):
 
 
 class Heartbeat:
-    """Beats for an attempt from a thread of its own, while the block runs.
+    """Sends heartbeats for an attempt from its own thread while the block runs.
 
-    Each `tick` says that the training is alive. Without a tick for `stall_after` seconds the training counts as
-    hung: the beats pause and `on_hang` is called, until the next tick. Time in which the database was away, or
-    in which this process was stopped, is no such time. A storage error is retried at the next interval and
-    ends nothing. When another worker has been given the slot, `superseded` is set.
+    Each `tick` reports that the training is alive. After `stall_after` seconds without a tick, the training counts as
+    hung: the beats pause and `on_hang` is called until the next tick. Time in which the database was away, or this
+    process was stopped, does not count. After a storage error, the beat is tried again at the next interval.
+    `superseded` is set when another worker has been given the slot.
 
     Parameters
     ----------
     storage : FencedStorage
-        Where to beat.
+        Receives the beats.
     attempt : Attempt
-        For what.
+        The attempt to keep alive.
     interval : float
         Seconds between beats; the grace of `FencedStorage.reap` should be several of them.
     stall_after : float
         Seconds without a tick after which the training counts as hung.
     on_gone : callable, optional
-        Called once in the thread when the database's file was removed or replaced: no result can be stored any more.
+        Called once in the thread if the database file was removed or replaced: no result can be stored any more.
     on_hang : callable, optional
-        Called in the thread with what is known of the hang, at each interval while it lasts. Nothing in Python
-        ends a hung call, so it should count the failure and end the process.
+        Called in the thread with a description of the hang, at each interval while it lasts. Nothing in Python can
+        end a hung call, so it should count the failure and end the process.
 
     Attributes
     ----------
@@ -84,15 +84,15 @@ class Heartbeat:
         self.superseded = threading.Event()
         self._stop = threading.Event()
         self._ticks = 0
-        self._silence = 0.0  # seconds without a tick, as far as the thread has looked
+        self._silence = 0.0  # seconds without a tick, at the thread's last look
         self._progress: Mapping[str, Any] | None = None
-        here = contextvars.copy_context()  # so that its log lines carry the attempt's fields too
+        here = contextvars.copy_context()  # so that its log lines have the attempt's fields, too
         self._thread = threading.Thread(
             target=here.run, args=(self._run,), name=f"heartbeat-{attempt.number}", daemon=True
         )
 
     def tick(self, progress: Mapping[str, Any] | None = None) -> None:
-        """Note that the training makes progress; `progress` (JSON) goes out with the next beat."""
+        """Note that the training makes progress; `progress` (JSON) is sent with the next beat."""
         self._ticks += 1
         if progress is not None:
             self._progress = dict(progress)
@@ -110,7 +110,7 @@ class Heartbeat:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
-        self._thread.join(JOIN_SECONDS)  # a beat that comes later finds the attempt ended and changes nothing
+        self._thread.join(JOIN_SECONDS)  # a later beat finds the attempt ended and changes nothing
 
     def _run(self) -> None:
         away, looked, ticks = False, time.monotonic(), self._ticks
@@ -119,7 +119,7 @@ class Heartbeat:
             if self._ticks != ticks or self.storage.trouble >= looked:
                 self._silence = 0.0
             else:
-                self._silence += min(now - looked, 2 * self.interval)  # more: this process was stopped as a whole
+                self._silence += min(now - looked, 2 * self.interval)  # longer: the process was stopped
             looked, ticks = now, self._ticks
             try:
                 if self.stalled:

@@ -1,13 +1,12 @@
-"""Identities of studies: 128 random bits that no other study ever has, whatever becomes of names and numbers.
+"""Identities of studies: random numbers that no other study ever has, unlike names and ids.
 
-A name can be given again and SQLite gives the number of a deleted row again, so neither says that a study is still
-the one that a process began to work on. A process that has *joined* a study carries its identity: every transaction
-of its storage first compares it with the row, and raises StudyGone where the row is gone or another. A slot is known
-by the identity of its study and its number, an attempt by its token.
+A name can be reused, and SQLite reuses the id of a deleted row, so neither shows that a study is still the one that a
+process began to work on. A process that has *joined* a study knows its identity: every transaction of its storage
+first compares it with the stored one, and raises StudyGone if that is missing or different. A slot is identified by
+the identity of its study and its number, an attempt by its token.
 
-``tuner_identities`` holds one row a study; ``tuner_buried`` what a deletion leaves to be recognised: the identities of
-deleted studies and the tokens of their attempts without a result, so that a file that such an attempt writes
-afterwards still says that nobody wants it.
+``tuner_identities`` has one row per study. ``tuner_buried`` keeps the identities of deleted studies and the tokens of
+their attempts without a result, so that a file that such an attempt writes afterwards is recognised as a leftover.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ BURIED = sa.Table(
 
 
 class Joined(NamedTuple):
-    """A study that a process works on: its name, its identity, and what the process calls itself in an error."""
+    """A study that a process works on: its name, its identity, and what the process is called in errors."""
 
     name: str
     identity: str
@@ -51,7 +50,7 @@ class Joined(NamedTuple):
 
 
 def prepare(connection: Connection) -> None:
-    """Give studies of an earlier version their identities; on SQLite, remember the numbers of what is deleted.
+    """Give studies of an earlier version their identities; on SQLite, remember the largest ids of deleted rows.
 
     A role that may only read changes nothing.
     """
@@ -77,12 +76,12 @@ def prepare(connection: Connection) -> None:
 
 
 def identity_of(connection: Connection, study_id: int) -> str | None:
-    """The identity of a study; None of one that has none yet, or does not exist."""
+    """The identity of a study; None if it has none yet or does not exist."""
     return connection.scalar(sa.select(IDENTITIES.c.identity).where(IDENTITIES.c.study_id == study_id))
 
 
 def identify(connection: Connection, study_id: int) -> str:
-    """The identity of a study, which is given one if it has none."""
+    """The identity of a study; it is given one if it has none."""
     known = identity_of(connection, study_id)
     if known is None:
         known = uuid.uuid4().hex
@@ -91,7 +90,7 @@ def identify(connection: Connection, study_id: int) -> str:
 
 
 def check(connection: Connection, joined: dict[int, Joined]) -> None:
-    """Compare what a process has joined with what is there.
+    """Check that the studies that a process has joined are still the stored ones.
 
     Raises
     ------
@@ -114,15 +113,15 @@ def gone(connection: Connection, study: Joined) -> StudyGone:
     if again is not None and buried is not None and identity_of(connection, again) is None:
         how = f"is being deleted while {study.who} works on it"
     elif again is not None:
-        how = f"was deleted and made again while {study.who} was away"
+        how = f"was deleted and created again while {study.who} was away"
     else:
         how = f"was deleted while {study.who} worked on it"
     return StudyGone(f"study {study.name} {how}; nothing was stored.")
 
 
 def find(connection: Connection, name: str) -> tuple[int, str | None] | None:
-    """Number and identity of the study of a name."""
-    if not sa.inspect(connection).has_table(IDENTITIES.name):  # of an earlier version, opened to be read only
+    """Id and identity of the study with this name; None if there is none."""
+    if not sa.inspect(connection).has_table(IDENTITIES.name):  # tables of an earlier version, opened read-only
         number = connection.scalar(sa.select(STUDIES.c.study_id).where(STUDIES.c.study_name == name))
         return None if number is None else (int(number), None)
     query = (
@@ -141,7 +140,7 @@ def adopt(connection: Connection, name: str) -> tuple[int, str | None] | None:
 
 
 def bury(connection: Connection, study_id: int) -> None:
-    """Write down what of a study must still be recognised when its rows are gone."""
+    """Record what must still be recognised of a study when its rows are gone."""
     at = now(connection)
     tokens = (
         sa.select(ATTEMPTS.c.token)
@@ -155,7 +154,7 @@ def bury(connection: Connection, study_id: int) -> None:
 
 
 def condemn(connection: Connection, study_id: int) -> None:
-    """Shut everybody out of a study that is about to be deleted: its attempts end, its identity is no longer valid."""
+    """Lock everybody out of a study that is about to be deleted: its attempts end, its identity becomes invalid."""
     bury(connection, study_id)
     trials = sa.select(TRIALS.c.trial_id).where(TRIALS.c.study_id == study_id)
     connection.execute(IDENTITIES.delete().where(IDENTITIES.c.study_id == study_id))
@@ -188,27 +187,27 @@ def delete_study(connection: Connection, study_id: int) -> None:
 
 
 class Identities:
-    """What a storage knows of identities; a part of `FencedStorage`."""
+    """Methods of `FencedStorage` for identities."""
 
     _backend: Backend
 
     def identity(self, study_id: int) -> str | None:
-        """The identity of a study: 32 hexadecimal digits; None of a study that another program made."""
+        """The identity of a study, 32 hexadecimal digits; None if another program created the study."""
         return self._backend.read(partial(identity_of, study_id=study_id))
 
     def join(self, name: str, identity: str | None = None, *, who: str = "this command", adopt_it: bool = True) -> str:
-        """Work on this very study from now on: every later call of this storage fails once it is gone.
+        """Work on exactly this study from now on: every later call of this storage fails once the study is gone.
 
         Parameters
         ----------
         name : str
             The study.
         identity : str, optional
-            Which one of that name; without it, the one that is there now.
+            Identity that the study must have; without it, the current study of that name is joined.
         who : str
-            What the process is called in the error.
+            What the process is called in errors.
         adopt_it : bool
-            Give a study of an earlier version its identity, which is a write; without it such a study is not joined.
+            Give a study of an earlier version its identity, which is a write; else such a study is not joined.
 
         Returns
         -------
@@ -218,7 +217,7 @@ class Identities:
         Raises
         ------
         StudyGone
-            It was deleted, or deleted and made again.
+            It was deleted, or deleted and created again.
         StudyError
             There is no study of that name.
         """
@@ -237,20 +236,20 @@ class Identities:
         return found[1]
 
     def check_joined(self) -> None:
-        """Look whether what this process has joined is still there.
+        """Check that the studies that this process has joined still exist.
 
         Raises
         ------
         StudyGone
-            It is not.
+            One of them does not.
         """
         self._backend.check_joined()
 
     def condemn(self, study_id: int) -> None:
-        """Shut everybody out of a study that is about to be deleted; what they do later is refused."""
+        """Lock everybody out of a study that is about to be deleted: later writes are refused."""
         self._backend.joined.pop(study_id, None)
         self._backend.write(partial(condemn, study_id=study_id))
 
     def buried(self) -> set[str]:
-        """Identities of deleted studies, and tokens of their attempts that had no result."""
+        """Identities of deleted studies, and tokens of their attempts without a result."""
         return self._backend.read(lambda connection: set(connection.scalars(sa.select(BURIED.c.key))))

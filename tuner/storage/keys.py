@@ -8,15 +8,15 @@ CONFIRMATION: Final = ".confirmation"
 CONTROLS: Final = ".controls"
 
 # Of studies.
-IDENTITY: Final = "tuner:identity"  # what everything that joins must agree on
+IDENTITY: Final = "tuner:identity"  # what every run and worker that joins must agree on
 SOURCE: Final = "tuner:source"  # the plan: study, space, preset, seed
-PACKAGES: Final = "tuner:packages"  # versions that the study was made with
-MADE: Final = "tuner:made"  # on every study and stage that is created
-QUOTA: Final = "tuner:quota"  # bytes; an attribute of the study, so that all its workers heed the same
+PACKAGES: Final = "tuner:packages"  # versions that the study was created with
+MADE: Final = "tuner:made"  # version of tuner that created the study or stage
+QUOTA: Final = "tuner:quota"  # bytes; an attribute of the study, so that it is the same for all workers
 OPENINGS: Final = "tuner:test_openings"  # each opening of the test split
-REPORTS: Final = "tuner:report"  # what reports were about, oldest first
-FIGURES: Final = "tuner:report-figures"  # name -> artifact key and SHA-256 of what a report put there
-NOTE: Final = "tuner:note"  # digest of the note as written here: a note that a person has edited is kept
+REPORTS: Final = "tuner:report"  # the subject of each report, oldest first
+FIGURES: Final = "tuner:report-figures"  # name -> artifact key and SHA-256 of each figure that a report stored
+NOTE: Final = "tuner:note"  # digest of the generated note, so that a note that a person has edited is kept
 
 # Of trials.
 WITHOUT_GROUPS: Final = "without_groups"  # a user attribute: objective -> values without each group of validation

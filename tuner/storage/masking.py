@@ -1,7 +1,7 @@
-"""How a secret is masked in a text: in every spelling in which programs echo it, and nowhere else.
+"""Masking secrets in a text, in every spelling in which programs print them.
 
-A long secret is masked wherever it stands. A short one is no rare sequence of letters: it is masked only where
-something says that a value stands there, so that a password of one letter is not cut out of ordinary words.
+A long secret is masked everywhere. A short one may be part of an ordinary word: it is masked only where the text
+around it shows that it is a value, so that a password of one letter is not cut out of other words.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 MASK = "***"
-SHORTEST = 6  # letters of a secret that is masked wherever it stands
+SHORTEST = 6  # characters that a secret must have to be masked everywhere
 
 _SCHEME = re.compile(r"[A-Za-z][\w+.-]*://")
 _QUERY = re.compile(r"[?&;]\w*(?:password|passwd)=([^&;]*)", re.IGNORECASE)
@@ -21,7 +21,7 @@ _QUERY = re.compile(r"[?&;]\w*(?:password|passwd)=([^&;]*)", re.IGNORECASE)
 
 KEPT = rf"\1{MASK}"  # the name of the secret stays
 
-# Up to the last @, because a password may hold one.
+# Up to the last @, because a password may contain one.
 URL = re.compile(r"(?P<head>\b[\w+.-]+://[^\s:/@'\"]*):(?P<password>[^\s'\"]+)@")
 FORMS = (
     (URL, rf"\g<head>:{MASK}@"),
@@ -42,9 +42,9 @@ FORMS = (
 
 
 def passwords_of(text: str) -> set[str]:
-    """Passwords of a URL, or of a libpq string of ``key=value``, as given and decoded.
+    """Passwords in a URL, or in a libpq string of ``key=value`` pairs, as given and decoded.
 
-    A password that holds an unencoded ``@``, ``/`` or space is taken up to the last ``@``.
+    If a password contains an unencoded ``@``, ``/`` or space, it is read up to the last ``@``.
     """
     found: set[str] = set()
     if scheme := _SCHEME.match(text):
@@ -60,7 +60,7 @@ def passwords_of(text: str) -> set[str]:
 
 
 def spellings(secret: str) -> set[str]:
-    """The secret as it stands in plain text, URLs, JSON, Python's repr and shell commands."""
+    """The secret as it appears in plain text, URLs, JSON, Python's repr and shell commands."""
     encoded = {quote(secret, ""), quote_plus(secret), quote(secret)}
     lower = {re.sub(r"%[0-9A-F]{2}", lambda m: m[0].lower(), one) for one in encoded}
     quoted = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]}
@@ -68,7 +68,7 @@ def spellings(secret: str) -> set[str]:
 
 
 def mask(text: str, secrets: Iterable[str]) -> str:
-    """Replace secrets, the longest first."""
+    """Mask these secrets, the longest first."""
     known = {form: len(secret) >= SHORTEST for secret in secrets for form in spellings(secret)}
     for form, anywhere in sorted(known.items(), key=lambda item: -len(item[0])):
         if anywhere:
@@ -80,7 +80,7 @@ def mask(text: str, secrets: Iterable[str]) -> str:
 
 
 def mask_all(text: str, secrets: Iterable[str]) -> str:
-    """Mask secrets that are known, and others by the form in which they stand."""
+    """Mask these secrets, and others that are recognised by their form."""
     for pattern, replacement in FORMS:
         text = pattern.sub(replacement, text)
     return mask(text, secrets)

@@ -1,8 +1,8 @@
-"""What a study may be called, and the folder that a name stands for.
+"""Rules for the names of studies, and the folder that belongs to a name.
 
-A name becomes a folder of logs, checkpoints and a report, a word of a command line, and the beginning of the names of
-its stages. So new studies have names of one form. A study that is stored under another name, from before there was
-the rule, opens as it did.
+A name becomes a folder of logs, checkpoints and a report, a word on a command line, and the beginning of the names of
+its stages. So the names of new studies must have a fixed form. A study that was stored under another name before this
+rule existed can still be opened.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ from tuner.errors import StudyError, UsageError
 LONGEST = 128
 STAGE_SUFFIXES = (".confirmation", ".controls")
 _NAME = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9_-]{{0,{LONGEST - 1}}}")
-# Of workers: hosts and pods have dots.
+# Names of workers: those of hosts and pods contain dots.
 _WORKER = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9_.:@-]{{0,{LONGEST - 1}}}")
-_LONGEST_FOLDER = 200  # bytes; file systems take 255, and an ending is added
+_LONGEST_FOLDER = 200  # bytes; file systems allow 255, and an ending is added
 
 
 def name_fault(name: str) -> str | None:
-    """Why a name breaks the rule for new studies; None if it does not.
+    """Say why a name breaks the rule for new studies; None if it does not.
 
     Parameters
     ----------
     name : str
-        Letters of ASCII, digits, ``-`` and ``_``; not beginning with ``-``; at most `LONGEST` of them.
+        The rule: ASCII letters, digits, ``-`` and ``_``; not beginning with ``-``; at most `LONGEST` of them.
     """
     if _NAME.fullmatch(name):
         return None
     if not name:
         return "it is empty"
     if len(name) > LONGEST:
-        return f"it has {len(name)} characters, and at most {LONGEST} are taken"
+        return f"it has {len(name)} characters, but at most {LONGEST} are allowed"
     if name.startswith("-"):
         return "it begins with '-', as options do"
     if name.endswith(STAGE_SUFFIXES):
         return f"the stages of a study are called {' and '.join('NAME' + suffix for suffix in STAGE_SUFFIXES)}"
     odd = next(letter for letter in name if not _NAME.fullmatch(f"_{letter}"))
-    return f"it holds {odd!a}, and a name is also a folder and a word of a command"
+    return f"it contains {odd!a}, but a name is also a folder and a word on a command line"
 
 
 def check_name(name: str) -> None:
@@ -48,12 +48,12 @@ def check_name(name: str) -> None:
     Raises
     ------
     StudyError
-        With the rule, and what breaks it.
+        The name breaks the rule; the message states both.
     """
     if fault := name_fault(name):
         raise StudyError(
-            f"{shown(name)!r} cannot name a study: {fault}. "
-            f"Use letters a-z and A-Z, digits, '_' and '-', at most {LONGEST} of them."
+            f"{shown(name)!r} cannot be the name of a study: {fault}. "
+            f"Use letters a-z and A-Z, digits, '_' and '-', at most {LONGEST} characters."
         )
 
 
@@ -72,22 +72,22 @@ def check_stored_name(name: str) -> None:
 
 
 def check_worker_name(name: str) -> None:
-    """Refuse a name for a worker: it is shown to others and stands in the database.
+    """Refuse a bad name for a worker: it is stored in the database and shown to others.
 
     Raises
     ------
     UsageError
-        With the rule.
+        The name breaks the rule, which the message states.
     """
     if not _WORKER.fullmatch(name):
         raise UsageError(
-            f"--worker-name {shown(name)!r}: use letters, digits and '_', '-', '.', ':', '@', at most {LONGEST}, "
-            "and begin with a letter, a digit or '_'."
+            f"--worker-name {shown(name)!r}: use letters, digits and '_', '-', '.', ':', '@', at most {LONGEST} "
+            "characters, and begin with a letter, a digit or '_'."
         )
 
 
 def folder_name(name: str) -> str:
-    """One part of a path for a study or stage: its name, or, where that is no such part, one made of it."""
+    """Folder name for a study or stage: its name, or one derived from it if that cannot be a folder name."""
     plain = name not in ("", ".", "..") and "/" not in name and name.isprintable()
     if plain and len(name.encode()) <= _LONGEST_FOLDER:
         return name
@@ -96,6 +96,6 @@ def folder_name(name: str) -> str:
 
 
 def shown(name: str, longest: int = 80) -> str:
-    """A name as one line can show it, whoever chose it: nothing that moves a cursor or colours a terminal."""
+    """A name made safe to show in one line: without characters that move a cursor or colour a terminal."""
     text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in name[:longest])
     return text + ("..." if len(name) > longest else "")

@@ -1,6 +1,6 @@
-"""What is away, said at once and with its reason; and a database file that is gone, which nothing brings back.
+"""Notices about a database or store that is away, and the check for a database file that is gone for good.
 
-Notices go to the logger ``tuner.notice``: what whoever started the work should see now, also if a worker says it.
+Notices go to the logger ``tuner.notice``: what the user should see now, even if a worker process reports it.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from tuner.errors import StorageError
 
 notices = logging.getLogger("tuner.notice")
 
-SAY_SECONDS = 1.0  # a shorter outage is nobody's business
+SAY_SECONDS = 1.0  # a shorter outage is not reported
 AGAIN_SECONDS = 300.0  # between two notices of one outage
 
 
 class DatabaseGone(StorageError):
-    """A SQLite file that was removed or replaced while it was open; nothing that is written to it can be found."""
+    """A SQLite file was removed or replaced while it was open; whatever is written to it now is lost."""
 
 
 class Outage:
-    """Says that something is away, why and since when, once in a while; and when it is back.
+    """Reports that something is away, why and since when, repeats that now and then, and reports when it is back.
 
     Parameters
     ----------
     patience : float
-        Seconds that are waited at most.
+        Longest wait in seconds, for the notice.
     """
 
     def __init__(self, patience: float) -> None:
@@ -41,18 +41,18 @@ class Outage:
         self._said: float | None = None
 
     def failed(self, reason: str, *, started: float, at_once: bool = False) -> None:
-        """Note a try that failed; `started` is the monotonic time at which its caller began to wait."""
+        """Record a failed try; `started` is the monotonic time at which the caller began to wait."""
         now = time.monotonic()
         with self._lock:
             self._since = min(started, now) if self._since is None else self._since
             due = self._said is None and (at_once or now - self._since >= SAY_SECONDS)
             if due or (self._said is not None and now - self._said >= AGAIN_SECONDS):
-                waited = f", for {now - self._since:.0f} s now" if self._said is not None else ""
+                waited = f", for {now - self._since:.0f} s so far" if self._said is not None else ""
                 notices.warning("%s Waiting for it%s, %s at most.", reason, waited, duration(self.patience))
                 self._said = now
 
     def worked(self, what: str) -> None:
-        """Note that it answers."""
+        """Record a successful try."""
         if self._since is None:
             return
         with self._lock:
@@ -62,18 +62,18 @@ class Outage:
 
 
 class OpenFile:
-    """The file that a path meant when it was opened.
+    """A file, to find out later whether its path still refers to it.
 
     Parameters
     ----------
     path : Path
-        Of a file that exists.
+        Path of an existing file.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # A handle without access: it keeps the inode's number from being reused, and closing it drops no lock of
-        # SQLite's, as closing any other handle of the file would.
+        # A handle without access: it keeps the inode number from being reused, and closing it does not drop SQLite's
+        # locks, as closing any other handle of the file would.
         handle = getattr(os, "O_PATH", None)
         self._handle = None if handle is None else os.open(path, handle | os.O_CLOEXEC)
         if self._handle is not None:
@@ -81,7 +81,7 @@ class OpenFile:
         self._identity = _identity(os.stat(path))
 
     def check(self) -> None:
-        """See that the path still means this file.
+        """Check that the path still refers to this file.
 
         Raises
         ------
@@ -92,15 +92,15 @@ class OpenFile:
             now = _identity(os.stat(self.path))
         except OSError as e:
             if e.errno not in (errno.ENOENT, errno.ENOTDIR):
-                return  # a disk that does not answer says nothing about the file
+                return  # a disk that does not answer tells nothing about the file
             raise DatabaseGone(
-                f"{self.path}: the database was removed or moved away while it was in use; results are stored nowhere. "
+                f"{self.path}: the database was removed or moved away while it was in use; results cannot be stored. "
                 "Put it back, or run the study again."
             ) from e
         if now != self._identity:
             raise DatabaseGone(
                 f"{self.path}: the database was replaced by another file while it was in use; results of this process "
-                "are not in that one. The same command goes on with the file that is there now."
+                "are not in the new one. The same command continues with the file that is there now."
             )
 
 
@@ -109,12 +109,12 @@ def _identity(found: os.stat_result) -> tuple[int, int]:
 
 
 def duration(seconds: float) -> str:
-    """Word a time: ``15 min``, ``40 s``."""
+    """A time as text: ``15 min``, ``40 s``."""
     return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
 
 
 def room(folder: Path) -> str:
-    """Say how much is free where a folder lies, or why nothing can be written there.
+    """Describe how much space is free on the disk of a folder, or why nothing can be written there.
 
     Returns
     -------
@@ -131,7 +131,7 @@ def room(folder: Path) -> str:
         return f"the file system of {folder} is mounted read-only"
     free, size = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
     if disk.f_files and not disk.f_favail:
-        return f"no file can be made in {folder}: its file system has no inode left"
+        return f"no file can be created in {folder}: its file system has no inode left"
     return f"{_bytes(free)} of {_bytes(size)} are free in {folder}"
 
 

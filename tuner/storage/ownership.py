@@ -1,4 +1,4 @@
-"""Whose a stored file is: statements about attempts and the entries of their files, inside the caller's transaction."""
+"""Which attempt wrote each stored file: statements inside the caller's transaction."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from tuner.storage.slots import lock_study
 
 
 class Owner(NamedTuple):
-    """An attempt, as the owner of files.
+    """An attempt as the owner of files.
 
     Attributes
     ----------
     token : str
-        The ids of its files begin like it.
+        The ids of its files begin with its first characters.
     trial_id, attempt : int
         Which execution of which slot.
     ended : bool
-        Whether the attempt has ended: none of its files can become a trial's any more.
+        Whether the attempt has ended: its files can no longer become those of a trial.
     finished : bool
         Whether its slot has a terminal result.
     """
@@ -57,7 +57,7 @@ def owners(connection: Connection, study_id: int) -> list[Owner]:
 
 
 def slot_tokens(connection: Connection, trial_id: int) -> dict[str, int]:
-    """Token of every attempt of one slot -> which execution it was."""
+    """Token of every attempt of one slot -> number of the attempt."""
     query = sa.select(ATTEMPTS.c.token, ATTEMPTS.c.attempt).where(ATTEMPTS.c.trial_id == trial_id)
     return {r.token: r.attempt for r in connection.execute(query)}
 
@@ -89,7 +89,7 @@ def sizes(connection: Connection, study_id: int) -> dict[int, dict[str, int]]:
 
 
 def _value(number: int, key: str, text: str) -> Any:
-    """An attribute of a trial, as Optuna keeps it."""
+    """Parse an attribute of a trial as Optuna stores it."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as e:
@@ -97,7 +97,7 @@ def _value(number: int, key: str, text: str) -> Any:
 
 
 def drop_files(connection: Connection, study_id: int, number: int, identifiers: Collection[str]) -> None:
-    """Take files from a trial: their entries and sizes are gone, whatever becomes of the bytes."""
+    """Remove the entries and sizes of a trial's files; their bytes are left to the caller."""
     where = sa.select(TRIALS.c.trial_id).where(TRIALS.c.study_id == study_id, TRIALS.c.number == number)
     trial_id = connection.scalar(where)
     of_trial = SYSTEM_ATTRS.c.trial_id == trial_id
@@ -112,8 +112,8 @@ def drop_files(connection: Connection, study_id: int, number: int, identifiers: 
 
 
 def add_files(connection: Connection, study_id: int, number: int, entries: Mapping[str, str]) -> bool:
-    """Give a finished trial files that were written after it ended; see `FileRows.add_files`."""
-    # Not the row of the trial: once it has ended that is closed to the role of a worker, and looks as if it were gone.
+    """Add files to a finished trial that were written after it ended; see `FileRows.add_files`."""
+    # Not the trial's row: once the trial has ended, a worker's role may not lock it, and it would seem to be gone.
     lock_study(connection, study_id)
     found = connection.execute(
         sa.select(TRIALS.c.trial_id, TRIALS.c.state).where(TRIALS.c.study_id == study_id, TRIALS.c.number == number)
@@ -124,7 +124,7 @@ def add_files(connection: Connection, study_id: int, number: int, entries: Mappi
     there = {key: _value(number, key, value) for key, value in connection.execute(of_trial)}
     names = {json.loads(v)["filename"] for k, v in entries.items() if k.startswith(PREFIX)}
     if names & {file_name(v) for k, v in there.items() if k.startswith(PREFIX)}:
-        return False  # another process was first
+        return False  # another process was faster
     merged = {
         key: json.dumps({**kept_table(there, key, f"trial {number}"), **json.loads(entries.get(key, "{}"))})
         for key in (SIZES, DIGESTS)
@@ -137,7 +137,7 @@ def add_files(connection: Connection, study_id: int, number: int, entries: Mappi
 def record_digest(
     connection: Connection, study_id: int, number: int, name: str, identifier: str, digest: Digest
 ) -> None:
-    """Record what a file of a finished trial must be from now on."""
+    """Replace the recorded digest of a finished trial's file."""
     where = (TRIALS.c.study_id == study_id) & (TRIALS.c.number == number)
     # As in `add_files`.
     lock_study(connection, study_id)
@@ -152,7 +152,7 @@ def record_digest(
 
 
 class Slot(NamedTuple):
-    """A trial as its rows are, for comparison with its attempts.
+    """The stored state of a trial, for comparison with its attempts.
 
     Attributes
     ----------
@@ -161,9 +161,9 @@ class Slot(NamedTuple):
     state : TrialState
         As stored.
     outcomes : tuple of str
-        How its attempts ended, in order; ``live`` for one that has not.
+        How its attempts ended, in order; ``live`` for one that has not ended.
     values : int
-        Objective values stored.
+        Number of stored objective values.
     """
 
     number: int
@@ -173,7 +173,7 @@ class Slot(NamedTuple):
 
 
 def slots_of(connection: Connection, study_id: int) -> list[Slot]:
-    """Every trial of a study with its attempts, by number, as one look sees them."""
+    """Every trial of a study with its attempts, by number, from one snapshot."""
     of_study = TRIALS.c.study_id == study_id
     outcomes: dict[int, list[str]] = {}
     query = sa.select(ATTEMPTS.c.trial_id, ATTEMPTS.c.outcome).join(TRIALS, TRIALS.c.trial_id == ATTEMPTS.c.trial_id)
@@ -194,55 +194,55 @@ def slots_of(connection: Connection, study_id: int) -> list[Slot]:
 
 
 class FileRows:
-    """What a storage knows of the files of trials; a part of `FencedStorage`."""
+    """Methods of `FencedStorage` for the files of trials."""
 
     _backend: Backend
 
     def owners(self, study_id: int) -> list[Owner]:
-        """Every attempt of a study, as the owner of files."""
+        """Every attempt of a study as the owner of files."""
         return self._backend.read(partial(owners, study_id=study_id))
 
     def slot_tokens(self, trial_id: int) -> dict[str, int]:
-        """Token of every attempt of a slot -> which execution it was."""
+        """Token of every attempt of a slot -> number of the attempt."""
         return self._backend.read(partial(slot_tokens, trial_id=trial_id))
 
     def files(self, study_id: int) -> dict[int, dict[str, str]]:
-        """Number of each trial that has files -> their entries, as they are stored now."""
+        """Number of each trial that has files -> their entries, as stored now."""
         return self._backend.read(partial(files, study_id=study_id))
 
     def sizes(self, study_id: int) -> dict[int, dict[str, int]]:
-        """Number of each trial that has files -> bytes of each by id, as they are stored now."""
+        """Number of each trial that has files -> size in bytes of each by id, as stored now."""
         return self._backend.read(partial(sizes, study_id=study_id))
 
     def add_files(self, study_id: int, number: int, entries: Mapping[str, str]) -> bool:
-        """Give a finished trial files that were written after it ended, in one transaction.
+        """Add files to a finished trial that were written after it ended, in one transaction.
 
         Parameters
         ----------
         study_id, number : int
             The trial.
         entries : mapping of str to str
-            From `Artifacts.put` with the token of an attempt of this trial. Their names are taken from the list of
-            those that are missing.
+            From `Artifacts.put` with the token of an attempt of this trial. Their names are removed from the list of
+            missing files.
 
         Returns
         -------
         bool
-            False, and nothing is stored, where the trial is gone or has not ended, or has a file of one of these
-            names: the written files are the caller's to remove.
+            False, and nothing is stored, if the trial is gone, has not ended, or already has a file of one of these
+            names: then the caller must remove the written files.
         """
         return self._backend.write(partial(add_files, study_id=study_id, number=number, entries=entries))
 
     def record_digest(self, study_id: int, number: int, name: str, identifier: str, digest: Digest) -> None:
-        """Record what a file of a finished trial, which was made anew, must be from now on."""
+        """Replace the recorded digest of a finished trial's file that was made anew."""
         self._backend.write(
             partial(record_digest, study_id=study_id, number=number, name=name, identifier=identifier, digest=digest)
         )
 
     def slots_of(self, study_id: int) -> list[Slot]:
-        """Every trial of a study with its attempts, as one look sees them."""
+        """Every trial of a study with its attempts, from one snapshot."""
         return self._backend.read(partial(slots_of, study_id=study_id))
 
     def drop_files(self, study_id: int, number: int, identifiers: Collection[str]) -> None:
-        """Take files from a finished trial; their bytes are the caller's to remove."""
+        """Remove the entries and sizes of a finished trial's files; the caller must remove their bytes."""
         self._backend.write(partial(drop_files, study_id=study_id, number=number, identifiers=identifiers))

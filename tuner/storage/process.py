@@ -1,11 +1,11 @@
-"""Which process is meant, and whether it still lives.
+"""Identifying processes, and finding out whether one is still alive.
 
-A process is known by its host, its id and its start: ids are reused. The host names the boot and the namespaces of
-process ids and clocks too, so that a container never judges the processes of another.
+A process is identified by its host, its id and its start, because ids are reused. The host includes the boot and the
+namespaces of process ids and clocks, so that a container never judges the processes of another one.
 
-Dead is what was shown to be dead: the kernel says that the id is free, or the process that has it now started at
-another time or has left only its exit status. A process that cannot be seen (``hidepid``, another user, no /proc) is
-not dead; of that one only its heartbeat tells.
+A process counts as dead only if that is certain: the kernel says that the id is free, or the process that has the id
+now started at another time or is a zombie. A process that cannot be seen (``hidepid``, another user, no /proc) does
+not count as dead; only its heartbeat tells more.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ import psutil
 
 UNKNOWN = "?"  # a boot or namespace that cannot be read
 HIGHEST_OOM_SCORE = 1000  # proc(5)
-WORKER_OOM_SCORE = 300  # as if a worker took 30 % of the memory more: a run takes less than its workers anyway
-LARGEST_PID = 2**31  # of the kernel's type; a larger one is no process id
+WORKER_OOM_SCORE = 300  # as if a worker used 30 % more of the memory, so that it is killed before its run
+LARGEST_PID = 2**31  # limit of the kernel's type; a larger number is not a process id
 
 
 class Process(NamedTuple):
-    """One process of one host.
+    """A process on a host.
 
     Attributes
     ----------
@@ -37,8 +37,8 @@ class Process(NamedTuple):
     pid : int
         Process id in that namespace.
     start : float
-        When it started: clock ticks since boot on Linux, which no set clock moves; else Unix seconds. 0 if that could
-        not be read.
+        When it started: on Linux in clock ticks since boot, which do not change when the clock is set; otherwise in
+        Unix seconds. 0 if that could not be read.
     """
 
     host: str
@@ -47,7 +47,7 @@ class Process(NamedTuple):
 
     @property
     def is_dead(self) -> bool:
-        """Whether it is known to have ended: on another host, and of a process that hides, nothing is known."""
+        """Whether it is known to have ended; False for a process on another host or one that cannot be seen."""
         if self.host != host_name() or UNKNOWN in self.host or not 0 < self.pid < LARGEST_PID:
             return False
         try:
@@ -55,7 +55,7 @@ class Process(NamedTuple):
         except ProcessLookupError:
             return True
         except PermissionError:
-            pass  # somebody has this id: whether it is he, only his start tells
+            pass  # a process has this id; only its start tells whether it is this one
         try:
             start = start_of(self.pid)
         except PermissionError:
@@ -64,17 +64,17 @@ class Process(NamedTuple):
 
     @property
     def shares_clock(self) -> bool:
-        """Whether it reads the same clock as this process: that of one boot of one machine."""
+        """Whether it has the same clock as this process: the same machine since the same boot."""
         return _boot(self.host) is not None and _boot(self.host) == _boot(host_name())
 
 
 def this_process() -> Process:
-    """The process that asks."""
+    """The calling process."""
     return process_of(os.getpid())
 
 
 def process_of(pid: int) -> Process:
-    """A process of this host that is known to live, such as a child."""
+    """A process of this host that is known to be alive, such as a child."""
     try:
         start = start_of(pid)
     except PermissionError:
@@ -83,7 +83,7 @@ def process_of(pid: int) -> Process:
 
 
 def host_name() -> str:
-    """Name of this host, boot and namespaces; where a namespace cannot be read, no process is judged by its id."""
+    """Name of this host, boot and namespaces; if a namespace cannot be read, no process is judged by its id."""
     if sys.platform != "linux":
         return f"{socket.gethostname()} {uuid.getnode():x}"
     boot, *namespaces = (_read_word(word) for word in ("boot", "pid", "time"))
@@ -98,13 +98,13 @@ def _read_word(word: str) -> str:
             return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return os.readlink(f"/proc/self/ns/{word}")
     except FileNotFoundError:
-        return "" if word == "time" else UNKNOWN  # older kernels have one clock for all
+        return "" if word == "time" else UNKNOWN  # older kernels have no time namespaces
     except OSError:
         return UNKNOWN
 
 
 def _proc_is_ours() -> bool:
-    """Whether /proc shows the namespace of this process: `unshare --pid` alone leaves the outer one there."""
+    """Whether /proc shows the namespace of this process; after `unshare --pid` alone it shows the outer one."""
     try:
         return os.readlink("/proc/self") == str(os.getpid())
     except OSError:
@@ -117,16 +117,16 @@ def _boot(host: str) -> str | None:
 
 
 def start_of(pid: int) -> float | None:
-    """Start of a living process; None if there is none, or only its exit status is left.
+    """Start of a live process; None if there is none, or if it is a zombie.
 
     Raises
     ------
     PermissionError
-        There is one, or was a moment ago, and it hides.
+        There is one, or was a moment ago, but it cannot be seen.
     """
     if sys.platform == "linux":
         if not _proc_is_ours():
-            raise PermissionError(f"/proc does not show the processes of this namespace, so not {pid}")
+            raise PermissionError(f"/proc does not show the processes of this namespace, so {pid} cannot be seen")
         try:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         except FileNotFoundError:
@@ -145,18 +145,18 @@ def start_of(pid: int) -> float | None:
 
 
 def _check_gone(pid: int) -> None:
-    """Raise PermissionError if there is such a process, and /proc merely does not show it."""
+    """Raise PermissionError if the process exists and /proc merely does not show it."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return
     except PermissionError:
         pass
-    raise PermissionError(f"process {pid} is there, but /proc hides it")
+    raise PermissionError(f"process {pid} exists, but /proc hides it")
 
 
 def age_of(process: Process) -> float:
-    """Seconds since a living process of this host started."""
+    """Seconds since a live process of this host started."""
     if process.start == 0.0:
         return 0.0
     if sys.platform == "linux":
@@ -165,9 +165,9 @@ def age_of(process: Process) -> float:
 
 
 def memory_kills() -> int:
-    """How many processes the kernel has killed for want of memory: in this control group, else on this machine.
+    """Number of processes that the kernel's OOM killer has ended, in this control group or else on this machine.
 
-    Only differences mean something; 0 where the kernel does not count.
+    Only differences are meaningful; 0 if the kernel does not count them.
     """
     groups = []
     with contextlib.suppress(OSError):
@@ -188,10 +188,10 @@ def memory_kills() -> int:
 
 
 def offer_to_memory_killer() -> None:
-    """Let the kernel, when memory runs out, end this process before others of this user: a worker, not its run.
+    """Let the kernel kill this process, a worker, before its run and the user's other processes if memory runs out.
 
-    Nothing happens where the kernel has no such setting.
+    This has no effect if the kernel has no such setting.
     """
     file = Path("/proc/self/oom_score_adj")
-    with contextlib.suppress(OSError, ValueError):  # raising it is allowed to everybody, where it exists
+    with contextlib.suppress(OSError, ValueError):  # everybody may raise the score, if it exists
         file.write_text(str(min(HIGHEST_OOM_SCORE, int(file.read_text()) + WORKER_OOM_SCORE)))

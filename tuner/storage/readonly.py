@@ -1,8 +1,8 @@
-"""A SQLite file that cannot be written, read without leaving a trace.
+"""Reading a SQLite file that cannot be written, without leaving a trace.
 
-SQLite in write-ahead mode makes files beside the database even to read it, which a folder of another user or a
-read-only disk does not allow. What was committed but not yet moved into the file lies in ``-wal``, or has to be undone
-from ``-journal``; where SQLite cannot read those in place, a private copy is read.
+In write-ahead mode, SQLite creates files beside the database even to read it, which is impossible in a folder of
+another user or on a read-only disk. Committed changes may still be in ``-wal``, or unfinished ones have to be undone
+from ``-journal``; if SQLite cannot read these files in place, a private copy is read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _WAL = 2  # read and write version in bytes 18 and 19 of a file in write-ahead m
 
 
 def is_closed(url: URL) -> bool:
-    """Whether a database is a file that this process cannot change."""
+    """Whether a database is a SQLite file that this process cannot write."""
     if url.get_backend_name() != "sqlite":
         return False
     path = Path(str(url.database))
@@ -30,7 +30,7 @@ def is_closed(url: URL) -> bool:
 
 
 class Reader:
-    """Opens connections to one file that only read it.
+    """Opens read-only connections to one file.
 
     Parameters
     ----------
@@ -43,12 +43,12 @@ class Reader:
         self._copied: tuple[object, Path] | None = None
 
     def connect(self) -> sqlite3.Connection:
-        """A connection that sees what is committed now.
+        """Open a connection that sees what is committed now.
 
         Raises
         ------
         sqlite3.Error
-            The file is no database, or damaged.
+            The file is not a database, or is damaged.
         OSError
             It cannot be read.
         """
@@ -57,7 +57,7 @@ class Reader:
             ahead = file.read(20)[18:20] == bytes([_WAL, _WAL])
         pending = _size(wal) if ahead else _size(journal)
         if not pending:
-            # In write-ahead mode nothing is written to the file while no -wal is there.
+            # In write-ahead mode nothing is written to the file while there is no -wal file.
             return _open(self.path, "mode=ro&immutable=1" if ahead else "mode=ro")
         if ahead and _size(shm):
             with contextlib.suppress(sqlite3.OperationalError):
@@ -65,7 +65,7 @@ class Reader:
         return _open(self.copy(), "mode=rw")
 
     def copy(self) -> Path:
-        """A private copy with what lies beside the file; made again when one of them has changed."""
+        """A private copy of the file and of those beside it; copied again if one of them has changed."""
         files = [p for p in (self.path, self._beside("-wal"), self._beside("-journal")) if p.is_file()]
         now = [(p.name, p.stat().st_size, p.stat().st_mtime_ns, p.stat().st_ino) for p in files]
         if self._copied is None or self._copied[0] != now:
@@ -87,7 +87,7 @@ def _size(path: Path) -> int:
 
 
 def _open(path: Path, how: str) -> sqlite3.Connection:
-    """Open, and read once, because SQLite opens a file only then."""
+    """Open a connection and read once, because SQLite opens the file only then."""
     opened = sqlite3.connect(f"file:{quote(str(path))}?{how}", uri=True, timeout=30, check_same_thread=False)
     try:
         opened.execute("SELECT count(*) FROM sqlite_master").fetchone()

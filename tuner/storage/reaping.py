@@ -1,4 +1,4 @@
-"""Watching the heartbeats of running slots, to take them from workers that are gone."""
+"""Watching the heartbeats of running slots, to take slots from workers that are gone."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tuner.storage.attempts import Open
 from tuner.storage.database import Backend
 from tuner.storage.outage import notices
 
-SILENT_SECONDS = 15.0  # three heartbeats: from then on a wait for a silent worker is said
-DISAGREEMENT = 2.0  # graces to watch a beat stand still that the database's clock calls fresh
+SILENT_SECONDS = 15.0  # three heartbeats; after this silence of a worker, the wait is reported
+DISAGREEMENT = 2.0  # grace periods to watch a beat that stands still but is recent by the database's clock
 
 
 class _Sight(NamedTuple):
@@ -62,7 +62,7 @@ class Watch:
         return reaped
 
     def _say(self, key: str | int, seen: Open, silence: float, grace: float) -> None:
-        """Say once why a slot waits: nobody hears of its worker, and its end is not known either."""
+        """Report once why a slot waits: its worker is silent, but not known to have ended."""
         if silence < min(SILENT_SECONDS, grace / 2):
             self._said.discard(key)
         elif key not in self._said:
@@ -70,16 +70,16 @@ class Watch:
             who = f"{seen.worker} on {seen.process.host.partition(' ')[0]}" if seen.token else "another program"
             limit = grace if seen.age + 1.0 >= silence else DISAGREEMENT * grace
             notices.warning(
-                "trial %d waits: nothing was heard of %s (process %d) for %.0f s; another takes it after %.0f s%s.",
+                "trial %d waits: nothing was heard from %s (process %d) for %.0f s; another takes it after %.0f s%s.",
                 seen.number, who, seen.process.pid, silence, limit, _disagreement(seen, silence),
             )  # fmt: skip
 
 
 def _has_ended(seen: Open, silence: float, grace: float) -> bool:
-    """Whether a beat stood still for so long that its worker is given up.
+    """Whether a heartbeat has stood still for so long that its worker is given up.
 
-    The watch goes by this process's own clock, which nobody sets. The database's clock should agree; where it does not,
-    as on SQLite each host writes its own, the watch lasts longer instead of as long as the clocks differ.
+    The silence is measured with this process's monotonic clock. The database's clock should agree; if it does not (with
+    SQLite, each host writes its own time), the watch lasts longer, but not as long as the clocks differ.
     """
     agrees = seen.beat is None or seen.age >= grace
     return silence >= (grace if agrees else DISAGREEMENT * grace)

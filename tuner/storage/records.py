@@ -1,4 +1,4 @@
-"""What is kept as JSON text in attributes of ours, checked: other people can write the database too."""
+"""Reading and checking what our attributes hold as JSON text, because others can also write to the database."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ REMEDY = "is not what tuner writes: somebody changed it, or the database is dama
 
 
 def kept_table(attrs: Mapping[str, Any], key: str, whose: str) -> dict[str, Any]:
-    """Read a table kept in an attribute; an empty one where there is none.
+    """Read a JSON object from an attribute; an empty one if there is none.
 
     Parameters
     ----------
     attrs : mapping of str to any
         Attributes of a study or a trial.
     key : str
-        Which.
+        The attribute.
     whose : str
-        Study or trial, as the error names it.
+        Name of the study or trial in errors.
 
     Raises
     ------
     StorageError
-        It is no table.
+        It is not a JSON object.
     """
     found = _read(attrs.get(key, "{}"))
     if not isinstance(found, dict):
@@ -37,12 +37,12 @@ def kept_table(attrs: Mapping[str, Any], key: str, whose: str) -> dict[str, Any]
 
 
 def kept_record(attrs: Mapping[str, Any], key: str, whose: str) -> list[dict[str, Any]]:
-    """Read a list of tables kept in an attribute, as `kept_table`.
+    """Read a list of JSON objects from an attribute; parameters as in `kept_table`.
 
     Raises
     ------
     StorageError
-        It is no list of tables.
+        It is not a list of JSON objects.
     """
     found = _read(attrs.get(key, "[]"))
     if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
@@ -51,12 +51,12 @@ def kept_record(attrs: Mapping[str, Any], key: str, whose: str) -> list[dict[str
 
 
 def kept_sizes(attrs: Mapping[str, Any], key: str, whose: str) -> dict[str, int]:
-    """Read a table of bytes kept in an attribute, as `kept_table`.
+    """Read sizes in bytes by name from an attribute; parameters as in `kept_table`.
 
     Raises
     ------
     StorageError
-        It is no table of whole numbers.
+        It is not a JSON object of whole numbers.
     """
     found = kept_table(attrs, key, whose)
     if not all(is_count(size) for size in found.values()):
@@ -65,17 +65,17 @@ def kept_sizes(attrs: Mapping[str, Any], key: str, whose: str) -> dict[str, int]
 
 
 def is_count(value: object) -> bool:
-    """Whether a value is a whole number from 0."""
+    """Whether a value is a whole number and not negative."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def check_numbers(attrs: Mapping[str, Any], whose: str, *, whole: Iterable[str], real: Iterable[str]) -> None:
-    """See that attributes which are read as numbers are numbers, where they are there.
+    """Check that attributes which are read as numbers are numbers, if they exist.
 
     Raises
     ------
     StorageError
-        Naming attribute and value.
+        One is not; the message names attribute and value.
     """
     for keys, fits in ((whole, is_count), (real, _is_real)):
         for key in keys:
@@ -84,7 +84,7 @@ def check_numbers(attrs: Mapping[str, Any], whose: str, *, whole: Iterable[str],
 
 
 def file_name(entry: object) -> str | None:
-    """Name of a file by its entry among a trial's attributes; None of one that another program made or took away."""
+    """Name of a file from its entry among a trial's attributes; None if another program wrote or removed the entry."""
     found = _read(entry)
     name = found.get("filename") if isinstance(found, dict) else None
     return name if isinstance(name, str) else None

@@ -1,7 +1,7 @@
-"""Stores that no path reaches: S3, Google Cloud Storage and Azure, each through its fsspec file system.
+"""Remote stores: S3, Google Cloud Storage and Azure, each through its fsspec file system.
 
-Every call is one try: waiting for a store that is away is the caller's (`tuner.storage.store.patiently`). Whatever a
-provider's library raises leaves here as one line without secrets.
+Every call is a single try; callers wait for a store that is away with `tuner.storage.store.patiently`. Whatever a
+provider's library raises becomes an error of one line without secrets.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TIMEOUT = 60.0  # seconds that one request may take
 CONNECT_TIMEOUT = 5.0
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
-# Libraries whose errors say that a store did not do what it was asked; those of any other are faults of this program.
+# Libraries whose errors mean that a request to a store failed; errors of others are bugs of this program.
 _LIBRARIES = {"adlfs", "aiobotocore", "aiohttp", "azure", "botocore", "fsspec", "gcsfs", "google", "requests", "s3fs"}
 
 
@@ -39,11 +39,11 @@ class Provider(NamedTuple):
     extra : str
         Extra of this package that installs the library.
     module, name : str
-        Where the class of the file system is.
+        Module and name of the file system's class.
     options : callable
-        Makes its arguments: one try for each call, no cached listings.
+        Returns its arguments: a single try for each call, no cached listings.
     credentials : str
-        What to do where none are found.
+        What to do if no credentials are found.
     """
 
     extra: str
@@ -54,7 +54,7 @@ class Provider(NamedTuple):
 
 
 def _s3() -> dict[str, Any]:
-    # Checksums that every server understands.
+    # Only checksums that every server understands.
     checksums = {"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required"}
     tries = {"mode": "standard", "total_max_attempts": 1}
     times = {"connect_timeout": CONNECT_TIMEOUT, "read_timeout": TIMEOUT}
@@ -81,7 +81,7 @@ PROVIDERS = {
     ),
 }  # fmt: skip
 
-_NO_BUCKET = "the bucket does not exist. Make it, or name another with --artifacts"
+_NO_BUCKET = "the bucket does not exist. Create it, or name another with --artifacts"
 _DENIED = "access denied. Allow these credentials to list, read, write and delete there"
 _CODES = {
     "NoSuchBucket": _NO_BUCKET,
@@ -106,14 +106,14 @@ _NO_CONNECTION = {
 
 
 class RemoteStore:
-    """Objects below a prefix of a bucket; each is there whole or not at all.
+    """Objects below a prefix of a bucket; an object exists completely or not at all.
 
     Parameters
     ----------
     scheme, bucket, prefix : str
-        Of the address ``SCHEME://BUCKET/PREFIX``; the prefix may be empty.
+        Parts of the address ``SCHEME://BUCKET/PREFIX``; the prefix may be empty.
     system : AbstractFileSystem
-        Reaches the bucket, one try for each call, without cached listings.
+        Accesses the bucket, with a single try for each call and without cached listings.
     """
 
     folder = None
@@ -171,13 +171,13 @@ class RemoteStore:
                 found = {}
         for path, details in found.items():
             key = path.removeprefix(f"{self._root}/")
-            if key.startswith(prefix):  # not every file system keeps to the prefix
+            if key.startswith(prefix):  # not every file system respects the prefix
                 yield Stored(key, int(details["size"]), _modified(details))
 
     def clock(self) -> float:
-        """Seconds since the epoch by the store's own clock, so that ages need no agreement of two machines.
+        """Seconds since the epoch by the store's own clock, so that ages do not depend on the clocks of two machines.
 
-        A small object tells it. Where none may be written the clock of this machine has to do.
+        It is read from a small object written for this purpose, or from this machine's clock if that cannot be written.
         """
         key = f"clock-{uuid.uuid4()}"
         try:
@@ -189,7 +189,7 @@ class RemoteStore:
         return probe.modified
 
     def check(self) -> None:
-        """See that the bucket answers.
+        """Check that the bucket answers.
 
         Raises
         ------
@@ -201,7 +201,7 @@ class RemoteStore:
                 raise FileNotFoundError(self._bucket)
 
     def _bucket_exists(self) -> bool:
-        """Whether the bucket exists; asked with the right to list alone, and at the price of an empty listing."""
+        """Whether the bucket exists; this needs only the permission to list, and costs an empty listing."""
         try:
             self._system.find(self._bucket, prefix=f"{uuid.uuid4()}", detail=True)
         except FileNotFoundError:
@@ -235,7 +235,7 @@ class RemoteStore:
 
 
 class _Reader:
-    """An object being downloaded, whose broken connections are worded like every other error."""
+    """An object being downloaded, whose connection errors are worded like all others."""
 
     def __init__(self, stream: Any, store: RemoteStore) -> None:
         self._stream, self._store = stream, store
@@ -260,14 +260,14 @@ def open_remote(address: str) -> RemoteStore:
     Raises
     ------
     StorageError
-        Another form of address, a library that is not installed, or a bucket that does not answer.
+        An invalid address, a library that is not installed, or a bucket that does not answer.
     """
     scheme = address.partition(":")[0]
     provider = PROVIDERS[scheme]
     found = re.fullmatch(rf"{scheme}://([^/]*)(/.*)?", address)
     if found is None or not _BUCKET.fullmatch(found[1]):
         raise StorageError(
-            f"the address of the artifacts is none; expected {scheme}://BUCKET or {scheme}://BUCKET/PREFIX, no keys."
+            f"the address of the artifacts is invalid; expected {scheme}://BUCKET or {scheme}://BUCKET/PREFIX, no keys."
         )
     prefix = (found[2] or "").strip("/")
     if prefix:
@@ -292,12 +292,12 @@ def open_remote(address: str) -> RemoteStore:
 
 
 def _is_theirs(e: Exception) -> bool:
-    """Whether an error comes from a provider's library or the network, and not from a fault of this program."""
+    """Whether an error comes from a provider's library or the network, and not from a bug of this program."""
     return type(e).__module__.partition(".")[0] in _LIBRARIES or isinstance(e, OSError)
 
 
 def _code(e: BaseException | None) -> str | None:
-    """What the provider calls an error, of it or of what caused it."""
+    """The provider's code of an error, or of its cause."""
     if e is None:
         return None
     response = getattr(e, "response", None)
@@ -311,20 +311,20 @@ def _code(e: BaseException | None) -> str | None:
 
 
 def _line(e: BaseException) -> str:
-    """The first words of an error without line breaks, user names, keys and query strings."""
+    """The start of an error's message, without line breaks, user names, keys and query strings."""
     text = " ".join(str(e).split()) or type(e).__name__
     text = re.sub(r"//[^/@\s]*@", "//", re.sub(r"\?[^\s\"']*", "", text))
     return text[:200].rstrip(". ")
 
 
 def _server(e: BaseException) -> str:
-    """Which server an error of a connection names, as far as it names one."""
+    """The server that a connection error names, if it names one."""
     found = re.search(r"(https?://[^/\s\"']+|(?<=host )[\w.-]+:\d+)", _line(e))
     return f" to {found[1]}" if found else ""
 
 
 def _modified(details: dict[str, Any]) -> float:
-    """When an object was written: each provider has another name and form for it."""
+    """When an object was written; each provider has its own name and form for it."""
     for name in ("LastModified", "last_modified", "mtime", "updated", "created"):
         value = details.get(name)
         if isinstance(value, str):

@@ -1,7 +1,7 @@
 """Rungs in the database: statements inside the caller's transaction.
 
-A trial has one row a rung, whatever dies and however often it is tried again: the first to write it decides, and
-later attempts read what was decided.
+A trial has one row per rung, however often workers die and it is attempted again: the first attempt that writes the
+row decides, and later attempts read that decision.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from tuner.storage.slots import lock_study
 
 
 class Decision(NamedTuple):
-    """Whether a trial goes on, and why."""
+    """Whether a trial continues, and why."""
 
     goes_on: bool
     reason: str
 
 
 class Entry(NamedTuple):
-    """A trial at a rung, as it is stored.
+    """A stored trial at a rung.
 
     Attributes
     ----------
@@ -41,11 +41,11 @@ class Entry(NamedTuple):
     place : int
         1 for the first trial that reached the rung.
     values : dict of str to float
-        Objective -> validation value of the network that training would have returned there.
+        Objective -> validation value of the network that training would have returned at that epoch.
     exempt : bool
-        A warm start: compared with, never stopped.
+        A warm start, which others are compared with but which is never stopped.
     decision : Decision
-        What was decided then.
+        The decision about the trial.
     time : float, seconds
         Unix time by the database's clock.
     """
@@ -59,12 +59,12 @@ class Entry(NamedTuple):
     time: float
 
 
-# Rung, points of those before, this point (larger is better), whether it is exempt -> whether it goes on.
+# Rung, points of the trials before, this point (larger is better), whether it is exempt -> decision.
 Rule = Callable[[int, Sequence[Sequence[float]], Sequence[float], bool], Decision]
 
 
 def log(connection: Connection, study_id: int, rung: int | None = None) -> list[Entry]:
-    """All rungs of a study, or one of them, by epoch and place; see `FencedStorage.rung_log`."""
+    """Entries of all rungs of a study, or of one, by epoch and place; see `FencedStorage.rung_log`."""
     which = TRIALS.c.study_id == study_id
     query = (
         sa.select(TRIALS.c.number, *(c for c in RUNGS.c if c.name != "trial_id"))
@@ -81,7 +81,7 @@ def log(connection: Connection, study_id: int, rung: int | None = None) -> list[
 
 
 def known(connection: Connection, trial_id: int, rung: int) -> Decision | None:
-    """What was decided for a trial at a rung; None before."""
+    """The stored decision about a trial at a rung; None if there is none yet."""
     query = sa.select(RUNGS.c.goes_on, RUNGS.c.reason).where(RUNGS.c.trial_id == trial_id, RUNGS.c.rung == rung)
     row = connection.execute(query).first()
     return None if row is None else Decision(bool(row.goes_on), str(row.reason))
@@ -117,26 +117,26 @@ def enter(
 
 
 class RungRows:
-    """What a storage knows of rungs; a part of `FencedStorage`."""
+    """Methods of `FencedStorage` for rungs."""
 
     _backend: Backend
 
     def known_rung(self, trial: Trial, rung: int) -> Decision | None:
-        """What was decided for a trial at a rung; None before that."""
+        """The stored decision about a trial at a rung; None if there is none yet."""
         return self._backend.read(partial(known, trial_id=trial._trial_id, rung=rung))
 
     def enter_rung(
         self, trial: Trial, rung: int, values: Mapping[str, float], *, signs: Mapping[str, float], decide: Rule
     ) -> Decision:
-        """Compare a trial that this process runs with those that reached the rung before, and store the decision.
+        """Compare a trial that this process runs with those that reached the rung earlier, and store the decision.
 
-        One transaction under the study's lock. A trial that has been there is told the same again, whatever its
-        values are now.
+        This is one transaction under the study's lock. A trial that has been at the rung before gets the same decision
+        again, whatever its values are now.
 
         Parameters
         ----------
         trial : optuna.trial.Trial
-            Claimed here; with the attribute ``warm_start`` it is never stopped.
+            Claimed by this process; if it has the attribute ``warm_start``, it is never stopped.
         rung : int
             Epoch.
         values : mapping of str to float
@@ -144,7 +144,7 @@ class RungRows:
         signs : mapping of str to float
             Objective -> 1 or -1; larger is better after multiplication.
         decide : callable
-            The rule: rung, points of those before, this point, whether it is exempt -> Decision.
+            The rule: rung, points of the trials before, this point, whether it is exempt -> Decision.
 
         Raises
         ------
@@ -160,5 +160,5 @@ class RungRows:
         )  # fmt: skip
 
     def rung_log(self, study_id: int) -> list[Entry]:
-        """Every trial at every rung of a study, by epoch and the order in which they got there."""
+        """Every trial at every rung of a study, by epoch and order of arrival."""
         return self._backend.read(partial(log, study_id=study_id))

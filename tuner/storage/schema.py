@@ -1,10 +1,10 @@
 """Tables of slots and attempts beside Optuna's, in the same database.
 
-``tuner_attempts`` has one row an execution of a trial, ``tuner_rungs`` one row a trial and rung; ``tuner_studies``
-holds the budgets, ``tuner_once`` what was enqueued, ``tuner_workers`` who works now, ``tuner_requests`` who was asked
-to leave (``tuner_stops`` when, for workers of versions without numbers), ``tuner_meta`` the version of these tables.
-Optuna's own tables keep their shape; rows here vanish with their study, whoever deletes it. Times are Unix seconds of
-the database's clock.
+``tuner_attempts`` has one row per execution of a trial, ``tuner_rungs`` one per trial and rung; ``tuner_studies`` has
+the budgets, ``tuner_once`` the keys of enqueued slots, ``tuner_workers`` the current workers, ``tuner_requests`` the
+requests to leave (``tuner_stops`` their times, for workers of versions without numbered requests), ``tuner_meta`` the
+version of these tables. Optuna's own tables keep their shape; rows here are deleted with their study, whichever
+program deletes it. Times are Unix seconds by the database's clock.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ RUNGS = sa.Table(
     sa.Column("time", sa.Float(53), nullable=False),
 )  # fmt: skip
 
-# SQLite enforces foreign keys only where a connection asks for it, and other programs' connections do not.
+# SQLite enforces foreign keys only if a connection asks for it, and those of other programs do not.
 TRIGGERS = (
     ("trials", "trial_id", "tuner_attempts"),
     ("trials", "trial_id", "tuner_rungs"),
@@ -120,12 +120,12 @@ TRIGGERS = (
 
 
 def create_tables(connection: Connection) -> None:
-    """Create what is missing; refuse tables of a later version.
+    """Create missing tables; refuse tables of a later version.
 
     Raises
     ------
     StorageError
-        A later version of this package made the tables.
+        A later version of this package created the tables.
     """
     METADATA.create_all(connection)
     version = connection.scalar(sa.select(META.c.value).where(META.c.key == "version"))
@@ -133,7 +133,7 @@ def create_tables(connection: Connection) -> None:
         connection.execute(META.insert().values(key="version", value=VERSION))
     elif version != VERSION:
         raise StorageError(
-            f"the storage was made by a later tuner (tables of version {version}, this one knows {VERSION}). "
+            f"the storage was created by a later tuner (its tables have version {version}, this one knows {VERSION}). "
             "Update tuner."
         )
     if connection.dialect.name == "sqlite":
@@ -145,7 +145,7 @@ def create_tables(connection: Connection) -> None:
 
 
 def are_complete(connection: sqlite3.Connection) -> bool:
-    """Whether a SQLite file has every table and column of ours, so that nothing needs to be made to read it."""
+    """Whether a SQLite file has all our tables and columns, so that nothing must be created to read it."""
     for table in METADATA.sorted_tables:
         there = {str(row[1]) for row in connection.execute(f'PRAGMA table_info("{table.name}")')}
         if not {column.name for column in table.columns} <= there:
@@ -170,12 +170,12 @@ def now(connection: Connection) -> float:
 
 
 def utc(seconds: float) -> datetime:
-    """Unix seconds as Optuna stores times: UTC without its name."""
+    """Unix seconds as Optuna stores times: a naive datetime in UTC."""
     return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
 
 
 def to_json(key: str, value: object) -> str:
-    """One attribute as JSON that every reader knows: no NaN."""
+    """An attribute as strict JSON, without NaN."""
     try:
         return json.dumps(value, allow_nan=False)
     except (TypeError, ValueError) as e:
@@ -193,7 +193,7 @@ def write_attrs(
             here = (table.c.trial_id == trial_id) & table.c.key.in_(list(attrs))
             known = set(connection.scalars(sa.select(table.c.key).where(here)))
             rows = [{"trial_id": trial_id, "key": k, "value_json": to_json(k, v)} for k, v in attrs.items()]
-            for row in rows:  # changed, not deleted: a worker's role on PostgreSQL may delete little
+            for row in rows:  # updated, not deleted: a worker's role on PostgreSQL may delete little
                 if row["key"] in known:
                     which = (table.c.trial_id == trial_id) & (table.c.key == row["key"])
                     connection.execute(table.update().where(which).values(value_json=row["value_json"]))
@@ -208,8 +208,8 @@ def _unused(connection: Connection, table: sa.Table) -> int:
 
 
 def insert(connection: Connection, table: sa.Table, **values: Any) -> int:
-    """Insert one row; its id, which no row of the table had before, deleted ones included."""
-    if connection.dialect.name == "sqlite":  # it would give the id of a deleted last row again
+    """Insert one row and return its id, which no row of the table has had before, not even a deleted one."""
+    if connection.dialect.name == "sqlite":  # it would reuse the id of the last row if that was deleted
         values = {next(iter(table.primary_key)).name: _unused(connection, table), **values}
     key = connection.execute(table.insert().values(**values)).inserted_primary_key
     assert key is not None  # an INSERT of one row always has it

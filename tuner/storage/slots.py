@@ -1,7 +1,7 @@
 """Studies, budgets and slots: statements inside the caller's transaction.
 
-A *slot* is one point of the budget: one Optuna trial. Slots are made under the study's lock, so that their
-number never passes the budget however many processes make them.
+A *slot* is one unit of the budget: one Optuna trial. Slots are created under the study's lock, so that their
+number never exceeds the budget, however many processes create them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def create_study(
     user_attrs: Mapping[str, Any],
     system_attrs: Mapping[str, Any],
 ) -> int:
-    """Create a study whole, or find it; see `FencedStorage.create_or_load`."""
+    """Create a study with its attributes, or find it; see `FencedStorage.create_or_load`."""
     wanted = [StudyDirection[d.upper()] for d in directions]
     found = connection.scalar(sa.select(STUDIES.c.study_id).where(STUDIES.c.study_name == name))
     if found is not None:
@@ -63,7 +63,7 @@ def create_study(
 
 
 def lock_study(connection: Connection, study_id: int) -> None:
-    """Wait until no other transaction makes trials of this study; Optuna takes the same lock."""
+    """Wait until no other transaction creates trials of this study; Optuna takes the same lock."""
     query = sa.select(STUDIES.c.study_id).where(STUDIES.c.study_id == study_id).with_for_update()
     if connection.execute(query).first() is None:
         raise StudyError(f"the study with id {study_id} does not exist; was it deleted?")
@@ -77,7 +77,7 @@ def count(connection: Connection, study_id: int) -> dict[TrialState, int]:
 
 
 def budget(connection: Connection, study_id: int) -> int | None:
-    """Number of slots the study is to end with; None before it was set."""
+    """Number of slots that the study is to end with; None before it is set."""
     value = connection.scalar(sa.select(BUDGETS.c.budget).where(BUDGETS.c.study_id == study_id))
     return None if value is None else int(value)
 
@@ -99,7 +99,7 @@ def _write_budget(connection: Connection, study_id: int, total: int) -> int:
 
 
 def missing(connection: Connection, study_id: int, ahead: int) -> int:
-    """How many slots may be made now: within the budget, and at most `ahead` waiting."""
+    """How many slots may be created now: within the budget, and with at most `ahead` waiting."""
     total = budget(connection, study_id)
     if total is None:
         raise StudyError(f"the study with id {study_id} has no budget; set one first.")
@@ -108,7 +108,7 @@ def missing(connection: Connection, study_id: int, ahead: int) -> int:
 
 
 def ensure(connection: Connection, study_id: int, ahead: int) -> int:
-    """Make missing slots under the study's lock; their number."""
+    """Create missing slots under the study's lock; returns their number."""
     lock_study(connection, study_id)
     wanted = missing(connection, study_id, ahead)
     for _ in range(wanted):
@@ -124,7 +124,7 @@ def enqueue(
     once: str,
     grow: bool,
 ) -> bool:
-    """Make one slot with fixed parameters, once; see `FencedStorage.enqueue`."""
+    """Create one slot with fixed parameters, once; see `FencedStorage.enqueue`."""
     lock_study(connection, study_id)
     is_this = (ONCE.c.study_id == study_id) & (ONCE.c.key == once)
     if connection.execute(sa.select(ONCE.c.key).where(is_this)).first() is not None:
@@ -144,7 +144,7 @@ def enqueue_many(
     study_id: int,
     wanted: Sequence[tuple[str, Mapping[str, Any], Mapping[str, Any]]],
 ) -> int:
-    """Make all slots of a list that are missing; see `FencedStorage.enqueue_many`."""
+    """Create the slots of a list that are missing; see `FencedStorage.enqueue_many`."""
     return sum(
         enqueue(connection, study_id, params, user_attrs, once, grow=True) for once, params, user_attrs in wanted
     )

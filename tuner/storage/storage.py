@@ -1,4 +1,4 @@
-"""Fenced slots on an Optuna database: exact budgets, one live attempt a slot, nothing lost when workers die.
+"""Fenced slots on an Optuna database: exact budgets, one live attempt per slot, nothing lost when workers die.
 
 A worker's loop::
 
@@ -12,8 +12,8 @@ A worker's loop::
     ...                                    # train
     storage.finish(attempt, TrialState.COMPLETE, values, user_attrs={...})
 
-Budget N means N slots, each ending in one terminal result, whatever dies in between. The database stays a
-plain Optuna database to every other program.
+A budget of N means N slots, each of which ends in exactly one result, whatever dies in between. To every other
+program the database remains a plain Optuna database.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ __all__ = [
 ]
 
 PATIENCE_SECONDS = 900.0
-WORDS = ("reason", "artifacts_error")  # attributes of trials that hold what a program said of an error
+WORDS = ("reason", "artifacts_error")  # attributes of trials that quote error messages
 
 
 class Running(NamedTuple):
@@ -72,15 +72,15 @@ class Running(NamedTuple):
     Attributes
     ----------
     number, attempt : int
-        The slot, and which execution of it; 0 where another program runs the trial.
+        The slot and its attempt; 0 if another program runs the trial.
     worker, host : str
-        Who, and where.
+        Name of the worker, and its host.
     pid : int
-        Process id there.
+        Process id on that host.
     beat_age : float
         Seconds since the last heartbeat, by the database's clock.
     progress : dict
-        What the last tick of the training said.
+        What the last tick of the training reported.
     """
 
     number: int
@@ -95,7 +95,7 @@ class Running(NamedTuple):
 def open_storage(
     where: str | Path, *, patience: float = PATIENCE_SECONDS, wait: float = 0.0, reading: bool = False
 ) -> FencedStorage:
-    """Open a database, creating it and its tables if they are missing; many may do so at once.
+    """Open a database, creating it and its tables if they are missing; several processes may do so at once.
 
     Parameters
     ----------
@@ -104,20 +104,20 @@ def open_storage(
     patience : float
         Seconds that later calls wait for a database that is away.
     wait : float
-        Seconds that opening waits for one: none, as a wrong address should be seen at once, unless it was right before.
+        Seconds that opening waits for one. 0 reports a wrong address at once; wait only if it worked before.
     reading : bool
-        Open a SQLite file that cannot be written all the same, and leave no trace of it; writes are refused then.
+        Open a SQLite file even if it cannot be written, and leave no trace; writes are then refused.
 
     Raises
     ------
     StorageError
-        One line without the password: unreachable, not writable, not a database, made by another version.
+        One line without the password: unreachable, not writable, not a database, created by another version.
     """
     return FencedStorage(connect(parse_url(where), patience=patience, wait=wait, reading=reading))
 
 
 def open_existing(where: str | Path, *, reading: bool = False) -> FencedStorage:
-    """Open a database that should already be there; one that cannot be written only for `reading`.
+    """Open a database that should already exist; one that cannot be written is opened only for `reading`.
 
     Parameters
     ----------
@@ -127,18 +127,18 @@ def open_existing(where: str | Path, *, reading: bool = False) -> FencedStorage:
     Raises
     ------
     StorageError
-        A SQLite file that does not exist: who only reads creates none. Or as `open_storage`.
+        The SQLite file does not exist, and is not created; or as in `open_storage`.
     """
     if "://" not in str(where) and not Path(where).is_file():
-        raise StorageError(f"{where}: no storage here yet. Run a study first, or name one with --storage.")
+        raise StorageError(f"{where}: there is no storage here yet. Run a study first, or name one with --storage.")
     return open_storage(where, reading=reading)
 
 
 class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorage):
     """Storage for `optuna.load_study` whose trials are slots; open it with `open_storage`.
 
-    Whatever creates trials or changes their state past the slots (`study.ask`, `tell`, `optimize`,
-    `enqueue_trial`, `add_trial`) is refused. Parameters and attributes of a trial are written only by the
+    Methods that create trials or change their state without using slots (`study.ask`, `tell`, `optimize`,
+    `enqueue_trial`, `add_trial`) are refused. Parameters and attributes of a trial can be written only by the
     process that claimed it, while its attempt is live. Every method waits for a database that is away, and
     raises StorageError when its patience ends.
 
@@ -150,7 +150,7 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
     Attributes
     ----------
     secrets : frozenset of str
-        What no reason that is stored may hold: the passwords of the URL, and what is added to them.
+        Masked in all stored reasons: the passwords of the URL, and whatever is added to them.
     """
 
     _backend: Backend
@@ -162,21 +162,21 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
 
     @property
     def url(self) -> str:
-        """The full URL, password included, for programs that open the same database."""
+        """The full URL, including the password, for programs that open the same database."""
         return self._backend.where.render_as_string(hide_password=False)
 
     @property
     def address(self) -> str:
-        """The URL or path as it may be shown."""
+        """The URL without its password, or the path, for display."""
         return self._backend.address
 
     @property
     def trouble(self) -> float:
-        """When a call of this process last found the database away: monotonic seconds; 0 if none did."""
+        """When a call of this process last found the database away, in monotonic seconds; 0 if none did."""
         return self._backend.trouble
 
     def check_file(self) -> None:
-        """See that a SQLite file is still the one that was opened; every other call does so too.
+        """Check that a SQLite file is still the one that was opened; every other call does so, too.
 
         Raises
         ------
@@ -200,7 +200,7 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
         user_attrs: Mapping[str, Any] | None = None,
         system_attrs: Mapping[str, Any] | None = None,
     ) -> int:
-        """Create a study with its attributes in one transaction, or find the one of that name.
+        """Create a study with its attributes in one transaction, or find the existing one of that name.
 
         Parameters
         ----------
@@ -211,7 +211,7 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
         metric_names : sequence of str, optional
             Names of the objectives, shown by the dashboard.
         user_attrs, system_attrs : mapping, optional
-            Attributes of a new study; an existing one keeps its own, for the caller to compare.
+            Attributes of a new study; an existing one keeps its own, which the caller can compare.
 
         Returns
         -------
@@ -221,7 +221,7 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
         Raises
         ------
         StudyError
-            The study exists with other directions, or its name is none for a new study.
+            The study exists with other directions, or a new study may not have this name.
         """
         system = {MADE: tuner.__version__, **(system_attrs or {})}
         if metric_names is not None:
@@ -237,12 +237,12 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
         )
 
     def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
-        """As Optuna's, under a name that a new study may have.
+        """As in Optuna, but the name must follow the rule for new studies.
 
         Raises
         ------
         StudyError
-            It may not.
+            The name breaks the rule.
         """
         if study_name is not None:
             check_stored_name(study_name)
@@ -253,7 +253,7 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
         return self._backend.read(read_catalog)
 
     def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
-        """As Optuna's.
+        """As in Optuna.
 
         Raises
         ------
@@ -266,7 +266,7 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
             raise self._unreadable(study_id, "an attribute is no JSON that can be read", e) from e
 
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
-        """As Optuna's.
+        """As in Optuna.
 
         Raises
         ------
@@ -286,33 +286,33 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
         )
 
     def budget(self, study_id: int) -> int | None:
-        """Number of slots the study is to end with; None before `set_budget`."""
+        """Number of slots that the study is to end with; None before `set_budget`."""
         return self._backend.read(partial(slots.budget, study_id=study_id))
 
     def set_budget(self, study_id: int, total: int) -> int:
-        """Set the number of slots; the same number again changes nothing.
+        """Set the number of slots; setting the same number again changes nothing.
 
         Raises
         ------
         StudyError
-            More slots exist already; the study does not exist.
+            More slots exist already, or the study does not exist.
         """
         return self._backend.write(partial(slots.set_budget, study_id=study_id, total=total))
 
     def ensure_slots(self, study_id: int, *, ahead: int) -> int:
-        """Make waiting slots as far as they are needed.
+        """Create as many waiting slots as are needed.
 
         Parameters
         ----------
         study_id : int
             The study.
         ahead : int
-            At most so many slots wait afterwards, those that were enqueued included.
+            Largest number of slots that wait afterwards, including enqueued ones.
 
         Returns
         -------
         int
-            Number of slots made.
+            Number of slots created.
 
         Raises
         ------
@@ -332,7 +332,7 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
         once: str,
         grow: bool = False,
     ) -> bool:
-        """Make one slot with fixed parameters, whoever comes first.
+        """Create one slot with fixed parameters; if several processes try, the first one does.
 
         Parameters
         ----------
@@ -343,15 +343,15 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
         user_attrs : mapping, optional
             JSON attributes of the trial.
         once : str
-            Key of this slot in the study: a second call with it does nothing.
+            Key of this slot in the study: a second call with the same key does nothing.
         grow : bool
-            Raise a budget that is used up (or was never set) by this slot. Without it nothing is made while
-            the budget is used up; after it was raised, the same call makes the slot.
+            If the budget is used up (or was never set), raise it by this slot. Otherwise nothing is created while
+            the budget is used up; after it was raised, the same call creates the slot.
 
         Returns
         -------
         bool
-            Whether this call made the slot.
+            Whether this call created the slot.
         """
         return self._backend.write(
             partial(
@@ -365,7 +365,7 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
         )
 
     def enqueue_many(self, study_id: int, wanted: Sequence[tuple[str, Mapping[str, Any], Mapping[str, Any]]]) -> int:
-        """Make many slots in one transaction, each once, raising the budget by those made.
+        """Create many slots in one transaction, each once, raising the budget by those created.
 
         Parameters
         ----------
@@ -377,16 +377,16 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
         Returns
         -------
         int
-            Slots made.
+            Number of slots created.
         """
         return self._backend.write(partial(slots.enqueue_many, study_id=study_id, wanted=wanted))
 
     def counts(self, study_id: int) -> dict[TrialState, int]:
-        """Trials by state; every state has a number."""
+        """Number of trials in each state, zeros included."""
         return self._backend.read(partial(slots.count, study_id=study_id))
 
     def open_slots(self, study_id: int) -> int:
-        """How many slots of the budget have not ended, those included that are not made yet."""
+        """How many slots of the budget have not ended, including those that are not created yet."""
 
         def look(connection: Any) -> int:
             have = slots.count(connection, study_id)
@@ -402,7 +402,7 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
         params: Collection[str] | None = (),
         numbers: Collection[int] | None = None,
     ) -> list[FrozenTrial]:
-        """Trials by number without most of their attributes: see `reading.read_light`."""
+        """Trials by number, without most of their attributes; see `trials.read_light`."""
         return self._backend.read(
             partial(read_light, study_id=study_id, attributes=attributes, params=params, numbers=numbers)
         )
@@ -410,9 +410,9 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
     # Attempts
 
     def claim(self, study_id: int, worker: str, *, process: Process | None = None) -> Attempt | None:
-        """Take the waiting slot with the lowest number, with its first heartbeat, in one transaction.
+        """Take the waiting slot with the lowest number and write its first heartbeat, in one transaction.
 
-        Parameters of a slot whose suggestion was interrupted are cleared; complete ones are kept.
+        If drawing the slot's parameters was interrupted, they are cleared; a complete set is kept.
 
         Parameters
         ----------
@@ -421,12 +421,12 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
         worker : str
             Name to show.
         process : Process, optional
-            Who runs it, if not this process.
+            The process that runs it, if not this one.
 
         Returns
         -------
         Attempt or None
-            None while no slot waits.
+            None if no slot is waiting.
         """
         token, who = str(uuid.uuid4()), process or this_process()
         attempt = self._backend.write(
@@ -440,18 +440,18 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
         )
         if attempt is not None:
             self._backend.held[attempt.trial_id] = attempt.token
-            self._read_trials_from_remote_storage(study_id)  # set_trial_param knows only what was read
+            self._read_trials_from_remote_storage(study_id)  # set_trial_param knows only trials that were read
         return attempt
 
     def beat(
         self, attempt: Attempt, progress: Mapping[str, Any] | None = None, *, patience: float | None = None
     ) -> None:
-        """Store a heartbeat, and what is shown of a running trial.
+        """Store a heartbeat, and the progress to show for a running trial.
 
         Raises
         ------
         AttemptSuperseded
-            The attempt lost its slot: nothing it does counts any more.
+            The attempt lost its slot; nothing that it does counts any more.
         """
         values = {} if progress is None else {"progress": json.dumps(progress, default=str)}
         self._backend.write(partial(attempts.update_live, attempt=attempt, values=values), patience)
@@ -465,14 +465,14 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
         user_attrs: Mapping[str, Any] | None = None,
         system_attrs: Mapping[str, Any] | None = None,
     ) -> None:
-        """Store the terminal result of a slot in one transaction; repeating it is no error.
+        """Store the terminal result of a slot in one transaction; doing so again is not an error.
 
         Parameters
         ----------
         attempt : Attempt
             The live attempt.
         state : TrialState
-            COMPLETE with one finite value an objective; PRUNED or FAIL without values and with
+            COMPLETE with one finite value per objective; PRUNED or FAIL without values and with
             ``user_attrs["reason"]``.
         values : sequence of float, optional
             Objective values in the study's order.
@@ -484,7 +484,7 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
         AttemptSuperseded
             The attempt lost its slot; nothing was stored.
         StorageError
-            Values or attributes that cannot be stored; nothing was stored.
+            Values or attributes cannot be stored; nothing was stored.
         """
         user_attrs = dict(user_attrs or {})
         user_attrs |= {key: self._masked(str(user_attrs[key])) for key in WORDS if user_attrs.get(key)}
@@ -506,7 +506,7 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
     ) -> list[float] | None:
         what = f"trial {attempt.number}"
         if not state.is_finished():
-            raise StorageError(f"{what}: {state.name} is no result; use COMPLETE, PRUNED or FAIL.")
+            raise StorageError(f"{what}: {state.name} is not a result; use COMPLETE, PRUNED or FAIL.")
         if state is not TrialState.COMPLETE:
             if values is not None:
                 raise StorageError(f"{what}: a {state.name} trial has no values; put them into user_attrs.")
@@ -540,17 +540,17 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
         return state
 
     def count_crash(self, process: Process, reason: str, *, memory: bool, max_failures: int) -> bool:
-        """Count the crash of a process as an error of the slot it ran, if it ran one; for who started the process.
+        """Count the crash of a process as an error of the slot that it ran, if it ran one; called by its parent.
 
-        It counts also where the slot was reaped before. After `max_failures` errors the slot ends: FAIL, or
-        PRUNED as infeasible if the last one was the kernel's kill for want of memory.
+        It also counts if the slot has been reaped before. After `max_failures` errors the slot ends as FAIL, or as
+        PRUNED (infeasible) if the last error was a kill by the kernel because memory ran out.
 
         Parameters
         ----------
         process : Process
-            Who crashed.
+            The process that crashed.
         reason : str
-            How.
+            Description of the crash.
         memory : bool
             Whether memory ran out.
         max_failures : int
@@ -565,7 +565,7 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
         return self._backend.write(partial(work, reason=self._masked(reason)))
 
     def hand_back(self, attempt: Attempt, reason: str, *, patience: float | None = None) -> None:
-        """Let another worker go on: the slot waits again with number, parameters and history.
+        """Return a slot so that another worker can continue it: it keeps its number, parameters and history.
 
         Raises
         ------
@@ -581,28 +581,28 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
     def reap(self, study_id: int, *, grace: float) -> list[int]:
         """Set slots of dead workers back to WAITING.
 
-        At once where the worker's process has ended on this host. Elsewhere, and where a process lives but
-        has stopped or hides: after this process has watched the heartbeat stand still for `grace` seconds and the
-        database's clock agrees, or for twice as long where it does not. Watching starts over when the database was
-        away, so an outage, a suspended laptop or a jump of a clock takes no slot from a healthy worker. A trial that
-        another program set to RUNNING is taken after the same time.
+        A slot is taken at once if the worker's process is known to have ended on this host. Otherwise (another host,
+        or a process that is stopped or cannot be seen) it is taken after this process has watched the heartbeat stand
+        still for `grace` seconds and the database's clock agrees, or for twice as long if it does not. Watching starts
+        over after the database was away, so an outage, a suspended laptop or a jump of a clock takes no slot from a
+        healthy worker. A trial that another program set to RUNNING is taken after the same time.
 
         Parameters
         ----------
         study_id : int
             The study.
         grace : float
-            Seconds; several heartbeat intervals.
+            Seconds; should be several heartbeat intervals.
 
         Returns
         -------
         list of int
-            Numbers of the trials that wait again.
+            Numbers of the trials that are waiting again.
         """
         return self._watches.setdefault(study_id, Watch(self._backend, study_id)).reap(grace)
 
     def running(self, study_id: int) -> list[Running]:
-        """Slots under execution, by number."""
+        """Running slots, by number."""
         return [
             Running(
                 o.number,
@@ -617,11 +617,11 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
         ]
 
     def attempts(self, trial_id: int) -> list[Record]:
-        """History of a slot: each execution, its worker, and how it ended."""
+        """History of a slot: each attempt, its worker, and how it ended."""
         return self._backend.read(partial(attempts.history, trial_id=trial_id))
 
     def outcomes(self, study_id: int) -> dict[str, int]:
-        """Attempts that have ended, by outcome."""
+        """Number of ended attempts by outcome."""
         return self._backend.read(partial(attempts.outcomes, study_id=study_id))
 
     def versions(self) -> dict[str, str]:
@@ -629,20 +629,20 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
         return self._backend.read(schema.versions)
 
     def roster(self, study_id: int) -> Roster:
-        """The study's workers, and requests to leave."""
+        """The study's workers and the requests to leave."""
         return Roster(self._backend, study_id)
 
-    # What would go past the slots
+    # Methods of Optuna's storage that would bypass the slots
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        """Refused: slots are the only trials."""
+        """Refused, because all trials are slots."""
         raise StorageError(
             "trials of this storage are slots: use ensure_slots or enqueue, then claim, "
             "not study.ask, enqueue_trial, add_trial or optimize."
         )
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        """Refused: only an attempt ends a trial."""
+        """Refused, because only an attempt can end a trial."""
         raise StorageError(
             "trials of this storage are slots: use claim, finish, fail_attempt or hand_back, not study.tell."
         )

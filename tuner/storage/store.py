@@ -1,7 +1,7 @@
-"""What a store of bytes by key is, and how it is read and written patiently.
+"""The interface of a store of bytes by key, and reading, writing and waiting for one that is away.
 
-Stores have the methods of Optuna's artifact stores, so that its dashboard reads them, and list what they hold. What
-goes wrong is a StorageError of one line without secrets. `stores.py` and `remote.py` have the kinds.
+Stores have the methods of Optuna's artifact stores, so that its dashboard can read them, and can also list their
+objects. Their errors are StorageErrors of one line without secrets. `stores.py` and `remote.py` implement them.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ T = TypeVar("T")
 PART = 1 << 20  # bytes read at a time
 
 FIRST_PAUSE, LAST_PAUSE = 0.5, 10.0  # seconds between tries
-# One file: a part of a key is a name, never a path.
+# Each part of a key is a file name, never a path.
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 class Stored(NamedTuple):
-    """One object of a store.
+    """An object of a store.
 
     Attributes
     ----------
     key : str
-        Its name, parts separated by ``/``.
+        Its name, with parts separated by ``/``.
     size : int
-        Bytes.
+        Size in bytes.
     modified : float
         When it was written, in seconds since the epoch by the store's clock.
     """
@@ -45,19 +45,19 @@ class Stored(NamedTuple):
 
 
 class ObjectNotFound(StorageError):
-    """A store that answers has no object of this key."""
+    """The store answers, but has no object with this key."""
 
 
 class StoreAway(StorageError):
-    """A store that may answer later: no connection, no bucket, no permission, a full or read-only disk."""
+    """The store may answer later: no connection, no bucket, no permission, a full or read-only disk."""
 
 
 class TooLarge(StorageError):
-    """An object that is larger than it may be; it was not read."""
+    """The object is larger than allowed; it was not read."""
 
 
 class Store(Protocol):
-    """Bytes by key. Besides these methods it has `open_reader`, `write` and `remove` of an Optuna artifact store."""
+    """Bytes by key; `open_reader`, `write` and `remove` are the methods of an Optuna artifact store."""
 
     @property
     def address(self) -> str:
@@ -66,45 +66,45 @@ class Store(Protocol):
 
     @property
     def folder(self) -> Path | None:
-        """The folder that it is; None for a store that no path reaches."""
+        """The folder of the objects; None for a remote store."""
         ...
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
-        """Open an object; ObjectNotFound if there is none of this key."""
+        """Open an object; raises ObjectNotFound if there is none with this key."""
         ...
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        """Write an object whole or not at all; one of this key is replaced."""
+        """Write an object completely or not at all; an existing one with this key is replaced."""
         ...
 
     def remove(self, artifact_id: str) -> None:
-        """Remove an object; one that is not there is removed already."""
+        """Remove an object; does nothing if it does not exist."""
         ...
 
     def find(self, prefix: str = "") -> Iterator[Stored]:
-        """Objects whose keys begin with `prefix`, in no order."""
+        """Objects whose keys begin with `prefix`, in no particular order."""
         ...
 
     def clock(self) -> float:
-        """The time by the clock that `find` tells times by, in seconds since the epoch."""
+        """Seconds since the epoch by the clock of the times that `find` returns."""
         ...
 
 
 def check_key(key: str) -> str:
-    """Refuse a key that could leave the store.
+    """Refuse a key that could lead out of the store.
 
     Raises
     ------
     StorageError
-        An empty part, one that begins with a dot, or letters that are none of a name.
+        A part is empty, begins with a dot, or contains characters that a name cannot have.
     """
     if len(key) > 500 or not all(_PART.fullmatch(part) for part in key.split("/")):
-        raise StorageError(f"{key[:80]!r} is no name of a stored file.")
+        raise StorageError(f"{key[:80]!r} is not the name of a stored file.")
     return key
 
 
 def patiently(work: Callable[[], T], *, until: float) -> T:
-    """Run `work` until it succeeds, its error is final, or the monotonic time `until` has come.
+    """Run `work` until it succeeds, its error is final, or the monotonic time `until` is reached.
 
     Raises
     ------
@@ -135,16 +135,16 @@ def read(store: Store, key: str, limit: int | None = None) -> bytes:
     Parameters
     ----------
     store : Store
-        Where.
+        The store.
     key : str
-        Which.
+        Key of the object.
     limit : int, optional
-        Refuse what is larger, in bytes.
+        Largest accepted size in bytes.
 
     Raises
     ------
     ObjectNotFound
-        There is none of this key.
+        There is none with this key.
     TooLarge
         It has more than `limit` bytes.
     StorageError
@@ -161,7 +161,7 @@ def read(store: Store, key: str, limit: int | None = None) -> bytes:
 
 
 def _at_most(stream: BinaryIO, size: int) -> bytes:
-    """In parts: one read of a size that was declared too large would take that memory at once."""
+    """Read in parts, because a single read would allocate the declared size at once."""
     parts = []
     while size > 0 and (part := stream.read(min(size, PART))):
         parts.append(part)

@@ -1,4 +1,4 @@
-"""The kinds of stores, by their address: a folder, or a prefix of a bucket."""
+"""Opening a store by its address (a folder, or a prefix of a bucket), and the store in a folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tuner.resources import RUNS
 from tuner.storage.outage import room
 from tuner.storage.store import ObjectNotFound, Store, StoreAway, Stored, check_key
 
-# A disk that is full, read-only, failing or away for now.
+# Errors of a disk that is full, read-only, failing or away for now.
 PASSING = frozenset(
     {
         errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT,
@@ -29,20 +29,20 @@ _PLACES = "s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX"
 
 
 def open_store(where: str | Path, *, reading: bool = False) -> Store:
-    """Open a store, and see that it answers.
+    """Open a store and check that it answers.
 
     Parameters
     ----------
     where : str or Path
-        A folder, which is made, or ``s3://BUCKET/PREFIX``, ``gs://BUCKET/PREFIX``, ``az://CONTAINER/PREFIX``.
-        Credentials, region and endpoint are the provider's own environment variables and files.
+        A folder, which is created, or ``s3://BUCKET/PREFIX``, ``gs://BUCKET/PREFIX``, ``az://CONTAINER/PREFIX``.
+        Credentials, region and endpoint come from the provider's own environment variables and files.
     reading : bool
-        A folder is not made before something is written.
+        Do not create the folder before something is written.
 
     Raises
     ------
     StorageError
-        A folder that cannot be made, an address that is none, a bucket that does not answer.
+        A folder that cannot be created, an invalid address, or a bucket that does not answer.
     """
     text = str(where)
     scheme = _scheme(text)
@@ -56,7 +56,7 @@ def open_store(where: str | Path, *, reading: bool = False) -> Store:
 
 
 def is_remote(where: str | Path) -> bool:
-    """Whether an address of artifacts is no folder."""
+    """Whether an address of artifacts is that of a bucket."""
     return _scheme(str(where)) in REMOTE
 
 
@@ -65,7 +65,7 @@ def _scheme(text: str) -> str:
 
 
 def local_folder(where: str | Path) -> Path:
-    """The folder of the artifacts; of a store that is none, the default one. Logs and checkpoints lie beside it."""
+    """The folder of the artifacts, or the default one for a remote store. Logs and checkpoints are kept beside it."""
     return RUNS / "artifacts" if is_remote(where) else Path(where)
 
 
@@ -75,14 +75,14 @@ class FolderStore:
     Parameters
     ----------
     folder : Path
-        Where the files lie.
+        Folder of the files.
     make : bool
-        Whether it is made now if it does not exist, or not before something is written.
+        Create the folder now if it does not exist, instead of when something is written.
 
     Raises
     ------
     StorageError
-        The folder cannot be made.
+        The folder cannot be created.
     """
 
     def __init__(self, folder: Path, *, make: bool = True) -> None:
@@ -114,11 +114,11 @@ class FolderStore:
             raise ObjectNotFound(f"{self._folder}: there is no {artifact_id}.") from e
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        """Write a file beside its place and move it there: no reader sees a half, and no power cut leaves one."""
+        """Write to a temporary file and rename it, so that neither a reader nor a power cut finds half a file."""
         path = self._folder / check_key(artifact_id)
         try:
             make_folder(path.parent)
-            with replacing(path, prefix="") as part:  # a name that tells whose half it was
+            with replacing(path, prefix="") as part:  # a name that identifies the owner of a half-written file
                 part.write_bytes(content_body.read())
         except OSError as e:
             what = f"{self._folder}: cannot write {artifact_id} ({e.strerror}"
@@ -134,7 +134,7 @@ class FolderStore:
             raise StorageError(f"{self._folder}: cannot remove {artifact_id} ({e.strerror}).") from e
 
     def find(self, prefix: str = "") -> Iterator[Stored]:
-        """Files, those in sub-folders and half-written ones included."""
+        """Files, including those in subfolders and half-written ones."""
         parent, _, start = prefix.rpartition("/")
         base = self._folder / check_key(parent) if parent else self._folder
         for top in base.glob(f"{check_key(start) if start else ''}*"):

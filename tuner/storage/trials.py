@@ -1,7 +1,7 @@
-"""Reading the trials of a study: rows of a few plain queries, each distinct distribution parsed once.
+"""Reading the trials of a study with a few plain queries, parsing each distinct distribution once.
 
 Optuna builds an object for every stored attribute and parses the distribution of every parameter twice, which costs
-milliseconds a trial; and every worker reads every trial of all the others. The trials made here are equal to Optuna's.
+milliseconds per trial, and every worker reads the trials of all others. The trials returned here equal Optuna's.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from tuner.storage.names import shown
 from tuner.storage.schema import PARAMS, STUDIES, SYSTEM_ATTRS, TRIALS, USER_ATTRS, VALUES
 
 INTERMEDIATE: sa.Table = models.TrialIntermediateValueModel.__table__
-BROKEN = (ValueError, TypeError, LookupError, AttributeError, RecursionError)  # what damaged rows raise
-AT_ONCE = 500  # ids in one query; some builds of SQLite take no more than 999 variables
+BROKEN = (ValueError, TypeError, LookupError, AttributeError, RecursionError)  # raised for damaged rows
+AT_ONCE = 500  # ids per query; some builds of SQLite allow no more than 999 variables
 
-# Called once a row: looked up here, not in the loops.
+# Called for every row, so they are looked up here and not in the loops.
 _value = models.TrialValueModel.stored_repr_to_value
 _intermediate = models.TrialIntermediateValueModel.stored_repr_to_intermediate_value
 
 
 def trial_id(trial: FrozenTrial) -> int:
-    """The database's id of a trial that was read from it; Optuna publishes only its number."""
+    """The database id of a stored trial; Optuna's public interface has only its number."""
     return trial._trial_id
 
 
@@ -51,9 +51,9 @@ def read_trials(
     study_id : int
         The study.
     states : container of TrialState, optional
-        Only trials in one of these.
+        Read only trials in one of these states.
     included : set of int
-        Ids of trials to read although they are not above `after`.
+        Ids of trials to read even if they are not above `after`.
     after : int
         Read every trial with a higher id; -1 for all.
 
@@ -109,7 +109,7 @@ def read_light(
     params: Collection[str] | None = (),
     numbers: Collection[int] | None = None,
 ) -> list[FrozenTrial]:
-    """Read the trials of a study without most of what is stored with them, for who only looks at the study.
+    """Read the trials of a study without most of their attributes, for callers that only show the study.
 
     A trial has some forty attributes, most of them the descriptions of its files; reading those of 5,000 trials takes
     seconds and hundreds of megabytes.
@@ -121,16 +121,16 @@ def read_light(
     study_id : int
         The study.
     attributes : collection of str or None
-        User attributes that are read; None for all. System attributes and intermediate values never are.
+        User attributes to read; None for all. System attributes and intermediate values are never read.
     params : collection of str or None
-        Parameters that are read; None for all.
+        Parameters to read; None for all.
     numbers : collection of int, optional
-        Only these trials, a few of many.
+        Read only these trials.
 
     Returns
     -------
     list of FrozenTrial
-        By number: state, values, times, and what was asked for.
+        By number, with state, values, times, and the requested attributes and parameters.
 
     Raises
     ------
@@ -176,7 +176,7 @@ def _read_light(
     for trial_id, objective, value, kind in connection.execute(of_study(VALUES, "objective", "value", "value_type")):
         values.setdefault(trial_id, {})[objective] = _value(value, kind)
     for trial_id, found in values.items():
-        if trial_id in trials:  # one may have ended between two of these queries
+        if trial_id in trials:  # a trial may have been created between two of these queries
             trials[trial_id]._values = [found[i] for i in range(len(found))]
     if attributes is None or attributes:
         wanted = of_study(USER_ATTRS, "key", "value_json")
@@ -200,7 +200,7 @@ def _parts(ids: list[int]) -> Iterable[list[int]]:
 
 
 def _fill(connection: Connection, trials: dict[int, FrozenTrial], ids: list[int]) -> None:
-    """Give trials what other tables hold of them."""
+    """Add what the other tables hold about these trials."""
 
     def rows(table: sa.Table, *names: str) -> Any:
         columns = [table.c[name] for name in ("trial_id", *names)]
@@ -225,4 +225,4 @@ def _fill(connection: Connection, trials: dict[int, FrozenTrial], ids: list[int]
 
 @lru_cache(maxsize=4096)
 def _distribution(text: str) -> BaseDistribution:
-    return json_to_distribution(text)  # one object for all trials: nothing changes a distribution
+    return json_to_distribution(text)  # shared by all trials, because distributions are never changed

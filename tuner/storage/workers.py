@@ -1,8 +1,8 @@
-"""Who works on a study now, and who was asked to leave.
+"""The workers of a study, and the requests to leave.
 
-Each worker keeps one row in ``tuner_workers`` from its start to its end, also while it waits for a slot. A request to
-leave has a number, one more than the one before it; it concerns the workers that had started by then. Who started
-between requests 2 and 3 stands at 2.5. So no clock decides: on SQLite the database's clock is that of whoever asks.
+Each worker has one row in ``tuner_workers`` from its start to its end, even while it waits for a slot. Requests to
+leave are numbered consecutively; a request concerns the workers that had started by then. A worker that started
+between requests 2 and 3 has position 2.5. So no clock decides: on SQLite each process uses the clock of its host.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from tuner.storage.schema import ATTEMPTS, LIVE, REQUESTS, STOPS, STUDIES, WORKE
 
 log = logging.getLogger("tuner.roster")
 
-GRACE_SECONDS = 60.0  # a worker on another machine that has not beaten for this long is gone
-LOOK_SECONDS = 2.0  # between two looks for a request
+GRACE_SECONDS = 60.0  # a worker on another machine counts as gone after this long without a heartbeat
+LOOK_SECONDS = 2.0  # between two checks for a request
 LOOKS_PER_BEAT = 3
 LEAVE_SECONDS = 5.0  # leaving must not wait for a database that is away
-FORGET_SECONDS = 86_400.0  # rows of workers that were killed, kept for people to see
+FORGET_SECONDS = 86_400.0  # how long the rows of killed workers are kept for people to see
 
 Request = Literal["after the trial", "at once"]
 
@@ -44,13 +44,13 @@ class Member(NamedTuple):
     process : Process
         Host and process id.
     started, beat_age : float
-        Start (Unix seconds), and seconds since its last sign of life, both by the database's clock.
+        Start (Unix seconds), and seconds since its last heartbeat, both by the database's clock.
     token : str
         Key of its row.
     one_clock : bool
-        Whether `beat_age` is the difference of two looks at one clock; else it may be hours off.
+        Whether `beat_age` is the difference of two times of the same clock; otherwise it may be hours off.
     beat : float
-        Time of the last sign of life.
+        Time of the last heartbeat.
     """
 
     worker: str
@@ -63,19 +63,19 @@ class Member(NamedTuple):
 
     @property
     def host(self) -> str:
-        """Host name as people know it."""
+        """Host name, without boot and namespaces."""
         return self.process.host.partition(" ")[0]
 
     def is_gone(self, grace: float = GRACE_SECONDS) -> bool:
-        """Whether its process has ended on this host, or nothing was heard of it for `grace` seconds.
+        """Whether its process has ended on this host, or it has sent no heartbeat for `grace` seconds.
 
-        A host whose clock is not ours is believed for a day: then only who watches its beat stand still knows more.
+        If its host has another clock, it counts as present for a day: only watching its heartbeat would tell more.
         """
         return self.beat_age >= (grace if self.one_clock else FORGET_SECONDS) or self.process.is_dead
 
 
 class Roster:
-    """The workers of one study, in its database.
+    """The workers of one study.
 
     Parameters
     ----------
@@ -89,11 +89,11 @@ class Roster:
         self._backend, self._study_id = backend, study_id
 
     def position(self) -> float:
-        """Where a worker stands that starts now: after every request that was made."""
+        """Position of a worker that starts now: after every request so far."""
         return self._backend.read(partial(_position, study_id=self._study_id))
 
     def members(self) -> list[Member]:
-        """Every worker that has not left, by start; dead ones too, until somebody forgets them."""
+        """Every worker that has not left, by start; including dead ones, until their rows are removed."""
         return self._backend.read(partial(_members, study_id=self._study_id))
 
     def ask(self, *, at_once: bool) -> int:
@@ -112,61 +112,61 @@ class Roster:
         return self._backend.write(partial(_ask, study_id=self._study_id, at_once=at_once))
 
     def asked(self, since: float) -> Request | None:
-        """What was asked of a worker that stands at `since`."""
+        """The request that concerns a worker at position `since`, if there is one."""
         return self._backend.read(partial(_asked, study_id=self._study_id, since=since))
 
     def join(self, token: str, worker: str, process: Process, *, age: float, since: float | None = None) -> float:
-        """Write a worker down.
+        """Register a worker.
 
         Parameters
         ----------
         token : str
-            Key of the row, never reused.
+            Key of its row; never reused.
         worker : str
             Name to show.
         process : Process
-            Who it is.
+            Its process.
         age : float
             Seconds since the process started.
         since : float, optional
-            Earlier position: of the run that replaces a dead worker by this one.
+            Earlier position to keep: that of the run in which this worker replaces a dead one.
 
         Returns
         -------
         float
-            Where it stands among the requests; one that was made while the process was loading comes after it.
+            Its position among the requests; one that was made while the process was loading comes after it.
         """
         values = {"token": token, "study_id": self._study_id, "worker": worker, **process._asdict()}
         return self._backend.write(partial(_join, values=values, age=age, since=since))
 
     def beat(self, token: str) -> None:
-        """Store a sign of life."""
+        """Store a heartbeat."""
         row = WORKERS.update().where(WORKERS.c.token == token)
         self._backend.write(lambda connection: connection.execute(row.values(beat=now(connection))), 0)
 
     def leave(self, token: str) -> None:
-        """Strike a worker out."""
+        """Remove a worker's row."""
         row = WORKERS.delete().where(WORKERS.c.token == token)
         self._backend.write(lambda connection: connection.execute(row), LEAVE_SECONDS)
 
 
 class Membership:
-    """Keeps this process in the roster while the block runs; a thread looks whether it is asked to leave.
+    """Keeps this process registered while the block runs; a thread checks whether it is asked to leave.
 
     Parameters
     ----------
     roster : Roster
-        Of the study.
+        The workers of the study.
     worker : str
         Name to show.
     on_request : callable
-        Called with whether to leave at once; from the thread, or before the block if the request is older.
+        Called with whether to leave at once: from the thread, or before the block if the request is older.
     since : float, optional
         As for `Roster.join`.
     age : float, optional
-        Seconds since the work began; without it, since this process started.
+        Seconds since the work began; by default since this process started.
     interval : float
-        Seconds between looks.
+        Seconds between checks.
     """
 
     def __init__(
@@ -201,9 +201,9 @@ class Membership:
         try:
             self.roster.leave(self.token)
         except StudyGone as e:
-            log.debug("%s: its row went with the study: %s", self.worker, e)
+            log.debug("%s: its row was deleted with the study: %s", self.worker, e)
         except StorageError as e:
-            log.warning("%s could not be struck from the roster (%s); its silence will show", self.worker, e)
+            log.warning("%s could not be unregistered (%s); it will be found gone by its silence", self.worker, e)
 
     def _look(self) -> None:
         assert self.since is not None  # set by __enter__
@@ -221,11 +221,11 @@ class Membership:
                 self._look()
                 if looks % LOOKS_PER_BEAT == 0:
                     self.roster.beat(self.token)
-            except StudyGone as e:  # the worker's own next call says it aloud
+            except StudyGone as e:  # the worker's own next call reports it
                 log.debug("%s: %s", self.worker, e)
                 return
             except StorageError as e:  # the worker's own calls decide when an outage has lasted too long
-                log.debug("%s: no look into the roster: %s", self.worker, e)
+                log.debug("%s: cannot check for requests to leave: %s", self.worker, e)
 
 
 def _join(connection: Connection, values: dict[str, object], age: float, since: float | None) -> float:
@@ -243,7 +243,7 @@ def _join(connection: Connection, values: dict[str, object], age: float, since: 
 
 
 def _one_clock(connection: Connection, host: str) -> bool:
-    """Whether a time that a process of `host` wrote and `now` are of one clock: the server's, else that of one boot."""
+    """Whether a time written by a process of `host` and `now` come from the same clock."""
     return connection.dialect.name != "sqlite" or Process(host, 0, 0.0).shares_clock
 
 
@@ -258,7 +258,7 @@ def _position(connection: Connection, study_id: int) -> float:
 
 def _members(connection: Connection, study_id: int) -> list[Member]:
     at = now(connection)
-    # A worker that trains beats for its attempt too.
+    # A worker that is training also sends heartbeats for its attempt.
     live = sa.select(ATTEMPTS.c.host, ATTEMPTS.c.pid, ATTEMPTS.c.process_start, ATTEMPTS.c.beat).where(LIVE)
     training = {Process(r.host, r.pid, r.process_start): r.beat for r in connection.execute(live)}
     query = sa.select(WORKERS).where(WORKERS.c.study_id == study_id).order_by(WORKERS.c.started, WORKERS.c.worker)
@@ -272,7 +272,7 @@ def _members(connection: Connection, study_id: int) -> list[Member]:
 
 
 def _ask(connection: Connection, study_id: int, at_once: bool) -> int:
-    # The study's lock, so that two requests do not both insert.
+    # Take the study's lock, so that two requests do not get the same number.
     connection.execute(sa.select(STUDIES.c.study_id).where(STUDIES.c.study_id == study_id).with_for_update())
     at, number = now(connection), _last(connection, study_id) + 1
     host = this_process().host
