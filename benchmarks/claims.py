@@ -3,6 +3,7 @@
     python benchmarks/claims.py leads
     python benchmarks/claims.py means
     python benchmarks/claims.py intervals
+    python benchmarks/claims.py intervals
 
 Everything is simulated with models whose truth is known, and judged by the functions that the tool itself uses.
 
@@ -12,6 +13,8 @@ run, and a shift between the classes that varies from run to run.
 leads       candidates that are equally good: how often the best one is called "ahead of" the next (nominal .05 or less)
 means       searches whose candidates differ: how often the 95 % interval holds the population AUROC of the primary
             trial, before and after the correction for its having been chosen, and how far each is off
+intervals   small test sets: how often the 95 % interval of one model's score holds the population value, beside the
+            percentile bootstrap
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from scipy.stats import norm
 
 from tuner.models import metrics
 from tuner.models.groups import without_each
+from tuner.models.intervals import auroc_interval, bootstrap_interval
 from tuner.results.confirmation import Verdict, confirmed, declare
 from tuner.results.leaderboard import choose_candidates
 from tuner.storage.keys import WITHOUT_GROUPS
@@ -191,13 +195,39 @@ def means(draws: int) -> None:
                 )
 
 
+def intervals(draws: int) -> None:
+    """Coverage of the intervals of a test score."""
+    print("| n | positives | AUROC | AUROC covers | percentile bootstrap | average precision covers | percentile |")
+    print("|---|---|---|---|---|---|---|")
+    for n, positives, auroc in ((60, 30, 0.98), (100, 30, 0.9), (981, 49, 0.9), (60, 30, 0.8), (490, 245, 0.9)):
+        rng, shift = np.random.default_rng(0), math.sqrt(2) * norm.ppf(auroc)
+        labels = np.repeat([1, 0], [positives, n - positives])
+        many = np.arange(1_000_000) < 1_000_000 * positives // n
+        precision = metrics.average_precision(many, rng.standard_normal(len(many)) + shift * many)
+        found = np.zeros(4)
+        for _ in range(draws):
+            scores = rng.standard_normal(n) + shift * labels
+            truths = {"auroc": auroc, "average_precision": precision}
+            for i, (name, truth) in enumerate(truths.items()):
+                ours = auroc_interval(labels, scores) if name == "auroc" else bootstrap_interval(labels, scores)
+                picks = rng.integers(0, n, size=(400, n))
+                both = [p for p in picks if 0 < labels[p].sum() < n]
+                low, high = np.percentile([MEASURES[name](labels[p], scores[p]) for p in both], [2.5, 97.5])
+                found[2 * i] += ours.low <= truth <= ours.high
+                found[2 * i + 1] += low <= truth <= high
+        print(f"| {n} | {positives} | {auroc} | " + " | ".join(f"{v / draws:.3f}" for v in found) + " |", flush=True)
+
+
+MEASURES = {"auroc": metrics.auroc, "average_precision": metrics.average_precision}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("leads", "means"))
+    parser.add_argument("what", choices=("leads", "means", "intervals"))
     parser.add_argument("--draws", type=int, default=400)
     options = parser.parse_args()
     started = time.monotonic()
-    {"leads": leads, "means": means}[options.what](options.draws)
+    {"leads": leads, "means": means, "intervals": intervals}[options.what](options.draws)
     print(f"\n{options.draws} draws each, {time.monotonic() - started:.0f} s")
 
 

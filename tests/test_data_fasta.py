@@ -105,7 +105,8 @@ def test_shuffled_negatives_join_their_positives(files):
         assert {f"{name}_shuffled" for name in of if not name.endswith("_shuffled")} == {
             name for name in of if name.endswith("_shuffled")
         }
-    assert "dinucleotide shuffles" in dataset.notes[0]
+    assert dataset.shuffled
+    assert sum("dinucleotide shuffles" in warning for warning in dataset.describe()["warnings"]) == 1
 
 
 @settings(max_examples=50)

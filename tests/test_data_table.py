@@ -121,7 +121,9 @@ def test_deepbind_files_are_read_and_positives_get_shuffled_negatives(data_dir):
     check(alone)
     for split in alone.splits.values():
         assert split.labels.mean() == 0.5
-    assert "dinucleotide shuffles" in alone.notes[0]
+    assert alone.shuffled
+    assert both.shuffled  # and so are the published negatives, by their ids (_shuf) and their counts
+    assert all(name.endswith("_shuf") for name, y in zip(both.train.ids, both.train.labels, strict=True) if not y[0])
 
 
 def sequences(n: int, seed: int = 0) -> list[str]:

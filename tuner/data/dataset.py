@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.data.sequence import N_CODE, Codes, cpg, gc_content, reverse_complement
+from tuner.data.shuffle import SHUFFLED, shuffle_note, shuffled_share
 from tuner.data.sizes import FEWEST, counted, interval_words
 from tuner.errors import DataError
 
@@ -148,6 +149,15 @@ class Dataset:
         kept = {name: split for name, split in self.splits.items() if name != "test"}
         return replace(self, splits=kept, sealed=self.fingerprint)
 
+    @cached_property
+    def shuffled(self) -> bool:
+        """Whether the training negatives are dinucleotide shuffles of positives, by their counts."""
+        split = self.train
+        return shuffled_share(split.codes, split.labels.any(axis=1)) >= SHUFFLED
+
+    def _shuffled_note(self) -> list[str]:
+        return [shuffle_note(self.name)] if self.shuffled else []
+
     def describe(self) -> dict[str, Any]:
         """Summarise the data set in plain values that can be written as JSON.
 
@@ -168,7 +178,7 @@ class Dataset:
                 name: {"sequences": len(split)} if name == "test" else _describe_split(split, self.tasks)
                 for name, split in self.splits.items()
             },
-            "warnings": [*self.notes, *_duplicates(self), *_few(self)],
+            "warnings": [*self.notes, *self._shuffled_note(), *_duplicates(self), *_few(self)],
         }
 
 

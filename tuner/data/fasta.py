@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tuner.data.dataset import SPLITS, Dataset, Split
 from tuner.data.lengths import BYTES_A_BASE, BYTES_A_SEQUENCE, fit_lengths
 from tuner.data.sequence import AMBIGUOUS, Codes, encode_one
-from tuner.data.shuffle import dinucleotide_shuffle, shuffle_note
+from tuner.data.shuffle import dinucleotide_shuffle
 from tuner.data.spec import FRACTIONS
 from tuner.data.splits import duplicate_groups, stratified
 from tuner.data.textfile import read_text
@@ -146,7 +146,6 @@ def fasta(
         groups = np.concatenate([groups, groups])
         labels = np.concatenate([labels, np.zeros_like(labels)])
         ids = (*ids, *(f"{name}_shuffled" for name in ids))
-        notes += (shuffle_note(positives.name),)
         parted = stratified(labels[: len(labels) // 2], fractions, seed=seed, groups=groups[: len(labels) // 2])
         rows = {name: np.concatenate([part, part + len(labels) // 2]) for name, part in parted.items()}
     else:

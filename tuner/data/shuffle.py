@@ -3,17 +3,43 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tuner.data.sequence import Codes
+
+SHORTEST = 30  # bp
+SHUFFLED = 0.5  # share of the negatives from which on they are called shuffles; of genomic ones it is 0
 
 
 def shuffle_note(source: str) -> str:
     """Say what scores mean if the negatives are shuffles, for the notes of the data set."""
     return (
         f"{source}: the negatives are dinucleotide shuffles of the positives, so scores measure how well real "
-        "sequences are distinguished from shuffled ones, not bound from unbound ones. For the latter, give unbound "
-        "genomic sequences as negatives."
+        "sequences are distinguished from shuffled ones, not bound from unbound ones. A 6-mer regression does that "
+        "without any factor (AUROC .94 on sequences that nothing binds). To measure binding, give unbound genomic "
+        "sequences as negatives."
     )
+
+
+def shuffled_share(codes: Codes, positive: NDArray[np.bool_]) -> float:
+    """Share of the negatives that have exactly the dinucleotide counts of a positive, as its shuffles have.
+
+    Parameters
+    ----------
+    codes : numpy.ndarray, shape=(n, length), uint8
+    positive : numpy.ndarray, shape=(n,), bool
+
+    Returns
+    -------
+    float
+        0 for sequences shorter than 30 bp, which share counts by chance.
+    """
+    if codes.shape[1] < SHORTEST or not positive.any() or positive.all():
+        return 0.0
+    pairs = codes[:, :-1].astype(np.int64) * 5 + codes[:, 1:]  # A, C, G, T, N
+    counts = np.stack([np.bincount(row, minlength=25) for row in pairs]).astype(np.uint16)
+    known = {row.tobytes() for row in counts[positive]}
+    return float(np.mean([row.tobytes() in known for row in counts[~positive]]))
 
 
 def dinucleotide_shuffle(codes: Codes, *, seed: int) -> Codes:

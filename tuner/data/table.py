@@ -14,7 +14,7 @@ from tuner.data.cells import Cells, read_cells
 from tuner.data.dataset import SPLITS, Dataset, Split
 from tuner.data.lengths import BYTES_A_BASE, BYTES_A_SEQUENCE, fit_lengths
 from tuner.data.sequence import AMBIGUOUS, N_CODE, Codes, encode_one
-from tuner.data.shuffle import dinucleotide_shuffle, shuffle_note
+from tuner.data.shuffle import dinucleotide_shuffle
 from tuner.data.spec import FRACTIONS, DataSpec
 from tuner.data.splits import duplicate_groups, merge_groups, stratified
 from tuner.data.textfile import read_text
@@ -180,7 +180,6 @@ def deepbind(
         codes = np.concatenate([codes, dinucleotide_shuffle(codes, seed=seed)])
         groups, ids = np.concatenate([groups, groups]), (*ids, *(f"{name}_shuffled" for name in ids))
         labels = np.concatenate([labels, np.zeros_like(labels)])
-        notes += (shuffle_note(path.name),)
     whole = Split(codes=codes, labels=labels[:, None], ids=ids)
     parts = stratified(labels, fractions, seed=seed, groups=groups)
     splits = {name: whole.take(part) for name, part in parts.items()}

@@ -12,6 +12,7 @@ from tuner.results.confirmation import Confirmed, Standing, lead_of
 from tuner.results.leads import SEEDS
 
 COMPOSITION = ("gc", "cpg", "2-mer")
+TIE = 1e-9  # from an AUROC of exactly one half
 MOST = 0.5  # of the way from chance to the models: composition is confounded with the label
 
 
@@ -62,6 +63,7 @@ class Finding(StrEnum):
     """Whether composition could be what the models have learned."""
 
     CONFOUNDED = "confounded"
+    SHUFFLED = "shuffled"
     LITTLE = "little"
     OPEN = "open"
 
@@ -83,6 +85,9 @@ class Composition(NamedTuple):
         Theirs where GC and CpG content cannot tell the classes apart.
     sizes : tuple of int, or None
         Positives and negatives that the AUROCs were measured on.
+    equal : bool
+        Whether both classes have the same dinucleotide counts, sequence by sequence, so that the 2-mer baseline is at
+        exactly .5: the negatives are shuffles of the positives.
     """
 
     split: str
@@ -91,6 +96,7 @@ class Composition(NamedTuple):
     models: float
     matched: float | None
     sizes: tuple[int, int] | None
+    equal: bool = False
 
     @property
     def share(self) -> float:
@@ -109,7 +115,9 @@ class Composition(NamedTuple):
 
     @property
     def finding(self) -> Finding:
-        """Open where the interval leaves both possible."""
+        """Open where the interval leaves both possible; shuffled where composition cannot tell the classes apart."""
+        if self.equal:
+            return Finding.SHUFFLED
         if self.interval is not None:
             low, high = self.interval
             if self._share(low) < MOST <= self._share(high):
@@ -152,4 +160,5 @@ def composition(
     if not known or models <= 0.5:
         return None
     best = max(known, key=lambda name: known[name])
-    return Composition(split, best, known[best], models, matched, sizes)
+    equal = "2-mer" in known and abs(known["2-mer"] - 0.5) < TIE
+    return Composition(split, best, known[best], models, matched, sizes, equal)

@@ -87,6 +87,12 @@ def composition(found: Composition | None) -> str | None:
     """Say whether composition could be what the models have learned."""
     if found is None:
         return None
+    if found.finding is Finding.SHUFFLED:
+        return (
+            "Positives and negatives have the same dinucleotide counts, as shuffles of the positives have, so "
+            "composition cannot be compared. These scores tell real DNA from shuffled DNA, which the 6-mer baseline "
+            "does without any factor: judge by the motif, or use unbound genomic sequences as negatives."
+        )
     numbers = f"{baseline_name(found.baseline)} alone reaches AUROC {found.auroc:.3f}"
     if found.interval is not None and found.sizes is not None:
         low, high = found.interval
