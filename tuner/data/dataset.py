@@ -38,12 +38,16 @@ class Split:
         One name per sequence.
     truth : numpy.ndarray, shape=(n, 4, length), float32, optional
         Probability matrix from which each simulated sequence was drawn.
+    groups : numpy.ndarray, shape=(n,), int64, optional
+        Sequences of one number are never separated by a split: copies, a positive and its shuffle, what the data set
+        names a group. Numbers are the same in all splits of a data set.
     """
 
     codes: Codes
     labels: NDArray[np.uint8]
     ids: tuple[str, ...] | None = None
     truth: NDArray[np.float32] | None = None
+    groups: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -56,6 +60,7 @@ class Split:
             labels=self.labels[rows],
             ids=None if self.ids is None else tuple(self.ids[i] for i in rows),
             truth=None if self.truth is None else self.truth[rows],
+            groups=None if self.groups is None else self.groups[rows],
         )
 
 

@@ -150,7 +150,7 @@ def fasta(
         rows = {name: np.concatenate([part, part + len(labels) // 2]) for name, part in parted.items()}
     else:
         rows = stratified(labels, fractions, seed=seed, groups=groups)
-    whole = Split(codes=codes, labels=labels[:, None], ids=ids)
+    whole = Split(codes=codes, labels=labels[:, None], ids=ids, groups=groups)
     return Dataset(
         name=positives.name,
         tasks=(task,),

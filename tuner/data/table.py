@@ -118,14 +118,14 @@ def table(
         found.sequences, length, found.labels, source=path.name, max_memory=max_memory,
         where=lambda index: f"{path.name} line {found.lines[index]}: the sequence",
     )  # fmt: skip
-    whole = Split(codes=fitted.codes, labels=found.labels, ids=found.ids)
+    groups = duplicate_groups(fitted.codes)
+    if group_column is not None:
+        place = {name: i for i, name in enumerate(sorted(set(found.groups)))}
+        groups = merge_groups(groups, np.array([place[name] for name in found.groups]))
+    whole = Split(codes=fitted.codes, labels=found.labels, ids=found.ids, groups=groups)
     if split_column is not None:
         parts = _named_splits(found.splits, found.lines, path.name)
     else:
-        groups = duplicate_groups(fitted.codes)
-        if group_column is not None:
-            place = {name: i for i, name in enumerate(sorted(set(found.groups)))}
-            groups = merge_groups(groups, np.array([place[name] for name in found.groups]))
         parts = stratified(found.labels, fractions, seed=seed, groups=groups)
     return Dataset(
         name=path.name,
@@ -180,7 +180,7 @@ def deepbind(
         codes = np.concatenate([codes, dinucleotide_shuffle(codes, seed=seed)])
         groups, ids = np.concatenate([groups, groups]), (*ids, *(f"{name}_shuffled" for name in ids))
         labels = np.concatenate([labels, np.zeros_like(labels)])
-    whole = Split(codes=codes, labels=labels[:, None], ids=ids)
+    whole = Split(codes=codes, labels=labels[:, None], ids=ids, groups=groups)
     parts = stratified(labels, fractions, seed=seed, groups=groups)
     splits = {name: whole.take(part) for name, part in parts.items()}
     return Dataset(name=path.name, tasks=("bound",), splits=splits, source=str(path), notes=notes)

@@ -16,7 +16,7 @@ import torch
 
 import tuner
 from tuner.data.dataset import Dataset, Split
-from tuner.data.splits import k_fold
+from tuner.data.splits import duplicate_groups, k_fold
 from tuner.models import compiled, metrics
 from tuner.models.architectures import build_model
 from tuner.models.baselines import fit_baseline
@@ -247,15 +247,20 @@ def run_baseline(bench: Bench, name: str) -> Outcome:
 
 
 def fold_dataset(dataset: Dataset, folds: int, fold: int, seed: int) -> Dataset:
-    """Rearrange training + validation into fold `fold` of `folds`; the test split stays closed."""
+    """Rearrange training + validation into fold `fold` of `folds`; the test split stays closed.
+
+    Groups of the data set, copies of a sequence and a positive with its shuffle stay in one fold.
+    """
     train_split, valid = dataset.train, dataset.valid
     codes = np.concatenate([train_split.codes, valid.codes])
     labels = np.concatenate([train_split.labels, valid.labels])
-    held_out = k_fold(labels, folds, seed=seed) == fold
-    parts = {
-        "train": Split(codes[~held_out], labels[~held_out]),
-        "valid": Split(codes[held_out], labels[held_out]),
-    }
+    groups = duplicate_groups(codes)
+    if train_split.groups is not None and valid.groups is not None:
+        groups = np.concatenate([train_split.groups, valid.groups])
+    alone = len(np.unique(groups)) == len(groups)  # dealt as always where nothing belongs together
+    held_out = k_fold(labels, folds, seed=seed, groups=None if alone else groups) == fold
+    whole = Split(codes, labels, groups=groups)
+    parts = {"train": whole.take(~held_out), "valid": whole.take(held_out)}
     return replace(dataset, splits={**dataset.splits, **parts})
 
 
