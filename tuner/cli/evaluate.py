@@ -62,8 +62,11 @@ def print_examination(name: str, result: Examination) -> None:
     if result.models > 1:
         console.print(f"  AUROC of the models' mean prediction   {result.ensemble:.4f}")
     if result.matched is not None:
+        ends = ""
+        if result.matched_low is not None and result.matched_high is not None:
+            ends = f"95 % {result.matched_low:.3f} to {result.matched_high:.3f}, "
         console.print(
-            f"  AUROC on the GC x CpG-matched part   {result.matched:.4f} ({result.matched_sequences} sequences)"
+            f"  AUROC on the GC x CpG-matched part   {result.matched:.4f} ({ends}{result.matched_sequences} sequences)"
         )
         alone = [
             f"{axis} alone {value:.4f}"

@@ -158,7 +158,7 @@ class Dataset:
     def shuffled(self) -> bool:
         """Whether the training negatives are dinucleotide shuffles of positives, by their counts."""
         split = self.train
-        return shuffled_share(split.codes, split.labels.any(axis=1)) >= SHUFFLED
+        return shuffled_share(split.codes, np.asarray(split.labels.any(axis=1))) >= SHUFFLED
 
     def _shuffled_note(self) -> list[str]:
         return [shuffle_note(self.name)] if self.shuffled else []

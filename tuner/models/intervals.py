@@ -139,6 +139,11 @@ def logit_interval(estimate: float, standard_error: float, factor: float) -> tup
     return 1 / (1 + math.exp(half - middle)), 1 / (1 + math.exp(-half - middle))
 
 
+def normal_quantile(confidence: float = 0.95) -> float:
+    """Standard errors to both sides of a two-sided interval of a normal estimate."""
+    return _quantile(math.inf, confidence)
+
+
 def _quantile(freedom: float, confidence: float) -> float:
     from scipy.special import stdtrit  # slow to import
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuner.errors import StudyError
 from tuner.models import metrics
-from tuner.models.intervals import Interval, auroc_interval, bootstrap_interval, paired_auroc_difference, weighted_auroc
+from tuner.models.intervals import Interval, auroc_interval, bootstrap_interval, paired_auroc_difference
 from tuner.results.leaderboard import stage_trials
 from tuner.results.trial_files import stored_baseline, stored_network
 from tuner.storage.keys import CONFIRMATION, CONTROLS, OPENINGS
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from tuner.data.dataset import Dataset
     from tuner.models.baselines import Baseline
     from tuner.storage.artifacts import Artifacts
+
+
+MODELS = "models"
 
 
 class Examination(NamedTuple):
@@ -38,8 +42,9 @@ class Examination(NamedTuple):
         Each model's test AUROC.
     ensemble : float
         AUROC of the mean logit of the models.
-    matched : float or None
-        Mean AUROC on the GC x CpG-matched part of the test split, over every way to choose that part.
+    matched, matched_low, matched_high : float or None
+        Mean AUROC on the GC x CpG-matched part of the test split, over every way to choose that part and over the
+        tasks, each matched by its own labels; and its 95 % interval. None where the part has under 20 sequences.
     matched_sequences : int
         Size of that part.
     matched_gc, matched_cpg : float or None
@@ -48,7 +53,8 @@ class Examination(NamedTuple):
         Where there are several tasks: each one's positive sequences (`positives`), and the models' mean `auroc` and
         `average_precision` with 95 % intervals (`auroc_low`, `auroc_high`, ...).
     baselines : dict of str to dict
-        Baseline -> its test AUROC (`auroc`), on the matched part (`matched`), and the paired difference of the
+        Baseline -> its test AUROC (`auroc`), on the matched part (`matched`, with the
+        models' lead there: `matched_lead`, `matched_low`, `matched_high`), and the paired difference of the
         models' mean to it with its 95 % interval (`lead`, `low`, `high`).
     openings : int
         How often the test split of this study has been opened, this time included.
@@ -61,6 +67,8 @@ class Examination(NamedTuple):
     per_model: list[float]
     ensemble: float
     matched: float | None
+    matched_low: float | None
+    matched_high: float | None
     matched_sequences: int
     matched_gc: float | None
     matched_cpg: float | None
@@ -124,7 +132,7 @@ def score_test(
     StorageError
         A stored model is gone, or not what was stored; the opening is not recorded then.
     """
-    from tuner.data.composition import matching_weights  # here: who only reads the record need not wait for torch
+    from tuner.models.matched import matched_part  # here: who only reads the record need not wait for torch
     from tuner.models.training import predict
 
     runs = declared_models(storage, name, trial)
@@ -135,21 +143,23 @@ def score_test(
     logits = np.stack(
         [predict(net.to(device), test.codes, device=device, average_strands=both) for net, both in networks]
     )  # (models, n, tasks)
-    weights = matching_weights(test.codes, test.labels)
+    told = {label: baseline.score(test.codes) for label, baseline in fitted}
+    matched = matched_part(test.codes, test.labels, {MODELS: logits, **told})
     by_one = {
-        axis: weighted_auroc(test.labels, logits, matching_weights(test.codes, test.labels, by=[axis]))
+        axis: matched_part(test.codes, test.labels, {MODELS: logits}, by=[axis], jackknife=False)
         for axis in ("gc", "cpg")
     }
     beside: dict[str, dict[str, float]] = {}
-    for label, baseline in fitted:
-        scores = baseline.score(test.codes)
+    for label, scores in told.items():
         lead = paired_auroc_difference(test.labels, logits, scores)
         beside[label] = {
             "auroc": metrics.auroc(test.labels, scores), "lead": lead.estimate, "low": lead.low, "high": lead.high,
         }  # fmt: skip
-        matched = weighted_auroc(test.labels, scores, weights)
         if matched is not None:
-            beside[label]["matched"] = matched
+            there = matched.lead(MODELS, label)
+            ends = {"matched_low": there.low, "matched_high": there.high}
+            beside[label] |= {"matched": matched.values[label], "matched_lead": there.estimate}
+            beside[label] |= {name: end for name, end in ends.items() if math.isfinite(end)}
     per_model = [metrics.auroc(test.labels, one) for one in logits]
     result = Examination(
         trial=trial,
@@ -158,15 +168,20 @@ def score_test(
         average_precision=bootstrap_interval(test.labels, logits, "average_precision", seed=seed),
         per_model=per_model,
         ensemble=metrics.auroc(test.labels, logits.mean(axis=0)),
-        matched=weighted_auroc(test.labels, logits, weights),
-        matched_sequences=round(weights.sum()),
-        matched_gc=by_one["gc"],
-        matched_cpg=by_one["cpg"],
+        matched=None if matched is None else matched.values[MODELS],
+        matched_low=None if matched is None else _known(matched.interval(MODELS).low),
+        matched_high=None if matched is None else _known(matched.interval(MODELS).high),
+        matched_sequences=0 if matched is None else matched.sequences,
+        **{f"matched_{axis}": None if part is None else part.values[MODELS] for axis, part in by_one.items()},
         tasks=_task_scores(dataset.tasks, test.labels, logits, seed) if len(dataset.tasks) > 1 else {},
         baselines=beside,
         openings=openings,
     )
     return Scored(result, logits)
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _task_scores(

@@ -13,7 +13,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from tuner.data.composition import matching_weights
 from tuner.data.dataset import Dataset, Split
 from tuner.data.splits import sample_rows
 from tuner.errors import DataError
@@ -21,7 +20,7 @@ from tuner.models import metrics
 from tuner.models.architectures import count_parameters
 from tuner.models.first_layer import ablation_effects, scan_filters
 from tuner.models.groups import Metric, without_each
-from tuner.models.intervals import weighted_auroc
+from tuner.models.matched import matched_part
 from tuner.models.network import Network
 from tuner.models.training import Trained, predict
 from tuner.motifs.database import MotifDatabase
@@ -111,7 +110,6 @@ def _extra(key: str) -> Callable[[Evaluation], float]:
 
 
 INFINITY = float("inf")
-FEWEST_MATCHED = 20
 ABLATED = 50  # validation sequences: the share of matched filters has a standard deviation of .01 over which ones
 
 OBJECTIVES: Mapping[str, Objective] = {
@@ -339,9 +337,8 @@ def matched_auroc(split: Split, logits: np.ndarray) -> dict[str, float]:
     dict of str to float
         ``matched_auroc``; empty where that part is too small to score (under 20 sequences, or one class).
     """
-    weights = matching_weights(split.codes, split.labels)
-    found = weighted_auroc(split.labels, logits, weights)
-    return {} if found is None or weights.sum() < FEWEST_MATCHED else {"matched_auroc": found}
+    found = matched_part(split.codes, split.labels, {"models": logits}, jackknife=False)
+    return {} if found is None else {"matched_auroc": found.values["models"]}
 
 
 def without_groups(evaluation: Evaluation, objectives: Collection[str]) -> dict[str, list[float]]:
