@@ -21,9 +21,12 @@ from typing import NamedTuple
 
 import psutil
 
+from tuner.limits import memory_here
+
 UNKNOWN = "?"  # a boot or namespace that cannot be read
 HIGHEST_OOM_SCORE = 1000  # proc(5)
-WORKER_OOM_SCORE = 300  # as if a worker took 30 % of the memory more: a run takes less than its workers anyway
+WORKER_OOM_SCORE = 300  # at least: as if a worker took 30 % of the memory more than it does
+OOM_MARGIN = 100  # above the share of the memory that its run takes, which still grows, in thousandths
 LARGEST_PID = 2**31  # of the kernel's type; a larger one is no process id
 
 
@@ -187,11 +190,20 @@ def memory_kills() -> int:
     return 0
 
 
-def offer_to_memory_killer() -> None:
-    """Let the kernel, when memory runs out, end this process before others of this user: a worker, not its run.
+def offer_to_memory_killer(pid: int) -> None:
+    """Let the kernel, when memory runs out, end a child of this process before this process.
 
-    Nothing happens where the kernel has no such setting.
+    The kernel ends the process of the largest share of the memory and score. A worker that has just started takes less
+    memory than its run, which may be half of a small container's; so its score outweighs what the run takes now.
+    Nothing happens where the kernel has no such setting, or the child has ended.
+
+    Parameters
+    ----------
+    pid : int
+        The child.
     """
-    file = Path("/proc/self/oom_score_adj")
-    with contextlib.suppress(OSError, ValueError):  # raising it is allowed to everybody, where it exists
-        file.write_text(str(min(HIGHEST_OOM_SCORE, int(file.read_text()) + WORKER_OOM_SCORE)))
+    with contextlib.suppress(OSError, ValueError, psutil.Error):  # raising it is allowed to everybody, where it exists
+        own = int(Path("/proc/self/oom_score_adj").read_text())
+        share = psutil.Process().memory_info().rss / memory_here()
+        score = own + max(WORKER_OOM_SCORE, round(1000 * share) + OOM_MARGIN)
+        Path(f"/proc/{pid}/oom_score_adj").write_text(str(min(HIGHEST_OOM_SCORE, score)))
