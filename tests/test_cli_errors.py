@@ -210,7 +210,8 @@ def test_study_of_another_program_is_not_touched(terminal: Terminal) -> None:
     optuna.create_study(study_name="tiny", storage=url, directions=["maximize", "maximize"])
     code, text = terminal.refuses("run", "--study", "./tiny.toml", "--storage", "other.db")
     assert code == 1
-    assert "tiny is not a study of tuner: another program created it" in text
+    assert "tiny is not a study of tuner: another program created a study of this name in this database" in text
+    assert "Choose another with --name." in text
     code, text = terminal.refuses("rerun", "--trial", "0", "--name", "tiny", "--storage", "other.db")
     assert code == 1
     assert "tiny is not a study of tuner" in text

@@ -129,7 +129,10 @@ def test_files_of_every_stage_are_restored(terminal: Terminal) -> None:
         file_of(terminal.folder, name, number, stage).unlink()
     text = terminal("verify").err
     for stage, number, name in lost:
-        assert f"tiny {stage}: {stage} trial {number}: {name} is missing" in text
+        start = f"tiny {stage}: {stage} trial {number}: {name} is missing"
+        (told,) = [line for line in text.splitlines() if start in line]
+        remedy = f"tuner rerun --name tiny --stage {stage} --trial {number}."
+        assert told.endswith(f"; was the study made with another --artifacts folder? Remedy: {remedy}")
         answer = terminal("rerun", "--stage", stage, "--trial", str(number), "--json")
         assert answer.code == 0, answer.err
         assert answer.json["files"] == [{"name": name, "state": "restored"}]

@@ -10,7 +10,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+from machines import memory_group
 from optuna.trial import TrialState
 
 from tuner.cli import logs
@@ -71,9 +73,11 @@ def test_a_worker_that_crashes_again_and_again_ends_the_run_with_its_last_line(t
 
 
 def test_crashes_between_finished_trials_do_not_end_the_run(tmp_path: Path) -> None:
-    crashes = Crashes(finished=True)
-    assert supervise(tmp_path, "exit 75", 2 * CRASHES, crashes) == (2 * CRASHES + 1, None)
+    """Whoever started the run is told of the first, not of each within a minute."""
+    crashes, told = Crashes(finished=True), list[str]()
+    assert supervise(tmp_path, "exit 75", 2 * CRASHES, crashes, tell=told.append) == (2 * CRASHES + 1, None)
     assert {reason for _, reason, _ in crashes.seen} == {"the process hung"}
+    assert told == ["worker 0 hung; it is started again"]
 
 
 def test_the_kernels_kill_for_want_of_memory_is_a_crash_and_no_other_kill_is(tmp_path: Path) -> None:
@@ -85,6 +89,53 @@ def test_the_kernels_kill_for_want_of_memory_is_a_crash_and_no_other_kill_is(tmp
     ((process, reason, memory),) = crashes.seen
     assert (process.is_dead, memory) == (True, True)
     assert reason == "the process was killed by the kernel: the memory ran out"
+
+
+@pytest.mark.skipif(not Path("/proc/self/oom_score_adj").exists(), reason="linux: the kernel's memory killer")
+@pytest.mark.parametrize("share", [0.001, 0.7])
+def test_a_worker_that_has_just_started_outweighs_its_run_for_the_kernels_memory_killer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    """The kernel adds a thousandth of the memory for each point; the worker here takes next to none itself."""
+    memory = round(psutil.Process().memory_info().rss / share)
+    monkeypatch.setattr("tuner.storage.process.memory_here", lambda: memory)
+    own = int(Path("/proc/self/oom_score_adj").read_text())
+    assert supervise(tmp_path, "sleep 1; cat /proc/self/oom_score_adj > score", 1) == (1, None)
+    score = int((tmp_path / "score").read_text())
+    if share < 0.01:
+        assert score == min(1000, own + 300)
+    else:
+        assert min(1000, own + 750) <= score <= 1000
+
+
+# A run that takes 190 MB, whose worker takes what is left, 2 MB at a time.
+RUN_OUT = """
+import os, sys
+from pathlib import Path
+from tuner.errors import StorageError
+from tuner.search.supervisor import Supervisor
+kept = b"x" * (150 << 20)
+more = "kept = []\\nwhile True: kept.append(b'x' * (2 << 20))"
+try:
+    Supervisor([sys.executable, "-c", more], 1, dict(os.environ), Path(sys.argv[1]), tell=print).run(lambda: None)
+except StorageError as e:
+    print(e)
+"""
+
+
+def test_the_kernel_ends_a_worker_and_not_the_run_though_the_run_takes_more(tmp_path: Path) -> None:
+    with memory_group(256 << 20) as join:
+        done = subprocess.run(
+            ["sh", "-c", f'{join} && exec "$0" "$@"', sys.executable, "-c", RUN_OUT, str(tmp_path / "logs")],
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    killed = "worker 0 was killed by the kernel: the memory ran out"
+    assert done.stdout.splitlines() == [
+        f"{killed}; it is started again",
+        f"{killed}, {CRASHES} times in a row without a finished trial. Take fewer --workers, or allow more memory. "
+        "Its log ends with: it printed nothing",
+    ]
 
 
 def test_an_error_that_the_worker_explains_ends_the_run_at_once(tmp_path: Path) -> None:

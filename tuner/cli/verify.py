@@ -53,7 +53,8 @@ def print_result(result: Verified) -> None:
 def line(name: str, problem: Problem) -> str:
     """One greppable line."""
     where = name if problem.stage == "search" else f"{name} {problem.stage}"
-    if problem.file is not None:  # the message already names trial and file
-        return f"{where}: {problem.message.rstrip('. ')}. Remedy: {problem.remedy}."
-    trial = "" if problem.trial is None else f" trial {problem.trial}"
-    return f"{where}{trial}: {problem.message.rstrip('. ')}. Remedy: {problem.remedy}."
+    message = problem.message.rstrip(". ")
+    message += "" if message.endswith("?") else "."
+    # The message about a file already names trial and file.
+    trial = "" if problem.trial is None or problem.file is not None else f" trial {problem.trial}"
+    return f"{where}{trial}: {message} Remedy: {problem.remedy}."

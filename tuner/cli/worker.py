@@ -65,13 +65,10 @@ def command(
     from tuner.search.run import stages_of
     from tuner.search.stages import stored_identity
     from tuner.search.worker import WHO, Worker
-    from tuner.storage.process import offer_to_memory_killer
     from tuner.storage.storage import PATIENCE_SECONDS, open_storage
     from tuner.storage.workers import Membership
 
     url = context.storage_url(storage)
-    if parent:
-        offer_to_memory_killer()
     # The run has opened it before, so the address is right; a restarted worker waits, so that the run does not end.
     opened, store = open_storage(url, wait=PATIENCE_SECONDS if parent else 0.0), context.open_artifacts(artifacts)
     folder = context.data_dir()

@@ -316,10 +316,10 @@ def check_name_of(storage: FencedStorage, name: str) -> None:
         The study, or one of its stages, belongs to another program.
     """
     known = storage.catalog()
+    known.check_free(name)  # first: it says that another name is needed
     if name not in known.searches:
         known.check(name)
         check_name(name)
-    known.check_free(name)
 
 
 def register(

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from tuner.errors import StorageError
 from tuner.search.worker_pipe import LogFile, NoticePipe, remove_old_logs
-from tuner.storage.process import Process, memory_kills, process_of
+from tuner.storage.process import Process, memory_kills, offer_to_memory_killer, process_of
 
 CRASHES = 5  # crashes in a row without a finished trial: restarting does not help
 MEMORY_SECONDS = 5.0  # how long a process may take to end after the kernel's OOM killer has chosen it
@@ -158,6 +158,7 @@ class Supervisor:
                 )  # fmt: skip
         finally:
             os.close(writing)
+        offer_to_memory_killer(started.pid)  # at once: memory may run out while it still imports
         if started.stdin is not None:
             with contextlib.suppress(BrokenPipeError), started.stdin as stdin:  # it has died, which `_collect` reports
                 stdin.write(json.dumps({**(self.settings or {}), **own}).encode())
@@ -208,10 +209,12 @@ class Supervisor:
             finished = self.count_crash(self.started[i], f"the process {how}", memory=memory)
         self.crashes[i] = 1 if finished else self.crashes[i] + 1
         if self.crashes[i] >= CRASHES:
+            remedy = " Take fewer --workers, or allow more memory." if memory else ""
             raise StorageError(
-                f"worker {i} {how}, {CRASHES} times in a row without a finished trial; "
-                f"its log ends with: {self._last_line(i)}"
+                f"worker {i} {how}, {CRASHES} times in a row without a finished trial.{remedy} "
+                f"Its log ends with: {self._last_line(i)}"
             )
+        self._say(f"worker {i} {how}; it is started again", what=how)
 
     def _last_line(self, i: int) -> str:
         for message in self.pipes[i].receive():

@@ -269,7 +269,8 @@ class Artifacts:
             content = patiently(lambda: read(self.store, identifier, limit or expected.size), until=until)
         except ObjectNotFound as e:
             raise BadFile(
-                f"{what} is missing from {self.address}; was the study made with another --artifacts folder? {remedy}",
+                f"{what} is missing from {self.address}; was the study made with another --artifacts folder? "
+                f"{remedy}".rstrip(),
                 missing=True,
             ) from e
         except TooLarge as e:

@@ -21,9 +21,12 @@ from typing import NamedTuple
 
 import psutil
 
+from tuner.limits import memory_here
+
 UNKNOWN = "?"  # a boot or namespace that cannot be read
 HIGHEST_OOM_SCORE = 1000  # proc(5)
-WORKER_OOM_SCORE = 300  # as if a worker used 30 % more of the memory, so that it is killed before its run
+WORKER_OOM_SCORE = 300  # at least: as if a worker used 30 % more of the memory than it does
+OOM_MARGIN = 100  # above the share of the memory that its run uses, which still grows, in thousandths
 LARGEST_PID = 2**31  # limit of the kernel's type; a larger number is not a process id
 
 
@@ -187,11 +190,20 @@ def memory_kills() -> int:
     return 0
 
 
-def offer_to_memory_killer() -> None:
-    """Let the kernel kill this process, a worker, before its run and the user's other processes if memory runs out.
+def offer_to_memory_killer(pid: int) -> None:
+    """Let the kernel kill a child of this process before this process if memory runs out.
 
-    This has no effect if the kernel has no such setting.
+    The kernel ends the process of the largest share of the memory and score. A worker that has just started takes less
+    memory than its run, which may be half of a small container's; so its score outweighs what the run takes now.
+    This has no effect if the kernel has no such setting, or if the child has ended.
+
+    Parameters
+    ----------
+    pid : int
+        The child.
     """
-    file = Path("/proc/self/oom_score_adj")
-    with contextlib.suppress(OSError, ValueError):  # everybody may raise the score, if it exists
-        file.write_text(str(min(HIGHEST_OOM_SCORE, int(file.read_text()) + WORKER_OOM_SCORE)))
+    with contextlib.suppress(OSError, ValueError, psutil.Error):  # raising it is allowed to everybody, where it exists
+        own = int(Path("/proc/self/oom_score_adj").read_text())
+        share = psutil.Process().memory_info().rss / memory_here()
+        score = own + max(WORKER_OOM_SCORE, round(1000 * share) + OOM_MARGIN)
+        Path(f"/proc/{pid}/oom_score_adj").write_text(str(min(HIGHEST_OOM_SCORE, score)))
