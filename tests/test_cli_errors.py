@@ -83,7 +83,7 @@ def test_unknown_preset_sampler_and_device(terminal: Terminal) -> None:
     for words, expected in (
         (("--preset", "fats"), "unknown preset 'fats'; did you mean 'fast'?"),
         (("--sampler", "tpee"), "unknown sampler 'tpee'; did you mean 'tpe'?"),
-        (("--time-limit", "soon"), "--time-limit 'soon' is no duration; write 90s, 30m or 2h."),
+        (("--time-limit", "soon"), "--time-limit 'soon' is not a duration; write 90s, 30m or 2h."),
     ):
         assert refused(terminal, "run", "--study", "./tiny.toml", *words) == (2, expected)
     code, text = refused(terminal, "run", "--study", "./tiny.toml", "--device", "tpu")

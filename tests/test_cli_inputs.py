@@ -49,7 +49,7 @@ def test_a_bomb_ends_in_one_clear_error_with_size_limit_and_option(tmp_path):
     assert done.returncode == 1
     (line,) = (line for line in done.stderr.splitlines() if line.startswith("error:"))
     assert "bomb.fa.gz: what its gzip data hold (at least " in line
-    assert "50.0 MB are allowed (--max-memory, by default half of the memory that is there)" in line
+    assert "50.0 MB are allowed (--max-memory, by default half of the available memory)" in line
     assert "this is a bug" not in done.stderr
 
 
@@ -69,7 +69,7 @@ def test_every_command_that_reads_data_heeds_the_limit(terminal, words):
     assert code == 1
     assert "p.fa: reading it takes about" in message
     assert terminal.refuses(*words, "--max-memory", "much") == (
-        2, "--max-memory 'much' is no size; write a number and a unit, e.g. 500 MB, 8 GB, 1.5 GiB.",
+        2, "--max-memory 'much' is not a size; write a number and a unit, e.g. 500 MB, 8 GB, 1.5 GiB.",
     )  # fmt: skip
 
 

@@ -170,7 +170,7 @@ def test_missing_cut_and_binary_files_are_refused(tmp_path):
         read_fasta(cut)
     binary = tmp_path / "x.2bit"
     binary.write_bytes(b"\x43\x27\x41\x1a\xff\xfe")
-    with pytest.raises(DataError, match="line 1: the byte 0xff is no UTF-8 text"):
+    with pytest.raises(DataError, match="line 1: the byte 0xff is not valid UTF-8"):
         read_fasta(binary)
 
 

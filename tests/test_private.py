@@ -52,7 +52,7 @@ def test_a_folder_that_others_may_write_is_refused(tmp_path: Path, bits: int) ->
 def test_a_folder_in_which_others_can_exchange_it_is_refused(tmp_path: Path) -> None:
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
-    with pytest.raises(CacheError, match=r"open can be written by others .mode 0777., who can exchange"):
+    with pytest.raises(CacheError, match=r"open can be written by others .mode 0777., who can replace"):
         private_folder(tmp_path / "open" / "cache" / "kernels")
     assert not is_guarded(tmp_path / "open")
     (tmp_path / "open").chmod(0o1777)
@@ -93,7 +93,7 @@ def test_what_another_user_planted_is_refused(tmp_path: Path) -> None:
     attack(shared, "mkdir -m 700 theirs; mkdir -p -m 755 way; mkdir evil; ln -s evil link; ln -s /root dangling")
     with pytest.raises(CacheError, match=f"theirs belongs to uid {NOBODY}, not to uid 0"):
         private_folder(shared / "theirs")
-    with pytest.raises(CacheError, match=f"way belongs to uid {NOBODY}, who can exchange"):
+    with pytest.raises(CacheError, match=f"way belongs to uid {NOBODY}, who can replace"):
         private_folder(shared / "way" / "kernels")
     for link in ("link", "dangling"):
         with pytest.raises(CacheError, match="symbolic link that somebody else may have made"):

@@ -1,7 +1,7 @@
-"""How much memory reading a file may take, known before it is taken.
+"""Limits on the memory that reading a file may take, checked before it is allocated.
 
-A few bytes can ask for any amount: four megabytes of gzip hold four gigabytes, an HDF5 file declares a size and
-stores nothing. Every reader adds up what it is about to need and calls `require` before it allocates.
+A few bytes can ask for any amount: four megabytes of gzip can hold four gigabytes, and an HDF5 file can declare a size
+without storing any data. Every reader adds up what it is about to need and calls `require` before it allocates.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import psutil
 from tuner.errors import DataError, TunerError, UsageError
 
 OPTION: Final = "--max-memory"
-_BLAS: Final = "scipy.linalg.cython_blas"  # what Numba imports before it runs a compiled function
+_BLAS: Final = "scipy.linalg.cython_blas"  # imported by Numba before it runs a compiled function
 _BLAS_ROOM: Final = 2**27  # its import takes 97 MB of address space, the buffer included
 _UNITS: Final = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BINARY: Final = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -29,12 +29,12 @@ _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([smh]?)")
 
 
 def parse_size(text: str) -> int:
-    """Read a size of memory.
+    """Parse an amount of memory.
 
     Parameters
     ----------
     text : str
-        A number and a unit: ``8 GB``, ``500MB``, ``1.5 GiB``; without a unit bytes.
+        A number and a unit: ``8 GB``, ``500MB``, ``1.5 GiB``; a number without a unit is bytes.
 
     Returns
     -------
@@ -43,7 +43,7 @@ def parse_size(text: str) -> int:
     Raises
     ------
     UsageError
-        If it is no size above 0.
+        If the text is not a size above 0.
     """
     found = _SIZE.fullmatch(text.strip())
     size = 0.0
@@ -51,19 +51,19 @@ def parse_size(text: str) -> int:
         units = _BINARY if found[3] else _UNITS
         size = float(found[1]) * units[found[2].upper()]
     if size < 1:
-        raise UsageError(f"{OPTION} {text!r} is no size; write a number and a unit, e.g. 500 MB, 8 GB, 1.5 GiB.")
+        raise UsageError(f"{OPTION} {text!r} is not a size; write a number and a unit, e.g. 500 MB, 8 GB, 1.5 GiB.")
     return int(size)
 
 
 def parse_duration(text: str, option: str = "--time-limit") -> float:
-    """Read a duration such as 90s, 30m, 2h; a number alone is seconds.
+    """Parse a duration such as 90s, 30m, 2h; a number without a unit is seconds.
 
     Parameters
     ----------
     text : str
-        As typed.
+        The text that the user typed.
     option : str
-        What the error calls it.
+        Name of the option, for the error.
 
     Returns
     -------
@@ -72,19 +72,19 @@ def parse_duration(text: str, option: str = "--time-limit") -> float:
     Raises
     ------
     UsageError
-        If it is no duration above 0.
+        If the text is not a duration above 0.
     """
     found = _DURATION.fullmatch(text.strip())
     if not found or float(found[1]) <= 0:
-        raise UsageError(f"{option} {text!r} is no duration; write 90s, 30m or 2h.")
+        raise UsageError(f"{option} {text!r} is not a duration; write 90s, 30m or 2h.")
     return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
 
 
 def word_size(n_bytes: int) -> str:
-    """Word a number of bytes for people: ``4.3 GB``."""
+    """Format a number of bytes for people: ``4.3 GB``."""
     for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if n_bytes >= size:
-            tenths = (10 * n_bytes + size // 2) // size  # in whole numbers: a float ends at 1e308
+            tenths = (10 * n_bytes + size // 2) // size  # in integers, because floats end at 1e308
             return f"{tenths // 10}.{tenths % 10} {unit}"
     return f"{n_bytes} bytes"
 
@@ -95,13 +95,13 @@ def memory_here(root: Path = Path("/")) -> int:
     Parameters
     ----------
     root : Path
-        Where ``proc`` and ``sys`` are.
+        Folder that contains ``proc`` and ``sys``.
 
     Returns
     -------
     int, bytes
-        The machine's memory, or less where a control group (of either version, or one above it) or
-        the process's own limit of address space allows less.
+        The machine's memory, or less if a control group (of either version, or one above it) or the process's own
+        limit on address space allows less.
     """
     soft = resource.getrlimit(resource.RLIMIT_AS)[0]
     limits = [] if soft == resource.RLIM_INFINITY else [soft]
@@ -109,19 +109,19 @@ def memory_here(root: Path = Path("/")) -> int:
 
 
 def default_limit() -> int:
-    """Half of the memory that is there, in bytes."""
+    """Return half of the available memory, in bytes."""
     return memory_here() // 2
 
 
 def load_blas() -> None:
-    """Load SciPy's OpenBLAS where address space is limited (``ulimit -v``), before trainings take what there is.
+    """Load SciPy's OpenBLAS if address space is limited (``ulimit -v``), before training uses it up.
 
-    Where a limit leaves no room for its buffer of 32 MB, OpenBLAS asks for it again and again and never returns.
+    If a limit leaves no room for its buffer of 32 MB, OpenBLAS tries to allocate it again and again and never returns.
 
     Raises
     ------
     OSError
-        There is no room for it.
+        The limit leaves no room for OpenBLAS.
     """
     if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY or _BLAS in sys.modules:
         return
@@ -130,7 +130,7 @@ def load_blas() -> None:
 
 
 def _control_groups(root: Path) -> list[int]:
-    """Limits of the control groups of this process and of all above them."""
+    """Yield the limits of the control groups of this process and of all groups above them."""
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -152,8 +152,8 @@ def _control_groups(root: Path) -> list[int]:
             try:
                 text = (folder / name).read_text(encoding="ascii").strip()
             except (OSError, UnicodeDecodeError):
-                continue  # in a container the path may be the host's; its own limit lies at the base
-            if text.isdigit():  # version 2 says "max" where there is none
+                continue  # in a container the path may be that of the host; the container's own limit is at the root
+            if text.isdigit():  # version 2 writes "max" if there is no limit
                 found.append(int(text))
     return found
 
@@ -161,25 +161,25 @@ def _control_groups(root: Path) -> list[int]:
 def require(
     where: object, n_bytes: int, limit: int | None, what: str = "reading it", error: type[TunerError] = DataError
 ) -> None:
-    """Refuse to take more memory than is allowed, before it is taken.
+    """Raise an error if more memory is needed than is allowed, before it is allocated.
 
     Parameters
     ----------
     where : object
         The file, as the message should name it.
     n_bytes : int
-        What will be needed.
+        Memory that will be needed.
     limit : int, optional, bytes
-        What is allowed (``--max-memory``); without one half of the memory that is there.
+        Memory that is allowed (``--max-memory``); by default half of the available memory.
     what : str
         What takes the memory, e.g. ``"reading it"`` or ``"X_train of shape (10, 4, 200)"``.
     error : type of TunerError
-        What to raise.
+        Type of the error to raise.
 
     Raises
     ------
     TunerError
-        Of the given type: naming file, size, limit and option.
+        Of the given type; names file, size, limit and option.
     """
     allowed = default_limit() if limit is None else limit
     if n_bytes <= allowed:
@@ -187,8 +187,8 @@ def require(
     here = memory_here()
     remedy = f"allow more with {OPTION} '{word_size(n_bytes + n_bytes // 10)}'"
     if n_bytes > here:
-        remedy = f"read it where there is more memory than the {word_size(here)} here, or make it smaller"
+        remedy = f"read it on a machine with more memory than the {word_size(here)} of this one, or make it smaller"
     raise error(
         f"{where}: {what} takes about {word_size(n_bytes)} of memory; {word_size(allowed)} are allowed ({OPTION}, "
-        f"by default half of the memory that is there). If the file is what it should be, {remedy}."
+        f"by default half of the available memory). If the file is what it should be, {remedy}."
     )

@@ -1,13 +1,13 @@
-"""Folders in which nobody else can put, change or replace anything: what is loaded as code lies in one.
+"""Folders in which nobody else can add, change or replace anything; files that are loaded as code are kept in one.
 
-A library that is opened and a cache that is unpickled run as the person who reads them. A predictable name in a
-folder that others can write is therefore no place for them: whoever makes it first runs code as its victim.
+Loading a library or unpickling a cache runs code with the rights of the person who does it. A predictable name in a
+folder that others can write to is therefore no safe place: whoever creates it first can run code as the victim.
 
-The rule, of every folder on the way from the root, symbolic links followed by hand: it belongs to root or to us, and
-nobody else may write to it, or it carries the sticky bit, as /tmp does. A link counts only in a folder that nobody
-else may write to. The last folder belongs to us, with mode 0700. (J. A. Kupsch, B. P. Miller: "How to open a file and
-not get hacked", ARES 2008.) Every step opens the folder first and then looks at what it has opened, so that none can
-be exchanged between the look and the step.
+The rule, for every folder on the path from the root, with symbolic links resolved one by one: it belongs to root or to
+us, and nobody else may write to it, or it has the sticky bit, as /tmp does. A link is followed only in a folder that
+nobody else may write to. The last folder belongs to us and has mode 0700. (J. A. Kupsch, B. P. Miller: "How to open a
+file and not get hacked", ARES 2008.) Every step opens a folder first and then checks what it has opened, so that none
+can be replaced between the check and the next step.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from pathlib import Path
 
 from tuner.errors import CacheError
 
-LINKS = 40  # symbolic links on one way, as the kernel counts
-TEMPORARY = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))  # beside what the environment names
+LINKS = 40  # most symbolic links on one path; the kernel's limit
+TEMPORARY = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))  # tried after those that the environment names
 PREFIX = "tuner-private-"
 
 
 def private_folder(folder: Path) -> Path:
-    """Make a folder that only we can use, or accept one that is so.
+    """Create a folder that only we can use, or accept an existing one.
 
-    A folder of ours that others may read, but not write, is closed to them. One that others may write is refused, also
-    if it is ours: what lies in it may be theirs.
+    A folder of ours that others may read but not write to gets mode 0700. One that others may write to is refused even
+    if it is ours, because files in it may be theirs.
 
     Parameters
     ----------
     folder : Path
-        Missing folders on the way are made, with mode 0700.
+        Missing folders on the path are created with mode 0700.
 
     Returns
     -------
@@ -47,7 +47,7 @@ def private_folder(folder: Path) -> Path:
     Raises
     ------
     CacheError
-        Which folder on the way lets others in, and how; or that it cannot be made or written.
+        A folder on the path lets others in, or the folder cannot be created or written to.
     """
     path, opened = _walk(folder, make=True)
     try:
@@ -67,12 +67,12 @@ def private_folder(folder: Path) -> Path:
 
 
 def temporary_private_folder() -> Path:
-    """Make a private folder of a random name that goes when this process ends.
+    """Create a private folder with a random name that is removed when this process ends.
 
     Raises
     ------
     CacheError
-        There is no temporary folder in which nobody else can replace it.
+        There is no temporary folder in which nobody else could replace it.
     """
     reasons: list[str] = []
     for parent in _temporary_folders():
@@ -94,7 +94,7 @@ def temporary_private_folder() -> Path:
 
 
 def first_private(folders: Iterable[Path]) -> tuple[Path | None, list[str]]:
-    """The first of `folders` that is, or can be made, private, and why each one before it is not."""
+    """Return the first of `folders` that is private or can be created so, and why each one before it is not."""
     reasons: list[str] = []
     for folder in folders:
         try:
@@ -105,7 +105,7 @@ def first_private(folders: Iterable[Path]) -> tuple[Path | None, list[str]]:
 
 
 def is_guarded(folder: Path) -> bool:
-    """Whether nobody else can write to an existing folder or exchange it; others may read it."""
+    """Return whether nobody else can write to an existing folder or replace it; others may read it."""
     try:
         _, opened = _walk(folder, make=False)
     except CacheError:
@@ -118,12 +118,12 @@ def is_guarded(folder: Path) -> bool:
 
 
 def _walk(folder: Path, *, make: bool) -> tuple[Path, int]:
-    """Open a folder step by step from the root; its real path and its descriptor.
+    """Open a folder step by step from the root, and return its real path and its descriptor.
 
     Raises
     ------
     CacheError
-        A folder on the way in which others can exchange what we go to, or one that cannot be entered.
+        A folder on the path cannot be entered, or others can replace what is in it.
     """
     left = [part for part in reversed(Path(os.path.abspath(folder)).parts) if part != os.sep]
     here, opened, links = Path(os.sep), os.open(os.sep, os.O_RDONLY | os.O_DIRECTORY), 0
@@ -159,7 +159,7 @@ def _enter(here: Path, name: str, parent: int, *, make: bool) -> int:
             return os.open(name, flags, dir_fd=parent)
         if not make:
             raise CacheError(f"{here / name} does not exist.")
-        with contextlib.suppress(FileExistsError):  # made by another process meanwhile: looked at like any other
+        with contextlib.suppress(FileExistsError):  # created by another process meanwhile: checked like any other
             os.mkdir(name, 0o700, dir_fd=parent)
         return os.open(name, flags, dir_fd=parent)
     except OSError as e:
@@ -167,17 +167,17 @@ def _enter(here: Path, name: str, parent: int, *, make: bool) -> int:
 
 
 def _link(here: Path, name: str, parent: int) -> str | None:
-    """Where a symbolic link leads; None for what is none.
+    """Return the target of a symbolic link, or None if the name is not a link.
 
     Raises
     ------
     CacheError
-        A link that somebody else made, or could have made.
+        The link was made by somebody else, or could have been.
     """
     try:
         status = os.stat(name, dir_fd=parent, follow_symlinks=False)
     except OSError:
-        return None  # opening it says why
+        return None  # opening it raises the error
     if not stat.S_ISLNK(status.st_mode):
         return None
     if status.st_uid not in (0, os.geteuid()) or _others_write(os.fstat(parent)):
@@ -189,16 +189,16 @@ def _link(here: Path, name: str, parent: int) -> str | None:
 
 
 def _check_parent(folder: Path, status: os.stat_result) -> None:
-    """Refuse a folder whose owner, or others, can exchange what lies in it."""
-    if folder != Path(os.sep) and status.st_uid not in (0, os.geteuid()):  # whoever has the root has everything
-        raise CacheError(f"{folder} belongs to uid {status.st_uid}, who can exchange what lies in it.")
+    """Refuse a folder if its owner or others can replace what is in it."""
+    if folder != Path(os.sep) and status.st_uid not in (0, os.geteuid()):  # the owner of the root can do anything
+        raise CacheError(f"{folder} belongs to uid {status.st_uid}, who can replace what is in it.")
     if _others_write(status) and not status.st_mode & stat.S_ISVTX:
         mode = f"{stat.S_IMODE(status.st_mode):04o}"
-        raise CacheError(f"{folder} can be written by others (mode {mode}), who can exchange what lies in it.")
+        raise CacheError(f"{folder} can be written by others (mode {mode}), who can replace what is in it.")
 
 
 def _others_write(status: os.stat_result) -> bool:
-    """Whether the mode lets others write; a group of the owner alone (same number, no members) is nobody else."""
+    """Return whether others may write; the owner's own group (same number, no members) is not others."""
     if status.st_mode & stat.S_IWOTH:
         return True
     return bool(status.st_mode & stat.S_IWGRP) and not _is_own_group(status)
@@ -223,18 +223,18 @@ def _is_own_group(status: os.stat_result) -> bool:
 
 
 def _try_to_write(folder: int) -> None:
-    """Create and remove a file: a folder of ours may lie on a disk that is full or read-only."""
+    """Create and remove a file, because the folder may be on a disk that is full or read-only."""
     name = f".{os.getpid()}.{os.urandom(6).hex()}"
     os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=folder))
     os.unlink(name, dir_fd=folder)
 
 
 def _temporary_folders() -> list[Path]:
-    with contextlib.suppress(OSError):  # FileNotFoundError where none can be written
+    with contextlib.suppress(OSError):  # FileNotFoundError if none can be written to
         return list(dict.fromkeys((Path(tempfile.gettempdir()), *TEMPORARY)))
     return list(TEMPORARY)
 
 
 def _remove(folder: Path, owner: int) -> None:
-    if os.getpid() == owner:  # not by a child that was forked
+    if os.getpid() == owner:  # not in a forked child
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,7 +1,8 @@
 r"""Text files as people have them: compressed or not, with any line ends, and never larger than allowed.
 
-What is read comes out as UTF-8 with ``\n`` at every line's end. How a file is compressed is told by its first bytes;
-endings lie. A compressed file of a few kilobytes can hold gigabytes, so what comes out is counted while it is read.
+Text is returned as UTF-8 whose lines end in ``\n``. The compression is recognised by the first bytes of a file, because
+its name may be wrong. A compressed file of a few kilobytes can hold gigabytes, so the decompressed bytes are counted
+while they are read.
 """
 
 from __future__ import annotations
@@ -40,24 +41,25 @@ _MARKS: Final = (  # UTF-32 first: its little-endian mark begins with that of UT
 
 
 class Expected(NamedTuple):
-    """What a reader takes for its text, and how it says that a file is something else.
+    """What a reader accepts as text, and how its errors describe a file that is something else.
 
     Attributes
     ----------
     error : type of TunerError
-        What is raised.
+        Type of the errors raised.
     missing : str
-        Added to "no such file."
+        Sentence that follows "no such file."
     prefix : str
-        Put before "it is a folder" and what else a file is.
+        Text that precedes "it is a folder" and similar statements.
     folder : str
-        What to do where a folder is given.
+        What to do if the path is a folder.
     others : tuple of (bytes, str)
-        How other files begin, and what to say of them: "an Excel file; save it as CSV".
+        First bytes of files of other formats, and how the error describes such a file, e.g. "an Excel file; save it as
+        CSV".
     pipes : bool
-        Whether a pipe is read, too; else only what can be read again by every worker.
+        Whether pipes are accepted; if not, only files that every worker can read again.
     latin : bool
-        Whether what is no UTF-8 is read as Latin-1.
+        Whether text that is not valid UTF-8 is read as Latin-1.
     """
 
     error: type[TunerError]
@@ -75,11 +77,12 @@ class Room(NamedTuple):
     Attributes
     ----------
     kept : int
-        Bytes of text that are taken into memory at most.
+        Largest number of bytes of text that are read into memory.
     counted : int
-        How far the text of a larger compressed file is counted, so that the error can name its size.
+        Up to how many bytes a larger compressed file is decompressed, so that the error can name its size.
     refuse : callable
-        Given the bytes (more than `kept`), the compression ("" if there is none) and whether these are all: the error.
+        Maps the number of bytes (more than `kept`), the compression ("" if there is none) and whether that is the whole
+        text to the error.
     """
 
     kept: int
@@ -96,20 +99,20 @@ def read_text(path: Path, expected: Expected, room: Callable[[], Room]) -> bytes
         Plain, gzip, bzip2 or xz, of one or several members; UTF-8 with or without a byte-order mark, or UTF-16 or
         UTF-32 with one; lines end as on Unix, Windows or old Macintoshes.
     expected : Expected
-        What it should be.
+        What the file should be.
     room : callable
-        How large it may be; asked once the file is open.
+        Returns how large the text may be; called once the file is open.
 
     Returns
     -------
     bytes
-        UTF-8 without byte-order mark. Lines end with ``\n``; a ``\r`` is left only where the file holds both.
+        UTF-8 without a byte-order mark. Lines end in ``\n``; a ``\r`` is left only if the file contains both.
 
     Raises
     ------
     TunerError
-        Of the expected type: if it is missing, no file, not readable, a damaged or cut compressed file, an archive or
-        another file that is none of text, or larger than there is room.
+        Of the expected type: if the file is missing, not a regular file, not readable, damaged or cut short, an archive
+        or another file that is not text, or larger than allowed.
     """
     size = _size(path, expected)
     try:
@@ -127,19 +130,19 @@ def read_text(path: Path, expected: Expected, room: Callable[[], Room]) -> bytes
 
 
 def _opener(path: str, flags: int) -> int:
-    """Open a pipe without waiting for a writer: one of the shell has its writer, any other without one is empty."""
+    """Open a pipe without waiting for a writer: a shell's pipe has one, and any other pipe without one is empty."""
     handle = os.open(path, flags | os.O_NONBLOCK)
     os.set_blocking(handle, True)
     return handle
 
 
 def _size(path: Path, expected: Expected) -> int | None:
-    """Size of a regular file, None of a pipe; the rest is refused before it is opened: a pipe waits for a writer."""
+    """Return the size of a regular file, None for a pipe; refuse the rest before opening it, which might block."""
     try:
         found = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         raise expected.error(f"{path}: no such file.{expected.missing and ' ' + expected.missing}") from None
-    except (OSError, ValueError) as error:  # a path that is too long, or holds a NUL
+    except (OSError, ValueError) as error:  # a path that is too long, or contains a NUL character
         why = getattr(error, "strerror", None) or error
         raise expected.error(f"{str(path)!r}: cannot be looked up ({why}).") from error
     if stat.S_ISDIR(found.st_mode):
@@ -149,13 +152,13 @@ def _size(path: Path, expected: Expected) -> int | None:
     if expected.pipes:
         return None
     raise expected.error(
-        f"{path}: it is a pipe, a socket or a device. Data is read by every worker, so it must be a regular file: "
-        f"write it to one."
+        f"{path}: it is a pipe, a socket or a device. Every worker reads the data, so it must be a regular file: "
+        f"save it as one."
     )
 
 
 def _content(path: Path, file: IO[bytes], size: int | None, expected: Expected, room: Room) -> bytes:
-    if size is None:  # what cannot be rewound is taken whole; compressed, it is smaller than its text
+    if size is None:  # a stream that cannot be rewound is read whole; compressed, it is smaller than its text
         source = file.read(_CHUNK)
         whole = bytearray(source)
         while source and len(whole) <= room.kept:
@@ -174,7 +177,7 @@ def _content(path: Path, file: IO[bytes], size: int | None, expected: Expected, 
     except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
         raise _damaged(path, kind, error, expected) from error
     except OSError as error:
-        if error.errno is None:  # so bz2 reports damaged data; a disk's errors have a number
+        if error.errno is None:  # bz2 reports damaged data as an OSError without errno; errors of the disk have one
             raise _damaged(path, kind, error, expected) from error
         raise
 
@@ -187,7 +190,7 @@ def _unpacked(file: IO[bytes], kind: str, room: Room) -> bytes:
         if total <= room.kept:
             parts.append(part)
             continue
-        parts.clear()  # nothing is kept of what turns out to be too large
+        parts.clear()  # text that turns out to be too large is not kept
         if total > room.counted:
             raise room.refuse(total, kind, False)
     if total > room.kept:
@@ -211,7 +214,7 @@ def _all(file: gzip.GzipFile | bz2.BZ2File) -> Iterator[bytes]:
 
 
 def _streams(file: IO[bytes]) -> Iterator[bytes]:
-    """Decompress xz of one or several streams, whose dictionaries are limited: `lzma.LZMAFile` limits none."""
+    """Decompress one or several xz streams with a limit on dictionary memory, which `lzma.LZMAFile` lacks."""
     data = file.read(_CHUNK)
     while data:
         decompressor = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_DICTIONARY)
@@ -229,13 +232,14 @@ def _streams(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _utf8(path: Path, content: bytes, expected: Expected) -> bytes:
-    """Text as UTF-8 without byte-order marks, also where files with marks were put together."""
+    """Return the text as UTF-8 without byte-order marks, also if files that begin with one were concatenated."""
     for mark, name in _MARKS:
         if content.startswith(mark):
             try:
                 content = content.decode(name).encode("utf-8")
             except UnicodeError as error:
-                raise expected.error(f"{path}: it begins as {name.upper()} text and is none ({error}).") from error
+                words = f"it begins like {name.upper()} text but is not valid"
+                raise expected.error(f"{path}: {words} ({error}).") from error
     if codecs.BOM_UTF8 in content:
         content = re.sub(rb"(^|[\r\n])\xef\xbb\xbf", rb"\1", content)
     at = content.find(b"\x00")
@@ -262,13 +266,13 @@ def _is_utf8(content: bytes) -> bool:
 def _check_utf8(path: Path, content: bytes, expected: Expected) -> None:
     decoder = codecs.getincrementaldecoder("utf-8")()
     for start in range(0, len(content), _CHUNK):
-        held = len(decoder.getstate()[0])  # bytes of a character that the last chunk began
+        held = len(decoder.getstate()[0])  # bytes of a character that began in the last chunk
         try:
             decoder.decode(content[start : start + _CHUNK], start + _CHUNK >= len(content))
         except UnicodeDecodeError as error:
             at = start - held + error.start
             raise expected.error(
-                f"{path} line {_line(content, at)}: the byte 0x{content[at]:02x} is no UTF-8 text. "
+                f"{path} line {_line(content, at)}: the byte 0x{content[at]:02x} is not valid UTF-8. "
                 f"If it is a text file, save it as UTF-8."
             ) from error
 

@@ -194,5 +194,5 @@ def read_bytes(text: str) -> int:
     except ValidationError:
         size = 0
     if size <= 0:
-        raise StudyError(f"{text!r} is no size; write a number and a unit, e.g. 500 MB, 2 GB, 1.5 GiB.")
+        raise StudyError(f"{text!r} is not a size; write a number and a unit, e.g. 500 MB, 2 GB, 1.5 GiB.")
     return size
