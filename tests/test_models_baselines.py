@@ -163,7 +163,7 @@ def test_short_sequences_have_no_six_mers() -> None:
 
 def test_broken_files_and_requests_are_refused() -> None:
     for content in (b"", b"PK\x03\x04 broken"):
-        with pytest.raises(DataError, match=r"b\.npz: no readable baseline"):
+        with pytest.raises(DataError, match=r"b\.npz: not a readable baseline"):
             Baseline.from_bytes(content, "b.npz")
     stream = io.BytesIO()
     np.savez(stream, header=np.array([{"a": 1}], dtype=object))  # pickled

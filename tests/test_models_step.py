@@ -199,7 +199,7 @@ class Counting(Net):
     ("kind", "reason"),
     [
         (Waiting, "steps are not recorded: aten._local_scalar_dense.default waits for the device"),
-        (Counting, "steps are not recorded: replayed, a step does not move the weights as it should"),
+        (Counting, "steps are not recorded: a replayed step does not change the weights as the step itself does"),
     ],
 )
 def test_a_network_that_cannot_be_replayed_is_trained_step_by_step_and_it_is_said(

@@ -70,13 +70,13 @@ def test_a_sound_report_warns_of_nothing() -> None:
             "Trial 3 is not distinguishable from trial 1: lead",
         ),
         ({"refused": "They do not add up."}, "Contributions of trial 3 were refused: They do not add up."),
-        ({"completeness": Completeness(median=0.001, max=0.02, n=100)}, "miss 2.0% in the worst of 100 sequences"),
+        ({"completeness": Completeness(median=0.001, max=0.02, n=100)}, "off by 2.0% in the worst of 100 sequences"),
         (
             {"agreement": EngineAgreement(max_abs=None, relative=None, correlation=None, n=8, words="No rule.")},
             "Trial 3: the second SHAP engine gave no scores. No rule.",
         ),
         ({"patterns": (PatternRow(above_null=False, **SHARP),)}, "1 of 1 patterns of trial 3 (p) have no more seqlets"),
-        ({"sequences_used": 99}, "Contributions of trial 3 are of 99 sequences"),
+        ({"sequences_used": 99}, "Contributions of trial 3 come from 99 sequences"),
     ],
 )
 def test_a_weak_model_is_named(changes: dict[str, Any], warning: str) -> None:

@@ -120,7 +120,7 @@ def test_a_null_without_patterns_is_a_null() -> None:
 
 
 def test_refused_contributions_show_no_motif() -> None:
-    assert "refused, so no motif was sought" in words.pattern_sentence(model(refused="They miss 4 %.", patterns=()))
+    assert "refused, so no motif was looked for" in words.pattern_sentence(model(refused="They miss 4 %.", patterns=()))
 
 
 @pytest.mark.parametrize(

@@ -232,5 +232,5 @@ def test_a_quota_can_be_changed_and_taken_away(lab: Lab) -> None:
 
 @pytest.mark.parametrize("text", ["", "much", "-1 GB", "0", "2 GX"])
 def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(StudyError, match="is no size; write a number and a unit"):
+    with pytest.raises(StudyError, match="is not a size; write a number and a unit"):
         read_bytes(text)

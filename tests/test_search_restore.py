@@ -105,8 +105,9 @@ def test_incompatible_packages_are_refused_with_the_difference(
     if not refused:
         assert creator.joined(data=creator.folder).name == creator.plan.name
         return
+    said = rf"was created with {package} {version}; .* is installed here\. Install '{package}=="
     for use in (lambda: creator.joined(data=creator.folder), creator.make):
-        with pytest.raises(StudyError, match=f"was made with {package} {version}; here is .* Install '{package}=="):
+        with pytest.raises(StudyError, match=said):
             use()
 
 

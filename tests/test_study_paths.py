@@ -35,7 +35,7 @@ def test_paths_are_expanded_as_a_shell_does(tmp_path, value, expanded):
 
 @pytest.mark.parametrize("value", ["$NOWHERE/p.fa", "${NOWHERE}/p.fa", "$EMPTY/p.fa"])
 def test_a_variable_that_is_not_set_is_named(tmp_path, value):
-    with pytest.raises(StudyError, match=r"s\.toml \[data\]: path is .*, and the environment variable \w+ is not set"):
+    with pytest.raises(StudyError, match=r"s\.toml \[data\]: path is .*, but the environment variable \w+ is not set"):
         expand_path(value, ENVIRONMENT, tmp_path, "s.toml [data]: path")
 
 

@@ -131,8 +131,8 @@ def test_a_log_made_over_again_gives_its_decisions_and_a_changed_one_does_not() 
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        ({"rungs": [3, 3]}, r"rungs = \[3, 3\] are no epochs in ascending order"),
-        ({"rungs": [0, 3]}, r"rungs = \[0, 3\] are no epochs in ascending order, the first of them at least 1"),
+        ({"rungs": [3, 3]}, r"rungs = \[3, 3\] must be epochs in ascending order"),
+        ({"rungs": [0, 3]}, r"rungs = \[0, 3\] must be epochs in ascending order, the first of them at least 1"),
         ({"rungs": []}, "at least 1 item"),
         ({"eta": 1.0}, "greater than 1"),
         ({"order": "loneliness"}, "'places' or 'pareto'"),

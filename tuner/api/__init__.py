@@ -1,6 +1,6 @@
-"""The Python interface: the words of the commands, with tables and arrays instead of print-outs.
+"""The Python interface: functions named like the commands, which return tables and arrays instead of printing.
 
-Nothing here prints, reads an environment variable or ends a process.
+Nothing here prints, reads an environment variable or ends the process.
 """
 
 from __future__ import annotations

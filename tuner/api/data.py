@@ -1,4 +1,4 @@
-"""`Data`: where the sequences of a study come from, and what a check of them says."""
+"""`Data`: where the sequences of a study come from, and `DataCheck`: the result of checking them."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _PATHS = ("path", "positives", "negatives", "folder")
 
 
 class DataCheck(NamedTuple):
-    """What a check of data says.
+    """Result of a check of data.
 
     Attributes
     ----------
     source : str
         Where the sequences come from.
     length : int, bp
-        Of each sequence.
+        Length of each sequence.
     tasks : tuple of str
         Names of the labels.
     splits : pandas.DataFrame
-        A row a split: sequences, positives, share of N, and GC and CpG content of either class. Of the test split only
-        its size is told.
+        One row per split: sequences, positives, share of N, and GC and CpG content of each class. For the test split,
+        only its size is given.
     warnings : tuple of str
-        What does not prevent a study, and should be known.
+        Problems that do not prevent a study but should be known.
     """
 
     source: str
@@ -58,7 +58,7 @@ class Data:
     Parameters
     ----------
     spec : DataSpec
-        The ``[data]`` table of a study file. `from_fasta`, `from_table`, `from_hdf5` and `named` make it.
+        The ``[data]`` table of a study file, built by `from_fasta`, `from_table`, `from_hdf5` and `named`.
     """
 
     spec: DataSpec
@@ -81,13 +81,13 @@ class Data:
         positives : str or Path
             Bound sequences.
         negatives : str or Path
-            Others; ``"shuffle"`` shuffles the positives, keeping their dinucleotides.
+            Unbound sequences; ``"shuffle"`` makes them by shuffling the positives, preserving dinucleotide counts.
         length : int or str, optional
             Crop or pad every sequence to this length around its centre; ``"shortest"`` crops all to the shortest.
         fractions : tuple of float
             Shares of train, valid and test.
         seed : int
-            Seeds the split and the shuffled negatives.
+            Seed of the split and of the shuffled negatives.
         task : str, optional
             Name of the label.
         """
@@ -112,14 +112,14 @@ class Data:
         fractions: tuple[float, float, float] = FRACTIONS,
         seed: int = 0,
     ) -> Data:
-        """Read a table with a sequence and its labels a row: TSV, CSV, or DeepBind's pairs (``.seq``).
+        """Read a table with one sequence and its labels per row: TSV, CSV, or DeepBind's pairs (``.seq``).
 
         Parameters
         ----------
         path : str or Path
             The file, plain or compressed.
         sequence_column, label_columns, split_column, group_column : optional
-            Names of its columns. Without `label_columns` every other column is a label.
+            Names of the columns. Without `label_columns`, every other column is a label.
         length, fractions, seed
             As for `from_fasta`.
         """
@@ -146,7 +146,7 @@ class Data:
         path : str or Path
             The file.
         layout : str, optional
-            Axes of the sequences: ``"ncl"`` = (n, 4, length), ``"nlc"`` = (n, length, 4); without it, as they are.
+            Axes of the sequences: ``"ncl"`` = (n, 4, length), ``"nlc"`` = (n, length, 4); detected by default.
         tasks : sequence of str, optional
             Names of the labels of a file that does not name them.
         """
@@ -155,14 +155,14 @@ class Data:
 
     @classmethod
     def named(cls, name: str, *, path: str | Path | None = None) -> Data:
-        """Take a published or simulated data set: what `tuner list datasets` lists.
+        """Use a published or simulated data set, one of those that `tuner list datasets` lists.
 
         Parameters
         ----------
         name : str
             E.g. ``"zbed2"`` or ``"synthetic"``.
         path : str or Path, optional
-            Where its file is; without it, in the `data_dir` of a run, else in the cache, else it is downloaded.
+            Path of its file; by default it is looked for in the `data_dir` of a run and in the cache, else downloaded.
         """
         return cls(DataSpec(dataset=name, path=None if path is None else _absolute(path)))
 
@@ -180,12 +180,12 @@ class Data:
         data_dir, cache : str or Path, optional
             As for `tuner.run`.
         max_memory : str, optional
-            What reading may take, e.g. ``"8 GB"``; without it half of what is there.
+            Memory that reading may take, e.g. ``"8 GB"``; by default half of the available memory.
 
         Raises
         ------
         DataError
-            What is missing or broken, where, and what to do.
+            Data are missing or broken; says where, and what to do.
         """
         return self._load(data_dir, cache, max_memory).without_test()
 
@@ -196,7 +196,7 @@ class Data:
         cache: str | Path | None = None,
         max_memory: str | None = None,
     ) -> DataCheck:
-        """Read the data and say what is in it.
+        """Read the data and report what they contain.
 
         Parameters
         ----------
@@ -223,7 +223,7 @@ class Data:
         return load_dataset(self.spec, data_dir=folders.data_dir, cache=folders.cache, max_memory=limit)
 
     def section(self) -> dict[str, Any]:
-        """The ``[data]`` table of a study file that says the same."""
+        """The equivalent ``[data]`` table of a study file."""
         given = {f.name: getattr(self.spec, f.name) for f in fields(self.spec)}
         default = {f.name: f.default for f in fields(self.spec)}
         return {
@@ -238,7 +238,7 @@ class Data:
 
 
 def _absolute(path: str | Path) -> str:
-    """The same file, wherever this process goes meanwhile."""
+    """Make a path absolute, so that it stays valid if the current folder changes."""
     if str(path) == SHUFFLE:
         return SHUFFLE
     try:
@@ -248,7 +248,7 @@ def _absolute(path: str | Path) -> str:
 
 
 def _row(split: dict[str, Any]) -> dict[str, Any]:
-    """Numbers of one split; positives of several tasks a column each."""
+    """Make the row of one split; with several tasks, the positives of each have a column of their own."""
     row = {key: value for key, value in split.items() if key not in ("positives", "ground_truth")}
     positives = split.get("positives", {})
     if len(positives) == 1:

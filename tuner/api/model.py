@@ -1,4 +1,4 @@
-"""`Model`: a trained network that takes sequences as people have them, and `attribute` for any network."""
+"""`Model`: a trained network that takes sequences in any common form, and `attribute` for any network."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Sequences = str | Sequence[str] | npt.NDArray[Any]
 
 
 def to_codes(sequences: Any) -> Codes:
-    """Read sequences in whatever form a person has them.
+    """Convert sequences given in any of the usual forms to codes.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def to_codes(sequences: Any) -> Codes:
     Raises
     ------
     DataError
-        Neither of them; lengths that differ; a letter that is no nucleotide.
+        The sequences are in none of these forms, differ in length, or contain a letter that is not a nucleotide code.
     """
     if isinstance(sequences, str):
         sequences = [sequences]
@@ -80,9 +80,9 @@ class Model:
     tasks : tuple of str
         Names of its outputs.
     length : int, bp
-        Of the sequences that it was trained on, which are those it takes.
+        Length of the sequences that it was trained on; it accepts no others.
     average_strands : bool
-        Whether its predictions are the mean of both strands.
+        Whether its predictions are the mean over both strands.
     """
 
     module: Network
@@ -96,7 +96,7 @@ class Model:
         Parameters
         ----------
         sequences : str, sequence of str, or array
-            As for `to_codes`; all as long as the model was trained for.
+            As for `to_codes`; all of the length that the model was trained for.
         output : str
             ``"logit"``, the natural log-odds, or ``"probability"``.
         device : str
@@ -109,7 +109,7 @@ class Model:
         Raises
         ------
         DataError, ModelError, DeviceError
-            Sequences that it cannot take, and why.
+            The model cannot take the sequences, or the device does not exist.
         """
         if output not in OUTPUTS:
             raise ModelError(unknown("output", output, OUTPUTS))
@@ -121,7 +121,7 @@ class Model:
     def attribute(
         self, sequences: Sequences, method: str = "deep_shap", *, task: int | str = 0, **options: Any
     ) -> Attribution:
-        """Say what each base contributes to a prediction.
+        """Compute what each base contributes to a prediction.
 
         Parameters
         ----------
@@ -130,7 +130,7 @@ class Model:
         method : str
             ``deep_shap``, ``saliency``, ``mutagenesis``, ``integrated_gradients`` or ``integrated_gradients_complete``.
         task : int or str
-            Which output.
+            The output to attribute.
         options
             As for `tuner.attribute`.
         """
@@ -167,7 +167,7 @@ def attribute(
     Parameters
     ----------
     network : torch.nn.Module or Model
-        Maps (n, 4, length) one-hot to (n, n_tasks) logits; left as it is.
+        Maps (n, 4, length) one-hot to (n, n_tasks) logits; not modified.
     sequences : str, sequence of str, or array
         As for `to_codes`; one strand, as given.
     method : str
@@ -175,11 +175,11 @@ def attribute(
     output : str
         ``"logit"`` or ``"probability"``.
     task : int
-        Which output.
+        The output to attribute.
     references : int or numpy.ndarray, shape=(n, n_references, length), uint8
-        How many dinucleotide-shuffled references to make, or those to use.
+        Number of dinucleotide-shuffled references to make, or the references to use.
     seed : int
-        Seeds the shuffling.
+        Seed of the shuffling.
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
 
@@ -191,7 +191,7 @@ def attribute(
     Raises
     ------
     AttributionError, DataError, DeviceError
-        What cannot be computed, and why.
+        The attribution cannot be computed; says why.
     """
     module = network.module if isinstance(network, Model) else network
     return attribution.attribute(

@@ -1,4 +1,4 @@
-"""`match`: motifs against a database, as a table."""
+"""`match`: compare motifs with a database, and return a table."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ Motifs = str | Path | Filters | Sequence[Motif] | Mapping[str, npt.NDArray[Any]]
 def match(
     motifs: Motifs, database: str | Path | MotifDatabase = "JASPAR2026", *, cache: str | Path | None = None
 ) -> pd.DataFrame:
-    """Compare motifs with a database by Tomtom, as `tuner match` does.
+    """Compare motifs with a database using Tomtom, as `tuner match` does.
 
     Parameters
     ----------
     motifs : path, Filters, sequence of Motif, or mapping of str to numpy.ndarray, shape=(4, width)
         A motif file; the filters of a trial; or matrices of probabilities, rows A, C, G, T.
     database : str, Path or MotifDatabase
-        ``"JASPAR2014"`` to ``"JASPAR2026"`` (CORE vertebrates), a motif file, or what `tuner.load_database` gave.
+        ``"JASPAR2014"`` to ``"JASPAR2026"`` (CORE vertebrates), a motif file, or a database from `tuner.load_database`.
     cache : str or Path, optional
         As for `tuner.run`.
 
     Returns
     -------
     pandas.DataFrame
-        A row a pair: every one with E <= 10, and each motif's best.
+        One row per pair of motifs: all pairs with E <= 10, and the best match of each motif.
 
     Raises
     ------
     MotifError
-        A file or matrix that is no motif, or that has too many columns to be compared.
+        A file or matrix is not a motif, or has too many columns to be compared.
     """
     import pandas as pd
 

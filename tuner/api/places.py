@@ -1,4 +1,4 @@
-"""Where the Python interface finds and keeps things if nobody says where: as the commands without variables."""
+"""Default locations of the Python interface: those of the commands if no environment variable is set."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Folders(NamedTuple):
     Attributes
     ----------
     data_dir : Path or None
-        Of reference data; without it, named data sets are downloaded into the cache.
+        Folder of reference data; without it, named data sets are downloaded into the cache.
     cache : Path
-        Of downloads and screened motif databases.
+        Folder of downloads and screened motif databases.
     code : Path
-        Of compiled code, which nobody else can write.
+        Folder of compiled code, which nobody else can write to.
     own_cache : bool
-        Whether the cache was named.
+        Whether the caller named the cache.
     """
 
     data_dir: Path | None
@@ -35,12 +35,12 @@ class Folders(NamedTuple):
 
 
 def storage_of(given: str | Path | None) -> str:
-    """A SQLite file or a database URL; without one ``runs/tuner.db`` in the current folder."""
+    """Return the SQLite file or database URL; by default ``runs/tuner.db`` in the current folder."""
     return str(RUNS / "tuner.db") if given is None else str(given)
 
 
 def artifacts_of(given: str | Path | None) -> str:
-    """A folder, or ``s3://``, ``gs://``, ``az://BUCKET/PREFIX``; else ``runs/artifacts`` in the current folder."""
+    """Return the folder or address (``s3://``, ``gs://``, ``az://BUCKET/PREFIX``); by default ``runs/artifacts``."""
     return str(RUNS / "artifacts") if given is None else str(given)
 
 
@@ -50,7 +50,7 @@ def folders_of(data_dir: str | Path | None, cache: str | Path | None) -> Folders
     Raises
     ------
     CacheError
-        Nothing can be kept anywhere.
+        There is no folder in which files can be kept.
     """
     data = None if data_dir is None else Path(data_dir)
     if cache is not None:
@@ -61,19 +61,19 @@ def folders_of(data_dir: str | Path | None, cache: str | Path | None) -> Folders
 
 
 def prepare_matching(folders: Folders) -> None:
-    """Have Tomtom's kernel compiled where it is kept: most of a minute on a machine's first call."""
+    """Compile Tomtom's kernel into the cache; the first call on a machine takes most of a minute."""
     import torch
 
     threads = torch.get_num_threads()
     try:
         prepare_kernel(kernel_folder(folders.code / "numba"))
     finally:
-        torch.set_num_threads(threads)  # numba's first threads give the whole process as many as numba may use
+        torch.set_num_threads(threads)  # numba's first threads set the number of threads of the whole process
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute in one thread inside the block, as a worker process does, so that its numbers are the same bits."""
+    """Compute in one thread inside the block, as a worker process does, so that results are identical bit for bit."""
     import torch
     from threadpoolctl import threadpool_limits
 

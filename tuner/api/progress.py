@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: to a callback, a bar in a terminal, or a bar in a notebook."""
+"""Progress of a run, reported to a callback, to a bar in a terminal, or to a bar in a notebook."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOTE = "NOTE"
 
 
 class Progress(NamedTuple):
-    """One thing that has happened.
+    """One event of a run.
 
     Attributes
     ----------
@@ -32,18 +32,18 @@ class Progress(NamedTuple):
     stage : str
         ``search``, ``confirmation`` or ``controls``; empty for a note.
     state : str
-        ``COMPLETE``, ``PRUNED`` or ``FAIL`` of a trial that has ended; ``RUNNING`` of one that has finished an epoch;
-        ``NOTE``: only `words` say something.
+        ``COMPLETE``, ``PRUNED`` or ``FAIL`` for a trial that has ended; ``RUNNING`` for one that has finished an epoch;
+        ``NOTE`` for a message, which is in `words`.
     words : str
         One line for people.
     trial : int or None
-        Its number.
+        Number of the trial.
     ended, total : int
-        Trials of the stage that have ended, and that it will have.
+        Number of trials of the stage that have ended, and that it will have.
     values : mapping of str to float
-        Of a completed trial; of a running one its validation AUROC.
+        Objective values of a completed trial; validation AUROC of a running one.
     epoch, epochs : int or None
-        Of a running trial: the last that it finished, and how many there are at most.
+        Last epoch that a running trial has finished, and the largest number of epochs.
     """
 
     study: str
@@ -53,7 +53,7 @@ class Progress(NamedTuple):
     trial: int | None = None
     ended: int = 0
     total: int = 0
-    values: Mapping[str, float] = {}  # a NamedTuple's default; nothing writes to it
+    values: Mapping[str, float] = {}  # default value of a NamedTuple; never modified
     epoch: int | None = None
     epochs: int | None = None
 
@@ -62,18 +62,18 @@ Callback = Callable[[Progress], object]
 
 
 class Watch:
-    """Looks into a study and tells what has changed since the last look.
+    """Polls a study and reports what has changed since the last poll.
 
     Parameters
     ----------
     storage : FencedStorage
-        Where the study is.
+        Storage of the study.
     name : str
-        The study.
+        Name of the study.
     objectives : list of str
-        Of the study.
+        Objectives of the study.
     tell : callable
-        Told of each trial that ends, and of each epoch that is known.
+        Called with the `Progress` of each trial that ends and of each finished epoch.
     """
 
     def __init__(self, storage: FencedStorage, name: str, objectives: list[str], tell: Callback) -> None:
@@ -84,12 +84,12 @@ class Watch:
         self._troubles: set[str] = set()
 
     def look(self, *, now: bool = False) -> bool:
-        """Look again, at most once a second; whether it looked and could tell what it saw.
+        """Poll the study, at most once a second, and return whether this was done and reported.
 
         Raises
         ------
         TunerError
-            Of the storage, which the run needs as well. Whatever else goes wrong is told once, and the run goes on.
+            An error of the storage, which the run needs as well. Any other error is reported once, and the run goes on.
         """
         if not now and time.monotonic() - self._last < LOOK_SECONDS:
             return False
@@ -98,21 +98,21 @@ class Watch:
             changes = [change for stage, suffix in STAGES.items() for change in self._changes(stage, suffix)]
         except TunerError:
             raise
-        except Exception as e:  # whatever it is: only what is shown, and the workers train on
+        except Exception as e:  # any error: only the display is affected, and the workers go on
             if (reason := reason_of(e)) not in self._troubles:
                 self._troubles.add(reason)
-                self.note(f"progress cannot be shown ({reason}); the run goes on, and tuner status looks for itself")
+                self.note(f"progress cannot be shown ({reason}); the run goes on, and tuner status shows its state")
             return False
         for change in changes:
             self.tell(change)
         return True
 
     def ended(self, stage: str) -> int:
-        """Trials of a stage that had ended at the last look."""
+        """Number of trials of a stage that had ended at the last poll."""
         return len(self._ended[STAGES[stage]])
 
     def note(self, words: str) -> None:
-        """Tell something that is no trial's."""
+        """Report a message that does not concern a single trial."""
         self.tell(Progress(self.name, "", NOTE, words))
 
     def _numbers(self, suffix: str) -> set[int]:
@@ -149,7 +149,7 @@ class Watch:
 
 
 def _words(trial: FrozenTrial, values: Mapping[str, float]) -> str:
-    """One line of a trial that has ended, as a log keeps it."""
+    """Describe a trial that has ended in one line, as in a log."""
     what = trial.params.get("control") or ", ".join(
         str(trial.params[k]) for k in ("architecture", "activation") if k in trial.params
     )
@@ -160,17 +160,17 @@ def _words(trial: FrozenTrial, values: Mapping[str, float]) -> str:
 
 
 def display(wanted: bool | Callback | None) -> AbstractContextManager[Callback]:
-    """Choose who is told.
+    """Choose how progress is shown.
 
     Parameters
     ----------
     wanted : bool, callable or None
-        A callback; True: a bar; False: nobody; None: a bar where a terminal or a notebook is there.
+        A callback; True: a bar; False: only the log; None: a bar in a terminal or a notebook, else only the log.
 
     Returns
     -------
     context manager
-        Gives the callback.
+        Yields the callback.
     """
     if callable(wanted):
         return nullcontext(wanted)
@@ -192,7 +192,7 @@ def _in_notebook() -> bool:
 
 
 class _TerminalBar:
-    """A bar a stage on stderr."""
+    """One bar per stage, on stderr."""
 
     def __init__(self) -> None:
         self._bar: Any = None
@@ -224,7 +224,7 @@ class _TerminalBar:
 
 
 class _NotebookBar:
-    """A bar a stage, and the last line, in the cell's output."""
+    """One bar per stage, and the last line, in the output of the cell."""
 
     def __init__(self) -> None:
         self._handle: Any = None

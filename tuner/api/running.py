@@ -39,7 +39,7 @@ from tuner.study.file import Sampler, check_study
 from tuner.study.named import described_plan, find_plan
 from tuner.study.plan import Plan
 
-COMPILED = {"auto": "auto", "on": "1", "off": "0"}  # what worker processes are told
+COMPILED = {"auto": "auto", "on": "1", "off": "0"}  # settings of the worker processes
 
 What = str | Path | Study | Mapping[str, Any]
 
@@ -74,7 +74,7 @@ def run(
     Parameters
     ----------
     study : str, Path, Study or mapping
-        Name or path of a study file; name of a stored study; a study; or the content of a study file.
+        Name or path of a study file; name of a stored study; a `Study`; or the content of a study file.
     data : Data, optional
         Sequences of a study that no file describes; `study` is then its name, or the rest of its content.
     preset : str
@@ -84,52 +84,52 @@ def run(
     trials : int, optional
         Total budget; raise it to continue a study.
     seed : int
-        Of the whole study.
+        Seed of the whole study.
     sampler : str, optional
         ``tpe`` or ``random``, instead of the study's own.
     only : mapping of str to sequence, optional
-        Of a grid: parameter -> values.
+        For a grid: parameter -> the values to run.
     seeds : int, optional
-        Of a grid: the first so many replicate seeds.
+        For a grid: how many of the replicate seeds to run, from the first.
     confirm : bool
         Retrain the best candidates at the end.
     workers : int or None
-        1 works in this process; more are processes of their own; None is as many as the machine takes.
+        1 works in this process; more are separate processes; None starts as many as the machine can run.
     device : str
         ``auto`` (every GPU, else the CPU), ``cpu``, ``mps``, or GPUs: ``cuda:0,cuda:1``.
     time_limit : float or str, optional
-        Stop after so many seconds, or e.g. ``"30m"``; the rest can be resumed.
+        Stop after this many seconds, or e.g. ``"30m"``; the study can be resumed later.
     storage : str or Path, optional
-        SQLite file or database URL; without it ``runs/tuner.db``.
+        SQLite file or database URL; by default ``runs/tuner.db``.
     artifacts : str or Path, optional
-        Folder of the trials' files, or ``s3://BUCKET/PREFIX``, ``gs://``, ``az://``; without it ``runs/artifacts``.
+        Folder of the trials' files, or ``s3://BUCKET/PREFIX``, ``gs://``, ``az://``; by default ``runs/artifacts``.
     data_dir : str or Path, optional
-        Folder of the published data sets, looked in before anything is downloaded.
+        Folder of the published data sets, searched before anything is downloaded.
     cache : str or Path, optional
-        Folder of downloads, screens and compiled kernels; without it ``~/.cache/tuner``.
+        Folder of downloads, screened motif databases and compiled kernels; by default ``~/.cache/tuner``.
     artifact_quota : str, optional
-        What the study's files may take, e.g. ``"2 GB"``, or ``"none"``.
+        Space that the study's files may take, e.g. ``"2 GB"``, or ``"none"``.
     max_memory : str, optional
-        Memory that reading data may take, e.g. ``"8 GB"``; without it half of what is there.
+        Memory that reading data may take, e.g. ``"8 GB"``; by default half of the available memory.
     kernels : str
-        Compiled kernels: ``auto`` with a C++ compiler, ``on``, ``off``. They round differently.
+        Compiled kernels: ``auto`` uses them if there is a C++ compiler; ``on``, ``off``. Their rounding differs.
     variables : mapping of str to str, optional
         Values of ``$NAME`` in the paths of a study file.
     progress : bool or callable, optional
-        A callback that is given a `Progress`; True for a bar, False for none; without it a bar where a terminal or a
-        notebook is there.
+        A callback that receives a `Progress`; True for a bar, False for none; by default a bar in a terminal or a
+        notebook.
 
     Returns
     -------
     Study
-        Finished, or as far as it came where it was stopped by `time_limit` or `Study.stop`.
+        The study, finished, or unfinished if `time_limit` or `Study.stop` ended the run.
 
     Raises
     ------
     TunerError
-        One sentence: what is wrong, where, and what to do. Whatever can be known before the first epoch is.
+        Says what is wrong, where, and what to do. Whatever can be checked before the first epoch is checked then.
     KeyboardInterrupt
-        After the running trials were handed back; the same call goes on from there.
+        Raised after the running trials were handed back; the same call continues from there.
     """
     for what, value, least in (("trials", trials, 1), ("workers", workers, 1), ("seeds", seeds, 1), ("seed", seed, 0)):
         if value is not None and (not isinstance(value, int) or value < least):
@@ -174,7 +174,7 @@ def _work_here(
     plan: Plan, places: Places, wishes: Wishes, stored: Mapping[str, Any] | None, folders: Folders, kernels: str,
     tell: Callback,
 ) -> Run:  # fmt: skip
-    """Work in this process, which is afterwards as it was before."""
+    """Work in this process, and restore its settings afterwards."""
     prepare_matching(folders)
     with one_thread(), _kernels(folders, kernels, tell, plan.name) as choose:
         prepared = prepare_run(plan, places, wishes, stored=stored, choose=choose)
@@ -187,7 +187,7 @@ def _work_here(
                     watch.look()
                 except Interrupted:
                     raise
-                except BaseException as e:  # of a callback: no failure of the trial that is being trained
+                except BaseException as e:  # raised by a callback: not a failure of the trial being trained
                     failures.append(e)
                     stopper.leave(at_once=True)
 
@@ -203,12 +203,12 @@ def _work_here(
 
 
 def _supervise(prepared: Run, tell: Callback) -> None:
-    """Work in processes of their own."""
+    """Work in separate processes."""
     _watched(prepared, tell, lambda watch: prepared.supervise(watch.look, watch.note))
 
 
 def _watched(prepared: Run, tell: Callback, work: Callable[[Watch], None]) -> None:
-    """Write the notes of a study, have it worked on, and clear away what died."""
+    """Write the notes of a study, run it, and remove leftovers of dead attempts."""
     storage, name = prepared.storage, prepared.plan.name
     watch = Watch(storage, name, prepared.plan.study.objectives, tell)
     try:
@@ -228,12 +228,12 @@ def _watched(prepared: Run, tell: Callback, work: Callable[[Watch], None]) -> No
     if not prepared.left:
         return
     if prepared.asked_to_leave:
-        watch.note(f"{name} was asked to stop; it goes on when it is run again")
+        watch.note(f"{name} was asked to stop; run it again to continue")
 
 
 @contextmanager
 def _kernels(folders: Folders, wanted: str, tell: Callback, name: str) -> Iterator[Callable[[Bench], None]]:
-    """Give what chooses the kernels of a run; the block's end restores those that were in use before."""
+    """Yield a function that chooses the kernels of a run; afterwards, restore those that were in use before."""
     from tuner.api.progress import NOTE, Progress
 
     before = compiled.enabled()
@@ -255,7 +255,7 @@ def _plan(
     study: What | None, data: Data | None, where: str, folders: Folders, variables: Mapping[str, str],
     options: dict[str, Any],
 ) -> Plan:  # fmt: skip
-    """The plan of whatever was given as a study."""
+    """Make the plan of a study given in any of the accepted forms."""
     if isinstance(study, Study):
         return _stored_plan(study.name, where, folders, options["trials"])
     if data is not None or isinstance(study, Mapping):
@@ -286,7 +286,7 @@ def _is_stored(name: str, where: str) -> bool:
 
 
 def _stored_plan(name: str, where: str, folders: Folders, trials: int | None) -> Plan:
-    """The plan of a stored study, with a budget that is at least what it has."""
+    """Restore the plan of a stored study, with a budget no smaller than its present one."""
     opened = open_existing(where, reading=True)
     try:
         plan = restore_study(opened, name, data_dir=folders.data_dir).plan
@@ -297,7 +297,7 @@ def _stored_plan(name: str, where: str, folders: Folders, trials: int | None) ->
 
 
 def _settings(folders: Folders, kernels: str) -> dict[str, str | None]:
-    """What worker processes are told, whatever variables are set here."""
+    """Make the settings of the worker processes, whatever environment variables are set here."""
     return {
         "TUNER_DATA_DIR": None if folders.data_dir is None else str(folders.data_dir.absolute()),
         "TUNER_CACHE_DIR": str(folders.cache.absolute()) if folders.own_cache else None,

@@ -1,4 +1,4 @@
-"""`Study`: what a study has found, as tables, and its trials."""
+"""`Study`: the results of a study as tables, and its trials."""
 
 from __future__ import annotations
 
@@ -31,24 +31,25 @@ if TYPE_CHECKING:
     from tuner.api.progress import Callback
     from tuner.report.stages import OnEvent
 
-SHOWN = 10  # trials of a study that is shown in a notebook
+SHOWN = 10  # trials in the notebook view of a study
 
 
 class Study:
-    """A stored study; make one with `tuner.run`, or open it with `tuner.open_study`.
+    """A stored study, created by `tuner.run` or opened by `tuner.open_study`.
 
-    Every table is read when it is asked for, so that it shows a study that others are working on as it is then.
+    Every table is read from the storage when it is requested, so it shows the current state even while others are
+    working on the study.
 
     Parameters
     ----------
     name : str
         Its name in the storage.
     storage : FencedStorage
-        Where it is.
+        The storage that holds it.
     artifacts : str
         Folder or address of its files.
     folders : Folders
-        Of reference data and caches.
+        Folders of reference data and caches.
     """
 
     def __init__(self, name: str, storage: FencedStorage, artifacts: str, folders: Folders) -> None:
@@ -57,17 +58,17 @@ class Study:
 
     @property
     def storage(self) -> str:
-        """Where the study is stored, without password."""
+        """Address of the study's storage, without the password."""
         return self._storage.address
 
     @property
     def artifacts(self) -> str:
-        """Where its files are."""
+        """Folder or address of its files."""
         return self._place
 
     @property
     def objectives(self) -> list[str]:
-        """Names of its objectives, the first one deciding."""
+        """Names of its objectives; the first one decides."""
         return objective_names(self._storage, self.name)
 
     @property
@@ -76,7 +77,7 @@ class Study:
         return self._storage.open_slots(self._storage.get_study_id_from_name(self.name)) == 0
 
     def status(self) -> pd.DataFrame:
-        """A row a stage: how many trials it will have, and how many have ended, by state."""
+        """One row per stage: how many trials it will have, and how many have ended, by state."""
         import pandas as pd
 
         stages = overview(self._storage, self.name).stages
@@ -84,14 +85,14 @@ class Study:
         return pd.DataFrame(rows, index=pd.Index([s.stage for s in stages], name="stage"))
 
     def leaderboard(self, top: int | None = None) -> pd.DataFrame:
-        """A row a trial, the best of the first objective first: what `tuner best` shows.
+        """One row per trial, sorted by the first objective, as `tuner best` shows them.
 
-        Values are of validation and of one seed each: the best of many is optimistic.
+        Values are measured on validation, with one seed each: the best of many is optimistic.
 
         Parameters
         ----------
         top : int, optional
-            Only so many.
+            Return at most this many rows.
         """
         import pandas as pd
 
@@ -111,7 +112,7 @@ class Study:
         return pd.DataFrame(table, index=numbers, columns=columns)
 
     def trials(self, stage: str = "search") -> pd.DataFrame:
-        """A row a trial with everything that is recorded of it: what `tuner table --out` writes.
+        """One row per trial with everything that is recorded about it, as `tuner table --out` writes them.
 
         Parameters
         ----------
@@ -125,7 +126,7 @@ class Study:
         return pd.DataFrame(rows).set_index("trial") if rows else pd.DataFrame(columns=["state"])
 
     def trial(self, number: int, stage: str = "search") -> Trial:
-        """One trial.
+        """Return one trial.
 
         Parameters
         ----------
@@ -137,14 +138,14 @@ class Study:
         Raises
         ------
         StudyError
-            No such trial or stage.
+            There is no such trial or stage.
         """
         name, objectives = self._stage(stage)
         found = find_trial(self._storage, self.name, number, stage)
         return Trial(name, found, objectives, self._artifacts())
 
     def candidates(self) -> pd.DataFrame:
-        """A row a retrained candidate, the best first: means over its runs, with 95 % intervals."""
+        """One row per retrained candidate, the best first: means over its runs, with 95 % intervals."""
         import pandas as pd
 
         objectives, rows = self.objectives, {}
@@ -162,19 +163,19 @@ class Study:
 
     @property
     def verdict(self) -> Verdict | None:
-        """Which trial is primary, and how far ahead of the next it is; None before the first retraining."""
+        """The primary trial and how far it is ahead of the next one; None before the first retraining."""
         return primary_trial(self._storage, self.name, self.objectives)
 
     @property
     def primary(self) -> Trial:
-        """The trial that the confirmation declares.
+        """Return the primary trial, which the confirmation has determined.
 
         Raises
         ------
         StudyError
             There is none yet.
         NoResult
-            Its trials have ended, and none completed.
+            All trials have ended, and none completed.
         """
         check_fertile(self._storage, self.name, ("", CONFIRMATION))
         verdict = self.verdict
@@ -186,7 +187,7 @@ class Study:
         return self.trial(verdict.primary)
 
     def baselines(self) -> pd.DataFrame:
-        """A row a control: what composition, k-mers, one motif, or shuffled labels reach on validation."""
+        """One row per control: what composition, k-mers, one motif, or shuffled labels reach on validation."""
         import pandas as pd
 
         done = [t for t in stage_trials(self._storage, self.name + CONTROLS) if t.state == TrialState.COMPLETE]
@@ -214,14 +215,14 @@ class Study:
     ) -> Study:
         """Retrain the best candidates of a finished search with new seeds, and train the controls; resumes.
 
-        How many candidates and seeds is part of the study. Its arguments mean what they mean for `run`.
+        The study determines how many candidates and seeds there are. The arguments are those of `run`.
 
         Raises
         ------
         StudyError
-            The search goes on, or the study retrains no candidate.
+            The search has not ended, or the study does not retrain candidates.
         TunerError
-            As `run`.
+            As for `run`.
         """
         from tuner.api.running import run
         from tuner.search.restore import restore_study
@@ -246,18 +247,18 @@ class Study:
         Parameters
         ----------
         trial : int, optional
-            Number in the search; without it the primary trial.
+            Number in the search; by default the primary trial.
         data : str or Path, optional
-            Where the study's data is here: a file, or a folder of files.
+            Location of the study's data on this machine: a file, or a folder of files.
         device : str
             ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         max_memory : str, optional
-            What reading the data may take, e.g. ``"8 GB"``.
+            Memory that reading the data may take, e.g. ``"8 GB"``.
 
         Raises
         ------
         StudyError, NoResult, DataError, StorageError
-            What is missing or has changed.
+            Something is missing or has changed; says what.
         """
         from tuner.search.evaluation import evaluate_study
 
@@ -284,38 +285,38 @@ class Study:
         max_memory: str | None = None,
         progress: OnEvent | None = None,
     ) -> Path:
-        """Write the report of the best trials; it opens the test split, on record.
+        """Write the report of the best trials; this opens the test split, and the opening is recorded in the study.
 
         Parameters
         ----------
         out : str or Path, optional
-            Folder; without it ``runs/reports/NAME``. What was computed stays there, and is not computed again.
+            Folder; by default ``runs/reports/NAME``. Computed results stay there and are not computed again.
         trials : sequence of int
             Trials to report, instead of those that the rule chooses.
         most : int
-            How many the rule may choose.
+            Largest number of trials that the rule may choose.
         stages : str, optional
             Compute only these again, e.g. ``"patterns,page"``.
         sequences, references : int
-            Test positives attributed at most, and shuffled references of each.
+            Largest number of test positives to attribute, and number of shuffled references of each.
         modisco : str
             ``fast``, ``default``, ``thorough`` or ``none``.
         task : str, optional
-            Of curves, contributions and patterns; without it the first.
+            Task of curves, contributions and patterns; by default the first.
         data, device, max_memory
             As for `evaluate`.
         progress : callable, optional
-            Told of each stage.
+            Called with the progress of each stage.
 
         Returns
         -------
         Path
-            The page, or the folder where `stages` leaves the page out.
+            The page, or the folder if `stages` leaves the page out.
 
         Raises
         ------
         StudyError, NoResult, DataError, StorageError
-            What is missing or has changed.
+            Something is missing or has changed; says what.
         """
         from tuner.api.places import prepare_matching
         from tuner.report.build import build_report
@@ -346,7 +347,7 @@ class Study:
         return built.out / "report.html" if "report.html" in built.files else built.out
 
     def stop(self, *, now: bool = False) -> int:
-        """Ask the workers that run now, on whatever machine, to finish their trials and leave.
+        """Ask all running workers, on any machine, to finish their trials and leave.
 
         Parameters
         ----------
@@ -356,7 +357,7 @@ class Study:
         Returns
         -------
         int
-            How many were asked. `status` says when they have left.
+            How many workers were asked. `status` shows when they have left.
         """
         roster = self._storage.roster(self._storage.get_study_id_from_name(self.name))
         roster.ask(at_once=now)
@@ -392,7 +393,7 @@ class Study:
         return Artifacts(self._place, reading=True)
 
     def _stage(self, stage: str) -> tuple[str, list[str]]:
-        """Name of a stage in the storage, and names of its values."""
+        """Return the name of a stage in the storage, and the names of its values."""
         if stage not in STAGES:
             raise StudyError(unknown("stage", stage, STAGES))
         return self.name + STAGES[stage], ["auroc"] if STAGES[stage] == CONTROLS else self.objectives
@@ -411,16 +412,16 @@ def open_study(
     Parameters
     ----------
     name : str, optional
-        Its name in the storage; may be left out where there is only one.
+        Its name in the storage; may be left out if there is only one.
     storage, artifacts, data_dir, cache : str or Path, optional
         As for `tuner.run`.
 
     Raises
     ------
     StudyError
-        No such study; names the nearest one.
+        There is no such study; names the nearest one.
     StorageError
-        No storage there, or one that cannot be read.
+        There is no storage, or it cannot be read.
     """
     opened = open_existing(storage_of(storage), reading=True)
     try:

@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 
 class Filters:
-    """The first-layer filters of a network as motifs; in a notebook their logos.
+    """The first-layer filters of a network as motifs; a notebook shows their logos.
 
     Parameters
     ----------
     filters : tuple of Filter
-        In order of the convolution's channels.
+        The filters, in the order of the convolution's channels.
     matches : tuple of FilterMatch
-        The best motif of the database for each.
+        The best match of each filter in the database.
     """
 
     def __init__(self, filters: tuple[Filter, ...], matches: tuple[FilterMatch, ...]) -> None:
@@ -46,12 +46,12 @@ class Filters:
         return iter(self._filters)
 
     def __getitem__(self, index: int) -> npt.NDArray[np.float64]:
-        """Probabilities of one filter, shape=(4, width), rows A, C, G, T; width 0 where no column says anything."""
+        """Probabilities of one filter, shape=(4, width), rows A, C, G, T; width 0 if no column is informative."""
         return self._filters[index].ppm
 
     @property
     def table(self) -> pd.DataFrame:
-        """A row a filter: sites, information, and its best match."""
+        """One row per filter: sites, information, and its best match."""
         return _frame(FilterMatch, self._matches)
 
     @property
@@ -65,11 +65,11 @@ class Filters:
 
     @cached_property
     def svg(self) -> str:
-        """All logos as one picture: matched ones first."""
+        """Draw all logos as one SVG picture, matched ones first."""
         return filter_logos(self._filters, self._matches)
 
     def _repr_html_(self) -> str:
-        # As an image: styles and names of an inline picture would reach into the page around it.
+        # As an image, because styles and ids of an inline SVG would affect the page around it.
         content = base64.b64encode(self.svg.encode()).decode()
         return f'<img alt="logos of {len(self)} filters" src="data:image/svg+xml;base64,{content}"/>'
 
@@ -79,18 +79,18 @@ class Filters:
 
 
 class Trial:
-    """One trial: what it was trained with, what it reached, and its files.
+    """One trial: its settings, its results, and its files.
 
     Parameters
     ----------
     study : str
-        Name of the study or stage, for people.
+        Name of the study or stage, for display.
     trial : FrozenTrial
-        As stored.
+        The trial as stored.
     objectives : list of str
         Names of its values.
     artifacts : Artifacts
-        Where its files are.
+        Store of its files.
     """
 
     def __init__(self, study: str, trial: FrozenTrial, objectives: list[str], artifacts: Artifacts) -> None:
@@ -123,7 +123,7 @@ class Trial:
 
     @property
     def watched(self) -> dict[str, float]:
-        """Every number that was recorded beside the objectives."""
+        """Every metric that was recorded in addition to the objectives."""
         return watched(self._trial)
 
     def model(self) -> Model:
@@ -132,7 +132,7 @@ class Trial:
         Raises
         ------
         StorageError
-            Its files are missing, or not what was stored.
+            Its files are missing, or differ from what was stored.
         """
         network, average_strands = stored_network(self._artifacts, self._trial)
         told = json.loads(self._artifacts.get(self._trial, DESCRIPTION))
@@ -140,7 +140,7 @@ class Trial:
         return Model(network, tuple(str(task) for task in tasks), int(told["length"]), average_strands)
 
     def filters(self) -> Filters:
-        """The first layer as motifs, with logos in a notebook; raises as `model`."""
+        """The first layer as motifs, with logos in a notebook; raises the errors of `model`."""
         rows, ppms = read_matches(self._artifacts, self._trial), read_filters(self._artifacts, self._trial)
         nothing = np.zeros((4, 0))
         filters = tuple(
@@ -149,11 +149,11 @@ class Trial:
         return Filters(filters, rows)
 
     def matches(self) -> pd.DataFrame:
-        """A row a filter: its best motif of the database, with p and E; raises as `model`."""
+        """One row per filter: its best match in the database, with p and E; raises the errors of `model`."""
         return _frame(FilterMatch, read_matches(self._artifacts, self._trial))
 
     def history(self) -> pd.DataFrame:
-        """A row an epoch: losses, validation scores, learning rate, seconds; raises as `model`."""
+        """One row per epoch: losses, validation scores, learning rate, seconds; raises the errors of `model`."""
         from tuner.models.recipe import EpochRecord
 
         return _frame(EpochRecord, read_history(self._artifacts, self._trial)).set_index("epoch")

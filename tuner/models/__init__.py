@@ -1,1 +1,1 @@
-"""Networks, their training, their scores, and the baselines beside them."""
+"""Networks, their training and scores, and the baselines to compare them with."""

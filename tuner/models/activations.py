@@ -176,7 +176,7 @@ ACTIVATIONS: Mapping[str, Activation] = {
     "softplus": Activation(nn.Softplus, "rescale", "ln(1 + exp(x))"),
     "linear": Activation(nn.Identity, "linear", "x"),
     "elu": Activation(nn.ELU, "rescale", "x if x > 0 else exp(x) - 1"),
-    "exp_relu": Activation(ExpReLU, "rescale", "relu(exp(0.1 x) - 1); an exponential made tame"),
+    "exp_relu": Activation(ExpReLU, "rescale", "relu(exp(0.1 x) - 1); an exponential that grows more slowly"),
     "shift_relu": Activation(lambda: ShiftScaleReLU(0.2, 1), "rescale", "relu(x - 0.2)"),
     "scale_relu": Activation(lambda: ShiftScaleReLU(0.0, 3), "rescale", "relu(x^3)"),
     "shift_scale_relu": Activation(

@@ -104,8 +104,8 @@ def complete(hyperparameters: Mapping[str, Value]) -> dict[str, Value]:
     Parameters
     ----------
     hyperparameters : mapping
-        "architecture" and any others of :data:`HYPERPARAMETERS`. One that another architecture has and
-        this one lacks is left out, so that a search space may share it.
+        "architecture" and any others of :data:`HYPERPARAMETERS`. Hyperparameters of other architectures that this one
+        lacks are ignored, so that architectures can share a search space.
 
     Returns
     -------
@@ -145,13 +145,13 @@ def build_model(
     hyperparameters : mapping
         As for :func:`complete`.
     n_tasks : int
-        Logits a sequence.
+        Number of logits per sequence.
     length : int
         Length of the sequences in bp.
     seed : int
-        Of the initial weights; the same seed gives the same weights. The global random state stays as it is.
+        Seed of the initial weights; the same seed gives the same weights. The global random state is not changed.
     device : str
-        Where the weights go; they are drawn on the CPU, so they are the same everywhere.
+        Device of the weights; they are drawn on the CPU, so they are the same everywhere.
 
     Returns
     -------
@@ -176,7 +176,7 @@ def build_model(
 
 
 def count_parameters(network: Network) -> int:
-    """Trainable parameters; running statistics of batch norm do not count."""
+    """Count the trainable parameters; running statistics of batch norm do not count."""
     return sum(p.numel() for p in network.parameters() if p.requires_grad)
 
 

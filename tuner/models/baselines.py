@@ -1,8 +1,8 @@
-"""What must be beaten: composition and single motifs, fitted like a model and stored without its classes.
+"""Baselines that a network must beat: composition and single motifs, fitted like a model and stored as plain arrays.
 
-ChIP-seq peaks differ from their background in composition, so a network's AUROC says little until it stands
-beside that of GC content or of a 6-mer regression. All choices are made on training and validation data; a
-stored baseline can score the test split later, when that is opened.
+ChIP-seq peaks differ from their background in composition, so a network's AUROC says little until it is compared with
+that of GC content or of a 6-mer regression. All choices are made on training and validation data; a stored baseline
+can score the test split later, when that is opened.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tuner.models.metrics import FloatArray, auroc
 from tuner.models.pwm import best_scores
 from tuner.motifs.meme import Motif
 
-# Inverse regularisation, in half decades; the best lies inside on ZBED2 and IRF1 for k = 2 and 6.
+# Inverse regularisation, in half decades; the best value is inside this range on ZBED2 and IRF1 for k = 2 and 6.
 _GRID = tuple(float(10 ** (exponent / 2)) for exponent in range(-6, 3))
 # More sequences than these change the baselines little and would take minutes (2080 6-mers, 1000 motifs).
 _MOST_FOR_REGRESSION = 20_000
@@ -61,7 +61,7 @@ class Baseline:
     valid_auroc: float
 
     def to_bytes(self) -> bytes:
-        """Word the baseline as an .npz file: a JSON header and plain arrays, nothing pickled."""
+        """Serialise the baseline as an .npz file with a JSON header and plain arrays; nothing is pickled."""
         head = {
             "name": self.name, "detail": self.detail, "kind": self.kind, "train_auroc": self.train_auroc,
             "valid_auroc": self.valid_auroc, "arrays": sorted(self.arrays),
@@ -74,12 +74,12 @@ class Baseline:
 
     @classmethod
     def from_bytes(cls, content: bytes, name: str) -> Baseline:
-        """Read what `to_bytes` gave.
+        """Read what `to_bytes` returned.
 
         Raises
         ------
         DataError
-            Damaged, of another format, or larger than its bytes justify; the error calls it `name`.
+            The content is damaged, of another format, or larger than its bytes justify; the error calls it `name`.
         """
         try:
             check_archive(io.BytesIO(content), name)
@@ -94,8 +94,8 @@ class Baseline:
                 return cls(**row, arrays=arrays)
         except DataError:
             raise
-        except Exception as error:  # zipfile, numpy and json each have their own ways to say "damaged"
-            raise DataError(f"{name}: no readable baseline ({error}).") from error
+        except Exception as error:  # zipfile, numpy and json report damage by many exceptions
+            raise DataError(f"{name}: not a readable baseline ({error}).") from error
 
     def score(self, codes: npt.NDArray[np.uint8]) -> FloatArray:
         """Score sequences; higher means positive.
@@ -216,7 +216,7 @@ def _content(kind: str, words: str, train: Split, valid: Split) -> Baseline:
 
 
 def _regression(k: int, train: Split, note: str, valid: Split) -> Baseline:
-    from sklearn.linear_model import LogisticRegression  # half a second to import, which few processes need
+    from sklearn.linear_model import LogisticRegression  # takes half a second to import, and few processes need it
 
     x, x_valid = _features(train.codes, k), _features(valid.codes, k)
     weights, intercepts, chosen = [], [], []

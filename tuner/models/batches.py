@@ -1,4 +1,4 @@
-"""The order in which an epoch shows the training sequences, and how it turns and shifts them."""
+"""The order in which an epoch shows the training sequences, and their augmentation."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def epoch_seed(seed: int, epoch: int) -> int:
 
 
 def batch_bounds(n: int, size: int) -> list[tuple[int, int]]:
-    """Cut n sequences into batches; a last batch of one joins the one before it.
+    """Cut n sequences into batches; a last batch of one sequence is added to the one before it.
 
-    Batch norm has no variance of a single sequence after the last pool.
+    After the last pool, batch norm cannot compute the variance of a single sequence.
     """
     starts = list(range(0, n, size))
     if len(starts) > 1 and n - starts[-1] == 1:
@@ -42,7 +42,7 @@ class EpochOrder(NamedTuple):
         """Choose order, strands and shifts of n sequences; a function of the seed alone."""
         generator = np.random.default_rng(seed)
         rows = generator.permutation(n)
-        # Drawn whether used or not: switching one augmentation off leaves the other's draws alone.
+        # Drawn even if not used, so that switching one augmentation off does not change the draws of the other.
         flipped = generator.random(n) < 0.5
         shift = generator.integers(-recipe.shift, recipe.shift + 1, size=n)
         flipped &= recipe.reverse_complement
@@ -55,7 +55,7 @@ class EpochOrder(NamedTuple):
         )
 
     def part(self, first: int, last: int) -> EpochOrder:
-        """The choices of the sequences shown from `first` to before `last`: a batch."""
+        """Return the choices for a batch: the sequences from `first` to before `last`."""
         return self._replace(
             rows=self.rows[first:last],
             reversed=self.reversed[first:last],
@@ -63,12 +63,12 @@ class EpochOrder(NamedTuple):
         )
 
     def clone(self) -> EpochOrder:
-        """The same choices in memory of their own."""
+        """Return a copy in memory of its own."""
         shift = None if self.shift is None else self.shift.clone()
         return self._replace(rows=self.rows.clone(), reversed=self.reversed.clone(), shift=shift)
 
     def copy(self, other: EpochOrder) -> None:
-        """Take over another batch's choices, in the memory that these lie in."""
+        """Copy another batch's choices into the memory of these."""
         self.rows.copy_(other.rows)
         self.reversed.copy_(other.reversed)
         if self.shift is not None and other.shift is not None:

@@ -1,6 +1,6 @@
-"""What comes from a store may not take more memory than its size justifies.
+"""Limits on the memory that files from a store may take: no more than their size justifies.
 
-A description of a network or an archive of arrays says how large it is before anything is read, and may lie.
+A description of a network or an archive of arrays declares its size before anything is read, and may be wrong.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _MAKERS = frozenset(("empty", "zeros", "ones", "full", "rand", "randn", "arange"
 
 
 class Budget(TorchFunctionMode):
-    """While it is entered, making more than `elements` elements is an error, before the memory is taken.
+    """Context in which creating more than `elements` elements raises an error before the memory is allocated.
 
     Parameters
     ----------
     elements : int
-        Of all tensors together.
+        Largest number of elements of all tensors together.
 
     Raises
     ------
     ModelError
-        On the tensor that goes beyond.
+        Raised at the tensor that exceeds the limit.
     """
 
     def __init__(self, elements: int) -> None:
@@ -60,7 +60,7 @@ class Budget(TorchFunctionMode):
 
 
 def budget_for(weights: Iterable[torch.Tensor]) -> Budget:
-    """The budget of a network that is to have these weights."""
+    """Return the budget for building a network that will have these weights."""
     return Budget(SLACK + DRAWS * sum(w.numel() for w in weights))
 
 
@@ -72,7 +72,7 @@ def check_archive(file: BinaryIO, name: str) -> None:
     DataError
         Which member, and what it declares.
     zipfile.BadZipFile, ValueError, OSError
-        It is no such archive.
+        The content is not such an archive.
     """
     with zipfile.ZipFile(file) as archive:
         total = 0

@@ -33,9 +33,9 @@ class CellTypeSettings:
     Parameters
     ----------
     cell_units, units : int
-        Hidden units of the branch that reads the cell type, and of the layer behind the concatenation.
+        Hidden units of the branch that reads the cell type, and of the layer after the concatenation.
     dropout : float
-        Rate behind both hidden layers.
+        Rate after both hidden layers.
     sigma : float
         Standard deviation of the normal initial weights; biases are 0.
     frozen : bool

@@ -1,10 +1,10 @@
-"""One file from which a killed training run goes on: safetensors with a JSON header, replaced whole.
+"""Checkpoint file from which a killed training run continues: safetensors with a JSON header, replaced atomically.
 
 Format, version 2: a safetensors file whose metadata key ``tuner`` holds a JSON object with ``format``, ``digest`` (of
-everything that determines the run) and ``progress``; behind it the line ``TRAILER`` with the SHA-256 of all bytes
-before. The epoch before lies beside it under the same name and ``.previous``, for the case that the file is damaged.
-Version 1 had no such line, but a checksum of the tensors in its header; it is still read. Nothing is unpickled. A
-reader that finds anything else starts the run from the beginning.
+everything that determines the run) and ``progress``; it is followed by the line ``TRAILER`` with the SHA-256 of all
+bytes before. The checkpoint of the epoch before is kept next to it, with the suffix ``.previous``, in case the file is
+damaged. Version 1 had no such line, but a checksum of the tensors in its header; it is still read. Nothing is
+unpickled. If the file is anything else, the run starts from the beginning.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Checkpoint(NamedTuple):
 
 
 class _Damaged(Exception):
-    """A file that cannot be gone on from, and why."""
+    """A file from which training cannot continue, and why."""
 
 
 def _checksum(tensors: Mapping[str, torch.Tensor]) -> str:
@@ -59,14 +59,14 @@ def _checksum(tensors: Mapping[str, torch.Tensor]) -> str:
 
 
 def previous(path: Path) -> Path:
-    """Where the epoch before lies."""
+    """Path of the checkpoint of the epoch before."""
     return path.with_name(path.name + PREVIOUS)
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint, digest: str) -> None:
     """Replace the file at `path` in one step, and keep what was there as the epoch before.
 
-    A kill, and a power cut, at any moment leave the new one, or one of an epoch before.
+    If the process is killed or power fails at any moment, the new file or one of an earlier epoch remains.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def _keep(path: Path) -> None:
             raise
         if e.errno not in _NO_LINKS:
             raise
-        os.replace(path, previous(path))  # then a kill before the new one is there costs one epoch
+        os.replace(path, previous(path))  # then a kill before the new file is in place costs one epoch
 
 
 def read_checkpoint(path: Path, digest: str) -> tuple[Checkpoint | None, str | None]:
@@ -119,7 +119,7 @@ def read_checkpoint(path: Path, digest: str) -> tuple[Checkpoint | None, str | N
     checkpoint : Checkpoint or None
         None if there is nothing to resume from.
     reason : str or None
-        Why an existing file was left aside, and what follows; None if it was read or does not exist.
+        Why an existing file was ignored, and what follows; None if it was read or does not exist.
     """
     reasons = []
     for one in (path, previous(path)):
@@ -135,7 +135,7 @@ def read_checkpoint(path: Path, digest: str) -> tuple[Checkpoint | None, str | N
 
 
 def reached(path: Path) -> int:
-    """Epochs that the checkpoint at `path` holds, whole; -1 where there is none that can be read."""
+    """Number of epochs that the checkpoint at `path` contains; -1 if there is none that can be read."""
     try:
         return _epochs(_read(path, None))
     except _Damaged:
@@ -147,7 +147,7 @@ def _epochs(checkpoint: Checkpoint) -> int:
 
 
 def _read(path: Path, digest: str | None) -> Checkpoint:
-    """Read one file; of whatever run without a `digest`."""
+    """Read one file; without a `digest`, that of any run."""
     try:
         content = path.read_bytes()
         tail = content[-_TAIL:]

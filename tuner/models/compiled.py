@@ -29,7 +29,7 @@ _draw = fused.random_bits
 
 @runtime_checkable
 class Pooling(Protocol):
-    """A module that computes the pool behind it as well."""
+    """A module that can also compute the pool that follows it."""
 
     def forward_pooled(self, x: Tensor, pool: MaxPool1d) -> Tensor:
         """Pooled output for x : (n, channels, length)."""
@@ -47,17 +47,17 @@ def enable(folder: Path) -> str:
     Returns
     -------
     str
-        Empty if the kernels are in use, else why not; training then goes on in Python.
+        Empty if the kernels are in use, else the reason why not; training then uses Python.
     """
     if reason := load(folder):
         return f"compiled kernels are off: {reason}"
     if not _agrees():
         disable()
-        return f"compiled kernels are off: as {find_compiler()} builds them they compute other values than torch"
+        return f"compiled kernels are off: those built by {find_compiler()} compute other values than torch"
     return ""
 
 
-# Difference from torch over the size, as Euclidean lengths. In bfloat16 winners of close pools and ReLUs switch.
+# Largest allowed relative L2 difference from torch. In bfloat16, rounding can change winners of pools and ReLUs.
 _TOLERANCES = {torch.float32: 1e-3, torch.bfloat16: 0.3}
 
 
@@ -101,12 +101,12 @@ def disable() -> None:
 
 
 def enabled() -> bool:
-    """Whether this process trains through the kernels where it can."""
+    """Return whether this process trains with the kernels where it can."""
     return Library.loaded is not None
 
 
 def in_use(module: nn.Module) -> bool:
-    """Whether a module's training goes through the kernels, as far as its inputs allow."""
+    """Return whether a module trains with the kernels, as far as its inputs allow."""
     return (
         Library.loaded is not None
         and module.training
@@ -162,7 +162,7 @@ def run_residual(branch: nn.Sequential, x: Tensor, relu: nn.Module, pool: MaxPoo
 def highest(
     layer: Conv1d, norm: BatchNorm1d | None, codes: Tensor, first: int, stop: int
 ) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Find where the first layer is highest in each sequence, behind its batch norm's running statistics.
+    """Find where the first layer is highest in each sequence, after batch norm with its running statistics.
 
     Parameters
     ----------

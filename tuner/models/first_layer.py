@@ -1,4 +1,4 @@
-"""What the first layer sees: where its filters respond most, and what the network loses without them."""
+"""First layer: where its filters respond most, and how much the logits change without them."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def scan_filters(model: Network, codes: Codes, device: str | torch.device = "cpu
 
 
 def ablation_effects(model: Network, codes: Codes, device: str | torch.device = "cpu", batch: int = 128) -> np.ndarray:
-    """Measure how far the logits move when a filter says nothing.
+    """Measure how much the logits change when a filter is switched off.
 
     Parameters
     ----------

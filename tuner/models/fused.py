@@ -1,8 +1,8 @@
 """The compiled kernels as differentiable functions of (n, channels, length) tensors in channels-last memory.
 
 Callers see to it that the library is loaded and the tensors are what the kernels take (`tuner.models.compiled`). Maps
-are float32, or bfloat16 behind the first activation where a network trains in bfloat16; weights and statistics are
-float32 always.
+are float32, or bfloat16 after the first activation if a network trains in bfloat16; weights and statistics are always
+float32.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ class _Norm(torch.autograd.Function):
 
 
 class _NormPool(torch.autograd.Function):
-    """_Norm, and the largest value of each window: neither the map behind the norm nor its gradient is ever written."""
+    """_Norm, and the largest value of each window: neither the map after the norm nor its gradient is ever written."""
 
     @staticmethod
     def forward(

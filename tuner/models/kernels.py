@@ -1,7 +1,8 @@
 """The library of the C++ kernels beside this file: built once for a processor, loaded once in a process.
 
-It runs as the person who loads it. So it lies in a folder that nobody else can write, its name is the digest of what
-it was built from, and its own digest, recorded beside it, is compared before it is opened; another one is built again.
+It runs with the rights of the person who loads it. It is therefore kept in a folder that nobody else can write to, its
+name is the digest of what it was built from, and its own digest, stored next to it, is checked before it is opened; if
+it differs, the library is built again.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def load(folder: Path) -> str:
     Returns
     -------
     str
-        Empty if they are loaded, else why not, e.g. that others can write to `folder`.
+        Empty if they are loaded, else the reason why not, e.g. that others can write to `folder`.
     """
     compiler = find_compiler()
     if compiler is None:
@@ -70,7 +71,7 @@ def load(folder: Path) -> str:
         Library.loaded = ctypes.CDLL(str(built))
     except subprocess.CalledProcessError as error:
         return f"{compiler} failed: {error.stderr.strip().splitlines()[-1:]}"
-    except (CacheError, OSError, subprocess.TimeoutExpired) as error:  # a lock that is not to be had is an OSError
+    except (CacheError, OSError, subprocess.TimeoutExpired) as error:  # failing to get the lock is an OSError
         return str(error)
     return ""
 
@@ -114,7 +115,7 @@ def call(name: str, *arguments: Tensor | int | float | None) -> int:
     Raises
     ------
     MemoryError
-        The kernel got no memory.
+        The kernel ran out of memory.
     """
     function = getattr(Library.loaded, name)
     function.restype = ctypes.c_int64
@@ -128,5 +129,5 @@ def call(name: str, *arguments: Tensor | int | float | None) -> int:
             values.append(ctypes.c_float(argument) if isinstance(argument, float) else ctypes.c_int64(argument))
     returned = int(function(*values))
     if name in _ALLOCATE and Library.loaded.memory_ran_out():  # type: ignore[union-attr]
-        raise MemoryError(f"the compiled kernel {name} got no memory")
+        raise MemoryError(f"out of memory in the compiled kernel {name}")
     return returned

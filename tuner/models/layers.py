@@ -107,7 +107,7 @@ class _ExactStatistics(torch.autograd.Function):
     """Batch norm of channels-last images on a CPU by statistics that are right to float32's last bits.
 
     torch adds up the values of a channel one after the other in float32 if the memory is channels-last. Of 40,000
-    values the mean is off by 1e-5, ReLUs and pool winners behind it switch, and gradients are off by 2 %. Its sums of
+    values the mean is off by 1e-5, ReLUs and pool winners after it switch, and gradients are off by 2 %. Its sums of
     whole tensors go by blocks; its own kernels do the rest.
     """
 

@@ -1,4 +1,4 @@
-"""Keep the memory that a training step frees, for the next step to use again.
+"""Keep the memory that a training step frees, so that the next step can use it again.
 
 By default glibc hands blocks above a threshold, and any free end of the heap, back to the operating system. Each
 step then has fresh pages mapped and cleared for tensors of the same sizes as before: 6,500 page faults and a fifth

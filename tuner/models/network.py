@@ -74,7 +74,7 @@ class Residual(nn.Module):
         return compiled.run_residual(self.branch, x, self.activation)
 
     def forward_pooled(self, x: Tensor, pool: MaxPool1d) -> Tensor:
-        """Map (n, channels, length) to what the pool behind the block makes of it."""
+        """Map (n, channels, length) to the output of the pool that follows the block."""
         return compiled.run_residual(self.branch, x, self.activation, pool)
 
 

@@ -76,7 +76,7 @@ class KernelAdam:
         self._decayed: list[torch.Tensor] = [p for p in named.values() if p.ndim >= 2] if weight_decay > 0 else []
         self._weight_decay = weight_decay
         self._rate: float | torch.Tensor = 1e-3
-        self._kept: float | torch.Tensor = 1.0  # of a decayed parameter, by a step
+        self._kept: float | torch.Tensor = 1.0  # factor of a decayed parameter per step
         if recordable:
             place = next(iter(devices))
             self._rate, self._kept = torch.zeros((), device=place), torch.zeros((), device=place)

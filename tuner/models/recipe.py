@@ -271,7 +271,7 @@ class Progress:
         return sum(record.seconds for record in self.history)
 
     def add(self, record: EpochRecord, recipe: Recipe) -> bool:
-        """Take in a finished epoch; True if it is the best so far.
+        """Add a finished epoch; return True if it is the best so far.
 
         Early stopping asks for any gain, the learning-rate cut for more than 1e-4: Keras' two callbacks.
         """

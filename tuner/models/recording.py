@@ -72,5 +72,5 @@ def allow(yes: bool) -> None:
 
 
 def recorder_for(device: torch.device) -> Recorder | None:
-    """How steps on a device are recorded; None where they are not."""
+    """Return what records steps on a device; None if they are not recorded."""
     return partial(Graph, device=device) if _allowed and device.type == "cuda" else None

@@ -11,7 +11,7 @@ from tuner.models.batches import EpochOrder
 from tuner.models.optimizer import KernelAdam
 from tuner.models.recording import Recorder, Recording
 
-# Of a replayed step from the step itself, over the size, as Euclidean lengths. The kernels are the same, so it is 0.
+# Largest allowed relative L2 difference between a replayed step and the step itself; the same kernels give 0.
 _TOLERANCE = 1e-3
 
 
@@ -98,7 +98,7 @@ class Step:
             if all(_alike(a, b) for a, b in zip([found, *self._state()], [loss, *after], strict=True)):
                 self._recording = recording
                 return found
-            self.note = "steps are not recorded: replayed, a step does not move the weights as it should"
+            self.note = "steps are not recorded: a replayed step does not change the weights as the step itself does"
         self._go_to(after, drawn_after)
         return loss
 
@@ -113,7 +113,7 @@ class Step:
         return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
 
     def _go_to(self, state: list[Tensor], drawn: Tensor) -> None:
-        """Put weights, moments and random numbers back, each where it lies."""
+        """Restore weights, moments and random numbers in place."""
         with torch.no_grad():
             for tensor, value in zip(self._tensors(), state, strict=True):
                 tensor.copy_(value)
@@ -124,6 +124,6 @@ class Step:
 
 
 def _alike(found: Tensor, expected: Tensor) -> bool:
-    """Whether two tensors are the same but for rounding; what is not finite in both is the same."""
+    """Return whether two tensors are equal up to rounding; values that are not finite in both count as equal."""
     a, b = (torch.nan_to_num(tensor.double()) for tensor in (found, expected))
     return bool((a - b).norm() <= _TOLERANCE * b.norm())

@@ -1,4 +1,4 @@
-"""`fit`: one training run of one network. It knows nothing of trials or studies.
+"""`fit`: one training run of one network, independent of trials and studies.
 
 Every random draw of epoch e is a function of (seed, e) alone: the permutation, the strands and the shifts
 come from one NumPy generator, dropout and input noise from torch's, all seeded anew at the start of the epoch. So a run
@@ -64,7 +64,7 @@ class Trained(NamedTuple):
     resumed_from : int
         Epochs that came from a checkpoint; 0 for a run from the start.
     notes : tuple of str
-        Why a checkpoint was left aside or could not be written, or why steps on a GPU are not recorded.
+        Why a checkpoint was ignored or could not be written, or why steps on a GPU are not recorded.
     logits : numpy.ndarray or None, shape=(n_valid, n_tasks), float32
         Validation predictions of those weights, as `tuner.models.prediction.predict` makes them; None where they were
         made before a resume.
@@ -217,7 +217,7 @@ class _Run:
 
     @contextmanager
     def as_returned(self) -> Iterator[None]:
-        """The network as `fit` would return it now; behind the block the training can go on, bit for bit."""
+        """The network as `fit` would return it now; after the block, training can continue bit for bit."""
         latest: dict[str, torch.Tensor] = {}
         if self.recipe.weights == "best" and self.progress.best_epoch != self.progress.epoch:
             latest = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
@@ -320,13 +320,13 @@ def fit(
         A file that is replaced after every epoch, and resumed from if it holds this very run. It is left
         where it is at the end: a finished run resumed returns at once.
     on_epoch : callable, optional
-        Called after every epoch's checkpoint; what it raises ends the run and is passed on.
+        Called after every epoch's checkpoint; an exception from it ends the run and is passed on.
     time_limit : float, seconds, optional
         Start no further epoch after this much training time. Such a run is not reproducible.
     rungs : mapping of int to callable, optional
-        Epoch -> whether to go on behind it. While it is called, `model` is what this function would return if
-        it ended there, and the argument is that too; going on, the training is not changed by it. It is called
-        again where a run is resumed at that epoch, and not behind the last epoch.
+        Epoch -> function that decides whether training continues after it. During the call, `model` and the argument
+        are what `fit` would return if it ended there; the call does not change further training. It is called again if
+        a run is resumed at that epoch, and never after the last epoch.
 
     Returns
     -------
@@ -378,7 +378,7 @@ def fit(
             try:
                 run.save(checkpoint, digest)
             except OSError as error:
-                # The checkpoint is an aid: without it a killed run starts again, and nothing else is lost.
+                # The checkpoint only saves time: without it, a killed run starts again, and nothing else is lost.
                 notes.append(f"epoch {record.epoch}: checkpoint not written ({error})")
         if on_epoch is not None:
             on_epoch(record)

@@ -64,14 +64,14 @@ def build_report(
     rerun: Sequence[str],
     on_event: OnEvent,
 ) -> Built:
-    """Make the report of a study, as far as it is not there yet.
+    """Write the report of a study; only what is missing is computed.
 
     Parameters
     ----------
     source : Source
         The study.
     out : Path
-        Folder of the report; stages that were computed before lie in its ``.stages``.
+        Folder of the report; results of stages computed before are in its ``.stages``.
     given : sequence of int
         Trials to report instead of those that the rule chooses.
     most : int
@@ -79,11 +79,11 @@ def build_report(
     stages : collection of str or None
         As `Runner` takes it; `page` and `notes` are left out unless they are named, too.
     command : str
-        What the person typed.
+        The command that the user typed.
     rerun : sequence of str
-        Commands that make everything again.
+        Commands that reproduce everything.
     on_event : callable
-        Told of every stage; what it raises ends the report, and finished stages stay.
+        Called for every stage; an exception from it ends the report, and finished stages are kept.
 
     Returns
     -------
@@ -92,9 +92,9 @@ def build_report(
     Raises
     ------
     StudyError
-        Nothing to report, or a trial that cannot be.
+        There is nothing to report, or a given trial cannot be reported.
     StorageError
-        Weights are gone, the folder cannot be written, or the record of an earlier report's figures is damaged.
+        Weights are missing, the folder cannot be written, or the record of an earlier report's figures is damaged.
     """
     objectives = source.bench.plan.study.objectives
     choice = choose(source.storage, source.name, objectives, most=most, given=given)
@@ -129,7 +129,7 @@ def build_report(
 
 
 class Whole:
-    """What a report says of the search as a whole, measured once.
+    """What a report says about the search as a whole, computed once.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ class Whole:
 
 
 def check_page(source: Source, choice: Choice, whole: Whole, *, command: str, rerun: Sequence[str]) -> None:
-    """Render the page without the reported trials, and add what these take at most: before anything is opened.
+    """Estimate the largest size of the page, and refuse a report that is too large before the test split is opened.
 
     Raises
     ------
@@ -172,7 +172,7 @@ def assemble(
     command: str,
     rerun: Sequence[str],
 ) -> ReportData:
-    """Bring results of stages and stored numbers together."""
+    """Assemble the report from results of stages and stored numbers."""
     storage, name = source.storage, source.name
     objectives = source.bench.plan.study.objectives
     trials = whole.trials
@@ -211,7 +211,7 @@ def assemble(
 def write_pages(
     source: Source, data: ReportData, found: Mapping[int, Mapping[str, Result]], out: Path
 ) -> tuple[str, ...]:
-    """Write the page, report.json, tables, figures and each model's contributions; the paths written."""
+    """Write the page, report.json, tables, figures and each model's contributions, and return the paths."""
     contents = {"report.html": render(data).encode(), "report.json": data.to_json().encode()}
     contents |= {f"figures/{name}": content for name, content in figure_files(data).items()}
     contents |= {name: text.encode() for name, text in tables(data).items()}

@@ -1,8 +1,8 @@
 """Results of stages as files named by a digest of everything they were made from.
 
-A file is written under another name and then renamed, so that what has its name is whole, and it carries a digest of
-what is in it and of the files beside it: an interrupted report goes on at the first stage that has no file, or one that
-was damaged since. Nothing in a file is unpickled.
+A file is written under a temporary name and then renamed, so that it is always complete, and it holds a digest of its
+content and of the files that belong to it: an interrupted report continues at the first stage whose file is missing or
+damaged. Nothing in a file is unpickled.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ _HEADER = "values.json"
 
 @dataclass(frozen=True)
 class Result:
-    """What a stage found.
+    """Result of a stage.
 
     Parameters
     ----------
     values : mapping
         Plain values.
     arrays : mapping of str to numpy.ndarray
-        What is too large for text.
+        Values that are too large for text.
     files : tuple of str
-        Other files it wrote, relative to the report's folder; the result counts only while they exist.
+        Other files that the stage wrote, relative to the report's folder; the result counts only while they exist.
     """
 
     values: Mapping[str, Any]
@@ -74,7 +74,7 @@ class Cache:
             raise StorageError(f"{out}: cannot be written ({e.strerror}). Choose another folder with --out.") from e
 
     def read(self, stage: str, key: str) -> Result | None:
-        """Read a result; None where there is none, or where it or a file of it is gone or damaged."""
+        """Read a result; None if there is none, or if it or one of its files is missing or damaged."""
         try:
             if (text := self.folder / f"{stage}-{key}.json").is_file():
                 stored, arrays = json.loads(text.read_bytes()), {}
@@ -86,19 +86,19 @@ class Cache:
                 return None
             result = Result(stored["values"], arrays, tuple(stored["files"]))
             return result if self._is_whole(stored) else None
-        except Exception:  # zipfile, numpy and json each have their own ways to say "damaged": made again
+        except Exception:  # zipfile, numpy and json report damage by many exceptions; the result is computed again
             return None
 
     def _is_whole(self, stored: Mapping[str, Any]) -> bool:
         """Whether values and files are what was written; arrays carry zip's own checksums."""
-        if stored.keys() == {"values", "files"}:  # by a version that kept no digests
+        if stored.keys() == {"values", "files"}:  # written by a version without digests
             return all((self.out / name).is_file() for name in stored["files"])
         body = {key: value for key, value in stored.items() if key != "sha256"}
         same = all(_sha256(self.out / name) == sha for name, sha in stored["digests"].items())
         return same and stored["digests"].keys() == set(stored["files"]) and _body_digest(body) == stored["sha256"]
 
     def write(self, stage: str, key: str, result: Result) -> None:
-        """Keep a result.
+        """Store a result.
 
         Raises
         ------

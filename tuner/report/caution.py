@@ -1,4 +1,4 @@
-"""What a reader must know before believing a report, worded from its numbers."""
+"""Warnings that a reader must know before believing a report, worded from its numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tuner.results.confirmation import Standing
 from tuner.results.verdict import Composition, Finding
 
 COMPOSITION = {"gc": "GC content", "cpg": "CpG content"}
-ALONE = 0.65  # AUROC of composition alone that is worth a warning
+ALONE = 0.65  # AUROC of composition alone from which there is a warning
 SMALL_TEST, FEW_POSITIVES, FEW_ATTRIBUTED, FEW_TRIALS = 300, 100, 100, 10
 INCOMPLETE = 0.01
 
@@ -28,7 +28,7 @@ def cautions(
     openings: int,
     left_out: Sequence[str],
 ) -> tuple[str, ...]:
-    """List the warnings of a report, the gravest kinds first."""
+    """List the warnings of a report, the most serious kinds first."""
     return tuple(
         [
             *_baselines(data, models, baselines, composition),
@@ -59,11 +59,11 @@ def _baselines(
                     f"({b.low:+.3f} to {b.high:+.3f})."
                 )
     if not baselines:
-        yield "No baseline was fitted, so nothing says what composition or one motif alone would reach."
+        yield "No baseline was fitted, so it is not known what composition or one motif alone would reach."
 
 
 def _alone(label: str, auroc: float, split: str, sizes: SplitInfo | None) -> Iterator[str]:
-    """Say what composition alone reaches, with its interval, unless that holds chance too."""
+    """Say what composition alone reaches, with its interval, unless the interval contains chance."""
     if sizes is None or sizes.positives is None:
         yield f"{label} alone reaches AUROC {auroc:.2f} on {split}."
         return
@@ -78,7 +78,7 @@ def _models(models: Sequence[ModelReport], shuffled: Shuffled) -> Iterator[str]:
             runs = max((e.n for e in m.confirmation.values()), default=0) + m.collapsed
             yield f"{m.collapsed} of {runs} models of trial {m.trial} diverged or failed and are in no mean."
         if not m.confirmation:
-            yield f"Trial {m.trial} was not retrained: its validation values are of one seed, chosen among many."
+            yield f"Trial {m.trial} was not retrained: its validation values come from one seed, the best of many."
         elif (n := max(e.n for e in m.confirmation.values())) < 3:
             yield f"Trial {m.trial} was retrained {n} time{'s' * (n > 1)}, too few for an interval."
         if m.comparison is not None and m.comparison.standing is Standing.OPEN:
@@ -89,8 +89,8 @@ def _models(models: Sequence[ModelReport], shuffled: Shuffled) -> Iterator[str]:
             yield f"Contributions of trial {m.trial} were refused: {m.refused}"
         elif m.completeness is not None and m.completeness.max > INCOMPLETE:
             yield (
-                f"Contributions of trial {m.trial} add up to {m.completeness.median:.2%} in the median, but miss "
-                f"{m.completeness.max:.1%} in the worst of {m.completeness.n} sequences."
+                f"Contributions of trial {m.trial} add up within {m.completeness.median:.2%} in the median, but "
+                f"are off by {m.completeness.max:.1%} in the worst of {m.completeness.n} sequences."
             )
         if m.agreement is not None and m.agreement.words:
             yield f"Trial {m.trial}: the second SHAP engine gave no scores. {m.agreement.words}"
@@ -98,7 +98,7 @@ def _models(models: Sequence[ModelReport], shuffled: Shuffled) -> Iterator[str]:
         if below:
             yield (
                 f"{len(below)} of {len(m.patterns)} patterns of trial {m.trial} ({', '.join(below[:5])}) have no more "
-                "seqlets than a network of shuffled labels gives."
+                "seqlets than the patterns of a network trained on shuffled labels."
             )
         fraction = m.valid.get("match_fraction")
         if shuffled.match_fractions and fraction is not None and max(shuffled.match_fractions) >= fraction:
@@ -116,11 +116,11 @@ def _sample(data: DataInfo, models: Sequence[ModelReport]) -> Iterator[str]:
         yield f"The test split has {test.positives} positives of {data.task}."
     for m in models:
         if 0 < m.sequences_used < FEW_ATTRIBUTED:
-            yield f"Contributions of trial {m.trial} are of {m.sequences_used} sequences; rare motifs may be missed."
+            yield f"Contributions of trial {m.trial} come from {m.sequences_used} sequences; rare motifs may be missed."
     if len(data.tasks) > 1:
         yield (
             f"{len(data.tasks)} tasks: AUROC and average precision are means over them; curves, contributions and "
-            f"patterns are of {data.task} (--task chooses)."
+            f"patterns are those of {data.task} (choose another one with --task)."
         )
 
 
@@ -132,7 +132,7 @@ def _study(study: StudyInfo, targets: bool, selection: Selection, openings: int)
         yield selection.verdict_words
     if openings > len(selection.trials):
         yield (
-            f"The test split of this study has been opened {openings} times; each look makes its numbers more "
+            f"The test split of this study has been opened {openings} times; each opening makes its numbers more "
             "optimistic if something was changed in between."
         )
     if study.states.get("COMPLETE", 0) < FEW_TRIALS:

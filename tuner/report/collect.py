@@ -1,4 +1,4 @@
-"""What a report says of the study as a whole: question, data, trials, controls."""
+"""Parts of a report about the study as a whole: question, data, trials, controls."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MOST_FOR_IMPORTANCE = 500  # completed trials; the time of fANOVA grows with the
 
 
 def study_info(source: Source, *, command: str, created: str) -> StudyInfo:
-    """What was asked."""
+    """Collect what was asked."""
     plan = source.bench.plan
     trials = stage_trials(source.storage, source.name)
     states = [t.state.name for t in trials]
@@ -54,7 +54,7 @@ def study_info(source: Source, *, command: str, created: str) -> StudyInfo:
 
 
 def data_info(source: Source, *, opened: bool) -> DataInfo:
-    """The sequences; of a test split that was not opened only its size."""
+    """Describe the sequences; for a test split that was not opened, only its size."""
     data = source.dataset
     closed = {} if opened else {"test": SplitInfo(sequences=len(data.splits["test"]))}
     splits = {name: closed.get(name) or split_info(split, source.task) for name, split in data.splits.items()}
@@ -198,7 +198,7 @@ def baseline_rows(fitted: Mapping[str, tuple[float, str]], tested: Mapping[str, 
 def about_composition(
     models: Sequence[ModelReport], baselines: Sequence[BaselineRow], splits: Mapping[str, SplitInfo]
 ) -> Composition | None:
-    """How much composition alone would give: on test beside the first model, else on validation."""
+    """Compute how much composition alone achieves: on test, compared with the first model, else on validation."""
     if not models:
         return None
     first = models[0]
@@ -218,11 +218,11 @@ def about_composition(
 
 
 def undigested_files(source: Source, trials: Sequence[int]) -> tuple[str, ...]:
-    """A warning where files of the reported models were stored without digests."""
+    """Warn if files of the reported models were stored without digests."""
     count = sum(len(undigested(run)) for trial in trials for run in source.models(trial))
     if not count:
         return ()
     return (
-        f"{count} files of these models were stored by a version of tuner that kept no digests: of them only the size "
+        f"{count} files of these models were stored by a version of tuner that kept no digests, so only their sizes "
         "could be checked.",
     )

@@ -1,4 +1,4 @@
-"""optuna-dashboard: serve it with artifacts, and write the notes it shows beside a study.
+"""optuna-dashboard: serve it with artifacts, and write the notes that it shows with a study.
 
 The only module that knows optuna_dashboard.
 """
@@ -112,7 +112,7 @@ def write_notes(storage: FencedStorage, bench: Bench) -> list[str]:
 
 
 def question(bench: Bench) -> str:
-    """Word what a study asks: data, motifs, objectives, watched metrics."""
+    """Describe the question of a study: data, motifs, objectives, watched metrics."""
     plan, data = bench.plan, bench.dataset.describe()
     targets = "; ".join(f"{family} ({', '.join(ids)})" for family, ids in plan.study.motifs.targets.items())
     lines = [
@@ -152,7 +152,7 @@ def findings(
     *,
     tested: int,
 ) -> str:
-    """Word what a study has found: best trials, confirmation, primary trial, test openings."""
+    """Describe what a study has found: best trials, confirmation, primary trial, test openings."""
     complete = [r for r in rows if r.values]
     if not complete:
         return "## Found\n\nNo trial has completed yet."
@@ -181,12 +181,12 @@ def findings(
 
 
 def check_notes(storage: FencedStorage, name: str) -> None:
-    """See that the record which the notes of a report go on from can be read: before the hours that a report may take.
+    """Check that the record of an earlier report's figures can be read, before a report that may take hours.
 
     Raises
     ------
     StorageError
-        It is not what a report writes.
+        The record is not what a report writes.
     """
     try:
         figures_of(storage.get_study_system_attrs(storage.get_study_id_from_name(name)), name)
@@ -202,10 +202,10 @@ def write_report_notes(
     notes: Mapping[int, str],
     figures: Mapping[str, bytes],
 ) -> list[str]:
-    """Show a report in the dashboard: a section of the study's note, a note a trial, and figures on the study.
+    """Show a report in the dashboard: a section of the study's note, a note for each trial, and figures.
 
-    Optuna takes no artifact for a trial that has ended, so the figures are the study's; a later report replaces
-    those of the same name. A note that somebody edited stays.
+    Optuna accepts no artifact for a trial that has ended, so the figures belong to the study; a later report replaces
+    those of the same name. A note that somebody has edited is kept.
 
     Parameters
     ----------
@@ -248,7 +248,7 @@ def _upload(storage: FencedStorage, artifacts: Artifacts, name: str, figures: Ma
         if n not in known or known[n][1] != digests[n] or not _intact(artifacts, n, *known[n])
     }  # fmt: skip
     for filename, content in changed.items():
-        [(key, entry)] = artifacts.put({filename: content}).items()  # first, so that a store that is away holds no lock
+        [(key, entry)] = artifacts.put({filename: content}).items()  # first, so that an unreachable store holds no lock
 
         def enter(
             attrs: Mapping[str, Any], filename: str = filename, key: str = key, entry: str = entry
@@ -278,7 +278,7 @@ def _intact(artifacts: Artifacts, name: str, key: str, sha256: str) -> bool:
 
 def _write(storage: FencedStorage, name: str, note: Note) -> bool:
     if name in storage.catalog().foreign:
-        return False  # another program's study that is called like a stage
+        return False  # a study of another program with the name of a stage
     try:
         storage.get_study_id_from_name(name)
     except KeyError:
@@ -291,7 +291,7 @@ def _save(storage: FencedStorage, name: str, trial_id: int | None, key: str, not
 
     def replace(attrs: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
         if not _is_note(attrs, trial_id):
-            return {}, False  # not as the dashboard writes notes, so it is somebody else's
+            return {}, False  # not in the dashboard's format, so somebody else wrote it
         there = get_note_from_system_attrs(dict(attrs), trial_id)["body"]
         body = note if isinstance(note, str) else note(there)
         if there == body or (there and attrs.get(key) != _digest(there)):

@@ -1,4 +1,4 @@
-"""Which motif a model shows best, and how strong the evidence is."""
+"""The motif that a model shows best, and how strong the evidence is."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Evidence(NamedTuple):
     ----------
     kind : str
         ``above null`` (a matched pattern), ``unmatched`` (a pattern above the null that no known motif matches),
-        ``no null`` (a matched pattern without a null beside it), ``below null``, ``filter`` (no patterns, but a
+        ``no null`` (a matched pattern, but no null was made), ``below null``, ``filter`` (no patterns, but a
         matched filter) or ``none``.
     name, family, id : str
         The known motif; empty where there is none.

@@ -1,4 +1,4 @@
-"""Everything that speaks for one motif family, merged: filters, patterns, insertions, retrained models."""
+"""Evidence for each motif family, merged from filters, patterns, insertions and retrained models."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Family(NamedTuple):
     e_value : float
         The best of all.
     models : int
-        Retrained models whose filters show it.
+        Number of retrained models whose filters show it.
     marginal : MarginalRow or None
-        The motif of the largest effect when it is inserted.
+        The motif with the largest effect when it is inserted.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Family(NamedTuple):
 
     @property
     def above_null(self) -> bool | None:
-        """Whether any of its patterns is; None where there is no null, or no pattern."""
+        """Whether any of its patterns is above the null; None if there is no null or no pattern."""
         known = [p.above_null for p in self.patterns if p.above_null is not None]
         return any(known) if known else None
 

@@ -34,7 +34,7 @@ from tuner.report.sample import sample_trials
 from tuner.results import words as verdicts
 
 LARGEST = 15_000_000  # bytes of the page
-# Bytes that a reported trial takes on it, rounded up: .38 MB with 32 filters and 3 patterns, 1.16 with 128 and 15.
+# Bytes of the page per reported trial, rounded up: .38 MB with 32 filters and 3 patterns, 1.16 with 128 and 15.
 PER_TRIAL, PER_FILTER = 400_000, 7_000
 SHOWN_WARNINGS, SHOWN_TRIALS = 4, 10
 FILTER_COLUMNS = 26
@@ -42,7 +42,7 @@ FILTER_COLUMNS = 26
 GROUPS = {
     "matched": f"Match a known motif (E ≤ {SIGNIFICANT_E:g})",
     "candidate": "Informative, but match no known motif: candidates for novel motifs",
-    "weak": "Too few sites or bits to be compared",
+    "weak": "Too few sites or too little information to be compared",
     "dead": "Dead: never respond",
 }
 FIGURES = {
@@ -68,7 +68,7 @@ def render(data: ReportData) -> str:
     Returns
     -------
     str
-        One HTML document below 15 MB. It loads nothing; a content security policy lets no script run but its own.
+        One HTML document below 15 MB. It loads nothing; a content security policy allows only its own scripts.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def render(data: ReportData) -> str:
 
 
 def check_size(name: str, size: int) -> None:
-    """Refuse a page of so many bytes.
+    """Raise an error if a page has too many bytes.
 
     Raises
     ------
@@ -146,7 +146,7 @@ def _day(created: str) -> str:
 
 
 def _hero(data: ReportData) -> dict[str, Any] | None:
-    """The strongest motif of the first model, above the known motif it matches; None where there is none."""
+    """Return the strongest motif of the first model with the known motif that it matches; None if there is none."""
     if not data.models:
         return None
     model = data.models[0]
@@ -163,7 +163,7 @@ def _hero(data: ReportData) -> dict[str, Any] | None:
         return None
     marks = {
         "above null": "above the null",
-        "no null": "no null beside it",
+        "no null": "without a null",
         "unmatched": "above the null, no known motif",
         "below null": "a filter, while no pattern is above the null",
         "filter": "a filter; no pattern",
@@ -245,7 +245,7 @@ def _pattern(row: PatternRow, matrices: dict[str, np.ndarray]) -> dict[str, Any]
 
 
 def _stretches(model: ModelReport) -> list[dict[str, Any]]:
-    """Strongest sequences, all on one scale."""
+    """Sequences with the highest logits, drawn to one scale."""
     logos = model.contributions
     low = min((float(np.minimum(c.heights, 0).sum(axis=0).min(initial=0)) for c in logos), default=0.0)
     high = max((float(np.maximum(c.heights, 0).sum(axis=0).max(initial=0)) for c in logos), default=1.0)

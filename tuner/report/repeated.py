@@ -1,4 +1,4 @@
-"""Stages that look for motifs in contributions: TF-MoDISco, its null, and what each matched motif does."""
+"""Stages that look for motifs in contributions: TF-MoDISco, its null, and the effect of each matched motif."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _result(source: Source, found: Patterns, files: tuple[str, ...]) -> Result:
 
 
 def null_model(source: Source, trial: int, inputs: Inputs, out: Path) -> Result:
-    """A network of the trial's settings that was trained on shuffled labels: the stored one, else a new one."""
+    """Get a network with the trial's settings trained on shuffled labels: the stored one, or else a new one."""
     run = source.shuffled(trial)
     if run is not None:
         files = {name: source.artifacts.get(run, name) for name in (WEIGHTS, DESCRIPTION)}
@@ -83,7 +83,7 @@ def null_model(source: Source, trial: int, inputs: Inputs, out: Path) -> Result:
 
 
 def null_patterns(source: Source, trial: int, inputs: Inputs, out: Path) -> Result:
-    """The same sequences, references and settings, with the network that has learned nothing true."""
+    """Repeat contributions and TF-MoDISco on the same sequences with the label-shuffled network."""
     given, null = inputs["contributions"], inputs["null_model"]
     words = str(null.values["words"])
     if given.values["refused"] or WEIGHTS not in null.arrays:

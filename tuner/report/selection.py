@@ -1,4 +1,4 @@
-"""Which trials are reported: a rule that knows validation only, stored with the study before test is opened."""
+"""Selection of the trials to report, by a rule that uses validation only; stored before the test split is opened."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOST = 3
 
 
 class Choice(NamedTuple):
-    """What a report is about.
+    """The trials of a report.
 
     Attributes
     ----------
@@ -62,12 +62,12 @@ def choose(
     most : int
         How many trials at most.
     given : sequence of int
-        Trials that a person names; the rule does not count then.
+        Trials that the user names; the rule is then not used.
 
     Returns
     -------
     Choice
-        Of the front of the confirmation means (of the search's own values without a confirmation): the best of
+        Trials on the front of the confirmation means (without a confirmation, of the search's own values): the best by
         each objective in turn, the knee, then the others by the first objective.
 
     Raises
@@ -105,7 +105,7 @@ def choose(
 
 
 def rank(points: Mapping[int, Sequence[float]], objectives: Sequence[str], primary: int | None) -> dict[int, str]:
-    """Order the front of some points and say why each is there.
+    """Order the front of some points, and give each one's role.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def knee(front: Mapping[int, Sequence[float]]) -> int:
 
 
 def store_choice(storage: FencedStorage, name: str, choice: Choice, when: str) -> str:
-    """Store what a report is about with its study, unless the latest record says the same.
+    """Store the choice with its study, unless the latest record is the same.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""What every server of this package has in common: who is answered, by how many threads, and for how long.
+"""Access control and limits shared by all servers of this package.
 
-A page on the internet can let a browser on this machine ask 127.0.0.1: directly, or under its own name after that
-name was bound to 127.0.0.1 (DNS rebinding). The first has a foreign Origin, the second a foreign Host. Both are
-refused.
+A page on the internet can make a browser on this machine send requests to 127.0.0.1: directly, or under its own name
+after binding that name to 127.0.0.1 (DNS rebinding). The former have a foreign Origin, the latter a foreign Host. Both
+are refused.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from tuner.errors import StorageError
 from tuner.results.trial_table import harmless
 
-SILENT_SECONDS = 20  # a client that sends nothing for so long is left
+SILENT_SECONDS = 20  # a client that sends nothing for this long is disconnected
 MOST_CLIENTS = 64  # at once; the oldest makes room
 LARGEST_BODY = 64 << 20  # bytes; as the proxy of deploy/nginx takes
 READS = ("GET", "HEAD", "OPTIONS")
@@ -37,15 +37,15 @@ Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 @dataclass(frozen=True)
 class Access:
-    """Who may ask, and for what.
+    """Which requests are answered.
 
     Parameters
     ----------
     host : str
-        Address that is listened on. On loopback only loopback's names are answered; elsewhere also every address in
-        figures, which no foreign name can be mistaken for, and this machine's name.
+        Address to listen on. On loopback, only requests to loopback names are answered; elsewhere also those to any
+        numeric address, which cannot be a foreign name, and to this machine's name.
     names : frozenset of str
-        Further names: those of the proxies in front.
+        Further names: those of proxies in front of the server.
     writable : bool
         Whether requests that change something are answered at all.
     token : str
@@ -70,7 +70,7 @@ class Access:
         return _is_address(name) or name in {"localhost", self.host.lower(), socket.gethostname().lower()}
 
     def refusal(self, environ: dict[str, Any]) -> str:
-        """Why a request is not answered; empty if it is."""
+        """Reason why a request is refused; empty if it is answered."""
         host, origin = environ.get("HTTP_HOST", ""), environ.get("HTTP_ORIGIN")
         if not self.knows(host):
             return f"the Host {host[:100]!r} is not this server; behind a proxy, name it with --proxy."
@@ -99,7 +99,7 @@ class Access:
 
 
 def guarded(app: Wsgi, access: Access) -> Wsgi:
-    """Put `access` before an application; one request at a time is in the application itself."""
+    """Put `access` in front of an application, which handles one request at a time."""
     lock = threading.Lock()
 
     def answer(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -148,7 +148,7 @@ def _is_table(path: str) -> bool:
 
 
 def _table(body: Iterable[bytes], started: list[Any], start_response: Any, path: str) -> Iterable[bytes]:
-    """A table to download, whose cells are no formulas of a spreadsheet."""
+    """Make a table for download whose cells a spreadsheet does not interpret as formulas."""
     status, headers = started
     content = b"".join(body)
     if status.startswith("200"):
@@ -208,7 +208,7 @@ def _is_address(host: str) -> bool:
 
 
 class Handler(WSGIRequestHandler):
-    """Without a line a request, as pages poll every few seconds; a silent client is left."""
+    """Logs no requests, because pages poll every few seconds, and disconnects silent clients."""
 
     timeout = SILENT_SECONDS
 
@@ -217,7 +217,7 @@ class Handler(WSGIRequestHandler):
 
 
 class Server(ThreadingMixIn, WSGIServer):
-    """A thread a client; the oldest client makes room where there are too many."""
+    """One thread per client; if there are too many, the oldest client is disconnected."""
 
     daemon_threads = True
     request_queue_size = MOST_CLIENTS
@@ -228,7 +228,7 @@ class Server(ThreadingMixIn, WSGIServer):
         super().__init__(*args, **kwargs)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Begin a thread for a client."""
+        """Start a thread for a client."""
         with self._lock:
             if len(self._clients) >= MOST_CLIENTS:
                 _cut(self._clients.pop(next(iter(self._clients))))
@@ -236,13 +236,13 @@ class Server(ThreadingMixIn, WSGIServer):
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        """End with a client."""
+        """Disconnect a client."""
         with self._lock:
             self._clients.pop(id(request), None)
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away or stays silent is none of our errors."""
+        """Log quietly: a client that goes away or stays silent is not an error."""
         logging.getLogger(__name__).debug("a request ended early", exc_info=True)
 
 
@@ -256,7 +256,7 @@ def _cut(connection: socket.socket) -> None:
     try:
         connection.shutdown(socket.SHUT_RDWR)
     except OSError:
-        return  # it has gone by itself
+        return  # it has disconnected by itself
 
 
 def make_guarded_server(app: Wsgi, access: Access, port: int) -> Server:

@@ -28,14 +28,14 @@ MODISCO = ("fast", "default", "thorough", "none")
 
 @dataclass(frozen=True)
 class Options:
-    """What can be chosen about a report.
+    """Options of a report.
 
     Parameters
     ----------
     sequences : int
-        Test positives attributed at most.
+        Largest number of test positives to attribute.
     references : int
-        Shuffled references a sequence.
+        Number of shuffled references per sequence.
     modisco : str
         ``fast``, ``default``, ``thorough`` or ``none``.
     task : str or None
@@ -56,7 +56,7 @@ class Options:
 
 
 class Shown(NamedTuple):
-    """The network of a trial that is looked into."""
+    """The network of a trial whose filters and contributions are shown."""
 
     run: FrozenTrial
     words: str
@@ -166,9 +166,9 @@ def open_source(
     Raises
     ------
     StudyError
-        Data or motif database changed since, an unknown task, or a study whose trials have different data sets.
+        Data or motif database have changed, the task is unknown, or the study's trials have different data sets.
     DataError, MotifError, DeviceError
-        What is missing or broken, where, and what to do.
+        Something is missing or broken; says where, and what to do.
     """
     if plan.space.dataset_names:
         raise StudyError(

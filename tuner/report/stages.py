@@ -1,4 +1,4 @@
-"""STAGES, the table of what a report computes for each model, and `Runner`, which computes what is not there yet."""
+"""STAGES, the table of what a report computes for each model, and `Runner`, which computes what is missing."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Stage(NamedTuple):
     options : tuple of str
         Fields of Options that change it.
     share : float
-        Seconds it usually takes, for the estimate of what is left.
+        Seconds it usually takes, for estimating the remaining time.
     note : str
-        What people read while it runs.
+        Shown while it runs.
     """
 
     compute: Callable[[Source, int, Mapping[str, Result], Path], Result]
@@ -49,9 +49,9 @@ STAGES: Mapping[str, Stage] = MappingProxyType(
             measure.contributions, ("examine",), ("sequences", "references", "task"), 60, "DeepSHAP contributions"
         ),
         "patterns": Stage(repeated.patterns, ("contributions",), ("modisco",), 30, "TF-MoDISco patterns"),
-        "null_model": Stage(repeated.null_model, (), (), 1, "a network of shuffled labels"),
+        "null_model": Stage(repeated.null_model, (), (), 1, "a network trained on shuffled labels"),
         "null_patterns": Stage(
-            repeated.null_patterns, ("contributions", "null_model"), ("modisco",), 90, "the same of shuffled labels"
+            repeated.null_patterns, ("contributions", "null_model"), ("modisco",), 90, "the same with shuffled labels"
         ),
         "marginalise": Stage(repeated.marginalise, ("filters", "patterns"), ("task",), 2, "insert matched motifs"),
     }
@@ -99,7 +99,7 @@ def parse_stages(text: str | None) -> frozenset[str] | None:
     Raises
     ------
     UsageError
-        A name that is no stage.
+        A name is not that of a stage.
     """
     if text is None:
         return None
@@ -137,7 +137,7 @@ class Runner:
         there and left out if not. None computes whatever is missing. `examine` is never computed again: its
         result stays, so that a report opens the test split once.
     on_event : callable
-        Told of every start and end; what it raises ends the report, and finished stages stay.
+        Called at every start and end; an exception from it ends the report, and finished stages are kept.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class Runner:
         self.allowed = frozenset(self.used) if wanted is None else needed(wanted) & frozenset(self.used)
         self.again = frozenset() if wanted is None else frozenset(wanted) - {"examine"}
         self.total = len(self.used) * len(self.trials) + len(FRAME)
-        self.keys = {trial: self._keys(trial) for trial in self.trials}  # reads every weight: what is gone fails here
+        self.keys = {trial: self._keys(trial) for trial in self.trials}  # reads all weights: missing ones fail here
         self.threads = torch.get_num_threads()
         self.spent = self.worked = 0.0
         self.left = sum(

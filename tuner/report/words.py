@@ -1,4 +1,4 @@
-"""What a report says, word by word from its numbers: the same functions praise one model and doubt another."""
+"""Sentences of a report, worded from its numbers; the same functions serve every model, good or bad."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tuner.results.words import baseline_name
 
 
 class Brief(NamedTuple):
-    """The verdict.
+    """The verdict of a report.
 
     Attributes
     ----------
     headline : str
         One sentence.
     parts : tuple of (str, str)
-        Word and sentences: what was asked, how well it was answered and beside what, which motif.
+        Heading and sentences: the question, how well it was answered compared with the baselines, and the motif.
     """
 
     headline: str
@@ -31,7 +31,7 @@ class Brief(NamedTuple):
 
 
 def comparison(row: BaselineRow) -> str:
-    """Word a model's lead over a baseline; an interval that holds 0 is no lead."""
+    """Word a model's lead over a baseline; if the interval contains 0, there is no lead."""
     name = baseline_name(row.name)
     if row.lead is None or row.low is None or row.high is None:
         return f"not compared with {name} on test"
@@ -41,7 +41,7 @@ def comparison(row: BaselineRow) -> str:
 
 
 def best_baseline(rows: Sequence[BaselineRow]) -> BaselineRow | None:
-    """The baseline of the highest test AUROC, or of the highest validation AUROC where test was not opened."""
+    """Return the baseline with the highest test AUROC, or the highest validation AUROC if test was not opened."""
     return max(
         (r for r in rows if r.test_auroc is not None or r.valid_auroc is not None),
         key=lambda r: (r.test_auroc is not None, r.test_auroc or r.valid_auroc or 0.0),
@@ -59,7 +59,7 @@ def headline(data: ReportData) -> str:
 
 
 def predicts(model: ModelReport) -> bool:
-    """Whether a model's test AUROC is above chance, its whole interval."""
+    """Return whether the whole interval of a model's test AUROC is above chance."""
     return model.test is not None and model.test.low > 0.5
 
 
@@ -72,7 +72,7 @@ def _prediction(data: ReportData, model: ModelReport) -> str:
     if not predicts(model):
         return f"Trial {model.trial} does not predict {task} better than chance {auroc}"
     if best is None or best.low is None or best.high is None:
-        return f"Trial {model.trial} predicts {task} on unseen sequences {auroc} without a baseline beside it"
+        return f"Trial {model.trial} predicts {task} on unseen sequences {auroc}, without a baseline to compare it with"
     if best.low > 0:
         return f"Trial {model.trial} predicts {task} better than every baseline {auroc}"
     if best.high < 0:
@@ -88,7 +88,7 @@ def _shows(model: ModelReport) -> str:
     rest = f"and has {known}, best {best}" if best else "that no known motif matches"
     return {
         "above null": f"shows the {found.name} motif, above the null",
-        "no null": f"shows the {found.name} motif, with no null beside it",
+        "no null": f"shows the {found.name} motif, without a null to compare it with",
         "unmatched": f"shows a motif above the null {rest}",
         "below null": "shows no pattern above the null",
         "filter": f"has {known}, best {found.name}",
@@ -119,7 +119,7 @@ def brief(data: ReportData) -> Brief:
 
 
 def asked(data: ReportData) -> str:
-    """Say what was asked of which sequences."""
+    """Say what was asked, and about which sequences."""
     train = data.data.splits.get("train")
     of = f" {count(train.sequences, 'training sequence')} of" if train is not None else ""
     return (
@@ -147,7 +147,7 @@ def performance(model: ModelReport) -> str:
     """Say how well a model does on unseen sequences."""
     t = model.test
     if t is None:
-        return "The test split was not opened, so nothing is known of unseen sequences."
+        return "The test split was not opened, so nothing is known about unseen sequences."
     mean = f", mean of {t.models} models" if t.models > 1 else ""
     return (
         f"On {count(t.sequences, 'test sequence')} ({t.positives:,} positive) it reaches AUROC {number(t.auroc)} "
@@ -156,10 +156,10 @@ def performance(model: ModelReport) -> str:
 
 
 def compared(model: ModelReport) -> list[str]:
-    """Put the best baseline and composition beside a model's test score."""
+    """Compare a model's test score with the best baseline and with composition."""
     t = model.test
     if t is None or not t.baselines:
-        return ["No baseline was tested beside it."] if t is not None else []
+        return ["No baseline was tested to compare it with."] if t is not None else []
     best = best_baseline(t.baselines)
     tested = {b.name: [b.test_auroc] for b in t.baselines if b.test_auroc is not None}
     said = verdicts.composition(
@@ -172,11 +172,11 @@ def compared(model: ModelReport) -> list[str]:
 
 
 def pattern_sentence(model: ModelReport) -> str:
-    """Say which motif the contributions repeat, and whether it exceeds the null."""
+    """Say which motif recurs in the contributions, and whether it exceeds the null."""
     found = evidence(model)
     pattern, null = found.pattern, null_words(model)
     if model.refused:
-        return f"The contributions were refused, so no motif was sought in them: {model.refused}"
+        return f"The contributions were refused, so no motif was looked for in them: {model.refused}"
     if pattern is None:
         return f"No pattern above the null: {model.pattern_words or 'TF-MoDISco was not run.'}"
     size = count(pattern.seqlets, "seqlet")
@@ -198,7 +198,7 @@ def pattern_sentence(model: ModelReport) -> str:
 
 
 def _nearest(model: ModelReport, pattern: PatternRow) -> str:
-    """What an unmatched pattern is near to: a motif that a filter matches is not novel for want of two columns."""
+    """Word what an unmatched pattern resembles most; it is not novel if a filter matches that motif."""
     nothing = f"resembles no known motif (E > {SIGNIFICANT_E:g})"
     near = pattern.match
     if near is None:
@@ -215,7 +215,7 @@ def _motif(found: Evidence) -> str:
 
 
 def null_words(model: ModelReport) -> str:
-    """Say what a network of shuffled labels gives."""
+    """Say what a network trained on shuffled labels gives."""
     null = model.null
     if null is None:
         return "no null was made"
@@ -227,7 +227,7 @@ def null_words(model: ModelReport) -> str:
 
 
 def filter_sentence(model: ModelReport, shuffled: Shuffled) -> str:
-    """Say how many first-layer filters show known motifs, beside label-shuffled networks."""
+    """Say how many first-layer filters show known motifs, compared with label-shuffled networks."""
     if not model.filters:
         return "First-layer filters were not examined."
     hits = sorted((f for f in model.filters if f.significant), key=lambda f: f.e_value)
@@ -246,10 +246,10 @@ def shuffled_words(shuffled: Shuffled) -> str:
     """Say how often filters of label-shuffled networks match."""
     shares = shuffled.match_fractions
     if not shares:
-        return "no label-shuffled network was trained to compare with"
+        return "no label-shuffled network was trained for comparison"
     mean = sum(shares) / len(shares)
     return (
-        f"in {count(len(shares), 'network')} trained on shuffled labels {percent(mean, 1)} of filters do "
+        f"in {count(len(shares), 'network')} trained on shuffled labels, {percent(mean, 1)} of the filters do "
         f"(at most {percent(max(shares), 1)})"
     )
 

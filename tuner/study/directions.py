@@ -1,10 +1,10 @@
-"""Which direction of each objective is better, apart from what measures it: a reader need not wait for torch."""
+"""Direction in which each objective improves, in a module of its own that does not import torch."""
 
 from __future__ import annotations
 
 from typing import Final
 
-# Of study/objectives.py, whose table a test compares with this one.
+# The directions of study/objectives.py; a test compares the two tables.
 OBJECTIVE_DIRECTIONS: Final = {
     **dict.fromkeys(("loss", "match_null", "parameters", "seconds"), "minimize"),
     **dict.fromkeys(
@@ -17,14 +17,14 @@ OBJECTIVE_DIRECTIONS: Final = {
     ),
 }  # fmt: skip
 
-# Decided by validation predictions alone, and so measured without each group of sequences as well.
+# Determined by validation predictions alone, and so also measured without each group of sequences in turn.
 PREDICTED: Final = frozenset({"auroc", "average_precision", "trapezoid_aupr", "micro_aupr", "accuracy", "loss"})
-# Between 0 and 1; `match_excess` reaches below.
+# Between 0 and 1; `match_excess` can be negative.
 BOUNDED: Final = frozenset(OBJECTIVE_DIRECTIONS) - {
     "loss", "parameters", "seconds", "distinct", "filters_alive", "filters_gated", "match_excess",
 } | {"matched_auroc"}  # fmt: skip
 
 
 def maximized(objective: str) -> bool:
-    """Whether more of an objective is better."""
+    """Return whether larger values of an objective are better."""
     return OBJECTIVE_DIRECTIONS.get(objective) != "minimize"

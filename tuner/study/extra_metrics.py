@@ -1,4 +1,4 @@
-"""Costly measurements that a study file asks for with a table of its own: [koo] and [attribution]."""
+"""Expensive measurements that a study file requests with tables of their own: [koo] and [attribution]."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from tuner.study.toml import Table
 
 
 class KooSection(Table):
-    """Read the filters as Koo & Ploenzke (2021) do, beside our own definition.
+    """Read the filters as Koo & Ploenzke (2021) do, in addition to our own definition.
 
     The first threshold, a share of each filter's maximum, gives ``match_fraction_koo`` and
-    ``target_fraction_koo``; further ones are recorded with the threshold behind the name.
+    ``target_fraction_koo``; further ones are recorded with the threshold appended to the name.
     """
 
     thresholds: list[float] = Field(default=[0.5], min_length=1)
@@ -77,11 +77,11 @@ def measure_koo(
     Parameters
     ----------
     network : Network
-        Trained.
+        The trained network.
     dataset : Dataset
-        Only `.train` and `.valid` are touched.
+        Only `.train` and `.valid` are used.
     database : MotifDatabase
-        Every motif counts, but MA0615.1.
+        Every motif counts except MA0615.1.
     targets : mapping of str to sequence of str
         Named families.
     section : KooSection
@@ -92,8 +92,8 @@ def measure_koo(
     Returns
     -------
     dict of str to float
-        ``match_fraction_koo``, ``target_fraction_koo``, ``coverage_koo``, the same with ``_0.3`` behind for
-        every further threshold, and ``sites_koo``, the median number of windows a filter.
+        ``match_fraction_koo``, ``target_fraction_koo``, ``coverage_koo``, the same with a suffix such as ``_0.3`` for
+        every further threshold, and ``sites_koo``, the median number of windows per filter.
     """
     codes = np.concatenate([dataset.valid.codes, dataset.train.codes[: len(dataset.valid)]])
     windows = half_maximum_windows(network, codes, section.thresholds, device)
@@ -113,28 +113,28 @@ def measure_attribution(
     Parameters
     ----------
     network : Network
-        Trained.
+        The trained network.
     dataset : Dataset
-        Its `.valid` carries ground truth.
+        Its `.valid` contains the ground truth.
     section : AttributionSection
         Methods and their settings.
     seed : int
-        Of the references.
+        Seed of the references.
     device : str
         Torch device.
 
     Returns
     -------
     dict of str to float
-        ``{method}_auroc``, ``{method}_aupr``, ``{method}_average_precision``, the first method's again as
+        ``{method}_auroc``, ``{method}_aupr``, ``{method}_average_precision``, those of the first method also as
         ``attribution_auroc`` and ``attribution_aupr``; with background counts, ``{method}_auroc_r{k}`` ...
 
     Raises
     ------
     DataError
-        No ground truth, or no positive.
+        There is no ground truth, or no positive.
     AttributionError
-        Contributions that do not add up, with the layer.
+        Contributions do not add up; names the layer.
     """
     common: dict[str, Any] = {
         "n_sequences": section.sequences,

@@ -1,7 +1,7 @@
-"""Study files: TOML -> StudyFile, every table and key checked.
+"""Study files: TOML -> StudyFile, with every table and key checked.
 
-A study names its data, its search space and its objectives. A preset scales it: how many trials, how many
-epochs, how thorough a confirmation.
+A study names its data, its search space and its objectives. A preset scales it: it sets the number of trials, the
+number of epochs and the size of the confirmation.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Sampler = Literal["tpe", "random", "grid"]
 
 
 class MotifSection(Table):
-    """Which motif database filters are matched against, and the families that count as the target."""
+    """Motif database that filters are matched against, and the families that count as targets."""
 
     database: str = "JASPAR2026"
     targets: dict[str, list[str]] = Field(default_factory=dict)
@@ -34,9 +34,9 @@ class MotifSection(Table):
 class SearchSection(Table):
     """Size and sampler of the search.
 
-    The sampler ``grid`` runs every point of the space with `replicates` seeds; `trials` and `startup` mean
-    nothing to it. A trial that finishes no epoch for `stall_minutes` counts as hung. Without `stopping` every trial
-    is trained to its end.
+    The sampler ``grid`` runs every point of the space with `replicates` seeds and ignores `trials` and `startup`. A
+    trial that finishes no epoch within `stall_minutes` counts as hung. Without `stopping` every trial is trained to its
+    end.
     """
 
     sampler: Sampler = "tpe"
@@ -55,10 +55,10 @@ class SearchSection(Table):
 
 
 class ConfirmationSection(Table):
-    """How the candidates are retrained before one of them is declared.
+    """How the candidates are retrained before one of them is declared the primary trial.
 
-    `folds` = 0 retrains on train and stops on validation; k > 1 cross-validates over both.
-    `shuffled` counts the label-shuffled models trained as the null.
+    `folds` = 0 retrains on the training split and stops early on validation; k > 1 cross-validates over both splits.
+    `shuffled` is the number of label-shuffled models trained as the null.
     """
 
     candidates: int = Field(default=5, ge=0)
@@ -68,7 +68,7 @@ class ConfirmationSection(Table):
 
 
 class StorageSection(Table):
-    """What the study's files may take in the artifact store; no part of its identity."""
+    """How much space the study's files may take in the artifact store; not part of the study's identity."""
 
     quota: str | None = None
 
@@ -84,7 +84,7 @@ class StorageSection(Table):
 
 
 class Preset(Table):
-    """What a preset replaces in a study; a key that is absent leaves the study's own value."""
+    """Values that a preset replaces in a study; where a key is absent, the study's own value applies."""
 
     trials: int | None = Field(default=None, gt=0)
     replicates: int | None = Field(default=None, gt=0)
@@ -106,7 +106,7 @@ PRESETS: Mapping[str, Preset] = {
 
 
 class StudyFile(Table):
-    """The whole of a study's TOML."""
+    """The complete content of a study file."""
 
     name: str
     title: str = ""
@@ -182,17 +182,17 @@ def check_study(document: dict[str, object], where: str) -> StudyFile:
 
 
 def read_bytes(text: str) -> int:
-    """Read a size, e.g. ``2 GB`` or ``500 MiB``: bytes.
+    """Parse a size such as ``2 GB`` or ``500 MiB``, and return it in bytes.
 
     Raises
     ------
     StudyError
-        Not a size above 0.
+        The text is not a size above 0.
     """
     try:
         size = int(TypeAdapter(ByteSize).validate_python(text))
     except ValidationError:
         size = 0
     if size <= 0:
-        raise StudyError(f"{text!r} is no size; write a number and a unit, e.g. 500 MB, 2 GB, 1.5 GiB.")
+        raise StudyError(f"{text!r} is not a size; write a number and a unit, e.g. 500 MB, 2 GB, 1.5 GiB.")
     return size

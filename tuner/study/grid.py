@@ -1,4 +1,4 @@
-"""Grids: every point of a search space in order, and parts of it."""
+"""Grids: every point of a search space in order, and parts of a grid."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from tuner.study.space import Parameter, Scalar, SearchSpace, active, same
 
 @dataclass(frozen=True)
 class Part:
-    """Which slots of a grid are wanted.
+    """Part of a grid: the slots to run.
 
     Attributes
     ----------
     only : mapping of str to sequence of str
-        Parameter -> values, as text; points with another value are left out, and so are points without
-        the parameter.
+        Parameter -> values, as text; points with another value or without the parameter are left out.
     replicates : int or None
-        The first so many replicate seeds; None for all.
+        How many of the replicate seeds to run, from the first; None for all.
     """
 
     only: Mapping[str, Sequence[str]]
@@ -33,12 +32,12 @@ WHOLE = Part({})
 
 
 def grid_values(name: str, parameter: Parameter) -> tuple[Scalar, ...]:
-    """List the values of one parameter; those of a range are the decimal numbers that low and step add up to.
+    """List the values of one parameter; a range gives the decimal numbers low, low + step, and so on.
 
     Raises
     ------
     StudyError
-        A range without step has no list of values.
+        The parameter is a range without a step.
     """
     if parameter.values is not None:
         return parameter.values
@@ -58,7 +57,7 @@ def grid_points(space: SearchSpace) -> list[dict[str, Scalar]]:
     Raises
     ------
     StudyError
-        A parameter without a list of values.
+        A parameter is a range without a step.
     """
     points: list[dict[str, Scalar]] = [{}]
     for name, parameter in space.parameters.items():
@@ -77,7 +76,7 @@ def select_points(space: SearchSpace, only: Mapping[str, Sequence[str]]) -> list
     Raises
     ------
     StudyError
-        A parameter or value that the grid does not have, with the nearest that it has.
+        The grid does not have a parameter or value; names the nearest one.
     """
     for name, wanted in only.items():
         if name not in space.parameters:
@@ -96,14 +95,14 @@ def select_points(space: SearchSpace, only: Mapping[str, Sequence[str]]) -> list
 def as_stored(
     points: Iterable[Mapping[str, Scalar]], stored: Iterable[Mapping[str, Scalar]]
 ) -> list[dict[str, Scalar]]:
-    """Give points the numbers that a study has already: 0.3 may be stored as 0.30000000000000004, low + 2 * step.
+    """Give points the numbers stored in a study already: 0.3 may be stored as 0.30000000000000004, low + 2 * step.
 
     Parameters
     ----------
     points : iterable of mapping
-        Of the grid.
+        Points of the grid.
     stored : iterable of mapping
-        Of the study's slots.
+        Points of the study's slots.
     """
     known: dict[str, set[float]] = {}
     for point in stored:
@@ -119,13 +118,13 @@ def as_stored(
 
 
 def slot_key(point: Mapping[str, Scalar], replicate: int) -> str:
-    """Name of a slot, whatever part it was asked for with."""
+    """Name of a slot, which is the same whatever part of the grid is run."""
     text = json.dumps(dict(sorted(point.items())))
     return f"grid-{hashlib.sha256(text.encode()).hexdigest()[:24]}-{replicate}"
 
 
 def _means(text: str, value: Scalar) -> bool:
-    """Whether what was typed is a value: 0.30 and 3e-1 are 0.3."""
+    """Return whether a typed text means a value: 0.30 and 3e-1 are 0.3."""
     if isinstance(value, bool | str):
         return text == _text(value)
     try:
@@ -135,5 +134,5 @@ def _means(text: str, value: Scalar) -> bool:
 
 
 def _text(value: Scalar) -> str:
-    """A value as it is typed: true, 5, 0.1, relu."""
+    """Write a value as a user types it: true, 5, 0.1, relu."""
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,4 +1,4 @@
-"""From what a person names, a study file or its name, to the plan of a study."""
+"""Find a study by the name or path that a person gives, and plan it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from tuner.study.plan import Plan, make_plan, study_space
 
 
 class Named(NamedTuple):
-    """A study as somebody named it.
+    """A study found by its name or path.
 
     Attributes
     ----------
     plan : Plan
-        With preset and overrides applied.
+        The plan, with preset and overrides applied.
     study : Path or None
-        Its file; None for one that was described in Python.
+        The study file; None for a study described in Python.
     space : Path or None
-        The file of its search space; None for a study with its own.
+        The file of its search space; None if the study file lists the parameters itself.
     """
 
     plan: Plan
@@ -40,21 +40,21 @@ def find_plan(
     trials: int | None = None,
     sampler: Sampler | None = None,
 ) -> Named:
-    """Find and read a study and its space, below the current folder first.
+    """Find and read a study and its search space; files below the current folder come first.
 
     Parameters
     ----------
     study : str
         A name, or the path of a study file.
     environment : mapping of str to str
-        Variables that paths of the study may hold.
+        Variables that may occur in paths of the study.
     preset, seed, name, trials, sampler
         As for `tuner.study.plan.make_plan`.
 
     Raises
     ------
     StudyError, SearchSpaceError
-        What is unknown or wrong, where, and the nearest known name.
+        A name or value is unknown or wrong; says where, and names the nearest known name.
     """
     path = find_resource("studies", study, folder=Path.cwd())
     parsed = expand_paths(read_study(path), environment, path.parent, path.name)
@@ -75,7 +75,7 @@ def described_plan(
     trials: int | None = None,
     sampler: Sampler | None = None,
 ) -> Named:
-    """Plan a study that no file describes; its paths and its space are looked for from the current folder.
+    """Plan a study that no file describes; its paths and search space are resolved from the current folder.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def described_plan(
     Raises
     ------
     StudyError, SearchSpaceError
-        As `find_plan`.
+        As for `find_plan`.
     """
     here = Path.cwd()
     space, path = study_space(study, preset, lambda name: find_resource("search_spaces", name, folder=here))

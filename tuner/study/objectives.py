@@ -1,7 +1,7 @@
-"""Objectives and watched metrics: what one trained network is worth.
+"""Objectives and watched metrics, which say how good a trained network is.
 
-`OBJECTIVES` is the table a study file chooses from; every row is also recorded for every trial, so a study
-can be read along an axis it did not search. All of them use the training and validation split only.
+`OBJECTIVES` is the table that a study file chooses from; every row is also recorded for every trial, so that a study
+can be read along an axis that it did not optimise. All of them use the training and validation splits only.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Evaluation(NamedTuple):
     parameters : int
         Trainable parameters.
     extras : mapping of str to float
-        What is not defined for every study: ``matched_auroc`` where the matched part can be scored, and what
-        the tables [koo] and [attribution] of the study ask for.
+        Metrics that are not defined for every study: ``matched_auroc`` where the matched part can be scored, and those
+        that the tables [koo] and [attribution] of the study request.
     """
 
     logits: np.ndarray
@@ -65,22 +65,22 @@ class Objective(NamedTuple):
     Attributes
     ----------
     direction : {"maximize", "minimize"}
-        Which way is better.
+        Whether larger or smaller values are better.
     low, high : float
         Range; `high` may be infinite.
     chance : float or None
-        Value of a model that knows nothing, where that is a number.
+        Value of a model that has learned nothing, where that is a fixed number.
     note : str
         One sentence for the study note and `tuner list`.
     measured : callable or None
         Evaluation -> float.
     needs : str or None
-        Table of the study file without which it is not measured.
+        Table of the study file that is required to measure it.
     late : bool
-        Too expensive to measure at an early-stopping check: measured there only where it is an objective.
+        Too expensive to measure at an early-stopping check unless the study optimises it.
     predicted : callable or None
-        Labels and logits -> float, for what validation predictions alone decide: its value without some of the
-        sequences says how sure it is.
+        Labels and logits -> float, for objectives that depend on validation predictions alone. Leaving out some of the
+        sequences then shows how certain the value is.
     """
 
     direction: Literal["maximize", "minimize"]
@@ -97,7 +97,7 @@ class Objective(NamedTuple):
         """Measure one network."""
         if self.predicted is not None:
             return self.predicted(evaluation.labels, evaluation.logits)
-        assert self.measured is not None  # each row has one of the two
+        assert self.measured is not None  # each row has exactly one of the two
         return self.measured(evaluation)
 
 
@@ -110,7 +110,7 @@ def _extra(key: str) -> Callable[[Evaluation], float]:
 
 
 INFINITY = float("inf")
-ABLATED = 50  # validation sequences: the share of matched filters has a standard deviation of .01 over which ones
+ABLATED = 50  # validation sequences; over random choices of them the share of matched filters varies by .01 (sd)
 
 OBJECTIVES: Mapping[str, Objective] = {
     "auroc": Objective(
@@ -150,7 +150,7 @@ OBJECTIVES: Mapping[str, Objective] = {
         0,
         1,
         None,
-        "Share of validation labels on the right side of probability .5; chance is the larger class.",
+        "Share of validation labels on the right side of probability .5; chance is the share of the larger class.",
         predicted=metrics.accuracy,
     ),
     "loss": Objective(
@@ -243,7 +243,7 @@ OBJECTIVES: Mapping[str, Objective] = {
         0,
         INFINITY,
         None,
-        "Seconds of training; not reproducible, so no study reruns to the same value.",
+        "Seconds of training; not reproducible: another run of the study gives other values.",
         lambda e: e.trained.seconds,
     ),
     "match_fraction_koo": Objective(
@@ -258,12 +258,12 @@ OBJECTIVES: Mapping[str, Objective] = {
     ),
     "attribution_auroc": Objective(
         "maximize", 0, 1, 0.5,
-        "Positions of planted motifs found by the study's first attribution method; mean AUROC a sequence.",
+        "Positions of planted motifs, as the study's first attribution method finds them; mean AUROC per sequence.",
         _extra("attribution_auroc"), needs="attribution",
     ),
     "attribution_aupr": Objective(
         "maximize", 0, 1, None,
-        "The same as trapezoid area under the precision-recall curve; chance is the share of such positions.",
+        "The same as the trapezoid area under the precision-recall curve; chance is the share of such positions.",
         _extra("attribution_aupr"), needs="attribution",
     ),
 }  # fmt: skip
@@ -283,17 +283,17 @@ def evaluate_network(
 ) -> Evaluation:
     """Measure a trained network on the training and validation splits.
 
-    Filters are read from training + validation sequences, predictions are made for validation only; the test
-    split is not an argument of anything here.
+    Filters are read from training and validation sequences; predictions are made for validation only. The test split is
+    never passed to anything here.
 
     Parameters
     ----------
     network : Network
-        With the weights that count.
+        The network, with the weights to measure.
     trained : Trained
-        Its training run, on this validation split; what it has predicted is not predicted again.
+        Its training run, on this validation split; predictions that it contains are not computed again.
     dataset : Dataset
-        Only `.train` and `.valid` are touched.
+        Only `.train` and `.valid` are used.
     database : MotifDatabase
         Screened Tomtom targets.
     targets : mapping of str to list of str
@@ -305,7 +305,7 @@ def evaluate_network(
     seed : int
         Seeds the column permutations of the null.
     rung : collection of str or None
-        At a rung the study's objectives: what is `late` and not among them is left out.
+        At a rung, the study's objectives; rows that are `late` and not among them are left out. None at the end.
     """
     late = {name for name, row in OBJECTIVES.items() if row.late and rung is not None and name not in rung}
     logits = trained.logits
@@ -317,7 +317,7 @@ def evaluate_network(
     filters = build_filters(codes, scan, width, network.offset)
     effects = None
     if "used_match_fraction" not in late:
-        few = sample_rows(dataset.valid.labels, ABLATED)  # one draw for all trials of a study, so that they compare
+        few = sample_rows(dataset.valid.labels, ABLATED)  # the same in all trials of a study, to keep them comparable
         effects = ablation_effects(network, dataset.valid.codes[few], device=device)
     matches = match_filters(
         filters, database, targets, n_filters=len(filters), effects=effects, seed=seed,
@@ -330,31 +330,31 @@ def evaluate_network(
 
 
 def matched_auroc(split: Split, logits: np.ndarray) -> dict[str, float]:
-    """AUROC on the part of a split where GC and CpG content cannot tell the classes apart.
+    """Compute the AUROC on the part of a split where GC and CpG content cannot tell the classes apart.
 
     Returns
     -------
     dict of str to float
-        ``matched_auroc``; empty where that part is too small to score (under 20 sequences, or one class).
+        ``matched_auroc``; empty if that part is too small to score (under 20 sequences, or one class).
     """
     found = matched_part(split.codes, split.labels, {"models": logits}, jackknife=False)
     return {} if found is None else {"matched_auroc": found.values["models"]}
 
 
 def without_groups(evaluation: Evaluation, objectives: Collection[str]) -> dict[str, list[float]]:
-    """Objectives that predictions decide, without each group of validation sequences in turn."""
+    """Compute the objectives that need predictions alone, without each group of validation sequences in turn."""
     rows = ((name, OBJECTIVES[name].predicted) for name in objectives)
     found = {name: without_each(row, evaluation.labels, evaluation.logits) for name, row in rows if row is not None}
     return {name: values for name, values in found.items() if values is not None}
 
 
 def measure_all(evaluation: Evaluation) -> dict[str, float]:
-    """Every row of OBJECTIVES that was measured, the interval of match_excess, and all extras.
+    """Return every row of OBJECTIVES that was measured, the interval of match_excess, and all extras.
 
     Raises
     ------
     DataError
-        A metric that is not finite, with its name.
+        A metric is not finite; names it.
     """
     values = {
         name: float(row.measure(evaluation))

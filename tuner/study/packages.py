@@ -1,4 +1,4 @@
-"""Versions of packages that decide what a trial's values are: those of a study's workers must compare."""
+"""Versions of the packages that influence a trial's values; all workers of a study must use compatible ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 import tuner
 from tuner.errors import StudyError
 
-PARTS = {"tuner": 2, "torch": 1}  # how many parts of a version must be equal: major and minor, major
+PARTS = {"tuner": 2, "torch": 1}  # how many parts of a version must be equal: 2 for major and minor, 1 for major
 
 
 def packages() -> dict[str, str]:
@@ -18,19 +18,19 @@ def packages() -> dict[str, str]:
 
 
 def check_packages(name: str, stored: str | None) -> None:
-    """Refuse to join a study that was made by another version of what computes its values.
+    """Refuse to join a study that was created with another version of a package that computes its values.
 
     Parameters
     ----------
     name : str
         The study.
     stored : str or None
-        Its attribute `PACKAGES`; None in a study that was made before there was one.
+        Its attribute `PACKAGES`; None in a study older than this attribute.
 
     Raises
     ------
     StudyError
-        Naming package, stored version and version here.
+        A version differs; names the package, the stored version and the installed one.
     """
     here = packages()
     try:
@@ -46,7 +46,7 @@ def check_packages(name: str, stored: str | None) -> None:
         if package in made and _head(made[package], parts) != _head(here[package], parts):
             wanted = ".".join([*_head(made[package], parts), "*"])
             raise StudyError(
-                f"{name} was made with {package} {made[package]}; here is {here[package]}. Install "
+                f"{name} was created with {package} {made[package]}; {here[package]} is installed here. Install "
                 f"'{package}=={wanted}' on this machine, or use a new study name (--name)."
             )
 

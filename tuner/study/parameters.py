@@ -1,4 +1,4 @@
-"""Which names a search space may use: every hyperparameter of a model or of its training."""
+"""Names that a search space may use: every hyperparameter of a model or of its training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tuner.study.space import Scalar, SearchSpace
 
 RECIPE_FIELDS: Mapping[str, dataclasses.Field[object]] = {f.name: f for f in dataclasses.fields(Recipe)}
 
-# Parameters whose values are themselves names of rows in a table.
+# Parameters whose values are names of rows of a table.
 TABLES: Mapping[str, Collection[str]] = {
     "architecture": ARCHITECTURES,
     "activation": ACTIVATIONS,
@@ -28,7 +28,7 @@ TABLES: Mapping[str, Collection[str]] = {
 
 
 def check_names(space: SearchSpace, training: Mapping[str, Scalar], where: str) -> None:
-    """Check every parameter, and every value that names a row, against the tables.
+    """Check every parameter, and every value that names a row of a table, against the tables.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def recipe_of(training: Mapping[str, Scalar], where: str, base: Recipe | None = 
     where : str
         File and table, as an error should name them.
     base : Recipe, optional
-        What the settings change.
+        The recipe that the settings change.
 
     Raises
     ------
@@ -103,6 +103,6 @@ def recipe_of(training: Mapping[str, Scalar], where: str, base: Recipe | None = 
 
 
 def split_point(point: Mapping[str, Scalar]) -> tuple[dict[str, Scalar], dict[str, Scalar]]:
-    """Split one suggested point into (model hyperparameters, training settings); its data set is neither."""
+    """Split a suggested point into (model hyperparameters, training settings); its data set belongs to neither."""
     training = {k: v for k, v in point.items() if k in RECIPE_FIELDS}
     return {k: v for k, v in point.items() if k not in training and k != "dataset"}, training

@@ -14,7 +14,7 @@ _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})", re.ASCII)
 
 
 def needs_expanding(value: str) -> bool:
-    """Whether a path begins with ``~`` or holds a variable, so that it means another place for everyone."""
+    """Return whether a path begins with ``~`` or contains a variable, so that its meaning depends on the user."""
     return value.startswith("~") or any(not match[0][1:2].isdigit() for match in _VARIABLE.finditer(value))
 
 
@@ -28,7 +28,7 @@ def expand_path(value: str, environment: Mapping[str, str], folder: Path, where:
     environment : mapping of str to str
         Names and values.
     folder : Path
-        Folder of the study file; a file that lies there under just this name is meant as it is.
+        Folder of the study file; if a file of exactly this name exists there, the path is not expanded.
     where : str
         Key and file, for the error.
 
@@ -49,13 +49,14 @@ def expand_path(value: str, environment: Mapping[str, str], folder: Path, where:
         if name[0].isdigit():
             return match[0]
         if not environment.get(name):
-            raise StudyError(f"{where} is {value!r}, and the environment variable {name} is not set. Set it.")
+            raise StudyError(f"{where} is {value!r}, but the environment variable {name} is not set. Set it.")
         return environment[name]
 
-    # The variables first: $DATA may hold a ~ that no shell has replaced.
+    # Variables come first: the value of $DATA may begin with a ~ that no shell has replaced.
     text = os.path.expanduser(_VARIABLE.sub(value_of, value))
     if text.startswith("~"):
-        raise StudyError(f"{where} is {value!r}, and there is no home folder {text.split('/')[0]!r}. Write it in full.")
+        home = text.split("/")[0]
+        raise StudyError(f"{where} is {value!r}, but there is no home folder {home!r}. Write the path in full.")
     return text
 
 
@@ -65,12 +66,13 @@ def expand_paths(study: StudyFile, environment: Mapping[str, str], folder: Path,
     Parameters
     ----------
     study : StudyFile
-        As read.
+        The study file as read.
     environment : mapping of str to str
+        Names and values of the environment variables.
     folder : Path
-        Of the study file.
+        Folder of the study file.
     file : str
-        Its name.
+        Name of the study file.
 
     Returns
     -------

@@ -1,7 +1,7 @@
-"""Plans: a study file with preset, seed and overrides applied, and what makes two plans the same study.
+"""Plans: a study file with preset, seed and overrides applied, and the identity of a study.
 
-File, preset and seed are the identity of a study and give it its name in the storage; budget, workers, device
-and time limit are not.
+File, preset and seed belong to the identity of a study and give it its name in the storage; budget, workers, device
+and time limit do not.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from tuner.study.parameters import check_names, recipe_of
 from tuner.study.space import Parameter, SearchSpace, WarmStart, listed_space, read_space
 from tuner.study.toml import Table, parse_table
 
-MOST_TRIALS = 1_000_000  # a column of the database takes two thousand times as many; nobody has the years
+MOST_TRIALS = 1_000_000  # the database column could hold two thousand times as many, but no study can run for so long
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A study file with its preset, seed and overrides applied: everything a worker needs to know.
+    """A study file with its preset, seed and overrides applied: everything that a worker needs to know.
 
     Attributes
     ----------
@@ -41,17 +41,17 @@ class Plan:
     space : SearchSpace
         Checked against every table of names.
     preset, name : str
-        Preset and the study's name in the storage.
+        Preset, and the study's name in the storage.
     seed : int
-        Seeds every draw of the study.
+        Seed of every random draw of the study.
     trials : int
-        Budget of the search: slots that end in exactly one terminal result. Of a grid: points x replicates.
+        Budget of the search, as slots that each end in exactly one result; for a grid, points x replicates.
     replicates : int
-        Seeds a point of a grid is run with; 1 for a search.
+        How many seeds each point of a grid is run with; 1 for a search.
     recipe : Recipe
         Training settings that the space does not search.
     sampler, startup, max_failures, confirmation
-        As in the file, after the preset.
+        As in the study file, with the preset applied.
     folder : Path
         Folder of the study file; its data paths are relative to it.
     """
@@ -72,20 +72,20 @@ class Plan:
 
     @property
     def data_spec(self) -> DataSpec:
-        """The data section, with paths made absolute against the study file's folder."""
+        """The data section, with relative paths resolved from the study file's folder."""
         here = {key: str(self.folder / name) for key, name in self.study.data.files.items()}
         return self.study.data.at(here)
 
 
 def study_space(study: StudyFile, preset: str, find: Callable[[str], Path]) -> tuple[SearchSpace, Path | None]:
-    """Read the space of a study: its own [parameters], else the file that it or the preset names.
+    """Read the search space of a study: its own [parameters], or else the file that the study or the preset names.
 
     Parameters
     ----------
     study : StudyFile
-        As read.
+        The study file as read.
     preset : str
-        May name another space.
+        Name of the preset, which may choose another space.
     find : callable
         Name of a space -> its file.
 
@@ -122,7 +122,7 @@ def make_plan(
     Raises
     ------
     StudyError, SearchSpaceError
-        Unknown preset, training key, model or activation name.
+        A preset, training key, model or activation is unknown.
     """
     if preset not in PRESETS:
         raise StudyError(unknown("preset", preset, PRESETS))
@@ -138,7 +138,7 @@ def make_plan(
             f"{study.name}: --sampler {used_sampler} cannot replace {study.search.sampler}; edit [search]."
         )
     if "dataset" in space.parameters and used_sampler != "grid":
-        raise StudyError(f"{study.name} [dataset]: only a grid may vary the data set; values of a search must compare.")
+        raise StudyError(f"{study.name} [dataset]: only a grid may vary the data set, so that values are comparable.")
     replicates = 1
     if used_sampler == "grid":
         replicates = scaled.get("replicates", study.search.replicates)
@@ -176,7 +176,7 @@ def default_name(study: str, preset: str, seed: int) -> str:
 
 
 def plan_source(plan: Plan) -> dict[str, Any]:
-    """Everything `restore_plan` needs, as plain JSON; it is stored with the study."""
+    """Return everything that `restore_plan` needs as plain JSON, which is stored with the study."""
     return {
         "study": plan.study.model_dump(exclude_none=True),
         "space": plan.space.name,
@@ -192,7 +192,7 @@ def plan_source(plan: Plan) -> dict[str, Any]:
 
 
 class _Source(Table):
-    """What :func:`plan_source` stores."""
+    """The values that :func:`plan_source` stores."""
 
     study: dict[str, Any]
     space: str
@@ -217,11 +217,11 @@ def restore_plan(
     Parameters
     ----------
     source : mapping of str to any
-        What :func:`plan_source` made.
+        The values that :func:`plan_source` returned.
     locate : callable
-        Gives the study's files the paths that they have here.
+        Maps the paths of the study's files to those on this machine.
     folder : Path, optional
-        What relative paths are relative to, if not to where the study was made.
+        Folder from which relative paths are resolved; by default the one where the study was created.
     """
     where = f"stored study {shown(str(source.get('name')))}"
     described = parse_table(_Source, dict(source), where, StudyError)
@@ -231,7 +231,7 @@ def restore_plan(
         for name, table in source["parameters"].items()
     }
     starts = tuple(parse_table(WarmStart, w, where, StudyError) for w in source["warm_starts"])
-    # `space` of a study with its own parameters is the default's name, which no one gave.
+    # In a study that lists its own parameters, `space` has its default value, which nobody chose.
     study = {k: v for k, v in source["study"].items() if k != "space" or not source["study"].get("parameters")}
     return make_plan(
         locate(parse_table(StudyFile, study, where, StudyError)),
@@ -251,14 +251,14 @@ def load_object(text: object, name: str, key: str) -> dict[str, Any]:
     Parameters
     ----------
     text : object
-        The attribute.
+        Value of the attribute.
     name, key : str
         Study and attribute, for the error.
 
     Raises
     ------
     StudyError
-        It is no JSON object.
+        The value is not a JSON object.
     """
     try:
         found = json.loads(text) if isinstance(text, str) else None
@@ -275,7 +275,7 @@ def load_object(text: object, name: str, key: str) -> dict[str, Any]:
 def identity(
     plan: Plan, dataset: Dataset, database: MotifDatabase, variants: Mapping[str, Dataset] | None = None
 ) -> dict[str, Any]:
-    """Everything that two workers must agree on before they may share a study."""
+    """Return everything that two workers must agree on before they may share a study."""
     asked = {"koo": plan.study.koo, "attribution": plan.study.attribution, "stopping": plan.study.search.stopping}
     described: dict[str, Any] = {
         "search space": plan.space.canonical(),
@@ -297,7 +297,7 @@ def identity(
 
 
 def differences(stored: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
-    """Word each difference between two identities, e.g. ``search space: kernel_size.high 19 -> 25``."""
+    """Describe each difference between two identities, e.g. ``search space: kernel_size.high 19 -> 25``."""
     found = []
     for part in sorted(set(stored) | set(current)):
         a, b = _flat(stored.get(part)), _flat(current.get(part))
@@ -309,12 +309,12 @@ def differences(stored: Mapping[str, Any], current: Mapping[str, Any]) -> list[s
 
 
 def check_identity(name: str, stored: Mapping[str, Any], current: Mapping[str, Any]) -> None:
-    """Refuse to join a study that was made from other files.
+    """Refuse to join a study that was created from different files.
 
     Raises
     ------
     StudyError
-        Naming every difference (the first eight).
+        The identities differ; names the differences (the first eight).
     """
     found = differences(stored, current)
     if found:

@@ -8,9 +8,9 @@ A space file has one table per hyperparameter::
     step = 2
     when = { architecture = ["cnn", "residualbind"] }
 
-Every parameter is exactly one of ``choices``, ``low``/``high`` (with ``step`` or ``log``) or ``fixed``; a
-parameter with ``when`` exists only where each named parameter has one of the listed values. Settings that
-should be tried first stand in ``[[warm_starts]]``, each with its ``source``.
+Every parameter has exactly one of ``choices``, ``low``/``high`` (with ``step`` or ``log``) or ``fixed``; a parameter
+with ``when`` exists only where each named parameter has one of the listed values. Settings that should be tried first
+are listed in ``[[warm_starts]]``, each with its ``source``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MOST_PARAMETERS = 200  # there are about forty hyperparameters
 
 
 class Parameter(Table):
-    """One searched hyperparameter; exactly one of choices, low/high, fixed."""
+    """One hyperparameter of the space, given by exactly one of choices, low/high, fixed."""
 
     choices: list[Scalar] | None = Field(default=None, min_length=1)
     low: int | float | None = None
@@ -79,10 +79,10 @@ class Parameter(Table):
         return tuple(self.choices) if self.choices is not None else None
 
     def holds(self, value: Scalar) -> bool:
-        """Whether `value` is a point of this parameter."""
+        """Return whether this parameter can have the value."""
         if self.values is not None:
             return any(type(v) is type(value) and v == value for v in self.values)
-        assert self.low is not None  # _one_kind: a parameter without values has low and high
+        assert self.low is not None  # _one_kind ensures that a parameter without values has low and high
         assert self.high is not None
         if isinstance(value, bool | str) or (isinstance(self.low, int) and not isinstance(value, int)):
             return False
@@ -92,10 +92,10 @@ class Parameter(Table):
         return abs(steps - round(steps)) < 1e-6
 
     def suggest(self, trial: optuna.trial.BaseTrial, name: str) -> Scalar:
-        """Ask `trial` for a value; fixed values are recorded in the trial as well."""
+        """Ask `trial` to suggest a value; fixed values are recorded in the trial as well."""
         if self.values is not None:
             value: Scalar | None = trial.suggest_categorical(name, list(self.values))
-            assert value is not None  # None is no choice a space file can list
+            assert value is not None  # None is not a choice that a space file can list
             return value
         assert self.low is not None
         assert self.high is not None
@@ -114,14 +114,14 @@ class WarmStart(Table):
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """Parameters in an order in which each `when` only looks back.
+    """Parameters in an order in which each `when` refers to earlier ones only.
 
     Attributes
     ----------
     name : str
         File name without suffix.
     parameters : mapping of str to Parameter
-        In suggestion order.
+        The parameters, in the order of suggestion.
     warm_starts : tuple of WarmStart
         Settings to enqueue first; each is a point of the space.
     """
@@ -131,7 +131,7 @@ class SearchSpace:
     warm_starts: tuple[WarmStart, ...]
 
     def suggest(self, trial: optuna.trial.BaseTrial) -> dict[str, Scalar]:
-        """Draw one point; parameters whose `when` does not hold are absent."""
+        """Draw one point, without the parameters whose `when` is not fulfilled."""
         point: dict[str, Scalar] = {}
         for name, parameter in self.parameters.items():
             if active(parameter, point):
@@ -139,12 +139,12 @@ class SearchSpace:
         return point
 
     def complete(self, given: Mapping[str, Scalar], where: str) -> dict[str, Scalar]:
-        """Check that `given` is one whole point, filling in fixed parameters.
+        """Check that `given` is a complete point, and fill in fixed parameters.
 
         Raises
         ------
         SearchSpaceError
-            A name that is not searched, a value outside, an inactive or a missing parameter.
+            A name is unknown, a value is outside its range, or a parameter is inactive or missing.
         """
         for name in given:
             if name not in self.parameters:
@@ -166,12 +166,12 @@ class SearchSpace:
         return point
 
     def canonical(self) -> dict[str, Any]:
-        """Plain form with every default written out, for comparison and storage."""
+        """Return a plain form with every default written out, for comparison and storage."""
         return {n: p.model_dump(exclude_none=True) for n, p in self.parameters.items()}
 
     @property
     def dataset_names(self) -> tuple[str, ...]:
-        """Data sets that the parameter ``dataset`` of a grid chooses from; none without it."""
+        """Data sets that the parameter ``dataset`` of a grid chooses from; empty without this parameter."""
         return tuple(str(v) for v in self.parameters["dataset"].values or ()) if "dataset" in self.parameters else ()
 
     @property
@@ -182,12 +182,12 @@ class SearchSpace:
 
 
 def active(parameter: Parameter, point: Mapping[str, Scalar]) -> bool:
-    """Whether `parameter` exists where the earlier ones have the values of `point`."""
+    """Return whether `parameter` exists where the earlier ones have the values of `point`."""
     return all(any(same(point.get(k), one) for one in v) for k, v in (parameter.when or {}).items())
 
 
 def same(a: Scalar | None, b: Scalar | None) -> bool:
-    """Whether two values are equal, but for the last digits of a float: 0.1 + 2 * 0.1 is 0.3."""
+    """Return whether two values are equal except for the last digits of a float: 0.1 + 2 * 0.1 is 0.3."""
     if isinstance(a, float) and isinstance(b, float):
         return math.isclose(a, b, rel_tol=1e-12, abs_tol=1e-15)
     return a == b
@@ -200,7 +200,7 @@ def _domain(p: Parameter) -> str:
 
 
 def read_space(path: Path) -> SearchSpace:
-    """Read and check a space file on its own terms (names of models are checked by `check_names`).
+    """Read a space file and check its form (`check_names` checks the names of models).
 
     Raises
     ------
@@ -223,7 +223,7 @@ def check_space(document: dict[str, object], name: str, file: str) -> SearchSpac
     if not isinstance(starts, list):
         raise SearchSpaceError(f"{file} [warm_starts]: write each as its own [[warm_starts]] table.")
     if not document:
-        raise SearchSpaceError(f"{file}: no parameter; add a table such as [kernel_size].")
+        raise SearchSpaceError(f"{file}: there are no parameters; add a table such as [kernel_size].")
     if len(document) > MOST_PARAMETERS:
         raise SearchSpaceError(f"{file}: {len(document)} parameters; a space has at most {MOST_PARAMETERS}.")
     parameters: dict[str, Parameter] = {}
@@ -243,18 +243,18 @@ def check_space(document: dict[str, object], name: str, file: str) -> SearchSpac
 
 
 def listed_space(name: str, parameters: Mapping[str, Parameter], where: str) -> SearchSpace:
-    """Make a space of parameters that a study file lists itself.
+    """Make a space from the parameters that a study file lists itself.
 
     Raises
     ------
     SearchSpaceError
-        Conditions that cannot hold.
+        A `when` condition can never be fulfilled.
     """
     return SearchSpace(name, _ordered(dict(parameters), where), ())
 
 
 def _ordered(parameters: dict[str, Parameter], file: str) -> dict[str, Parameter]:
-    """Sort so that a condition's parameter comes first; refuse cycles and impossible conditions."""
+    """Sort so that parameters come after those that their conditions name; refuse cycles and impossible conditions."""
     for name, parameter in parameters.items():
         for other, values in (parameter.when or {}).items():
             if other not in parameters or other == name:

@@ -1,13 +1,13 @@
-"""Which trials of a search go on behind a rung: the rule, and a log of decisions made over again.
+"""Early stopping: the rule that decides which trials of a search continue after a rung, and its replay from a log.
 
 A rung is an epoch at which a trial is compared with those that reached it before. The rule is the stopping
-variant of asynchronous successive halving (Li et al. 2020). It looks only at what exists at that moment, and waits
-for nobody. In either order a trial is ahead of all that it dominates:
+variant of asynchronous successive halving (Li et al. 2020). It compares with the trials that exist at that moment and
+does not wait for others. Trials can be ordered in two ways; in both, a trial precedes all trials that it dominates:
 
-- ``places``: the mean of its places by each objective and by the volume between its values and the worst there;
-- ``pareto``, the order of MO-ASHA (Schmucker et al. 2021): non-dominated fronts, and within a front the crowding
-  distance of NSGA-II (Deb et al. 2002, section III B). The last front that goes on is cut by how lonely a point is:
-  one that is best by AUROC and worst by motif stays, one that is second by both goes.
+- ``places``: by the mean of its ranks, one by each objective and one by the volume between its values and the worst;
+- ``pareto``, the order of MO-ASHA (Schmucker et al. 2021): by non-dominated front, and within a front by the crowding
+  distance of NSGA-II (Deb et al. 2002, section III B). If only part of a front continues, isolated points are kept:
+  one that is best by AUROC and worst by motif continues, one that is second by both is stopped.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from tuner.study.toml import Table
 class StoppingSection(Table):
     """When hopeless trials of a search are stopped.
 
-    At each epoch in `rungs` a trial goes on if it is among the best 1 / `eta` of those that got there, as `order`
-    sorts them; the first `minimum` go on whatever they are worth.
+    At each epoch in `rungs` a trial continues if it is among the best 1 / `eta` of the trials that reached that epoch,
+    sorted by `order`; the first `minimum` trials continue in any case.
     """
 
     rungs: list[int] = Field(default=[2, 6, 12], min_length=1)
@@ -41,11 +41,11 @@ class StoppingSection(Table):
     @classmethod
     def _ascending(cls, rungs: list[int]) -> list[int]:
         if rungs[0] < 1 or any(b <= a for a, b in itertools.pairwise(rungs)):
-            raise ValueError(f"rungs = {rungs} are no epochs in ascending order, the first of them at least 1")
+            raise ValueError(f"rungs = {rungs} must be epochs in ascending order, the first of them at least 1")
         return rungs
 
     def decide(self, rung: int, before: Sequence[Sequence[float]], mine: Sequence[float], exempt: bool) -> Decision:
-        """Decide whether a trial goes on.
+        """Decide whether a trial continues.
 
         Parameters
         ----------
@@ -54,9 +54,9 @@ class StoppingSection(Table):
         before : sequence of sequence of float
             Objective values of the trials that reached the rung before, in that order; larger is better.
         mine : sequence of float
-            Those of the trial.
+            Objective values of the trial.
         exempt : bool
-            Whether the trial goes on in any case.
+            Whether the trial continues in any case.
         """
         there = len(before) + 1
         if exempt:
@@ -70,7 +70,7 @@ class StoppingSection(Table):
 
 
 def by_places(values: np.ndarray) -> list[int]:
-    """Sort points by the mean of their places by each objective and by volume, then by volume, then as they came.
+    """Sort points by the mean of their ranks by each objective and by volume; ties by volume, then in order of arrival.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def by_places(values: np.ndarray) -> list[int]:
 
 
 def by_pareto_rank(values: np.ndarray) -> list[int]:
-    """Sort points by Pareto rank, then by crowding distance, then as they came.
+    """Sort points by Pareto rank, then by crowding distance, then in order of arrival.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ ORDERS: Mapping[str, tuple[Callable[[np.ndarray], list[int]], str]] = MappingPro
 
 
 def pareto_ranks(values: np.ndarray) -> np.ndarray:
-    """Front of each point: 0 where none dominates it, 1 where only points of front 0 do, and so on.
+    """Number of the front of each point: 0 if no point dominates it, 1 if only points of front 0 do, and so on.
 
     Parameters
     ----------
@@ -133,9 +133,9 @@ def pareto_ranks(values: np.ndarray) -> np.ndarray:
 
 
 def crowding_distances(front: np.ndarray) -> np.ndarray:
-    """Crowding distance of each point of one front: per objective the gap between its neighbours, over the range.
+    """Crowding distance of each point of a front: the gap between its neighbours by each objective, over the range.
 
-    The ends of an objective are infinitely far, but for copies of them: a copy adds nothing to the front.
+    The extreme points of an objective have infinite distance, except copies of them, which add nothing to the front.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def crowding_distances(front: np.ndarray) -> np.ndarray:
         Values of points that do not dominate each other.
     """
     distances = np.zeros(len(front))
-    _, first = np.unique(front, axis=0, return_index=True)  # copies after the first stay at 0
+    _, first = np.unique(front, axis=0, return_index=True)  # copies after the first keep distance 0
     different = front[first]
     for axis in range(front.shape[1]):
         column = different[:, axis]
@@ -157,14 +157,14 @@ def crowding_distances(front: np.ndarray) -> np.ndarray:
 
 
 def replay(log: Sequence[Entry], rule: StoppingSection, signs: Mapping[str, float]) -> list[Decision]:
-    """Make every decision of a log over again, from the values and the order in it alone.
+    """Repeat every decision of a log from the values and the order in it alone.
 
     Parameters
     ----------
     log : sequence of Entry
-        Rungs of a study, those of one rung in the order of their places.
+        Entries at the rungs of a study; those of one rung in order of arrival.
     rule : StoppingSection
-        Of the study.
+        The study's rule.
     signs : mapping of str to float
         Objective -> 1 where larger is better, -1 where smaller is; in the study's order.
 

@@ -1,4 +1,4 @@
-"""Read a TOML file into a validated model, and word what is wrong with it in one line."""
+"""Read a TOML file into a validated model, and describe what is wrong with it in one line."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Table(BaseModel):
 
 T = TypeVar("T", bound=Table)
 
-LIMIT = 1_000_000  # bytes of one file; what people write has some thousand
-DEEPEST = 32  # tables and lists in one another; what a study or a space has is 4
+LIMIT = 1_000_000  # bytes of one file; hand-written files have a few thousand
+DEEPEST = 32  # nested tables and lists; a study or a space has 4 levels
 _SHOWN = 120  # characters of a value in an error
 _STRING = re.compile(r'"""(?:[^\\]|\\.)*?"""|\'\'\'.*?\'\'\'|"(?:[^"\\\n]|\\.)*+"|\'[^\'\n]*+\'|\#[^\n]*+', re.DOTALL)
 _DOTTED = re.compile(rf"(?<![\w.-])[\w-]++(?:[ \t]*+\.[ \t]*+[\w-]++){{{DEEPEST},}}+")
@@ -38,7 +38,7 @@ def read_toml(path: Path, error: type[TunerError]) -> dict[str, object]:
     path : Path
         The file.
     error : type of TunerError
-        What to raise.
+        Type of the error to raise.
 
     Returns
     -------
@@ -48,16 +48,16 @@ def read_toml(path: Path, error: type[TunerError]) -> dict[str, object]:
     Raises
     ------
     TunerError
-        Of the given type: the file cannot be read, is not UTF-8, or is no TOML (with the line where
-        the parser gives one).
+        Of the given type: the file cannot be read, is not UTF-8, or is not TOML (with the line if the parser gives
+        one).
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for, and a worker reads it once more
-            raise error(f"{path}: it is no regular file; expected a TOML file.")
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe could block, and workers read the file again
+            raise error(f"{path}: it is not a regular file; expected a TOML file.")
         with path.open("rb") as stream:
             content = stream.read(LIMIT + 1)
         if len(content) > LIMIT:
-            raise error(f"{path}: larger than {LIMIT:,} bytes, which no study or search space is. Is it another file?")
+            raise error(f"{path}: larger than {LIMIT:,} bytes, too large for a study or search space. Check the path.")
         text = content.decode("utf-8").replace("\r\n", "\n")
     except UnicodeDecodeError as e:
         raise error(f"{path}: not UTF-8 text ({e.reason} at byte {e.start}). Save the file as UTF-8.") from e
@@ -72,12 +72,12 @@ def parse_toml(text: str, where: str, error: type[TunerError]) -> dict[str, obje
     Raises
     ------
     TunerError
-        Of the given type: no TOML, or larger or deeper than any study is.
+        Of the given type: the text is not TOML, or is larger or more deeply nested than any study.
     """
     if len(text) > LIMIT:
-        raise error(f"{where}: larger than {LIMIT:,} bytes, which no study or search space is. Is it another file?")
-    if line := _deep_line(text):  # the parser calls itself for each level, and takes quadratic time for dotted keys
-        raise error(f"{where}: line {line} nests tables or lists deeper than {DEEPEST}, which no study does.")
+        raise error(f"{where}: larger than {LIMIT:,} bytes, too large for a study or search space. Check the path.")
+    if line := _deep_line(text):  # the parser is recursive, and takes quadratic time for dotted keys
+        raise error(f"{where}: line {line} nests tables or lists more than {DEEPEST} deep; no study needs that.")
     try:
         return tomllib.loads(text)
     except RecursionError as e:
@@ -87,7 +87,7 @@ def parse_toml(text: str, where: str, error: type[TunerError]) -> dict[str, obje
 
 
 def _deep_line(text: str) -> int | None:
-    """First line on which brackets, or the parts of a dotted key, pass the greatest depth; strings do not count."""
+    """Return the first line on which brackets, or the parts of a dotted key, nest too deep; strings do not count."""
     bare = _STRING.sub(lambda found: "s" + "\n" * found[0].count("\n"), text)
     depth = 0
     if found := _DOTTED.search(bare):
@@ -100,7 +100,7 @@ def _deep_line(text: str) -> int | None:
 
 
 def short(text: str) -> str:
-    """Show somebody's text as an error can: one line of bounded length."""
+    """Shorten a text of unknown origin to one line of bounded length, for an error."""
     line = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text[: _SHOWN + 1])
     return line if len(text) <= _SHOWN else line[:_SHOWN] + "..."
 
@@ -111,24 +111,24 @@ def parse_table(model: type[T], table: object, where: str, error: type[TunerErro
     Parameters
     ----------
     model : type of Table
-        What the table must be.
+        Model of the table.
     table : object
         The parsed table.
     where : str
         File and table, as the message should name them.
     error : type of TunerError
-        What to raise.
+        Type of the error to raise.
 
     Raises
     ------
     TunerError
-        Of the given type, naming file, key, the value and, for an unknown key, the nearest known one.
+        Of the given type; names file, key, value and, for an unknown key, the nearest known one.
     """
     try:
         return model.model_validate(table)
     except ValidationError as e:
         raise error(_word(e, model, where)) from e
-    except DataError as e:  # of a `DataSpec`, which checks itself
+    except DataError as e:  # raised by a `DataSpec`, which checks itself
         raise error(f"{where}: {e}") from e
 
 
@@ -152,7 +152,7 @@ def _dotted(path: Iterable[str]) -> str:
 
 
 def _keys(model: type, path: list[str]) -> list[str]:
-    """Every key that the table at `path` below `model` accepts."""
+    """List every key that the table at `path` below `model` accepts."""
     current: type | None = model
     for part in path:
         field = current.model_fields.get(part) if current is not None and issubclass(current, BaseModel) else None
