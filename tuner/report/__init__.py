@@ -1,1 +1,1 @@
-"""What people read: dashboard notes and, built on the same numbers, reports."""
+"""Reports, dashboard notes, metrics and the servers that show them."""

@@ -1,7 +1,7 @@
-"""`ReportData`: everything a report says, as plain values; the page, report.json and the tables are made of it.
+"""`ReportData`: the content of a report as plain values, from which the page, report.json and the tables are made.
 
-A value that was not measured is None, never NaN. Numbers of validation are optimistic for trials that a search has
-chosen; those of `test` were made after the choice.
+A value that was not measured is None, never NaN. Validation values are optimistic for trials that a search has chosen;
+test values were measured after the choice.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class ObjectiveInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyInfo:
-    """What was asked, and of how many trials.
+    """The question of the study, and its trials.
 
     Attributes
     ----------
@@ -87,17 +87,17 @@ class StudyInfo:
     objectives : tuple of ObjectiveInfo
         In order; the first one decides.
     preset, sampler : str
-        How it was scaled and searched.
+        Preset and sampler of the search.
     seed : int
-        Of the whole study.
+        Seed of the whole study.
     trials_total : int
         Trials of the search, whatever their state.
     states : dict of str to int
         State -> trials, e.g. ``COMPLETE``.
     command : str
-        What made this report.
+        Command that made this report.
     version : str
-        Of the package.
+        Version of the package.
     created : str
         ISO 8601, UTC.
     """
@@ -144,19 +144,19 @@ class DataInfo:
     Attributes
     ----------
     name, source : str
-        What the data set is called, and where it came from.
+        Name of the data set, and its origin.
     length : int
         Bases.
     tasks : tuple of str
         Label columns.
     task : str
-        The one that contributions and patterns are about.
+        The task of contributions and patterns.
     fingerprint : str
         SHA-256 of the data set.
     splits : dict of str to SplitInfo
         ``train``, ``valid`` and ``test``.
     warnings : tuple of str
-        What the reader noticed, e.g. duplicates.
+        Problems found while reading the data, e.g. duplicates.
     """
 
     name: str
@@ -188,7 +188,7 @@ class MotifInfo:
     screened : int
         Motifs that count.
     left_out : tuple of MotifName
-        Promiscuous motifs, which chance matches hit.
+        Promiscuous motifs, which also match permuted filters.
     targets : dict of str to tuple of str
         Named family -> identifiers; may be empty.
     matrices : dict of str to numpy.ndarray, shape=(4, width)
@@ -204,12 +204,12 @@ class MotifInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class Shuffled:
-    """Label-shuffled models of the study, on true validation labels.
+    """Label-shuffled models of the study, scored on true validation labels.
 
     Attributes
     ----------
     match_fractions, aurocs : tuple of float
-        One value a model.
+        One value per model.
     """
 
     match_fractions: tuple[float, ...] = ()
@@ -262,9 +262,9 @@ class ReportData:
     Attributes
     ----------
     study, data, motifs, baselines, shuffled
-        What was asked, of what, against what.
+        The question, the data, and what the models are compared with.
     composition : Composition or None
-        How much composition alone would give, beside the first model.
+        How much composition alone achieves, compared with the first model.
     composition_words : str or None
         The same in words.
     trials : tuple of TrialRow
@@ -276,15 +276,15 @@ class ReportData:
     history : tuple of HistoryPoint
         By trial number.
     selection : Selection
-        What is reported, and why.
+        The reported trials, and why they were chosen.
     openings : int
         How often the test split of this study has been opened so far.
     models : tuple of ModelReport
         In the order of the selection.
     warnings : tuple of str
-        What a reader must know before believing the numbers.
+        Warnings that a reader must know before believing the numbers.
     rerun : tuple of str
-        Commands that make all of it again.
+        Commands that reproduce all of it.
     """
 
     study: StudyInfo
@@ -305,12 +305,12 @@ class ReportData:
     rerun: tuple[str, ...]
 
     def to_json(self) -> str:
-        """Write everything as JSON: arrays as lists, what is not finite as null."""
+        """Write everything as JSON: arrays as lists, non-finite numbers as null."""
         return json.dumps(plain(self), indent=1, allow_nan=False, ensure_ascii=False)
 
 
 def plain(value: Any) -> Any:
-    """Turn dataclasses, named tuples, arrays, tuples and numpy scalars into what JSON can hold."""
+    """Convert dataclasses, named tuples, arrays, tuples and numpy scalars to JSON values."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Where a report lies, and the commands that make it again."""
+"""The folder of a report, and the commands that reproduce it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tuner.study.plan import Plan
 
 
 def default_folder(name: str) -> Path:
-    """Where the report of a study goes.
+    """Default folder of a study's report.
 
     Raises
     ------
     StudyError
-        A stored name that is not plain, which no command of this package makes.
+        The stored name cannot be a folder name; no command of this package creates such names.
     """
     if folder_name(name) != name or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}", name):
         raise StudyError(
@@ -28,7 +28,7 @@ def default_folder(name: str) -> Path:
 
 
 def rerun_commands(plan: Plan, typed: str) -> list[str]:
-    """Commands that make study and report again; `typed` is that of the report."""
+    """List the commands that reproduce study and report; `typed` is that of the report."""
     words = ["tuner", "run", "--study", plan.study.name, "--preset", plan.preset, "--name", plan.name]
     words += ["--seed", str(plan.seed)] if plan.seed else []
     words += ["--trials", str(plan.trials)] if plan.sampler != "grid" else []

@@ -27,12 +27,12 @@ Inputs = Mapping[str, Result]
 
 
 def now() -> str:
-    """The time as reports store it."""
+    """The current time in the format that reports store."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def examine(source: Source, trial: int, inputs: Inputs, out: Path) -> Result:
-    """Open the test split, on record, and score the trial's models and the baselines."""
+    """Open the test split, record this in the study, and score the trial's models and the baselines."""
     scored = score_test(
         source.storage, source.artifacts, source.dataset, source.name, trial, device=source.bench.device, when=now()
     )
@@ -88,7 +88,7 @@ def contributions(source: Source, trial: int, inputs: Inputs, out: Path) -> Resu
             "deep_shap", network, codes, task=task, references=options.references,
             seed=mix(source.bench.plan.seed, "references"), device=device,
         )  # fmt: skip
-        # Sequences may lie in the order of their strength, so those that are checked are drawn.
+        # Sequences may be sorted by signal strength, so those to check are drawn at random.
         order = np.random.default_rng(mix(source.bench.plan.seed, "checked")).permutation(len(codes))
         checked, compared = np.sort(order[:CHECKED]), np.sort(order[:COMPARED])
         error = check_completeness(network, codes[checked], found.part(checked), device=device)

@@ -1,7 +1,7 @@
-"""A study's state as Prometheus metrics: a text file for node_exporter, or an endpoint.
+"""A study's state as Prometheus metrics, in a text file for node_exporter or at an endpoint.
 
-Every name begins with ``tuner_`` and carries the study as a label. ``tuner_up`` is 0 where the database could not
-be read; then there is nothing else.
+Every name begins with ``tuner_`` and carries the study as a label. ``tuner_up`` is 0 if the database could not be
+read; there are no other metrics then.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class StudyCollector(Collector):
         self.storage, self.study = storage, study
 
     def collect(self) -> Iterable[Metric]:
-        """Every metric; only ``tuner_up 0`` where the database cannot be read."""
+        """Collect every metric; only ``tuner_up 0`` if the database cannot be read."""
         up = GaugeMetricFamily("tuner_up", "Whether the database could be read.")
         try:
             found = list(self._collect())
@@ -127,7 +127,7 @@ def registry(storage: FencedStorage, study: str | None) -> CollectorRegistry:
 
 
 def write(storage: FencedStorage, study: str | None, file: Path) -> None:
-    """Write the metrics beside `file` and rename, so that no reader sees half of them.
+    """Write the metrics to a temporary file and rename it to `file`, so that no reader sees a part of them.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def write(storage: FencedStorage, study: str | None, file: Path) -> None:
 
 
 def serve(storage: FencedStorage, study: str | None, access: Access, port: int) -> Server:
-    """Answer at ``/metrics`` from a thread of its own; port 0 takes a free one.
+    """Serve ``/metrics`` from a separate thread; port 0 chooses a free port.
 
     Raises
     ------

@@ -23,7 +23,7 @@ def interval(low: float | None, high: float | None, digits: int = 3, *, signed: 
 
 
 def percent(value: float, digits: int = 0) -> str:
-    """Write a share in percent; what would round to zero is written as less than the last digit."""
+    """Write a share in percent; a value that would round to zero is written as below one unit of the last digit."""
     least = 10.0**-digits
     if 0 < 100 * value < least / 2:
         return f"< {least:.{digits}f} %"

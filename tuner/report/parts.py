@@ -1,4 +1,4 @@
-"""What a report says of one model: filters, contributions, patterns, and its scores.
+"""Parts of a report about one model: filters, contributions, patterns, and scores.
 
 Matrices are arrays, shape=(4, width), rows A, C, G, T. What was not measured is None, never NaN.
 """
@@ -29,16 +29,17 @@ class Completeness:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineAgreement:
-    """DeepSHAP against shap.DeepExplainer on n sequences.
+    """Comparison of our DeepSHAP with shap.DeepExplainer on n sequences.
 
     Attributes
     ----------
     max_abs, relative, correlation : float or None
-        Largest difference, the same over the largest score, Pearson; None where the second engine refused.
+        Largest difference, the same divided by the largest score, Pearson correlation; None if the second engine
+        refused.
     n : int
         Sequences compared.
     words : str
-        Why it refused, else empty.
+        Why the second engine refused, else empty.
     """
 
     max_abs: float | None
@@ -50,22 +51,22 @@ class EngineAgreement:
 
 @dataclass(frozen=True, kw_only=True)
 class SequenceLogo:
-    """The strongest stretch of one sequence.
+    """The part of a sequence with the largest contributions.
 
     Attributes
     ----------
     name : str
-        Its identifier in the data.
+        Identifier of the sequence in the data.
     label : int
-        Of the report's task.
+        Label of the sequence for the report's task.
     logit : float
-        The network's.
+        Logit that the network predicts.
     start : int
         First base shown, 0-based; `heights` begin there.
     heights : numpy.ndarray, shape=(4, width)
         Contributions to the logit, forward strand; the reverse complement is ``heights[::-1, ::-1]``.
     truth : numpy.ndarray, shape=(4, width), or None
-        Probabilities the stretch was drawn from, where the data know them.
+        Base probabilities that the sequence was simulated from, if the data contain them.
     """
 
     name: str
@@ -95,9 +96,9 @@ class PatternRow:
     name : str
         ``pos.0``, ``neg.1``, ...
     positive : bool
-        Raises the logit.
+        Whether the pattern raises the logit.
     seqlets : int
-        Instances.
+        Number of seqlets.
     cwm : numpy.ndarray, shape=(4, width)
         Contribution weight matrix.
     ppm : numpy.ndarray, shape=(4, width)
@@ -105,7 +106,7 @@ class PatternRow:
     match : MotifMatched or None
         Best screened motif, whatever its E-value; None where the matrix has no informative column.
     above_null : bool or None
-        More seqlets than the null's largest pattern of any sign; None without a null.
+        Whether it has more seqlets than the null's largest pattern of either sign; None without a null.
     contribution : float
         Mean contribution of a seqlet.
     """
@@ -127,9 +128,9 @@ class Null:
     Attributes
     ----------
     seqlets : tuple of int
-        Of each pattern; empty where there was none.
+        Number of seqlets of each pattern; empty if there was no pattern.
     words : str
-        What was trained, or why there is no null.
+        Which network was trained, or why there is no null.
     """
 
     seqlets: tuple[int, ...] = ()
@@ -138,7 +139,7 @@ class Null:
 
 @dataclass(frozen=True, kw_only=True)
 class MarginalRow:
-    """Mean change of the logit when a matched motif is put into shuffled sequences, with its 95 % interval."""
+    """Mean change of the logit when a matched motif is inserted into shuffled sequences, with its 95 % interval."""
 
     id: str
     name: str
@@ -161,17 +162,17 @@ class ModelReport:
     params : dict
         Hyperparameters.
     valid : dict of str to float
-        Validation of the selected run: one seed, chosen among many, optimistic.
+        Validation values of the selected run: one seed, the best of many, so optimistic.
     confirmation : dict of str to Estimate
-        Means over its retrained models, validation; empty without confirmation.
+        Validation means over its retrained models; empty without confirmation.
     collapsed : int
         Retrained models that diverged or failed.
     comparison : Comparison or None
-        With the primary trial; None for that trial itself, and where none is declared.
+        Comparison with the primary trial; None for that trial itself, and if none is declared.
     test : TestScores or None
-        Made after the selection.
+        Test scores, measured after the selection.
     history : tuple of dict
-        One row an epoch of the network shown.
+        One row per epoch of the network shown.
     kept : int or None
         Epoch of the weights of the network shown; None where a report of an earlier version did not say.
     network : str
@@ -187,23 +188,23 @@ class ModelReport:
     dead : int
         Filters that never respond.
     stability : dict of str to int
-        Family -> in how many of `stability_of` confirmation models a significant filter shows it.
+        Family -> number of the `stability_of` confirmation models in which a significant filter shows it.
     completeness, agreement : Completeness, EngineAgreement or None
-        Of the contributions.
+        Checks of the contributions.
     refused : str
         Why the contributions were refused (they do not add up), else empty; patterns and logos are empty then.
     references, sequences_used : int
-        Shuffled references a sequence; sequences attributed.
+        Number of shuffled references per sequence; number of sequences attributed.
     contributions : tuple of SequenceLogo
         The strongest sequences.
     patterns : tuple of PatternRow
-        TF-MoDISco's.
+        Patterns found by TF-MoDISco.
     pattern_words : str
-        What was run, or why there is none.
+        How TF-MoDISco was run, or why there are no patterns.
     null : Null or None
-        Beside the patterns.
+        The null that the patterns are compared with.
     marginal : tuple of MarginalRow
-        Of each matched motif.
+        Effect of inserting each matched motif.
     """
 
     trial: int

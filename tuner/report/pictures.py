@@ -36,7 +36,7 @@ _STRONG = 0.2  # of the tallest column: where a pattern begins and ends
 
 
 def inline_svg(text: str, name: str, alt: str) -> Markup:
-    """Make a matplotlib SVG part of a page: own ids, the page's letters and colours, a text for the blind.
+    """Make a matplotlib SVG part of a page, with unique ids, the page's fonts and colours, and an alternative text.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def script_json(value: Any) -> Markup:
 
 
 def packed_plotly() -> tuple[Markup, str]:
-    """Plotly's library, gzipped in base64 (a third of its size), and its text, by which the page allows it to run."""
+    """Return Plotly's library, gzipped in base64 (a third of its size), and its text, whose hash the page allows."""
     text = get_plotlyjs()
     return Markup(base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()), text
 

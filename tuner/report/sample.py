@@ -1,4 +1,4 @@
-"""Which trials a page shows where there are thousands: the best, the front, and a sample of the others."""
+"""Choose the trials that a page shows if there are thousands: the best, the front, and a sample of the others."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def sample_trials(data: ReportData) -> tuple[ReportData, str]:
     Returns
     -------
     tuple of (ReportData, str)
-        The same report with fewer trials, in the same order, and one sentence; the report itself and nothing where
-        it has no more.
+        The same report with fewer trials, in the same order, and a sentence that says so; the report itself and an
+        empty text if it has no more than that.
     """
     rows = data.trials
     if len(rows) <= SHOWN:

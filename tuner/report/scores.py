@@ -1,4 +1,4 @@
-"""How well one reported model does: its scores, intervals and curves, as plain values."""
+"""Scores, intervals and curves of one reported model, as plain values."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from tuner.results.confirmation import Standing
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineRow:
-    """One baseline beside the first reported model.
+    """One baseline, compared with the first reported model.
 
     Attributes
     ----------
     name : str
         ``gc``, ``cpg``, ``2-mer``, ``6-mer`` or ``best PWM``.
     valid_auroc : float or None
-        On validation.
+        AUROC on validation.
     test_auroc, matched : float or None
-        On test, and on its GC x CpG-matched part.
+        AUROC on test, and on its part matched for GC and CpG.
     lead, low, high : float or None
         By how much the first reported model is ahead on test, with its paired 95 % interval.
     standing : Standing or None
-        Of the model beside it; None where test was not opened.
+        Of the model compared with the baseline; None if test was not opened.
     detail : str
         What was fitted.
     """
@@ -50,7 +50,7 @@ class Estimate:
 
     @property
     def ends(self) -> tuple[float, float]:
-        """Both ends as a figure draws them: the mean where there is no interval."""
+        """Both ends for a figure; the mean if there is no interval."""
         return (self.mean, self.mean) if math.isnan(self.low) else (self.low, self.high)
 
 
