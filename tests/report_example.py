@@ -350,7 +350,7 @@ def bare() -> d.ReportData:
     return replace(
         base, models=(empty,), baselines=(), shuffled=d.Shuffled(), importance={}, composition=None,
         composition_words=None,
-        importance_words="Not computed: 2 completed trials; at least 8 are needed.", selection=choice, motifs=motifs,
+        importance_words="Not computed: 2 completed trials; at least 30 are needed.", selection=choice, motifs=motifs,
     )  # fmt: skip
 
 

@@ -228,7 +228,7 @@ def test_few_sequences_and_composition_are_said_in_words(reported: Path) -> None
     report = document(reported)
     assert report["models"][0]["pattern_words"] == "No pattern: 12 sequences, fewer than 20."
     assert report["importance"] == {}
-    assert report["importance_words"] == "Not computed: 2 completed trials; at least 8 are needed."
+    assert report["importance_words"] == "Not computed: 2 completed trials; at least 30 are needed."
     text = "\n".join(report["warnings"])
     assert "The test split has 24 sequences" in text
     assert "baseline on test" in text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -32,7 +32,8 @@ from tuner.storage.artifacts import undigested
 from tuner.storage.keys import CONTROLS
 from tuner.study.objectives import OBJECTIVES
 
-FEWEST_FOR_IMPORTANCE = 8
+FEWEST_FOR_IMPORTANCE = 30  # completed trials; of fewer, noise alone "explains" a quarter
+PERMUTED = 5  # times that values are dealt to other trials, for the importance that chance gives
 MOST_FOR_IMPORTANCE = 500  # completed trials; the time of fANOVA grows with them, 5,000 take minutes
 
 
@@ -135,16 +136,39 @@ def importance(source: Source, trials: Sequence[FrozenTrial]) -> tuple[dict[str,
         if len({t.values[axis] for t in complete}) < 2:
             without.append(f"{name} is the same in all trials")
             continue
-        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
         try:
-            found[name] = optuna.importance.get_param_importances(
-                study, evaluator=evaluator, params=varied, target=partial(_value, axis)
-            )
+            shares = _shares(study, varied, partial(_value, axis))
+            chance = max(max(_shares(study, varied, dealt, trees=16).values()) for dealt in _dealt(study, axis))
         except (ValueError, RuntimeError) as e:
             without.append(f"{name}: {e}")
+            continue
+        if above := {parameter: share for parameter, share in shares.items() if share > chance}:
+            found[name] = above
+        else:
+            without.append(f"no parameter decides {name} more than chance does ({chance:.2f})")
     drawn = ", drawn at random" if " of " in of else ""
-    words = f"fANOVA over {of} completed trials{drawn}; parameters that not every trial has are left out."
+    words = (
+        f"fANOVA over {of} completed trials{drawn}; parameters that not every trial has, and those below the largest "
+        f"importance of any parameter for values dealt at random ({PERMUTED} times), are left out."
+    )
     return found, words + (f" Not computed: {'; '.join(without)}." if without else "")
+
+
+def _shares(
+    study: optuna.Study, parameters: list[str], target: Callable[[FrozenTrial], float], *, trees: int = 64
+) -> dict[str, float]:
+    """Importance of parameters for a target."""
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0, n_trees=trees)
+    return optuna.importance.get_param_importances(study, evaluator=evaluator, params=parameters, target=target)
+
+
+def _dealt(study: optuna.Study, axis: int) -> Iterator[Callable[[FrozenTrial], float]]:
+    """Targets that know nothing: the values of one objective, dealt to the trials at random."""
+    known = {t.number: t.values[axis] for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))}
+    rng = np.random.default_rng(0)
+    for _ in range(PERMUTED):
+        dealt = dict(zip(known, rng.permutation(list(known.values())).tolist(), strict=True))
+        yield lambda trial, dealt=dealt: float(dealt[trial.number])  # type: ignore[misc]
 
 
 def _in_memory(trials: Sequence[FrozenTrial], directions: Sequence[Literal["maximize", "minimize"]]) -> optuna.Study:
