@@ -35,7 +35,8 @@ def test_the_synthetic_study_runs_without_files_and_network(tmp_path: Path) -> N
     assert [t["state"] for t in found["trials"]] == ["COMPLETE"] * 3
     assert found["trials"][0]["values"]["auroc"] > 0.8
     assert found["trials"][0]["watched"]["filters_alive"] > 0
-    assert set(found["trials"][0]) == {"number", "state", "values", "watched", "params", "pareto", "reason"}
+    fields = {"number", "state", "values", "watched", "params", "pareto", "reason", "warm_start"}
+    assert set(found["trials"][0]) == fields
     # Neither composition nor k-mers tell the classes apart by design; planted motifs do.
     assert abs(found["controls"]["gc"][0] - 0.5) < 0.1
     assert found["test_openings"] == []

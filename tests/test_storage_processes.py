@@ -76,7 +76,7 @@ def test_workers_run_each_slot_of_the_budget_once(where: str, tmp_path: Path) ->
 
 
 def test_killed_workers_lose_no_slot_and_run_none_twice(where: str, tmp_path: Path) -> None:
-    storage, study_id = make_study(where, 24)
+    storage, study_id = make_study(where, 80)
     log, kills, chance = tmp_path / "log", 0, random.Random(0)
     workers = [start(work, where, f"w{i}", str(log), 0.1) for i in range(4)]
     while kills < 8 and storage.open_slots(study_id):
@@ -91,7 +91,7 @@ def test_killed_workers_lose_no_slot_and_run_none_twice(where: str, tmp_path: Pa
     join(workers)
     assert kills >= 4
     study = optuna.load_study(study_name="s", storage=storage)
-    assert [t.state for t in study.trials] == [TrialState.COMPLETE] * 24
+    assert [t.state for t in study.trials] == [TrialState.COMPLETE] * 80
     lines, reaped = read_log(log), 0
     for trial in study.trials:
         history = storage.attempts(trial._trial_id)
