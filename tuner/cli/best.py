@@ -244,9 +244,12 @@ def _confirmation(candidates: Sequence[Confirmed], objectives: Sequence[str], ve
 
     from tuner.results import words
     from tuner.results.confirmation import rank_confirmed
+    from tuner.results.leads import FEWEST
 
     table = Table(
-        title="confirmation: mean over retrained models with 95 % interval, validation",
+        title="confirmation: mean over retrained models"
+        + (" with 95 % interval" if any(len(c.runs) >= FEWEST for c in candidates) else "")
+        + ", validation",
         title_justify="left", title_style="bold",
     )  # fmt: skip
     for column in ("trial", "runs", *objectives, ""):
