@@ -80,7 +80,7 @@ def test_the_error_names_file_size_limit_and_option():
 
 
 def test_what_no_limit_would_allow_here_is_not_proposed():
-    with pytest.raises(DataError, match=r"1000000\.0 GB of memory; .* read it on a machine with more memory than the"):
+    with pytest.raises(DataError, match=r"1000000\.0 GB of memory; .* read it where there is more memory than the"):
         require("x", 10**15, None)
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from report_example import IRF, bare, irf1, model, patterns, shuffled
 
+from tuner.report import data as d
 from tuner.report import numbers, words
 from tuner.report.caution import cautions
 from tuner.report.data import BaselineRow, Null, SplitInfo
@@ -182,3 +183,21 @@ def test_what_composition_alone_reaches_is_a_warning_only_where_its_interval_lea
     for auroc, confounded in ((0.9, True), (0.6, False)):
         found = composition({"gc": [auroc]}, 0.95, None, (500, 500), split="test")
         assert (f"On test: {verdicts.composition(found)}" in warned(1000, found)) == confounded
+
+
+def test_the_studys_own_target_is_one_planned_comparison() -> None:
+    """ZBED2's largest pattern: p = 3.2e-5 against its motif, which is E = .032 of 993."""
+    match = d.MotifMatched(id="MA1971.2", name="ZBED2", family=None, e_value=0.032)
+    first = replace(patterns()[0], match=match, seqlets=530, above_null=True)
+    alone = model(patterns=(first,), filters=(), ppms={})
+    assert evidence(alone).kind == "unmatched"
+    assert "resembles no known motif" in words.pattern_sentence(alone)
+    named = replace(first, match=replace(match, planned=0.032 / 993))
+    asked = model(patterns=(named,), filters=(), ppms={})
+    assert (evidence(asked).kind, evidence(asked).name) == ("above null", "ZBED2")
+    said = words.pattern_sentence(asked)
+    assert "the study's own target: p = 3 × 10⁻⁵ in the planned comparison, E = 0.032 in the whole database" in said
+    assert "resembles no known motif" not in said
+    # Two hundred named motifs are two hundred comparisons.
+    many = model(patterns=(replace(first, match=replace(match, planned=200 * 0.032 / 993 * 2)),), filters=(), ppms={})
+    assert evidence(many).kind == "unmatched"

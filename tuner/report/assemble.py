@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -153,6 +154,16 @@ def strongest(source: Source, result: Result) -> tuple[SequenceLogo, ...]:
     return tuple(logos)
 
 
+def _matched(source: Source, stored: Mapping[str, Any]) -> MotifMatched:
+    """The best motif of a pattern; one that the study names as a target is a planned comparison besides."""
+    named = {i for ids in source.bench.plan.study.motifs.targets.values() for i in ids}
+    found = MotifMatched(**stored)
+    if found.id not in named:
+        return found
+    p_value = found.e_value / len(source.bench.database.screened)
+    return dataclasses.replace(found, planned=min(1.0, p_value * len(named)))
+
+
 def _patterns(source: Source, results: Mapping[str, Result]) -> dict[str, Any]:
     if source.options.modisco == "none":
         return {"pattern_words": "TF-MoDISco was not run (--modisco none)."}
@@ -165,7 +176,7 @@ def _patterns(source: Source, results: Mapping[str, Result]) -> dict[str, Any]:
         PatternRow(
             name=p["name"], positive=p["positive"], seqlets=p["seqlets"], contribution=p["contribution"],
             cwm=results["patterns"].arrays[f"cwm.{p['name']}"], ppm=results["patterns"].arrays[f"ppm.{p['name']}"],
-            match=MotifMatched(**p["match"]) if p["match"] else None,
+            match=_matched(source, p["match"]) if p["match"] else None,
             above_null=p["seqlets"] > max(seqlets, default=0) if made else None,
         )
         for p in results["patterns"].values["patterns"]

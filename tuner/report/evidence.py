@@ -43,7 +43,16 @@ def matched(row: FilterMatch | PatternRow) -> bool:
     """Whether a known motif resembles it more than chance allows: E <= .01 (a filter must also pass the gates)."""
     if isinstance(row, FilterMatch):
         return row.significant
-    return row.match is not None and row.match.e_value <= SIGNIFICANT_E
+    return row.match is not None and (row.match.e_value <= SIGNIFICANT_E or planned(row))
+
+
+def planned(row: PatternRow) -> bool:
+    """Whether a pattern matches a target of the study by the planned comparison alone: p <= .01, E > .01."""
+    match = row.match
+    return (
+        match is not None and match.e_value > SIGNIFICANT_E and match.planned is not None
+        and match.planned <= SIGNIFICANT_E
+    )  # fmt: skip
 
 
 def evidence(model: ModelReport) -> Evidence:

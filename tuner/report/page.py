@@ -19,7 +19,7 @@ from tuner.plots.page_searches import interactive_history, interactive_importanc
 from tuner.plots.pages import interactive_front
 from tuner.report import figures, words
 from tuner.report.data import ModelReport, PatternRow, ReportData
-from tuner.report.evidence import evidence, matched
+from tuner.report.evidence import evidence, matched, planned
 from tuner.report.families import merge_families, order_filters
 from tuner.report.numbers import count, e_words, number, scientific
 from tuner.report.pictures import (
@@ -169,6 +169,8 @@ def _hero(data: ReportData) -> dict[str, Any] | None:
         "filter": "a filter; no pattern",
     }
     match = f"{found.name} ({found.id}), {e_words(found.e_value)}" if found.name else "no known motif"
+    if found.pattern is not None and planned(found.pattern) and found.name:
+        match = f"{found.name} ({found.id}), {words.planned_words(found.pattern)}"
     near = found.pattern.match if found.kind == "unmatched" and found.pattern is not None else None
     if near is not None:
         match = f"its nearest motif, {near.name or near.id} ({near.id}), {e_words(near.e_value)}: not significant"
@@ -241,7 +243,7 @@ def _card(row: FilterMatch, ppm: np.ndarray, matrices: dict[str, np.ndarray], wi
 
 
 def _pattern(row: PatternRow, matrices: dict[str, np.ndarray]) -> dict[str, Any]:
-    return {"p": row, "pictures": pattern_pictures(row, matrices), "matched": matched(row)}
+    return {"p": row, "pictures": pattern_pictures(row, matrices), "matched": matched(row), "planned": planned(row)}
 
 
 def _stretches(model: ModelReport) -> list[dict[str, Any]]:

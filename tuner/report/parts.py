@@ -79,12 +79,24 @@ class SequenceLogo:
 
 @dataclass(frozen=True, kw_only=True)
 class MotifMatched:
-    """The best motif of the database for a pattern."""
+    """The best motif of the database for a pattern.
+
+    Attributes
+    ----------
+    id, name, family : str, or None
+        Of the motif.
+    e_value : float
+        p times the number of screened motifs: the search through the whole database.
+    planned : float or None
+        p times the number of motifs that the study names as targets, where this is one of them: a comparison that was
+        planned before anything was seen.
+    """
 
     id: str
     name: str
     family: str | None
     e_value: float
+    planned: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tuner.motifs.screen import SIGNIFICANT_E
 from tuner.report.data import BaselineRow, ModelReport, PatternRow, ReportData, Shuffled
-from tuner.report.evidence import SHOWN, Evidence, evidence
+from tuner.report.evidence import SHOWN, Evidence, evidence, planned
 from tuner.report.numbers import count, e_words, interval, number, percent, scientific
 from tuner.results import words as verdicts
 from tuner.results.confirmation import Standing
@@ -211,7 +211,18 @@ def _nearest(model: ModelReport, pattern: PatternRow) -> str:
 
 def _motif(found: Evidence) -> str:
     family = f"{found.family}; " if found.family and found.family != found.name else ""
+    if found.pattern is not None and planned(found.pattern):
+        return f"{family}{found.id}, {planned_words(found.pattern)}"
     return f"{family}{found.id}, {e_words(found.e_value)}"
+
+
+def planned_words(pattern: PatternRow) -> str:
+    """Say that a pattern matches a target that the study names, and what the search through the database gives."""
+    match = pattern.match
+    assert match is not None  # `planned` holds
+    p_value = e_words(match.planned).replace("E", "p", 1)
+    whole = f"{e_words(match.e_value)} in the whole database"
+    return f"the study's own target: {p_value} in the planned comparison, {whole}"
 
 
 def null_words(model: ModelReport) -> str:
