@@ -116,7 +116,9 @@ def test_a_pattern_that_just_misses_a_motif_of_the_filters_is_no_novelty() -> No
 
 
 def test_a_null_without_patterns_is_a_null() -> None:
-    assert words.null_words(model(null=Null())) == "a network trained on shuffled labels has no pattern"
+    assert words.null_words(model(null=Null())) == (
+        "one network trained on shuffled labels has no pattern, which chance alone exceeds in 1 of 2 cases"
+    )
     assert words.null_words(model(null=None)) == "no null was made"
 
 

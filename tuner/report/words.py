@@ -14,6 +14,9 @@ from tuner.results.confirmation import Standing
 from tuner.results.verdict import composition
 from tuner.results.words import baseline_name
 
+# The largest pattern of two equal networks is as often that of the one as that of the other.
+CHANCE = ", which chance alone exceeds in 1 of 2 cases"
+
 
 class Brief(NamedTuple):
     """The verdict of a report.
@@ -231,9 +234,10 @@ def null_words(model: ModelReport) -> str:
     if null is None:
         return "no null was made"
     if null.seqlets:
-        return f"the largest of a network trained on shuffled labels has {count(max(null.seqlets), 'seqlet')}"
+        size = count(max(null.seqlets), "seqlet")
+        return f"the largest of one network trained on shuffled labels has {size}{CHANCE}"
     if any(p.above_null is not None for p in model.patterns):
-        return "a network trained on shuffled labels has no pattern"
+        return f"one network trained on shuffled labels has no pattern{CHANCE}"
     return null.words.rstrip(".") or "no null was made"
 
 
