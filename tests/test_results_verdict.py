@@ -95,6 +95,15 @@ def test_a_trial_is_compared_with_the_primary_over_shared_runs_whichever_way_is_
     assert words.compared(none) == "not retrained, so it cannot be compared with trial 1"
 
 
+def test_a_baseline_that_reaches_more_than_the_networks_is_named() -> None:
+    primary = Confirmed(4, {0: {"auroc": 0.8}}, {"auroc": 0.8}, {}, {}, 0)
+    said = str(words.outdone({"gc": [0.5], "6-mer": [0.9587], "label-shuffled": [0.99]}, primary))
+    assert said.startswith("A baseline reaches more than the primary trial: on the same validation sequences 6-mer log")
+    assert "has AUROC 0.959, trial 4 0.800" in said
+    assert words.outdone({"6-mer": [0.8]}, primary) is None
+    assert words.outdone({"6-mer": [0.9]}, None) is None
+
+
 def test_the_interval_from_sizes_agrees_with_a_simulation() -> None:
     """Hanley & McNeil's error is exact for exponential scores, which these are; 20,000 draws of 40 + 60."""
     rng = np.random.default_rng(0)

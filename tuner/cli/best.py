@@ -165,6 +165,9 @@ def print_best(storage: FencedStorage, name: str, objectives: Sequence[str], top
     if controls:
         console.print()
         console.print(_controls(controls))
+        primary = next((c for c in candidates if verdict and c.candidate == verdict.primary), None)
+        if said := words.outdone(controls, primary):
+            console.print(said, markup=False)
         if said := about_composition(candidates, verdict, controls, sizes):
             console.print(said)
     elif barren := why_barren(storage, name, CONTROLS):

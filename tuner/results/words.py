@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 from tuner.results.confirmation import Confirmed, Standing, Verdict
 from tuner.results.leads import ONE_RUN, UNRECORDED
@@ -50,6 +51,21 @@ def mean(candidate: Confirmed, objective: str) -> str:
     """Write a confirmation mean, with its interval where there are enough runs for one."""
     low, high = candidate.low[objective], candidate.high[objective]
     return f"{candidate.mean[objective]:.4f}" + ("" if math.isnan(low) else f" ({low:.3f} to {high:.3f})")
+
+
+def outdone(controls: Mapping[str, Sequence[float]], primary: Confirmed | None) -> str | None:
+    """Say that a baseline reaches more on validation than the retrained models of the primary trial."""
+    known = {name: max(values) for name, values in controls.items() if name in BASELINES and values}
+    if primary is None or "auroc" not in primary.mean or not known:
+        return None
+    best = max(known, key=lambda name: known[name])
+    if known[best] <= primary.mean["auroc"]:
+        return None
+    return (
+        f"A baseline reaches more than the primary trial: on the same validation sequences {baseline_name(best)} has "
+        f"AUROC {known[best]:.3f}, trial {primary.candidate} {primary.mean['auroc']:.3f}. Train longer or on more "
+        "sequences, or use the baseline."
+    )
 
 
 def lead(value: float, low: float, high: float, over: str, objective: str) -> str:
