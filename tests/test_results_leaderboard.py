@@ -125,6 +125,8 @@ def test_runs_that_do_not_vary_tell_nothing_of_their_spread() -> None:
     verdict = declare(confirmed(runs({1: [0.03, 0.03], 2: [0.06, 0.06]}, "match_fraction")), "match_fraction")
     assert verdict is not None
     assert not verdict.distinguishable
+    equal = confirmed(runs({1: [0.03, 0.03, 0.03]}, "match_fraction"))[0]
+    assert words.mean(equal, "match_fraction") == "0.0300"  # an interval of no width would claim certainty
 
 
 def test_folds_are_corrected_for_the_sequences_that_their_trainings_share() -> None:

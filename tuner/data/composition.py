@@ -126,13 +126,28 @@ def matching_weights(codes: Codes, labels: NDArray[Any], *, by: Sequence[str] = 
     DataError
         If a name in `by` is unknown.
     """
+    return bin_weights(composition_bins(codes, by), labels)
+
+
+def composition_bins(codes: Codes, by: Sequence[str] = ("gc", "cpg")) -> NDArray[np.int64]:
+    """Number the bin of composition that each sequence is in; as for `matching_weights`.
+
+    Raises
+    ------
+    DataError
+        If a name in `by` is unknown.
+    """
     for name in by:
         if name not in MATCHED_BY:
             raise DataError(unknown("composition to match", name, MATCHED_BY))
-    side = (np.asarray(labels).reshape(len(labels), -1).max(axis=1, initial=0) > 0).astype(np.int64)
     # The small term keeps a value at the edge of a bin (.58 / .02) from falling below it by rounding.
     bins = np.floor(np.stack([measure(codes) / width for measure, width in (MATCHED_BY[n] for n in by)], axis=1) + 1e-9)
-    cell = np.unique(bins, axis=0, return_inverse=True)[1].reshape(-1)
+    return np.unique(bins, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+
+def bin_weights(cell: NDArray[np.int64], labels: NDArray[Any]) -> NDArray[np.float64]:
+    """Weights of sequences whose bins are known; as for `matching_weights`."""
+    side = (np.asarray(labels).reshape(len(labels), -1).max(axis=1, initial=0) > 0).astype(np.int64)
     found = np.zeros((cell.max(initial=-1) + 1, 2))
     np.add.at(found, (cell, side), 1.0)
     weights: NDArray[np.float64] = (found.min(axis=1)[cell] / found[cell, side]).astype(np.float64)

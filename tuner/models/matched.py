@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tuner.data.composition import matching_weights
+from tuner.data.composition import bin_weights, composition_bins
 from tuner.models.groups import group_of
 from tuner.models.intervals import Interval, logit_interval, normal_quantile, weighted_auroc
 
@@ -77,29 +77,30 @@ def matched_part(
     MatchedPart or None
         None where no task has a part of 20 sequences or more.
     """
-    tasks = [t for t in range(labels.shape[1]) if matching_weights(codes, labels[:, t], by=by).sum() >= FEWEST]
-    whole = _scored(codes, labels, scorers, by, tasks, np.ones(len(codes), dtype=bool))
+    cells = composition_bins(codes, by)  # once: what follows matches every task without every group
+    tasks = [t for t in range(labels.shape[1]) if bin_weights(cells, labels[:, t]).sum() >= FEWEST]
+    whole = _scored(cells, labels, scorers, tasks, np.ones(len(codes), dtype=bool))
     if whole is None:
         return None
     values, sizes = whole
     without: dict[str, list[float]] = {name: [] for name in scorers}
     group = group_of(labels)
     for g in range(int(group.max(initial=0)) + 1) if jackknife else ():
-        part = _scored(codes, labels, scorers, by, tasks, group != g)
+        part = _scored(cells, labels, scorers, tasks, group != g)
         for name in scorers:
             without[name].append(math.nan if part is None else part[0][name])
     return MatchedPart(min(sizes), values, {name: np.array(rows) for name, rows in without.items()})
 
 
 def _scored(
-    codes: npt.NDArray[np.uint8], labels: npt.NDArray[np.generic], scorers: Mapping[str, npt.NDArray[np.generic]],
-    by: Sequence[str], tasks: Sequence[int], rows: npt.NDArray[np.bool_],
+    cells: npt.NDArray[np.int64], labels: npt.NDArray[np.generic], scorers: Mapping[str, npt.NDArray[np.generic]],
+    tasks: Sequence[int], rows: npt.NDArray[np.bool_],
 ) -> tuple[dict[str, float], list[int]] | None:  # fmt: skip
     found: dict[str, list[float]] = {name: [] for name in scorers}
     sizes = []
     for task in tasks:
         one = labels[rows, task]
-        weights = matching_weights(codes[rows], one, by=by)
+        weights = bin_weights(cells[rows], one)
         for name, scores in scorers.items():
             value = weighted_auroc(one, scores[..., rows, task], weights)
             if value is None:

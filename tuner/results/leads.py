@@ -134,8 +134,8 @@ def interval(mean: float, spread: Spread, runs: int, *, bounded: bool) -> tuple[
     if runs < FEWEST:
         return math.nan, math.nan
     half = spread.error * spread.factor
-    if not math.isfinite(half):  # equal runs, and no sequences beside them
-        return mean, mean
+    if not math.isfinite(half):  # equal runs, and no sequences beside them: how much it could vary is not known
+        return math.nan, math.nan
     if not bounded or not 0 < mean < 1:
         return mean - half, mean + half
     middle, half = math.log(mean / (1 - mean)), half / (mean * (1 - mean))
