@@ -3,7 +3,6 @@
     python benchmarks/claims.py leads
     python benchmarks/claims.py means
     python benchmarks/claims.py intervals
-    python benchmarks/claims.py intervals
 
 Everything is simulated with models whose truth is known, and judged by the functions that the tool itself uses.
 
@@ -99,7 +98,7 @@ def retrain(world: World, candidates: dict[int, Callable[[], np.ndarray]], seeds
     ]
 
 
-def leads(draws: int) -> None:
+def leads(draws: int, skip: int) -> None:
     """How often one of equal candidates is called ahead."""
     print("| AUROC | seeds' SD of the AUROC | candidates x seeds | ahead | by two standard errors over seeds |")
     print("|---|---|---|---|---|")
