@@ -11,7 +11,7 @@ from tuner.api.places import folders_of
 from tuner.data.dataset import Dataset
 from tuner.data.fasta import SHUFFLE
 from tuner.data.registry import load_dataset
-from tuner.data.spec import FRACTIONS, DataSpec
+from tuner.data.spec import FRACTIONS, DataSpec, recipe
 from tuner.errors import DataError
 from tuner.limits import parse_size
 
@@ -216,6 +216,32 @@ class Data:
             told["source"], told["length"], tuple(told["tasks"]), pd.DataFrame.from_dict(rows, orient="index"),
             tuple(told["warnings"]),
         )  # fmt: skip
+
+    def to_hdf5(
+        self,
+        out: str | Path,
+        *,
+        data_dir: str | Path | None = None,
+        cache: str | Path | None = None,
+        max_memory: str | None = None,
+    ) -> Path:
+        """Write sequences, labels, splits, names and groups, test included, as one HDF5 file; `from_hdf5` reads it.
+
+        Parameters
+        ----------
+        out : str or Path
+            The file; an existing one is replaced.
+        data_dir, cache, max_memory
+            As for `load`.
+
+        Raises
+        ------
+        DataError
+            As for `load`, or the file cannot be written.
+        """
+        from tuner.data.hdf5 import write_koo_hdf5
+
+        return write_koo_hdf5(self._load(data_dir, cache, max_memory), out, recipe(self.spec))
 
     def _load(self, data_dir: str | Path | None, cache: str | Path | None, max_memory: str | None) -> Dataset:
         folders = folders_of(data_dir, cache)
