@@ -136,7 +136,7 @@ def test_python_gives_the_audit_as_a_table(data_dir: Path) -> None:
     assert table.loc["gc", "auroc"] == pytest.approx(0.5)
     assert table.loc["KLF (MA1515.2)", "hits_positives"] > 0.3
     assert "KLF (MA1515.2)" in checked._repr_html_()
-    with pytest.raises(tuner.TunerError, match="unknown motif 'MA9999.1'"):
+    with pytest.raises(tuner.TunerError, match=r"unknown motif 'MA9999\.1'"):
         data.check(targets={"KLF": ["MA9999.1"]})
 
 
