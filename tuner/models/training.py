@@ -162,7 +162,7 @@ class _Run:
         return float(np.average(values, weights=[last - first for first, last in bounds]))
 
     def validate(self) -> tuple[npt.NDArray[np.float32], dict[str, float]]:
-        """Return validation logits, and scores by their names in EpochRecord; a logit that is not finite is an error."""
+        """Return validation logits, and scores by their names in EpochRecord; a logit of NaN or inf is an error."""
         logits = predict(self.model, self.valid.codes, device=self.device, average_strands=self.recipe.average_strands)
         if not np.isfinite(logits).all():
             raise _diverged(self.progress.epoch + 1, None, "a validation logit is not finite")
