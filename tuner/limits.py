@@ -179,7 +179,7 @@ def require(
     Raises
     ------
     TunerError
-        Of the given type; it names file, size, limit and option.
+        The limit would be exceeded; of type `error`, and names file, size, limit and option.
     """
     allowed = default_limit() if limit is None else limit
     if n_bytes <= allowed:

@@ -180,7 +180,7 @@ class CellTypeLogits(NamedTuple):
     told : numpy.ndarray, shape=(n, n_cell_types), float32
         Log-odds of binding in each cell type.
     untold : numpy.ndarray, shape=(n,), float32
-        Log-odds where the network is not told the cell type.
+        Log-odds if the network is not told the cell type.
     """
 
     told: npt.NDArray[np.float32]

@@ -266,7 +266,7 @@ def histories(trials: Iterable[FrozenTrial], artifacts: Artifacts) -> list[dict[
     Raises
     ------
     StorageError
-        As `read_table`.
+        As in `read_table`.
     """
     rows = []
     for t in trials:
