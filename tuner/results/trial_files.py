@@ -245,7 +245,7 @@ def stored_network(artifacts: Artifacts, trial: FrozenTrial) -> tuple[Network, b
     try:
         return load_network(weights, description)
     except (TunerError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as e:
-        reason = f"they do not describe a network ({' '.join(str(e).split())[:200]})"
+        reason = f"no network can be built from them ({' '.join(str(e).split())[:200]})"
         raise unusable(trial, f"{WEIGHTS} or {DESCRIPTION}", reason) from e
 
 

@@ -259,12 +259,12 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
         Raises
         ------
         StorageError
-            An attribute is not valid JSON.
+            An attribute is not readable JSON.
         """
         try:
             return super().get_study_system_attrs(study_id)
         except (ValueError, RecursionError) as e:
-            raise self._unreadable(study_id, "an attribute is not valid JSON", e) from e
+            raise self._unreadable(study_id, "an attribute is not readable JSON", e) from e
 
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
         """As in Optuna.
@@ -272,12 +272,12 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
         Raises
         ------
         StorageError
-            An attribute is not valid JSON.
+            An attribute is not readable JSON.
         """
         try:
             return super().get_study_user_attrs(study_id)
         except (ValueError, RecursionError) as e:
-            raise self._unreadable(study_id, "an attribute is not valid JSON", e) from e
+            raise self._unreadable(study_id, "an attribute is not readable JSON", e) from e
 
     def _unreadable(self, study_id: int, what: str, e: Exception) -> StorageError:
         name = shown(self.get_study_name_from_id(study_id))
