@@ -140,6 +140,22 @@ def calibrate(held_out: Sequence[tuple[Labels, np.ndarray]], *, folds: bool) -> 
     return Calibrated(fit_calibration(held_out[0][0], mean), single, VALIDATION)
 
 
+def family_confidence(tasks: int) -> float:
+    """Confidence of each interval of a family of tasks, so that all of them hold together (Bonferroni)."""
+    return 1 - LEVEL / max(1, tasks)
+
+
+def compare_task(
+    labels: Labels, logits: np.ndarray, baselines: Mapping[str, np.ndarray], confidence: float
+) -> tuple[Interval, dict[str, Interval]]:
+    """AUROC of one task, and its paired leads over the baselines; all arrays have shape=(n,)."""
+    leads = {
+        name: paired_auroc_difference(labels, logits, scores, confidence=confidence)
+        for name, scores in baselines.items()
+    }
+    return auroc_interval(labels, logits, confidence=confidence), leads
+
+
 def score_predictor(
     tasks: Sequence[str],
     labels: Labels,
@@ -171,29 +187,29 @@ def score_predictor(
     """
     mean = logits.mean(axis=0)
     both = [0 < labels[:, t].sum() < len(labels) for t in range(len(tasks))]
-    confidence = 1 - LEVEL / max(1, sum(both))
     whole = calibrated.whole.probability(mean).reshape(mean.shape)
     single = [c.probability(one).reshape(one.shape) for c, one in zip(calibrated.single, logits, strict=True)]
     found: dict[str, TaskResult] = {}
     for t, task in enumerate(tasks):
         y, z = labels[:, t], mean[:, t]
-        told = {name: scores[:, t] for name, scores in baselines.items()} if both[t] else {}
-        decided = score_decisions(y, whole[:, t], calibrated.whole.threshold[t], seed=seed)
-        alone = [
-            score_decisions(y, p[:, t], c.threshold[t], seed=seed)
-            for p, c in zip(single, calibrated.single, strict=True)
-        ]
+        told = {name: scores[:, t] for name, scores in baselines.items()}
+        nothing: tuple[None, dict[str, Interval]] = (None, {})
+        auroc, leads = compare_task(y, z, told, family_confidence(1)) if both[t] else nothing
+        adjusted, leads_adjusted = compare_task(y, z, told, family_confidence(sum(both))) if both[t] else nothing
         found[task] = TaskResult(
-            auroc=auroc_interval(y, z) if both[t] else None,
+            auroc=auroc,
             average_precision=bootstrap_interval(y, z, "average_precision", seed=seed) if both[t] else None,
-            auroc_adjusted=auroc_interval(y, z, confidence=confidence) if both[t] else None,
-            leads={name: paired_auroc_difference(y, z, s) for name, s in told.items()},
-            leads_adjusted={
-                name: paired_auroc_difference(y, z, s, confidence=confidence) for name, s in told.items()
-            },
-            decisions=decided,
-            single=_means(alone),
-        )  # fmt: skip
+            auroc_adjusted=adjusted,
+            leads=leads,
+            leads_adjusted=leads_adjusted,
+            decisions=score_decisions(y, whole[:, t], calibrated.whole.threshold[t], seed=seed),
+            single=_means(
+                [
+                    score_decisions(y, p[:, t], c.threshold[t], seed=seed)
+                    for p, c in zip(single, calibrated.single, strict=True)
+                ]
+            ),
+        )
     one = next(iter(found.values()))
     several = len(tasks) > 1
     return Predictor(
