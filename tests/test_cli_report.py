@@ -16,11 +16,13 @@ import optuna_dashboard
 import pytest
 from command_line import Terminal, copy_runs, prepare_environment, work, write_tiny_study
 from optuna.artifacts import get_all_artifact_meta
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import auc as trapezoid
-from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
+from sklearn.metrics import average_precision_score, brier_score_loss, matthews_corrcoef, roc_auc_score
 
 from tuner.cli import report as command
 from tuner.data.registry import load_dataset
+from tuner.models.calibration import Calibration
 from tuner.report.selection import stored_choices
 from tuner.report.stages import STAGES, Event
 from tuner.results.leaderboard import stage_trials
@@ -142,9 +144,12 @@ def test_the_report_says_what_best_and_evaluate_say(there: Terminal) -> None:
         assert tested[name] == test[name]
     for b in tested["baselines"]:
         other = test["baselines"][b["name"]]
-        assert (b["test_auroc"], b["lead"], b["low"], b["high"]) == tuple(
-            other[k] for k in ("auroc", "lead", "low", "high")
-        )
+        mean = (b["test_auroc"], b["mean_lead"], b["mean_low"], b["mean_high"])
+        assert mean == tuple(other[k] for k in ("auroc", "lead", "low", "high"))
+        lead = test["predictor"]["leads"][b["name"]]
+        assert (b["lead"], b["low"], b["high"]) == (lead["estimate"], lead["low"], lead["high"])
+    assert tested["predictor"] == test["predictor"]
+    assert test["predictor"]["auroc"]["estimate"] == test["ensemble"]
 
 
 def test_curves_are_those_of_scikit_learn(reported: Path, bench: Bench) -> None:
@@ -157,7 +162,17 @@ def test_curves_are_those_of_scikit_learn(reported: Path, bench: Bench) -> None:
     precision, recall = np.array(model["pr"]["precision"]), np.array(model["pr"]["recall"])
     area = float((np.diff(recall) * precision[1:]).sum())
     assert area == pytest.approx(average_precision_score(labels, scores))
-    assert model["calibration"]["brier"] == pytest.approx(brier_score_loss(labels, 1 / (1 + np.exp(-scores))))
+    line = Calibration.from_dict(model["test"]["predictor"]["calibration"])
+    p = line.probability(scores)
+    assert model["calibration"]["uncalibrated_brier"] == pytest.approx(
+        brier_score_loss(labels, 1 / (1 + np.exp(-scores)))
+    )
+    assert model["calibration"]["brier"] == pytest.approx(brier_score_loss(labels, p))
+    observed, predicted = calibration_curve(labels, p, n_bins=10)
+    assert model["calibration"]["observed"] == pytest.approx(observed)
+    assert model["calibration"]["predicted"] == pytest.approx(predicted)
+    (calls,) = (row["decisions"] for row in model["test"]["predictor"]["tasks"].values())
+    assert calls["mcc"]["estimate"] == pytest.approx(matthews_corrcoef(labels, p >= line.threshold[0]))
     assert sum(model["calibration"]["counts"]) == len(labels) == model["test"]["sequences"]
 
 
