@@ -23,6 +23,7 @@ from sklearn.metrics import average_precision_score, brier_score_loss, matthews_
 from tuner.cli import report as command
 from tuner.data.registry import load_dataset
 from tuner.models.calibration import Calibration
+from tuner.report.cache import Cache, Result
 from tuner.report.selection import stored_choices
 from tuner.report.stages import STAGES, Event
 from tuner.results.leaderboard import stage_trials
@@ -311,6 +312,31 @@ def test_stages_limit_what_is_computed(terminal: Terminal) -> None:
     states = {s["stage"]: s["state"] for s in answer["stages"]}
     assert (states["examine"], states["contributions"]) == ("cached", "done")
     assert count_openings(terminal.folder) == 1
+
+
+def test_test_scores_of_an_earlier_version_make_a_page_without_another_opening(terminal: Terminal) -> None:
+    """That version stored no predictor: the mean of the models leads, and no word is said of probabilities."""
+    only = ("report", "--name", "tiny", *QUICK, "--modisco", "none", "--stages", "examine,page", "--json")
+    assert terminal(*only).code == 0
+    folder = terminal.folder / "runs/reports/tiny"
+    [path] = (folder / ".stages").glob("examine-*.npz")
+    stage, key = path.stem.split("-")
+    stored = Cache(folder).read(stage, key)
+    assert stored is not None
+    assert "predictor" in stored.values
+    old = {name: value for name, value in stored.values.items() if name != "predictor"}
+    Cache(folder).write(stage, key, Result(old, stored.arrays))
+    answer = terminal(*only).json
+    assert {s["stage"]: s["state"] for s in answer["stages"]}["examine"] == "cached"
+    assert count_openings(terminal.folder) == 1
+    test = document(terminal.folder)["models"][0]["test"]
+    assert test["predictor"] is None
+    name = f"mean of {test['models']} models" if test["models"] > 1 else "model"
+    said = answer["models"][0]["test"]
+    assert (said["of"], said["auroc"], said["low"]) == (name, test["auroc"], test["low"])
+    page = (folder / "report.html").read_text()
+    assert name in page
+    assert "ensemble" not in page
 
 
 def test_lost_weights_are_one_error_and_no_opening(terminal: Terminal) -> None:

@@ -157,7 +157,9 @@ def test_several_tasks_are_counted_with_adjusted_intervals() -> None:
     family = (
         "Better than chance and every baseline on 2 of 3 tasks, adjusted for 3 tasks: HepG2 and H1hESC; not on K562."
     )
-    for text in (prediction, trial_note(data, one), render(data)):
+    baselines = one.test.baselines if one.test is not None else ()
+    warned = cautions(data.study, info, True, data.selection, [one], baselines, data.shuffled, None, 1, [])
+    for text in (prediction, trial_note(data, one), render(data), " ".join(warned)):
         assert family in text
     assert "not distinguishable from 6-mer logistic regression" in render(data)
     assert (
