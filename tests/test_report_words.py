@@ -17,6 +17,7 @@ from tuner.report.evidence import evidence
 from tuner.report.families import merge_families, order_filters
 from tuner.report.notes import summary, trial_note
 from tuner.report.page import render
+from tuner.report.probabilities import share
 from tuner.results import words as verdicts
 from tuner.results.confirmation import Standing
 from tuner.results.verdict import Composition, composition
@@ -134,7 +135,7 @@ def test_probabilities_are_worded_with_intervals_and_the_precision_of_a_genome()
     rare = row.precision_at["1:100"]
     assert rare is not None
     assert rare.estimate < row.precision.estimate
-    assert f"at 1 positive to 100 negatives {words.share(rare)} would be right." in text
+    assert f"at 1 positive to 100 negatives {share(rare)} would be right." in text
 
 
 def test_several_tasks_are_counted_with_adjusted_intervals() -> None:

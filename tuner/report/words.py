@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tuner.models.intervals import Interval
 from tuner.motifs.screen import SIGNIFICANT_E
 from tuner.report.data import BaselineRow, ModelReport, PatternRow, ReportData, Shuffled, TestScores
 from tuner.report.evidence import SHOWN, Evidence, evidence, planned
 from tuner.report.numbers import count, e_words, interval, number, percent, scientific
+from tuner.report.probabilities import probabilities
 from tuner.results import words as verdicts
 from tuner.results.confirmation import Standing
 from tuner.results.statement import Beside, family, listed, said
@@ -182,36 +182,6 @@ def performance(model: ModelReport) -> str:
         f"{number(t.used.estimate)} (95 % interval {interval(*t.used[1:3])}) and {mean}average precision "
         f"{number(t.used_precision.estimate)} ({interval(*t.used_precision[1:3])}){rest}."
     )
-
-
-def probabilities(model: ModelReport, task: str) -> list[str]:
-    """Say what the calibrated probabilities of one task are worth."""
-    found = None if model.test is None else model.test.predictor
-    if found is None:
-        return []
-    d = found.tasks[task].decisions
-    of = f" of {task}" if len(found.tasks) > 1 else ""
-    parts = [
-        f"The calibrated probabilities{of} have Brier score {number(d.brier.estimate)} "
-        f"({interval(*d.brier[1:3])}; the base rate alone {number(d.base_rate_brier)})"
-    ]
-    if d.recall is not None and d.precision is not None:
-        parts.append(
-            f"from probability {number(d.threshold, 2)} on, {share(d.recall)} of the positives are found and "
-            f"{share(d.precision)} of the calls are right"
-        )
-        parts += [
-            f"at 1 positive to {negatives} negatives {share(value)} would be right"
-            for negatives, value in ((name.split(":")[1], v) for name, v in d.precision_at.items())
-            if value is not None
-        ]
-    return [f"{'; '.join(parts)}."]
-
-
-def share(value: Interval) -> str:
-    """Write a proportion in percent with its interval."""
-    digits = 1 if value.estimate < 0.1 else 0
-    return f"{percent(value.estimate, digits)} ({percent(value.low, digits)} to {percent(value.high, digits)})"
 
 
 def compared(model: ModelReport) -> list[str]:
