@@ -15,6 +15,9 @@ import numpy as np
 
 from tuner.data.dataset import Dataset, Split
 from tuner.models.audit import Audit, audit
+from tuner.models.calibration import fit_calibration
+from tuner.models.decisions import score_decisions
+from tuner.models.intervals import Interval
 from tuner.motifs.database import load_database
 from tuner.motifs.match import FilterMatch
 from tuner.motifs.meme import column_information, corrected_information, reverse_complement
@@ -23,6 +26,7 @@ from tuner.report import data as d
 from tuner.results import words as verdicts
 from tuner.results.audit_words import audit_words
 from tuner.results.confirmation import Standing, Verdict
+from tuner.results.predictor import Predictor, TaskResult
 from tuner.results.verdict import Comparison, composition
 
 IRF = "Interferon-regulatory factors"
@@ -154,20 +158,52 @@ def curves(auroc: float, n: int = 120) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def predictor(
+    auroc: float = 0.987, *, models: int = 5, gain: float = 0.002, tasks: tuple[str, ...] = ("IRF1",)
+) -> Predictor:
+    """What one would use: normal scores that lie as far apart as this AUROC says, `gain` above the mean of the models.
+
+    Every task has the same sequences; intervals are .008 to both sides, adjusted ones .012.
+    """
+    from scipy.stats import norm
+
+    rng = np.random.default_rng(4)
+    labels = np.repeat([1, 0], [374, 405])
+    logits, held_out = (3 * (rng.standard_normal(779) + 2**0.5 * norm.ppf(auroc) * labels) - 4 for _ in range(2))
+    calibration = fit_calibration(
+        np.repeat(labels[:, None], len(tasks), 1), np.repeat(held_out[:, None], len(tasks), 1)
+    )
+    decisions = score_decisions(labels, 1 / (1 + np.exp(-calibration.slope[0] * logits - calibration.intercept[0])),
+                                calibration.threshold[0])  # fmt: skip
+    leads = {name: Interval(v + gain, low + gain, high + gain, 0.005) for name, _, _, _, v, low, high in BASELINES}
+    row = TaskResult(
+        auroc=Interval(auroc, auroc - 0.008, auroc + 0.008, 0.004),
+        average_precision=Interval(auroc - 0.001, auroc - 0.011, auroc + 0.007, 0.004),
+        auroc_adjusted=Interval(auroc, auroc - 0.012, auroc + 0.012, 0.004),
+        leads=leads,
+        leads_adjusted={k: v._replace(low=v.low - 0.004, high=v.high + 0.004) for k, v in leads.items()},
+        decisions=decisions,
+        single={"brier": 0.05, "mcc": 0.87, "recall": 0.94, "precision": 0.93, "false_positive_rate": 0.07},
+    )
+    assert row.auroc is not None
+    assert row.average_precision is not None
+    return Predictor(
+        models=models, auroc=row.auroc, average_precision=row.average_precision,
+        matched=Interval(auroc + 0.001, auroc - 0.01, auroc + 0.009, 0.004), leads=leads,
+        tasks=dict.fromkeys(tasks, row), calibration=calibration, calibrated_on="validation",
+    )  # fmt: skip
+
+
 def model(trial: int = 25, auroc: float = 0.985, **changes: Any) -> d.ModelReport:
+    used = predictor(round(auroc + 0.002, 4))
     rows = tuple(
         d.BaselineRow(
-            name=name,
-            valid_auroc=valid,
-            test_auroc=test,
-            matched=part,
-            lead=lead,
-            low=low,
-            high=high,
-            standing=Standing.AHEAD,
+            name=name, valid_auroc=valid, test_auroc=test, matched=part, lead=used.leads[name].estimate,
+            low=used.leads[name].low, high=used.leads[name].high, standing=Standing.AHEAD, mean_lead=lead,
+            mean_low=low, mean_high=high,
         )
         for name, valid, test, part, lead, low, high in BASELINES
-    )
+    )  # fmt: skip
     epochs = tuple(
         {
             "epoch": e, "loss": 0.62 * 0.88**e + 0.04, "valid_loss": 0.6 * 0.85**e + 0.13 + 0.002 * e,
@@ -189,7 +225,7 @@ def model(trial: int = 25, auroc: float = 0.985, **changes: Any) -> d.ModelRepor
             auroc=auroc, low=0.975, high=0.993, average_precision=0.984, average_precision_low=0.973,
             average_precision_high=0.992, ensemble=0.987, matched=0.986, matched_gc=0.985, matched_cpg=0.986,
             matched_sequences=476, per_model=(0.983, 0.986, 0.984, 0.987, 0.985), per_task={"IRF1": auroc}, models=5,
-            sequences=779, positives=374, baselines=rows,
+            sequences=779, positives=374, baselines=rows, predictor=used,
         ),
         "history": epochs, "network": "the first of its 5 retrained models", "filters": filters(), "ppms": matrices(),
         "stability": {IRF: 5, FAMILY["ZNF320"]: 2}, "stability_of": 5,
@@ -241,6 +277,7 @@ def trials() -> tuple[d.TrialRow, ...]:
     return tuple(sorted(made, key=lambda t: (not t.values, -t.values.get("auroc", 0))))
 
 
+@cache
 def audited() -> Audit:
     """What `audit` finds, on sequences made here."""
     rng = np.random.default_rng(7)
@@ -276,8 +313,7 @@ def irf1() -> d.ReportData:
     declared = Verdict(25, 24, 0.0021, -0.0014, 0.0056, "seeds and sequences")
     assert first.test is not None
     tested = {b.name: [b.test_auroc] for b in first.test.baselines if b.test_auroc is not None}
-    composed = composition(tested, first.test.auroc, first.test.matched, (374, 405), split="test")
-    data_audit = audited()
+    composed = composition(tested, first.test.used.estimate, first.test.used_matched, (374, 405), split="test")
     found = {
         "study": d.StudyInfo(
             name="irf1", title="Which CNN finds IRF1 sites, and shows the motif?",
@@ -300,7 +336,7 @@ def irf1() -> d.ReportData:
                                     cpg_positive=0.31, cpg_negative=0.29),
             },
             warnings=("3 sequences occur twice in train.",),
-            audit=data_audit, audit_lines=audit_words(data_audit, shuffled=False).lines,
+            audit=audited(), audit_lines=audit_words(audited(), shuffled=False).lines,
         ),
         "motifs": d.MotifInfo(
             database=database.name, screened=len(database.screened),
@@ -347,7 +383,10 @@ def shuffled() -> d.ReportData:
     )  # fmt: skip
     first = model(25, 0.985)
     assert first.test is not None
-    poor = replace(first.test, auroc=0.498, low=0.458, high=0.539, matched=0.502, baselines=rows)
+    used = predictor(0.498)._replace(
+        auroc=Interval(0.498, 0.458, 0.539, 0.02), leads={b.name: Interval(-0.012, -0.05, 0.026, 0.02) for b in rows}
+    )
+    poor = replace(first.test, auroc=0.498, low=0.458, high=0.539, matched=0.502, baselines=rows, predictor=used)
     small = tuple(replace(p, seqlets=22, above_null=False) for p in patterns()[:2])
     chance = replace(
         first, filters=weak, candidates=(), stability={}, test=poor, patterns=small, marginal=(), **curves(0.51)
@@ -386,8 +425,12 @@ def hostile() -> d.ReportData:
         for f in filters()
     )
     match = d.MotifMatched(id=HOSTILE, name=HOSTILE, family=HOSTILE, e_value=1e-9)
+    known = base.models[0].test
+    assert known is not None
     first = replace(
-        base.models[0], role=HOSTILE, params={HOSTILE: HOSTILE}, filters=rows, network=HOSTILE,
+        base.models[0], role=HOSTILE,
+        test=replace(known, predictor=predictor(tasks=(HOSTILE,)), per_task={HOSTILE: 0.98}),
+        params={HOSTILE: HOSTILE}, filters=rows, network=HOSTILE,
         patterns=tuple(replace(p, match=match, name=HOSTILE) for p in patterns()),
         contributions=tuple(replace(s, name=HOSTILE) for s in sequences()), pattern_words=HOSTILE,
         null=d.Null(seqlets=(3,), words=HOSTILE), stability={HOSTILE: 3},

@@ -302,6 +302,12 @@ def test_the_test_split_is_opened_on_record_and_the_report_is_a_page(tiny: tuner
     result = tiny.evaluate()
     assert result.trial == tiny.primary.number
     assert result.openings == 1
+    used = result.predictor
+    assert used is not None
+    assert used.auroc.estimate == result.ensemble
+    (task,) = used.tasks.values()
+    assert 0 <= task.decisions.brier.low <= task.decisions.brier.estimate <= task.decisions.brier.high <= 1
+    assert sum(task.decisions.counts) == task.decisions.sequences
     page = tiny.report(tmp_path / "report", stages="page")
     assert page == tmp_path / "report" / "report.html"
     assert "tuner report --name tiny" in page.read_text()

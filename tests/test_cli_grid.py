@@ -141,7 +141,8 @@ def test_every_task_has_its_scores(terminal: Terminal, data_dir: Path) -> None:
     (trial,) = stage_trials(storage, "cells")
     network, average = load_network(artifacts.get(trial, WEIGHTS), artifacts.get(trial, DESCRIPTION))
     dataset = load_dataset(DataSpec(path=str(terminal.folder / "cells.tsv")), data_dir=None, cache=None)
-    tested = terminal("evaluate", "--study", "cells", "--trial", "0", "--json").json["tasks"]
+    examined = terminal("evaluate", "--study", "cells", "--trial", "0", "--json").json
+    tested, family = examined["tasks"], examined["predictor"]["tasks"]
     shown = terminal("evaluate", "--study", "cells", "--trial", "0").err
     stored = pd.read_csv(io.BytesIO(artifacts.get(trial, "tasks.tsv")), sep="\t").set_index("task")
     assert list(stored.index) == list(tested) == ["HepG2", "H1hESC", "K562"]
@@ -154,5 +155,11 @@ def test_every_task_has_its_scores(terminal: Terminal, data_dir: Path) -> None:
     for scores in tested.values():
         for name in ("auroc", "average_precision"):
             assert scores[f"{name}_low"] < scores[name] < scores[f"{name}_high"]
+    for task in dataset.tasks:  # one model: what one would use is the model itself
+        assert family[task]["auroc"]["estimate"] == tested[task]["auroc"]
+        assert family[task]["auroc_adjusted"]["low"] < family[task]["auroc"]["low"] == tested[task]["auroc_low"]
     assert "K562" in shown
+    assert "nsemble" not in shown
+    assert " of 3 tasks, adjusted for 3 tasks" in shown
+    assert "calls of each task, calibrated" in shown
     storage.close()

@@ -16,11 +16,14 @@ import optuna_dashboard
 import pytest
 from command_line import Terminal, copy_runs, prepare_environment, work, write_tiny_study
 from optuna.artifacts import get_all_artifact_meta
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import auc as trapezoid
-from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
+from sklearn.metrics import average_precision_score, brier_score_loss, matthews_corrcoef, roc_auc_score
 
 from tuner.cli import report as command
 from tuner.data.registry import load_dataset
+from tuner.models.calibration import Calibration
+from tuner.report.cache import Cache, Result
 from tuner.report.selection import stored_choices
 from tuner.report.stages import STAGES, Event
 from tuner.results.leaderboard import stage_trials
@@ -142,9 +145,12 @@ def test_the_report_says_what_best_and_evaluate_say(there: Terminal) -> None:
         assert tested[name] == test[name]
     for b in tested["baselines"]:
         other = test["baselines"][b["name"]]
-        assert (b["test_auroc"], b["lead"], b["low"], b["high"]) == tuple(
-            other[k] for k in ("auroc", "lead", "low", "high")
-        )
+        mean = (b["test_auroc"], b["mean_lead"], b["mean_low"], b["mean_high"])
+        assert mean == tuple(other[k] for k in ("auroc", "lead", "low", "high"))
+        lead = test["predictor"]["leads"][b["name"]]
+        assert (b["lead"], b["low"], b["high"]) == (lead["estimate"], lead["low"], lead["high"])
+    assert tested["predictor"] == test["predictor"]
+    assert test["predictor"]["auroc"]["estimate"] == test["ensemble"]
 
 
 def test_curves_are_those_of_scikit_learn(reported: Path, bench: Bench) -> None:
@@ -157,7 +163,17 @@ def test_curves_are_those_of_scikit_learn(reported: Path, bench: Bench) -> None:
     precision, recall = np.array(model["pr"]["precision"]), np.array(model["pr"]["recall"])
     area = float((np.diff(recall) * precision[1:]).sum())
     assert area == pytest.approx(average_precision_score(labels, scores))
-    assert model["calibration"]["brier"] == pytest.approx(brier_score_loss(labels, 1 / (1 + np.exp(-scores))))
+    line = Calibration.from_dict(model["test"]["predictor"]["calibration"])
+    p = line.probability(scores)
+    assert model["calibration"]["uncalibrated_brier"] == pytest.approx(
+        brier_score_loss(labels, 1 / (1 + np.exp(-scores)))
+    )
+    assert model["calibration"]["brier"] == pytest.approx(brier_score_loss(labels, p))
+    observed, predicted = calibration_curve(labels, p, n_bins=10)
+    assert model["calibration"]["observed"] == pytest.approx(observed)
+    assert model["calibration"]["predicted"] == pytest.approx(predicted)
+    (calls,) = (row["decisions"] for row in model["test"]["predictor"]["tasks"].values())
+    assert calls["mcc"]["estimate"] == pytest.approx(matthews_corrcoef(labels, p >= line.threshold[0]))
     assert sum(model["calibration"]["counts"]) == len(labels) == model["test"]["sequences"]
 
 
@@ -296,6 +312,31 @@ def test_stages_limit_what_is_computed(terminal: Terminal) -> None:
     states = {s["stage"]: s["state"] for s in answer["stages"]}
     assert (states["examine"], states["contributions"]) == ("cached", "done")
     assert count_openings(terminal.folder) == 1
+
+
+def test_test_scores_of_an_earlier_version_make_a_page_without_another_opening(terminal: Terminal) -> None:
+    """That version stored no predictor: the mean of the models leads, and no word is said of probabilities."""
+    only = ("report", "--name", "tiny", *QUICK, "--modisco", "none", "--stages", "examine,page", "--json")
+    assert terminal(*only).code == 0
+    folder = terminal.folder / "runs/reports/tiny"
+    [path] = (folder / ".stages").glob("examine-*.npz")
+    stage, key = path.stem.split("-")
+    stored = Cache(folder).read(stage, key)
+    assert stored is not None
+    assert "predictor" in stored.values
+    old = {name: value for name, value in stored.values.items() if name != "predictor"}
+    Cache(folder).write(stage, key, Result(old, stored.arrays))
+    answer = terminal(*only).json
+    assert {s["stage"]: s["state"] for s in answer["stages"]}["examine"] == "cached"
+    assert count_openings(terminal.folder) == 1
+    test = document(terminal.folder)["models"][0]["test"]
+    assert test["predictor"] is None
+    name = f"mean of {test['models']} models" if test["models"] > 1 else "model"
+    said = answer["models"][0]["test"]
+    assert (said["of"], said["auroc"], said["low"]) == (name, test["auroc"], test["low"])
+    page = (folder / "report.html").read_text()
+    assert name in page
+    assert "ensemble" not in page
 
 
 def test_lost_weights_are_one_error_and_no_opening(terminal: Terminal) -> None:

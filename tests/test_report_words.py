@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from report_example import IRF, bare, irf1, model, patterns, shuffled
+from report_example import IRF, bare, irf1, model, patterns, predictor, shuffled
 
+from tuner.models.intervals import Interval
 from tuner.report import data as d
 from tuner.report import numbers, words
 from tuner.report.caution import cautions
 from tuner.report.data import BaselineRow, Null, SplitInfo
 from tuner.report.evidence import evidence
 from tuner.report.families import merge_families, order_filters
+from tuner.report.notes import summary, trial_note
+from tuner.report.page import render
+from tuner.report.probabilities import share
 from tuner.results import words as verdicts
+from tuner.results.confirmation import Standing
 from tuner.results.verdict import Composition, composition
 
 pytestmark = pytest.mark.slow
@@ -26,13 +32,21 @@ def row(lead: float, low: float, high: float) -> BaselineRow:
 def test_a_model_with_a_motif_is_said_to_show_it() -> None:
     brief = words.brief(irf1())
     assert brief.headline == (
-        "Trial 25 predicts IRF1 better than every baseline (AUROC 0.985), and shows the IRF7 motif, above the null."
+        "Trial 25 predicts IRF1 better than every baseline (AUROC 0.987, ensemble of 5 models), and shows the IRF7 "
+        "motif, above the null."
     )
     asked, prediction, motif = (text for _, text in brief.parts)
     assert "400 bp" in asked
     assert "chosen before the test split was opened" in asked
-    assert "95 % interval 0.975 to 0.993" in prediction
-    assert "ahead of the best single motif (PWM) (+0.023, 95 % interval +0.014 to +0.032)" in prediction
+    assert (
+        "the ensemble of 5 models reaches AUROC 0.987 (95 % interval 0.979 to 0.995) and average precision 0.986 ("
+        in (prediction)
+    )
+    assert "; its single models reach 0.985 in the mean." in prediction
+    assert (
+        "It is better than chance and every baseline: ahead of the best single motif (PWM) (+0.025, 95 % interval "
+        "+0.016 to +0.034), which reaches 0.963." in prediction
+    )
     assert (
         "Composition explains little: GC content alone reaches AUROC 0.636 (95 % interval about 0.60 to 0.67"
         in prediction
@@ -45,7 +59,8 @@ def test_a_model_with_a_motif_is_said_to_show_it() -> None:
 def test_the_same_words_deny_it_to_a_label_shuffled_model() -> None:
     brief = words.brief(shuffled())
     assert brief.headline == (
-        "Trial 25 does not predict IRF1 better than chance (AUROC 0.498), and shows no pattern above the null."
+        "Trial 25 does not predict IRF1 better than chance (AUROC 0.498, ensemble of 5 models), and shows no pattern "
+        "above the null."
     )
     _, prediction, motif = (text for _, text in brief.parts)
     assert "not distinguishable from the best single motif (PWM)" in prediction
@@ -58,6 +73,100 @@ def test_a_report_without_its_stages_says_what_is_missing() -> None:
     assert "The test split was not opened" in text
     assert "First-layer filters were not examined" in text
     assert "chosen by the search alone, without retraining" in text
+
+
+def examined(**changes: Any) -> d.ModelReport:
+    first = model()
+    assert first.test is not None
+    return replace(first, test=replace(first.test, **changes))
+
+
+def test_every_baseline_has_to_be_left_behind_not_only_the_best() -> None:
+    """The lead over the best baseline is above 0, that over a lower one is not: it varies more."""
+    known = model().test
+    assert known is not None
+    best, second, last = known.baselines
+    wide = replace(second, lead=0.105, low=-0.01, high=0.22, standing=Standing.OPEN)
+    one = examined(baselines=(best, wide, last))
+    assert words.headline(replace(irf1(), models=(one,))).startswith(
+        "Trial 25 predicts IRF1 (AUROC 0.987, ensemble of 5 models), not distinguishable from 6-mer logistic regression"
+    )
+    assert words.compared(one)[0].startswith("It is not distinguishable from 6-mer logistic regression (+0.105, 95 %")
+    behind = replace(last, lead=-0.02, low=-0.03, high=-0.01, standing=Standing.BEHIND)
+    worse = examined(baselines=(best, wide, behind))
+    assert "predicts IRF1, but worse than GC content (AUROC 0.987, ens" in words.headline(
+        replace(irf1(), models=(worse,))
+    )
+
+
+def test_a_single_model_is_no_ensemble() -> None:
+    known = predictor(0.985, models=1, gain=0.0)
+    rows = tuple(replace(b, mean_lead=None, mean_low=None, mean_high=None) for b in irf1().baselines)
+    one = examined(models=1, per_model=(0.985,), ensemble=0.985, predictor=known, baselines=rows)
+    data = replace(irf1(), models=(one,))
+    assert words.headline(data).startswith("Trial 25 predicts IRF1 better than every baseline (AUROC 0.985), and")
+    assert "it reaches AUROC 0.985 (95 % interval 0.977 to 0.993) and average precision" in words.performance(one)
+    for text in (*(t for _, t in words.brief(data).parts), summary(data), trial_note(data, one), render(data)):
+        assert "nsemble" not in text
+
+
+def test_results_of_earlier_versions_lead_with_the_mean_of_the_models() -> None:
+    old = examined(predictor=None)
+    data = replace(irf1(), models=(old,))
+    assert "better than every baseline (AUROC 0.985, mean of 5 models), and" in words.headline(data)
+    assert "the mean of 5 models reaches AUROC 0.985 (95 % interval 0.975 to 0.993)" in words.performance(old)
+    assert words.probabilities(old, "IRF1") == []
+    page = render(data)
+    assert "AUROC of the mean logit" in page
+    assert "Probabilities" not in page
+
+
+def test_probabilities_are_worded_with_intervals_and_the_precision_of_a_genome() -> None:
+    one = model()
+    assert one.test is not None
+    assert one.test.predictor is not None
+    row = one.test.predictor.tasks["IRF1"].decisions
+    (text,) = words.probabilities(one, "IRF1")
+    assert text.startswith(f"The calibrated probabilities have Brier score {row.brier.estimate:.3f} (")
+    assert "the base rate alone 0.250)" in text
+    assert row.recall is not None
+    assert row.precision is not None
+    assert f"{row.recall.estimate:.0%}".replace("%", " %") in text
+    rare = row.precision_at["1:100"]
+    assert rare is not None
+    assert rare.estimate < row.precision.estimate
+    assert f"at 1 positive to 100 negatives {share(rare)} would be right." in text
+
+
+def test_several_tasks_are_counted_with_adjusted_intervals() -> None:
+    names = ("HepG2", "H1hESC", "K562")
+    known = predictor(tasks=names)
+    row = known.tasks["K562"]
+    # Ahead of each baseline by its own interval, but not by the one that is adjusted for three tasks.
+    near = Interval(0.01, 0.002, 0.018, 0.004)
+    close = row._replace(
+        leads={**row.leads, "6-mer": near}, leads_adjusted={**row.leads_adjusted, "6-mer": near._replace(low=-0.001)}
+    )
+    known = known._replace(tasks={**known.tasks, "K562": close})
+    one = examined(predictor=known, per_task=dict.fromkeys(names, 0.985))
+    info = replace(irf1().data, tasks=names, task="HepG2")
+    data = replace(irf1(), models=(one,), data=info)
+    assert words.headline(data).startswith(
+        "Trial 25 predicts 2 of 3 tasks better than every baseline, adjusted for 3 tasks (mean AUROC 0.987, ensemble "
+    )
+    prediction = words.brief(data).parts[1][1]
+    family = (
+        "Better than chance and every baseline on 2 of 3 tasks, adjusted for 3 tasks: HepG2 and H1hESC; not on K562."
+    )
+    baselines = one.test.baselines if one.test is not None else ()
+    warned = cautions(data.study, info, True, data.selection, [one], baselines, data.shuffled, None, 1, [])
+    for text in (prediction, trial_note(data, one), render(data), " ".join(warned)):
+        assert family in text
+    assert "not distinguishable from 6-mer logistic regression" in render(data)
+    assert (
+        "By the mean of the tasks it is better than chance and every baseline: ahead of the best single" in prediction
+    )
+    assert "The calibrated probabilities of HepG2 have Brier" in prediction
 
 
 def test_a_report_without_models_is_worded() -> None:

@@ -183,6 +183,13 @@ def test_jobs_cannot_touch_the_test_split_and_each_opening_is_recorded(undisturb
     assert min(result.per_model) <= result.auroc.estimate <= max(result.per_model)
     assert set(result.baselines) == {"gc", "cpg", "2-mer", "6-mer", "best PWM"}
     assert openings(undisturbed.storage, "tiny")[-1]["trial"] == verdict.primary
+    assert result.predictor is not None
+    assert (result.predictor.models, result.predictor.calibrated_on) == (2, "validation")
+    assert result.predictor.auroc.estimate == result.ensemble
+    assert set(result.predictor.leads) == set(result.baselines)
+    sizes = len(opened.valid), int(opened.valid.labels.sum())
+    calibration = result.predictor.calibration
+    assert (calibration.positives[0] + calibration.negatives[0], calibration.positives[0]) == sizes
 
 
 def test_a_budget_may_grow_but_not_shrink(undisturbed: Station, bench: Bench, tmp_path: Path) -> None:

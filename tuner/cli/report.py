@@ -143,7 +143,10 @@ def as_document(built: Built, events: list[Event]) -> dict[str, Any]:
                 "trial": m.trial, "role": m.role, "validation": m.valid.get("auroc"),
                 "confirmation": m.confirmation["auroc"].__dict__ if "auroc" in m.confirmation else None,
                 "test": None if m.test is None else
-                {"auroc": m.test.auroc, "low": m.test.low, "high": m.test.high, "matched": m.test.matched},
+                {
+                    "of": m.test.used_name or "model", "auroc": m.test.used.estimate, "low": m.test.used.low,
+                    "high": m.test.used.high, "matched": m.test.used_matched, "mean_of_models": m.test.auroc,
+                },
                 "patterns": len(m.patterns), "pattern_words": m.pattern_words,
             }
             for m in data.models
@@ -159,16 +162,19 @@ def print_report(built: Built) -> None:
     """Print the AUROCs of each model, the warnings, and the path of the report."""
     from rich.table import Table
 
+    from tuner.report.notes import head_of_test
+
     console, data = context.console(), built.data
     table = Table(title=f"{data.study.name}: AUROC of the reported trials", title_justify="left", title_style="bold")
-    for column in ("trial", "why", "validation, selected run (optimistic)", "confirmation mean", "test", "patterns"):
+    test = head_of_test(data)
+    for column in ("trial", "why", "validation, selected run (optimistic)", "confirmation mean", test, "patterns"):
         table.add_column(column, justify="left" if column == "why" else "right")
     for m in data.models:
         e, t = m.confirmation.get("auroc"), m.test
         table.add_row(
             str(m.trial), m.role, f"{m.valid['auroc']:.4f}" if "auroc" in m.valid else "",
             "" if e is None else f"{e.mean:.4f}" + (f" ({e.low:.3f} to {e.high:.3f})" if e.n > 2 else ""),
-            "" if t is None else f"{t.auroc:.4f} ({t.low:.3f} to {t.high:.3f})",
+            "" if t is None else f"{t.used.estimate:.4f} ({t.used.low:.3f} to {t.used.high:.3f})",
             str(len(m.patterns)),
         )  # fmt: skip
     console.print()

@@ -55,7 +55,13 @@ def draw_precision_recall(
 
 @default_style()
 def draw_calibration(
-    predicted: Sequence[float], observed: Sequence[float], counts: Sequence[int], *, label: str = ""
+    predicted: Sequence[float],
+    observed: Sequence[float],
+    counts: Sequence[int],
+    *,
+    low: Sequence[float] = (),
+    high: Sequence[float] = (),
+    label: str = "",
 ) -> Figure:
     """Draw observed frequency against predicted probability; the area of a point shows its number of sequences.
 
@@ -65,6 +71,8 @@ def draw_calibration(
         Means of the occupied bins.
     counts : sequence of int
         Number of sequences in each bin.
+    low, high : sequence of float
+        Ends of the intervals of `observed`, drawn as bars; or nothing.
     label : str
         Line above the axes.
     """
@@ -72,6 +80,8 @@ def draw_calibration(
     axes.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=(0, (4, 3)))
     axes.text(0.62, 0.55, "perfect", fontsize=8, color=QUIET, rotation=45, ha="center", va="center")
     axes.plot(predicted, observed, color=BLUE, linewidth=1.2, alpha=0.6)
+    if len(low):
+        axes.vlines(predicted, low, high, color=BLUE, linewidth=1, alpha=0.6)
     if len(counts):
         sizes = 14 + 150 * np.asarray(counts, dtype=np.float64) / max(counts)
         axes.scatter(predicted, observed, s=sizes, color=BLUE, edgecolors="white", linewidths=0.8, zorder=3)

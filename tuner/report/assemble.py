@@ -31,6 +31,7 @@ from tuner.report.selection import Choice
 from tuner.report.source import Source
 from tuner.results.confirmation import Confirmed
 from tuner.results.leaderboard import watched
+from tuner.results.predictor import read_predictor
 from tuner.results.trial_files import from_plain
 from tuner.results.verdict import compare
 
@@ -73,6 +74,7 @@ def model_report(
 def _tested(source: Source, result: Result, fitted: Fitted) -> dict[str, Any]:
     v, task = result.values, source.task
     labels = source.dataset.test.labels
+    predictor = read_predictor(v.get("predictor"))
     scores = TestScores(
         auroc=v["auroc"]["estimate"], low=v["auroc"]["low"], high=v["auroc"]["high"],
         average_precision=v["average_precision"]["estimate"],
@@ -80,20 +82,30 @@ def _tested(source: Source, result: Result, fitted: Fitted) -> dict[str, Any]:
         ensemble=v["ensemble"], matched=v["matched"], matched_gc=v["matched_gc"], matched_cpg=v["matched_cpg"],
         matched_sequences=v["matched_sequences"], per_model=tuple(v["per_model"]), per_task=dict(v["per_task"]),
         models=v["models"], sequences=len(labels), positives=int(labels[:, task].sum()),
-        baselines=baseline_rows(fitted, v["baselines"]),
+        baselines=baseline_rows(fitted, v["baselines"], predictor), predictor=predictor,
     )  # fmt: skip
     one, mean = labels[:, task], result.arrays["logits"].mean(axis=0)[:, task].astype(np.float64)
     found: dict[str, Any] = {"test": scores}
-    probabilities = 1 / (1 + np.exp(-np.clip(mean, -500, 500)))
-    c = metrics.calibration(one, probabilities)
-    found["calibration"] = CalibrationCurve(
-        predicted=c.predicted, observed=c.observed, counts=c.counts, error=c.expected_error, brier=c.brier
-    )
+    raw = metrics.calibration(one, 1 / (1 + np.exp(-np.clip(mean, -500, 500))))
+    if predictor is None:
+        found["calibration"] = CalibrationCurve(
+            predicted=raw.predicted, observed=raw.observed, counts=raw.counts, error=raw.expected_error, brier=raw.brier
+        )
+    else:
+        d = predictor.tasks[source.dataset.tasks[task]].decisions
+        found["calibration"] = CalibrationCurve(
+            predicted=d.predicted, observed=d.observed, counts=d.counts, error=d.expected_error,
+            brier=d.brier.estimate, low=d.observed_low, high=d.observed_high,
+            uncalibrated_error=raw.expected_error, uncalibrated_brier=raw.brier,
+        )  # fmt: skip
     if 0 < one.sum() < len(one):
         true, false = _steps(one, mean)
-        found["roc"] = Roc(fpr=tuple((false / false[-1]).tolist()), tpr=tuple((true / true[-1]).tolist()))
+        area, average = metrics.auroc(one, mean), metrics.average_precision(one, mean)
+        found["roc"] = Roc(fpr=tuple((false / false[-1]).tolist()), tpr=tuple((true / true[-1]).tolist()), area=area)
         precision = np.append(1.0, true[1:] / (true[1:] + false[1:]))
-        found["pr"] = PrecisionRecall(recall=tuple((true / true[-1]).tolist()), precision=tuple(precision.tolist()))
+        found["pr"] = PrecisionRecall(
+            recall=tuple((true / true[-1]).tolist()), precision=tuple(precision.tolist()), area=average
+        )
     return found
 
 

@@ -8,6 +8,7 @@ from tuner.data.sizes import auroc_interval
 from tuner.report.data import BaselineRow, DataInfo, ModelReport, Selection, Shuffled, SplitInfo, StudyInfo
 from tuner.results import words
 from tuner.results.confirmation import Standing
+from tuner.results.statement import family
 from tuner.results.verdict import Composition, Finding
 
 COMPOSITION = {"gc": "GC content", "cpg": "CpG content"}
@@ -51,6 +52,9 @@ def _baselines(
     if composition is not None and composition.finding is Finding.CONFOUNDED:
         yield f"On {composition.split}: {words.composition(composition)}"
     for m in models:
+        found = None if m.test is None else m.test.predictor
+        if found is not None and len(found.tasks) > 1 and len(found.better) < len(found.tested):
+            yield f"Trial {m.trial}: {family(found)}"
         for b in m.test.baselines if m.test is not None else ():
             if b.standing in (Standing.BEHIND, Standing.OPEN):
                 said = "behind" if b.standing is Standing.BEHIND else "not distinguishable from"

@@ -29,6 +29,7 @@ from tuner.report.source import Source
 from tuner.results.audit_words import audit_words
 from tuner.results.confirmation import Standing
 from tuner.results.leaderboard import FrozenTrial, TrialState, stage_trials
+from tuner.results.predictor import Predictor
 from tuner.results.verdict import Composition, composition
 from tuner.storage.artifacts import undigested
 from tuner.storage.keys import CONTROLS
@@ -210,18 +211,26 @@ def controls(source: Source) -> tuple[dict[str, tuple[float, str]], Shuffled]:
     return baselines, Shuffled(match_fractions=tuple(fractions), aurocs=tuple(aurocs))
 
 
-def baseline_rows(fitted: Mapping[str, tuple[float, str]], tested: Mapping[str, Any]) -> tuple[BaselineRow, ...]:
-    """Baselines on validation, and where test was opened beside a model there; best first."""
+def baseline_rows(
+    fitted: Mapping[str, tuple[float, str]], tested: Mapping[str, Any], predictor: Predictor | None = None
+) -> tuple[BaselineRow, ...]:
+    """Baselines on validation, and where test was opened beside what one would use there; best first."""
     rows = []
     for name, (auroc, detail) in fitted.items():
         b = tested.get(name)
         if b is None:
             rows.append(BaselineRow(name=name, valid_auroc=auroc, detail=detail))
             continue
+        lead, low, high = mean = (b["lead"], b["low"], b["high"])
+        beside = {}
+        if predictor is not None:
+            lead, low, high = predictor.leads[name][:3]
+            if predictor.models > 1:
+                beside = dict(zip(("mean_lead", "mean_low", "mean_high"), mean, strict=True))
         rows.append(
             BaselineRow(
-                name=name, valid_auroc=auroc, test_auroc=b["auroc"], matched=b.get("matched"), lead=b["lead"],
-                low=b["low"], high=b["high"], standing=Standing.of(b["low"], b["high"]), detail=detail,
+                name=name, valid_auroc=auroc, test_auroc=b["auroc"], matched=b.get("matched"), lead=lead, low=low,
+                high=high, standing=Standing.of(low, high), detail=detail, **beside,
             )
         )  # fmt: skip
     return tuple(sorted(rows, key=lambda r: -(r.test_auroc if r.test_auroc is not None else r.valid_auroc or 0.0)))
@@ -241,7 +250,7 @@ def about_composition(
 
     if first.test is not None:
         tested = {b.name: [b.test_auroc] for b in baselines if b.test_auroc is not None}
-        return composition(tested, first.test.auroc, first.test.matched, sizes("test"), split="test")
+        return composition(tested, first.test.used.estimate, first.test.used_matched, sizes("test"), split="test")
     valid = {b.name: [b.valid_auroc] for b in baselines if b.valid_auroc is not None}
     means = {k: e.mean for k, e in first.confirmation.items()} or first.valid
     if "auroc" not in means:

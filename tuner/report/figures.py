@@ -140,7 +140,7 @@ def _data(data: ReportData) -> Iterator[tuple[str, Figure]]:
 def _curves(model: ModelReport) -> Iterator[tuple[str, Figure]]:
     test = model.test
     if test is not None and test.baselines:
-        rows = [ForestRow(f"trial {model.trial}", test.auroc, test.low, test.high, True, test.matched)]
+        rows = [ForestRow(f"trial {model.trial}", *test.used[:3], True, test.used_matched)]
         rows += [
             ForestRow(baseline_name(b.name), b.test_auroc, second=b.matched)
             for b in test.baselines
@@ -153,16 +153,16 @@ def _curves(model: ModelReport) -> Iterator[tuple[str, Figure]]:
     if model.history:
         yield "learning", draw_learning_curve([_epoch(row) for row in model.history], best_epoch=model.kept)
     if model.roc is not None:
-        label = f"AUROC {number(test.ensemble)}" if test is not None else ""
+        label = f"AUROC {number(model.roc.area)}" if model.roc.area is not None else ""
         yield "roc", draw_roc(model.roc.fpr, model.roc.tpr, label=label)
     if model.pr is not None and test is not None:
         prevalence = test.positives / max(test.sequences, 1)
-        label = f"average precision {number(test.average_precision)}"
+        label = f"average precision {number(model.pr.area)}" if model.pr.area is not None else ""
         yield "pr", draw_precision_recall(model.pr.recall, model.pr.precision, prevalence=prevalence, label=label)
     if model.calibration is not None:
         c = model.calibration
         label = f"calibration error {number(c.error)}"
-        yield "calibration", draw_calibration(c.predicted, c.observed, c.counts, label=label)
+        yield "calibration", draw_calibration(c.predicted, c.observed, c.counts, low=c.low, high=c.high, label=label)
     if model.marginal:
         rows = [ForestRow(f"{m.name or m.id} ({m.id})", m.effect, m.low, m.high) for m in model.marginal]
         yield "marginal", draw_forest(rows, axis="mean change of the logit", zero=0.0, zero_label="no effect")

@@ -17,8 +17,10 @@ from tuner.interpret.stability import stability
 from tuner.models.training import predict
 from tuner.report.cache import Result
 from tuner.report.source import Source
+from tuner.results.predictor import predictor_values
 from tuner.results.test_split import score_test
 from tuner.results.trial_files import plain, read_filters, read_history, read_matches
+from tuner.search.held_out import held_out
 from tuner.storage.records import is_count
 from tuner.study.plan import mix
 
@@ -34,12 +36,14 @@ def now() -> str:
 def examine(source: Source, trial: int, inputs: Inputs, out: Path) -> Result:
     """Open the test split, record this in the study, and score the trial's models and the baselines."""
     scored = score_test(
-        source.storage, source.artifacts, source.dataset, source.name, trial, device=source.bench.device, when=now()
-    )
+        source.storage, source.artifacts, source.dataset, source.name, trial, device=source.bench.device, when=now(),
+        validation=held_out(source.bench.plan, source.dataset),
+    )  # fmt: skip
     found = scored.examination
     scores = found.tasks or {source.dataset.tasks[0]: {"auroc": found.auroc.estimate}}
     per_task = {task: row["auroc"] for task, row in scores.items()}
     plain = {**found._asdict(), "auroc": found.auroc._asdict(), "average_precision": found.average_precision._asdict()}
+    plain["predictor"] = predictor_values(found.predictor)
     return Result({**plain, "per_task": per_task}, {"logits": scored.logits})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tuner.report.data import ModelReport, ReportData
-from tuner.results import words
+from tuner.results import statement, words
 
 SHOWN = 5
 
@@ -69,12 +69,17 @@ def _numbers(report: ReportData, model: ModelReport) -> list[str]:
             found.append(f"{name}, validation, mean of {e.n} retrained models: {e.mean:.4f}{interval}")
     if model.test is not None:
         t = model.test
-        found.append(f"auroc, test: {t.auroc:.4f}, 95 % {t.low:.3f} to {t.high:.3f}")
+        named = f", {t.used_name}" if t.used_name else ""
+        found.append(f"auroc, test{named}: {t.used.estimate:.4f}, 95 % {t.used.low:.3f} to {t.used.high:.3f}")
+        if t.predictor is not None:
+            if t.models > 1:
+                found.append(f"auroc, test, mean of its single models: {t.auroc:.4f}")
+            found.append(statement.conclusion(t.predictor))
     return found
 
 
 def _table(report: ReportData) -> str:
-    head = ["trial", "why", "validation AUROC, selected run", "confirmation", "test"]
+    head = ["trial", "why", "validation AUROC, selected run", "confirmation", head_of_test(report)]
     rows = []
     for m in report.models:
         e, t = m.confirmation.get("auroc"), m.test
@@ -82,7 +87,13 @@ def _table(report: ReportData) -> str:
             [
                 str(m.trial), m.role, f"{m.valid['auroc']:.4f}" if "auroc" in m.valid else "",
                 "" if e is None else f"{e.mean:.4f}" + (f" ({e.low:.3f} to {e.high:.3f})" if e.n > 2 else ""),
-                "" if t is None else f"{t.auroc:.4f} ({t.low:.3f} to {t.high:.3f})",
+                "" if t is None else f"{t.used.estimate:.4f} ({t.used.low:.3f} to {t.used.high:.3f})",
             ]
         )  # fmt: skip
     return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *rows])
+
+
+def head_of_test(report: ReportData) -> str:
+    """Head of the column of test values: what they are of."""
+    named = {m.test.used_name.split(" of ")[0] for m in report.models if m.test is not None} - {""}
+    return f"test, {named.pop()}" if len(named) == 1 else "test"

@@ -31,6 +31,7 @@ from tuner.report.pictures import (
     stretch_pictures,
 )
 from tuner.report.sample import sample_trials
+from tuner.results import statement
 from tuner.results import words as verdicts
 
 LARGEST = 15_000_000  # bytes of the page
@@ -130,7 +131,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )  # fmt: skip
     environment.globals |= {
-        "w": words, "verdicts": verdicts, "groups": GROUPS,
+        "w": words, "verdicts": verdicts, "statement": statement, "groups": GROUPS,
         "significant": SIGNIFICANT_E, "shown_warnings": SHOWN_WARNINGS,
     }  # fmt: skip
     filters: dict[str, Callable[..., str]] = {

@@ -45,7 +45,7 @@ def tables(report: ReportData) -> dict[str, str]:
                 _add(rows, "leads.tsv", m.trial, b)
         for name, part in (("roc", m.roc), ("pr", m.pr), ("calibration", m.calibration)):
             if part is not None:
-                columns = {k: v for k, v in model[name].items() if isinstance(v, list)}
+                columns = {k: v for k, v in model[name].items() if isinstance(v, list) and v}
                 for values in zip(*columns.values(), strict=True):
                     _add(rows, f"{name}.tsv", m.trial, dict(zip(columns, values, strict=True)))
         for name in ("history", "filters", "patterns", "marginal"):
@@ -76,5 +76,32 @@ def _test(test: dict[str, Any]) -> list[Row]:
         found.append(
             {"metric": metric, "value": test[metric], "low": test.get(low), "high": test.get(high), "n": test["models"]}
         )
+    found += _predictor(test["predictor"]) if test["predictor"] is not None else []
     found += [{"metric": f"auroc of model {i}", "value": v} for i, v in enumerate(test["per_model"])]
     return found + [{"metric": f"auroc of {task}", "value": v} for task, v in test["per_task"].items()]
+
+
+def _predictor(found: dict[str, Any]) -> list[Row]:
+    """Scores of what one would use, over all tasks and of each; without those that are undefined."""
+    n = found["models"]
+    rows: list[Row] = []
+
+    def add(metric: str, value: dict[str, Any] | None) -> None:
+        if value is not None:
+            rows.append(
+                {"metric": metric, "value": value["estimate"], "low": value["low"], "high": value["high"], "n": n}
+            )
+
+    for metric in ("auroc", "average_precision", "matched"):
+        add(f"ensemble {metric}" if n > 1 else f"model {metric}", found[metric])
+    for task, row in found["tasks"].items():
+        d = row["decisions"]
+        for metric in ("auroc", "average_precision", "auroc_adjusted"):
+            add(f"{metric} of {task}, predictor", row[metric])
+        for metric in ("brier", "mcc", "recall", "false_positive_rate", "precision"):
+            add(f"{metric} of {task}, predictor", d[metric])
+        for prevalence, value in d["precision_at"].items():
+            add(f"precision at {prevalence} of {task}, predictor", value)
+        for name, value in row["leads_adjusted"].items():
+            add(f"lead over {name} of {task}, predictor, adjusted", value)
+    return rows

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tuner.motifs.screen import SIGNIFICANT_E
-from tuner.report.data import BaselineRow, ModelReport, PatternRow, ReportData, Shuffled
+from tuner.report.data import BaselineRow, ModelReport, PatternRow, ReportData, Shuffled, TestScores
 from tuner.report.evidence import SHOWN, Evidence, evidence, planned
 from tuner.report.numbers import count, e_words, interval, number, percent, scientific
+from tuner.report.probabilities import probabilities
 from tuner.results import words as verdicts
 from tuner.results.confirmation import Standing
+from tuner.results.statement import Beside, family, listed, said
 from tuner.results.verdict import composition
 from tuner.results.words import baseline_name
 
@@ -62,25 +64,43 @@ def headline(data: ReportData) -> str:
 
 
 def predicts(model: ModelReport) -> bool:
-    """Return whether the whole interval of a model's test AUROC is above chance."""
-    return model.test is not None and model.test.low > 0.5
+    """Return whether what one would use is above chance on test: the whole interval of its AUROC, or of a task's."""
+    if model.test is None:
+        return False
+    found = model.test.predictor
+    if found is not None and len(found.tasks) > 1:
+        return any(row.above_chance for row in found.tasks.values())
+    return model.test.used.low > 0.5
 
 
 def _prediction(data: ReportData, model: ModelReport) -> str:
-    task = data.data.task
-    if model.test is None:
-        return f"Trial {model.trial} has not been tested on unseen {task} sequences"
-    best = best_baseline(model.test.baselines)
-    auroc = f"(AUROC {number(model.test.auroc)})"
-    if not predicts(model):
-        return f"Trial {model.trial} does not predict {task} better than chance {auroc}"
-    if best is None or best.low is None or best.high is None:
-        return f"Trial {model.trial} predicts {task} on unseen sequences {auroc}, without a baseline to compare it with"
-    if best.low > 0:
-        return f"Trial {model.trial} predicts {task} better than every baseline {auroc}"
-    if best.high < 0:
-        return f"Trial {model.trial} predicts {task}, but worse than {baseline_name(best.name)} {auroc}"
-    return f"Trial {model.trial} predicts {task} {auroc}, not distinguishable from {baseline_name(best.name)}"
+    task, t, head = data.data.task, model.test, f"Trial {model.trial}"
+    if t is None:
+        return f"{head} has not been tested on unseen {task} sequences"
+    named = f", {t.used_name}" if t.used_name else ""
+    if len(t.per_task) > 1:
+        return _prediction_of_tasks(head, t, f"(mean AUROC {number(t.used.estimate)}{named})")
+    auroc, found = f"(AUROC {number(t.used.estimate)}{named})", t.statement
+    names = listed([baseline_name(name) for name in found.baselines])
+    return {
+        Beside.CHANCE: f"{head} does not predict {task} better than chance {auroc}",
+        Beside.ALONE: f"{head} predicts {task} on unseen sequences {auroc}, without a baseline to compare it with",
+        Beside.BETTER: f"{head} predicts {task} better than every baseline {auroc}",
+        Beside.WORSE: f"{head} predicts {task}, but worse than {names} {auroc}",
+        Beside.OPEN: f"{head} predicts {task} {auroc}, not distinguishable from {names}",
+    }[found.beside]
+
+
+def _prediction_of_tasks(head: str, t: TestScores, auroc: str) -> str:
+    """Word several tasks: how many are better, adjusted for their number; earlier versions stored only the means."""
+    found = t.predictor
+    if found is None:
+        return f"{head} predicts {len(t.per_task)} tasks on unseen sequences {auroc}"
+    n = len(found.tested)
+    compared = any(row.leads for row in found.tasks.values())
+    good = found.better if compared else [name for name, row in found.tasks.items() if row.above_chance]
+    than = "every baseline" if compared and any(row.above_chance for row in found.tasks.values()) else "chance"
+    return f"{head} predicts {len(good) or 'none'} of {n} tasks better than {than}, adjusted for {n} tasks {auroc}"
 
 
 def _shows(model: ModelReport) -> str:
@@ -115,7 +135,7 @@ def brief(data: ReportData) -> Brief:
         headline(data),
         (
             ("Asked", f"{asked(data)} {declared(data, model)}"),
-            ("Prediction", " ".join([performance(model), *compared(model)])),
+            ("Prediction", " ".join([performance(model), *compared(model), *probabilities(model, data.data.task)])),
             ("Motif", " ".join(motif)),
         ),
     )
@@ -151,27 +171,45 @@ def performance(model: ModelReport) -> str:
     t = model.test
     if t is None:
         return "The test split was not opened, so nothing is known about unseen sequences."
-    mean = f", mean of {t.models} models" if t.models > 1 else ""
+    who, rest = "it reaches", ""
+    if t.used_name:
+        who = f"the {t.used_name} reaches"
+    if t.predictor is not None and t.models > 1:
+        rest = f"; its single models reach {number(t.auroc)} in the mean"
+    mean = "mean " if len(t.per_task) > 1 else ""
     return (
-        f"On {count(t.sequences, 'test sequence')} ({t.positives:,} positive) it reaches AUROC {number(t.auroc)} "
-        f"(95 % interval {interval(t.low, t.high)}{mean})."
+        f"On {count(t.sequences, 'test sequence')} ({t.positives:,} positive) {who} {mean}AUROC "
+        f"{number(t.used.estimate)} (95 % interval {interval(*t.used[1:3])}) and {mean}average precision "
+        f"{number(t.used_precision.estimate)} ({interval(*t.used_precision[1:3])}){rest}."
     )
 
 
 def compared(model: ModelReport) -> list[str]:
-    """Compare a model's test score with the best baseline and with composition."""
+    """Compare what one would use with every baseline on test, with the best of them, and with composition."""
     t = model.test
     if t is None or not t.baselines:
         return ["No baseline was tested to compare it with."] if t is not None else []
     best = best_baseline(t.baselines)
     tested = {b.name: [b.test_auroc] for b in t.baselines if b.test_auroc is not None}
-    said = verdicts.composition(
-        composition(tested, t.auroc, t.matched, (t.positives, t.sequences - t.positives), split="test")
+    words = verdicts.composition(
+        composition(tested, t.used.estimate, t.used_matched, (t.positives, t.sequences - t.positives), split="test")
     )
-    found = [said] if said else []
+    found = [words] if words else []
     if best is None or best.test_auroc is None:
         return found
-    return [f"It is {comparison(best)}, which reaches {number(best.test_auroc)}.", *found]
+    if t.predictor is not None and len(t.per_task) > 1:
+        found.insert(0, family(t.predictor))
+    return [f"{_beside(t, best)}, which reaches {number(best.test_auroc)}.", *found]
+
+
+def _beside(t: TestScores, best: BaselineRow) -> str:
+    """Say where it stands beside every baseline, the best one last."""
+    mean = "By the mean of the tasks it is" if len(t.per_task) > 1 else "It is"
+    s = t.statement
+    if s.beside in (Beside.BETTER, Beside.CHANCE):
+        return f"{mean} {said(s)}: {comparison(best)}"
+    others = [comparison(b) for b in t.baselines if b.name in s.baselines and b.name != best.name]
+    return f"{mean} {', '.join([*others, comparison(best)])}"
 
 
 def pattern_sentence(model: ModelReport) -> str:

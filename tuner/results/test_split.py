@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,18 +13,19 @@ from tuner.errors import StudyError
 from tuner.models import metrics
 from tuner.models.intervals import Interval, auroc_interval, bootstrap_interval, paired_auroc_difference
 from tuner.results.leaderboard import stage_trials
+from tuner.results.predictor import Predictor, calibrate, score_predictor
 from tuner.results.trial_files import stored_baseline, stored_network
-from tuner.storage.keys import CONFIRMATION, CONTROLS, OPENINGS
+from tuner.storage.keys import CONFIRMATION, CONTROLS, FOLDS, OPENINGS
 from tuner.storage.records import kept_record
 from tuner.storage.storage import FencedStorage
 
 if TYPE_CHECKING:
-    from tuner.data.dataset import Dataset
+    from tuner.data.dataset import Dataset, Split
     from tuner.models.baselines import Baseline
     from tuner.storage.artifacts import Artifacts
 
 
-MODELS = "models"
+MODELS, ENSEMBLE = "models", "ensemble"
 
 
 class Examination(NamedTuple):
@@ -58,6 +59,9 @@ class Examination(NamedTuple):
         models' mean to it with its 95 % interval (`lead`, `low`, `high`).
     openings : int
         How often the test split of this study has been opened, this time included.
+    predictor : Predictor or None
+        What one would use: the ensemble of the models, or the only one, calibrated; with its leads over the baselines
+        and every task. None in results that were stored by a version before it.
     """
 
     trial: int
@@ -75,6 +79,7 @@ class Examination(NamedTuple):
     tasks: dict[str, dict[str, float]]
     baselines: dict[str, dict[str, float]]
     openings: int
+    predictor: Predictor | None = None
 
 
 class Scored(NamedTuple):
@@ -103,6 +108,7 @@ def score_test(
     when: str,
     seed: int = 0,
     baselines: bool = True,
+    validation: Callable[[FrozenTrial], Split] | None = None,
 ) -> Scored:
     """Score a trial's models and every baseline of the study on the test split, and keep the predictions.
 
@@ -124,6 +130,9 @@ def score_test(
         Seeds the bootstrap of average precision.
     baselines : bool
         Whether `dataset` is what the study's baselines were fitted on.
+    validation : callable, optional
+        Run -> the sequences that its weights were not fitted to, by which its probabilities are calibrated; by default
+        the validation split.
 
     Raises
     ------
@@ -140,11 +149,19 @@ def score_test(
     fitted = load_baselines(storage, artifacts, name) if baselines else []
     openings = record_opening(storage, name, {"when": when, "trial": trial, "models": len(runs)})
     test = dataset.test
+    held_out = [dataset.valid if validation is None else validation(run) for run in runs]
+    calibrated = calibrate(
+        [
+            (part.labels, predict(net.to(device), part.codes, device=device, average_strands=both))
+            for part, (net, both) in zip(held_out, networks, strict=True)
+        ],
+        folds=any(run.user_attrs.get(FOLDS) for run in runs),
+    )
     logits = np.stack(
         [predict(net.to(device), test.codes, device=device, average_strands=both) for net, both in networks]
     )  # (models, n, tasks)
     told = {label: baseline.score(test.codes) for label, baseline in fitted}
-    matched = matched_part(test.codes, test.labels, {MODELS: logits, **told})
+    matched = matched_part(test.codes, test.labels, {MODELS: logits, ENSEMBLE: logits.mean(axis=0), **told})
     by_one = {
         axis: matched_part(test.codes, test.labels, {MODELS: logits}, by=[axis], jackknife=False)
         for axis in ("gc", "cpg")
@@ -176,7 +193,11 @@ def score_test(
         tasks=_task_scores(dataset.tasks, test.labels, logits, seed) if len(dataset.tasks) > 1 else {},
         baselines=beside,
         openings=openings,
-    )
+        predictor=score_predictor(
+            dataset.tasks, test.labels, logits, told, calibrated,
+            matched=None if matched is None else matched.interval(ENSEMBLE), seed=seed,
+        ),
+    )  # fmt: skip
     return Scored(result, logits)
 
 

@@ -13,6 +13,7 @@ from tuner.results.barren import check_fertile
 from tuner.results.findings import primary_trial
 from tuner.results.leaderboard import objective_names
 from tuner.results.test_split import Examination, dataset_of, score_test
+from tuner.search.held_out import held_out
 from tuner.search.restore import restore_study
 from tuner.storage.artifacts import Artifacts
 from tuner.storage.keys import CONFIRMATION
@@ -93,6 +94,7 @@ def evaluate_study(
         raise StudyError(f"{name}: the data set has changed since the study was created, and its test split with it.")
     same = dataset.fingerprint == identity["data set"]["fingerprint"]
     found = score_test(
-        storage, artifacts, dataset, name, trial, device=str(resolve_device(device)), when=when, baselines=same
-    )
+        storage, artifacts, dataset, name, trial, device=str(resolve_device(device)), when=when, baselines=same,
+        validation=held_out(plan, dataset),
+    )  # fmt: skip
     return Evaluated(found.examination, None if same else variant)

@@ -19,12 +19,12 @@ from tuner.models.training import EpochRecord
 from tuner.results.confirmation import confirmed, declare
 from tuner.results.leaderboard import choose_candidates
 from tuner.search.early_stopping import SearchStopping
+from tuner.search.held_out import fold_of
 from tuner.search.loaded import Bench
 from tuner.search.sampler import slot_sampler
 from tuner.search.trial import (
     BASELINES,
     Outcome,
-    fold_dataset,
     run_baseline,
     run_label_shuffled,
     run_network,
@@ -194,9 +194,7 @@ class Confirmation:
         replicate = int(trial.user_attrs["replicate"])
         folds, dataset = self.plan.confirmation.folds, None
         if folds:
-            dataset = fold_dataset(
-                bench.dataset, folds, replicate % folds, mix(self.plan.seed, "folds", replicate // folds)
-            )
+            dataset = fold_of(self.plan, bench.dataset, folds, replicate)
         seed = mix(self.plan.seed, "confirmation", replicate)
         outcome = run_network(bench, point, seed=seed, checkpoint=checkpoint, on_epoch=on_epoch, dataset=dataset)
         return outcome._replace(attributes={**outcome.attributes, FOLDS: folds}) if folds else outcome
