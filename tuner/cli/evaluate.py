@@ -87,6 +87,7 @@ def _print_predictor(found: Predictor, matched_sequences: int) -> None:
         return
     d = next(iter(found.tasks.values())).decisions
     console.print(f"  Brier score         {_scored(d.brier)}   base rate {d.base_rate_brier:.4f}")
+    console.print(f"  reliability         expected error {d.expected_error:.4f}, mean over ten bins (--json has each)")
     console.print(f"  calls at probability {d.threshold:.3f} and above, calibrated:")
     rows = [("Matthews correlation", d.mcc), ("recall", d.recall), ("false-positive rate", d.false_positive_rate)]
     rows += [(f"precision, {d.positives} : {d.sequences - d.positives}", d.precision)]
