@@ -11,7 +11,7 @@ from tuner.api.places import folders_of
 from tuner.data.dataset import Dataset
 from tuner.data.fasta import SHUFFLE
 from tuner.data.registry import load_dataset
-from tuner.data.spec import FRACTIONS, DataSpec
+from tuner.data.spec import DataSpec
 from tuner.errors import DataError
 from tuner.limits import parse_size
 
@@ -70,9 +70,10 @@ class Data:
         negatives: str | Path = SHUFFLE,
         *,
         length: int | str | None = None,
-        fractions: tuple[float, float, float] = FRACTIONS,
+        fractions: tuple[float, ...] | None = None,
         seed: int = 0,
         task: str | None = None,
+        test: Data | None = None,
     ) -> Data:
         """Read two FASTA files, plain or compressed.
 
@@ -84,18 +85,20 @@ class Data:
             Unbound sequences; ``"shuffle"`` makes them by shuffling the positives, preserving dinucleotide counts.
         length : int or str, optional
             Crop or pad every sequence to this length around its centre; ``"shortest"`` crops all to the shortest.
-        fractions : tuple of float
-            Shares of train, valid and test.
+        fractions : tuple of float, optional
+            Shares of train, valid and test; beside `test`, those of train and valid suffice.
         seed : int
             Seed of the split and of the shuffled negatives.
         task : str, optional
             Name of the label.
+        test : Data, optional
+            Files whose sequences, all of them, are the test split.
         """
         tasks = None if task is None else (task,)
         return cls(
             DataSpec(
                 positives=_absolute(positives), negatives=_absolute(negatives), length=length, fractions=fractions,
-                seed=seed, tasks=tasks,
+                seed=seed, tasks=tasks, test=_spec(test),
             )
         )  # fmt: skip
 
@@ -109,8 +112,9 @@ class Data:
         split_column: str | None = None,
         group_column: str | None = None,
         length: int | str | None = None,
-        fractions: tuple[float, float, float] = FRACTIONS,
+        fractions: tuple[float, ...] | None = None,
         seed: int = 0,
+        test: Data | None = None,
     ) -> Data:
         """Read a table with one sequence and its labels per row: TSV, CSV, or DeepBind's pairs (``.seq``).
 
@@ -120,7 +124,7 @@ class Data:
             The file, plain or compressed.
         sequence_column, label_columns, split_column, group_column : optional
             Names of the columns. Without `label_columns`, every other column is a label.
-        length, fractions, seed
+        length, fractions, seed, test
             As for `from_fasta`.
         """
         labels = None if label_columns is None else tuple(label_columns)
@@ -128,6 +132,7 @@ class Data:
             DataSpec(
                 path=_absolute(path), sequence_column=sequence_column, label_columns=labels,
                 split_column=split_column, group_column=group_column, length=length, fractions=fractions, seed=seed,
+                test=_spec(test),
             )
         )  # fmt: skip
 
@@ -138,6 +143,7 @@ class Data:
         *,
         layout: Literal["ncl", "nlc"] | None = None,
         tasks: list[str] | tuple[str, ...] | None = None,
+        test: Data | None = None,
     ) -> Data:
         """Read an HDF5 file with one-hot sequences and labels in splits, such as Koo's, Basset's or SigTFB's.
 
@@ -149,9 +155,11 @@ class Data:
             Axes of the sequences: ``"ncl"`` = (n, 4, length), ``"nlc"`` = (n, length, 4); detected by default.
         tasks : sequence of str, optional
             Names of the labels of a file that does not name them.
+        test : Data, optional
+            As for `from_fasta`; a test split of the file itself is then left out.
         """
         names = None if tasks is None else tuple(tasks)
-        return cls(DataSpec(path=_absolute(path), reader="koo_hdf5", layout=layout, tasks=names))
+        return cls(DataSpec(path=_absolute(path), reader="koo_hdf5", layout=layout, tasks=names, test=_spec(test)))
 
     @classmethod
     def named(cls, name: str, *, path: str | Path | None = None) -> Data:
@@ -226,15 +234,22 @@ class Data:
         """The equivalent ``[data]`` table of a study file."""
         given = {f.name: getattr(self.spec, f.name) for f in fields(self.spec)}
         default = {f.name: f.default for f in fields(self.spec)}
-        return {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in given.items()
-            if value != default[key]
-        }
+        return {key: _written(value) for key, value in given.items() if value != default[key]}
 
     def _repr_html_(self) -> str:
         rows = "".join(f"<tr><td>{key}</td><td>{escape(str(v))}</td></tr>" for key, v in self.section().items())
         return f"<table>{rows}</table>"
+
+
+def _written(value: Any) -> Any:
+    """Return the value of a field as a study file states it."""
+    if isinstance(value, DataSpec):
+        return Data(value).section()
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _spec(test: Data | None) -> DataSpec | None:
+    return None if test is None else test.spec
 
 
 def _absolute(path: str | Path) -> str:

@@ -21,6 +21,7 @@ from tuner.data.readers import read
 from tuner.data.separation import unknown_base_warnings
 from tuner.data.simulate import SIMULATORS, simulate
 from tuner.data.spec import DataSpec
+from tuner.data.test_set import with_test_set
 from tuner.errors import DataError, permission, unknown
 
 __all__ = ["DATASETS", "DataSpec", "NamedDataset", "fetch", "load_dataset"]
@@ -143,7 +144,7 @@ def _load(
     max_memory: int | None,
 ) -> Dataset:
     if spec.dataset is None:
-        dataset = read(spec, base, max_memory=max_memory)
+        dataset = with_test_set(read(spec, base, max_memory=max_memory), spec, base, max_memory=max_memory)
     else:
         try:
             row = DATASETS[spec.dataset]
