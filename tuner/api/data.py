@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from html import escape
 from pathlib import Path
@@ -12,8 +13,9 @@ from tuner.data.dataset import Dataset
 from tuner.data.fasta import SHUFFLE
 from tuner.data.registry import load_dataset
 from tuner.data.spec import DataSpec
-from tuner.errors import DataError
+from tuner.errors import DataError, UsageError
 from tuner.limits import parse_size
+from tuner.study.other_data import OtherData, find_other_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -246,6 +248,34 @@ def _written(value: Any) -> Any:
     if isinstance(value, DataSpec):
         return Data(value).section()
     return list(value) if isinstance(value, tuple) else value
+
+
+def other_data(
+    on: str | Path | Data | None, split: str, variables: Mapping[str, str] | None = None
+) -> OtherData | None:
+    """Find the data on which a study is scored instead of its own test split.
+
+    Parameters
+    ----------
+    on : str, Path or Data, optional
+        A study, a file with a ``[data]`` table alone, or a `Data`.
+    split : str
+        The part of them to score, which means nothing without them.
+    variables : mapping of str to str, optional
+        Values of ``$NAME`` in the paths of a file.
+
+    Raises
+    ------
+    UsageError
+        A split is chosen, but no data.
+    StudyError
+        As in `tuner.study.other_data.find_other_data`.
+    """
+    if on is None:
+        if split != "all":
+            raise UsageError(f"split={split!r} chooses from the data of on; without it, the own test split is scored.")
+        return None
+    return OtherData("", on.spec) if isinstance(on, Data) else find_other_data(str(on), variables or {})
 
 
 def _spec(test: Data | None) -> DataSpec | None:

@@ -51,10 +51,10 @@ def with_test_set(
         found = read_whole(spec.test, dataset.length, base, max_memory=max_memory)
         check_classes(found, _BOTH)
         test = _in_order(found, dataset, unnamed=not (names_tasks(spec) and names_tasks(spec.test)))
-        if len(test) == copies(test, list(trained.values())):
+        if len(test) == copies(test, list(trained.values()), alike=True):
             raise DataError(
-                f"{found.name}: all {len(test)} sequences occur in training and validation too, so they test nothing. "
-                "Name sequences that no model is trained on."
+                f"{found.name}: all {len(test)} sequences occur in training and validation with the same labels, so "
+                "they test nothing. Name sequences that no model is trained on."
             )
     except DataError as error:
         raise DataError(f"[data.test] {error}") from error

@@ -126,7 +126,20 @@ def check_classes(dataset: Dataset, remedy: str) -> None:
             )
 
 
-def copies(split: Split, others: Sequence[Split]) -> int:
-    """Count the sequences of a split that occur in others of the same length, on either strand."""
-    known = {row.tobytes() for other in others for row in canonical(other.codes)}
-    return sum(row.tobytes() in known for row in canonical(split.codes))
+def copies(split: Split, others: Sequence[Split], *, alike: bool = False) -> int:
+    """Count the sequences of a split that occur in others of the same length, on either strand.
+
+    Parameters
+    ----------
+    split, others : Split
+        With the same tasks, if labels are compared.
+    alike : bool
+        Count only those that occur there with the same labels.
+    """
+    known = {key for other in others for key in _keys(other, alike)}
+    return sum(key in known for key in _keys(split, alike))
+
+
+def _keys(split: Split, labelled: bool) -> list[bytes]:
+    rows = canonical(split.codes)
+    return [row.tobytes() for row in (np.concatenate([rows, split.labels], axis=1) if labelled else rows)]

@@ -14,7 +14,7 @@ from tuner.models import metrics
 from tuner.models.intervals import Interval, auroc_interval, bootstrap_interval, paired_auroc_difference
 from tuner.results.leaderboard import stage_trials
 from tuner.results.trial_files import stored_baseline, stored_network
-from tuner.storage.keys import CONFIRMATION, CONTROLS, OPENINGS
+from tuner.storage.keys import CONFIRMATION, CONTROLS, OPENINGS, OTHER_OPENINGS
 from tuner.storage.records import kept_record
 from tuner.storage.storage import FencedStorage
 
@@ -57,7 +57,11 @@ class Examination(NamedTuple):
         models' lead there: `matched_lead`, `matched_low`, `matched_high`), and the paired difference of the
         models' mean to it with its 95 % interval (`lead`, `low`, `high`).
     openings : int
-        How often the test split of this study has been opened, this time included.
+        How often the test split of this study has been opened, this time included; of other data, how often these
+        sequences have been scored.
+    on : dict of str to any, or None
+        The data set that was scored, if it is not the study's own: ``name``, ``source``, ``fingerprint``, ``split``,
+        ``sequences``, ``copies``, ``test_copies`` and ``notes``, as in `tuner.search.other_data.Prepared`.
     """
 
     trial: int
@@ -75,6 +79,7 @@ class Examination(NamedTuple):
     tasks: dict[str, dict[str, float]]
     baselines: dict[str, dict[str, float]]
     openings: int
+    on: dict[str, Any] | None = None
 
 
 class Scored(NamedTuple):
@@ -103,8 +108,12 @@ def score_test(
     when: str,
     seed: int = 0,
     baselines: bool = True,
+    on: Mapping[str, Any] | None = None,
+    columns: Sequence[int] | None = None,
 ) -> Scored:
     """Score a trial's models and every baseline of the study on the test split, and keep the predictions.
+
+    Other data are scored in the same way; their opening is recorded apart from those of the study's own test split.
 
     Parameters
     ----------
@@ -123,7 +132,11 @@ def score_test(
     seed : int
         Seeds the bootstrap of average precision.
     baselines : bool
-        Whether `dataset` is what the study's baselines were fitted on.
+        Whether the trial's models and the study's baselines were fitted on the same data.
+    on : mapping of str to any, optional
+        Description to record of a data set that is not the study's own; see `Examination`.
+    columns : sequence of int, optional
+        The outputs of models and baselines to score, one per task of `dataset`; by default all.
 
     Raises
     ------
@@ -138,12 +151,14 @@ def score_test(
     runs = declared_models(storage, name, trial)
     networks = [stored_network(artifacts, run) for run in runs]
     fitted = load_baselines(storage, artifacts, name) if baselines else []
-    openings = record_opening(storage, name, {"when": when, "trial": trial, "models": len(runs)})
+    entry = {"when": when, "trial": trial, "models": len(runs)}
+    openings = record_opening(storage, name, entry) if on is None else record_other(storage, name, entry | dict(on))
     test = dataset.test
+    outputs = list(range(len(dataset.tasks))) if columns is None else list(columns)
     logits = np.stack(
         [predict(net.to(device), test.codes, device=device, average_strands=both) for net, both in networks]
-    )  # (models, n, tasks)
-    told = {label: baseline.score(test.codes) for label, baseline in fitted}
+    )[:, :, outputs]  # (models, n, tasks)
+    told = {label: baseline.score(test.codes)[:, outputs] for label, baseline in fitted}
     matched = matched_part(test.codes, test.labels, {MODELS: logits, **told})
     by_one = {
         axis: matched_part(test.codes, test.labels, {MODELS: logits}, by=[axis], jackknife=False)
@@ -176,6 +191,7 @@ def score_test(
         tasks=_task_scores(dataset.tasks, test.labels, logits, seed) if len(dataset.tasks) > 1 else {},
         baselines=beside,
         openings=openings,
+        on=None if on is None else dict(on),
     )
     return Scored(result, logits)
 
@@ -207,6 +223,18 @@ def openings(storage: FencedStorage, name: str) -> list[dict[str, Any]]:
     """The record of test openings, oldest first."""
     study_id = storage.get_study_id_from_name(name)
     return kept_record(storage.get_study_system_attrs(study_id), OPENINGS, name)
+
+
+def record_other(storage: FencedStorage, name: str, entry: Mapping[str, Any]) -> int:
+    """Append to the study's record of scorings on other data; how many there are now of the same sequences."""
+    storage.append_attr(storage.get_study_id_from_name(name), OTHER_OPENINGS, entry)
+    return sum(one.get("fingerprint") == entry["fingerprint"] for one in other_openings(storage, name))
+
+
+def other_openings(storage: FencedStorage, name: str) -> list[dict[str, Any]]:
+    """The record of scorings on data that are not the study's own, oldest first."""
+    study_id = storage.get_study_id_from_name(name)
+    return kept_record(storage.get_study_system_attrs(study_id), OTHER_OPENINGS, name)
 
 
 def load_baselines(storage: FencedStorage, artifacts: Artifacts, name: str) -> list[tuple[str, Baseline]]:
