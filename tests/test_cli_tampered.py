@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 STUDY, USER, SYSTEM = "study_system_attributes", "trial_user_attributes", "trial_system_attributes"
 # Value as it stands in the database; every one is JSON, as what is none has its own test.
 OF_STUDIES = (
-    "tuner:quota", "tuner:report-figures", "tuner:report", "tuner:test_openings", "tuner:note",
+    "tuner:quota", "tuner:report-figures", "tuner:report", "tuner:test_openings", "tuner:other_openings", "tuner:note",
     "dashboard:note_str:0", "dashboard:note_ver", "tuner:packages", "tuner:made", "tuner:identity",
     "tuner:source",
 )  # fmt: skip

@@ -98,7 +98,7 @@ VALUE: st.SearchStrategy[Any] = st.one_of(
 )
 KEYS = [
     "path", "reader", "positives", "negatives", "folder", "layout", "sequence_column", "label_columns", "split_column",
-    "group_column", "tasks", "length", "fractions", "seed", "dataset",
+    "group_column", "tasks", "length", "fractions", "seed", "dataset", "test",
 ]  # fmt: skip
 OPTIONS = st.one_of(
     st.just({}),
@@ -151,7 +151,7 @@ def test_any_bytes_of_a_table_give_a_data_set_or_one_clear_error(content, name, 
 
 
 @pytest.mark.parametrize("value", [-1, 10**30, float("nan"), "many", True, [], 0])
-@pytest.mark.parametrize("key", ["length", "seed", "fractions", "tasks", "label_columns", "path"])
+@pytest.mark.parametrize("key", ["length", "seed", "fractions", "tasks", "label_columns", "path", "test"])
 def test_no_value_of_a_data_key_is_a_bug(tmp_path, key, value):
     (tmp_path / "t.csv").write_text(
         "sequence,label\n" + "".join(f"{s}ACG,{i % 2}\n" for i, s in enumerate("ACGT" * 10))

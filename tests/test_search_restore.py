@@ -81,6 +81,31 @@ def test_the_plan_is_rebuilt_from_name_storage_and_store(creator: Creator) -> No
     assert joined.study.motifs.database == str(creator.folder / "motifs.meme")
 
 
+def test_the_files_of_a_test_set_go_where_those_of_training_go(creator: Creator) -> None:
+    study = creator.folder / "tiny.toml"
+    files = '\n[data.test]\npositives = "tested/p.fa"\nnegatives = "tested/n.fa"\n\n[motifs]'
+    study.write_text(study.read_text().replace("\n[motifs]", files))
+    (creator.folder / "tested").mkdir()
+    for name, other in (("p.fa", "positives.fa"), ("n.fa", "negatives.fa")):
+        shutil.copy(creator.folder / other, creator.folder / "tested" / name)
+    plan = plan_of(creator.folder, preset="smoke", seed=3, trials=7)
+    creator.make(plan)
+    expected = {key: str(creator.folder / path) for key, path in plan.study.data.files.items()}
+    assert set(expected) == {"positives", "negatives", "test.positives", "test.negatives"}
+    assert creator.opened().plan.data_spec.files == expected
+    assert creator.joined(data=creator.folder).data_spec.files == expected
+    passed = restore_study(creator.storage, plan.name, files=files_here(plan)).plan
+    assert passed.data_spec.files == expected
+    flat = creator.folder.parent / "flat"
+    flat.mkdir()
+    for path in expected.values():
+        shutil.copy(path, flat)
+    assert creator.joined(data=flat).data_spec.files == {key: str(flat / Path(p).name) for key, p in expected.items()}
+    (creator.folder / "tested" / "n.fa").unlink()
+    with pytest.raises(DataError, match=r"was made with .*tested/n\.fa, which is not here"):
+        creator.opened()
+
+
 def test_a_command_where_the_study_was_made_takes_its_paths_and_another_the_given_ones(creator: Creator) -> None:
     creator.make()
     spec = creator.opened().plan.data_spec

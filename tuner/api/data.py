@@ -12,10 +12,11 @@ from tuner.api.places import folders_of
 from tuner.data.dataset import Dataset
 from tuner.data.fasta import SHUFFLE
 from tuner.data.registry import load_dataset
-from tuner.data.spec import FRACTIONS, DataSpec, recipe
-from tuner.errors import DataError
+from tuner.data.spec import DataSpec, recipe
+from tuner.errors import DataError, UsageError
 from tuner.limits import parse_size
 from tuner.motifs.database import MotifDatabase, load_database
+from tuner.study.other_data import OtherData, find_other_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,9 +81,10 @@ class Data:
         negatives: str | Path = SHUFFLE,
         *,
         length: int | str | None = None,
-        fractions: tuple[float, float, float] = FRACTIONS,
+        fractions: tuple[float, ...] | None = None,
         seed: int = 0,
         task: str | None = None,
+        test: Data | None = None,
     ) -> Data:
         """Read two FASTA files, plain or compressed.
 
@@ -94,18 +96,20 @@ class Data:
             Unbound sequences; ``"shuffle"`` makes them by shuffling the positives, preserving dinucleotide counts.
         length : int or str, optional
             Crop or pad every sequence to this length around its centre; ``"shortest"`` crops all to the shortest.
-        fractions : tuple of float
-            Shares of train, valid and test.
+        fractions : tuple of float, optional
+            Shares of train, valid and test; beside `test`, those of train and valid suffice.
         seed : int
             Seed of the split and of the shuffled negatives.
         task : str, optional
             Name of the label.
+        test : Data, optional
+            Files whose sequences, all of them, are the test split.
         """
         tasks = None if task is None else (task,)
         return cls(
             DataSpec(
                 positives=_absolute(positives), negatives=_absolute(negatives), length=length, fractions=fractions,
-                seed=seed, tasks=tasks,
+                seed=seed, tasks=tasks, test=_spec(test),
             )
         )  # fmt: skip
 
@@ -119,8 +123,9 @@ class Data:
         split_column: str | None = None,
         group_column: str | None = None,
         length: int | str | None = None,
-        fractions: tuple[float, float, float] = FRACTIONS,
+        fractions: tuple[float, ...] | None = None,
         seed: int = 0,
+        test: Data | None = None,
     ) -> Data:
         """Read a table with one sequence and its labels per row: TSV, CSV, or DeepBind's pairs (``.seq``).
 
@@ -130,7 +135,7 @@ class Data:
             The file, plain or compressed.
         sequence_column, label_columns, split_column, group_column : optional
             Names of the columns. Without `label_columns`, every other column is a label.
-        length, fractions, seed
+        length, fractions, seed, test
             As for `from_fasta`.
         """
         labels = None if label_columns is None else tuple(label_columns)
@@ -138,6 +143,7 @@ class Data:
             DataSpec(
                 path=_absolute(path), sequence_column=sequence_column, label_columns=labels,
                 split_column=split_column, group_column=group_column, length=length, fractions=fractions, seed=seed,
+                test=_spec(test),
             )
         )  # fmt: skip
 
@@ -148,6 +154,7 @@ class Data:
         *,
         layout: Literal["ncl", "nlc"] | None = None,
         tasks: list[str] | tuple[str, ...] | None = None,
+        test: Data | None = None,
     ) -> Data:
         """Read an HDF5 file with one-hot sequences and labels in splits, such as Koo's, Basset's or SigTFB's.
 
@@ -159,9 +166,11 @@ class Data:
             Axes of the sequences: ``"ncl"`` = (n, 4, length), ``"nlc"`` = (n, length, 4); detected by default.
         tasks : sequence of str, optional
             Names of the labels of a file that does not name them.
+        test : Data, optional
+            As for `from_fasta`; a test split of the file itself is then left out.
         """
         names = None if tasks is None else tuple(tasks)
-        return cls(DataSpec(path=_absolute(path), reader="koo_hdf5", layout=layout, tasks=names))
+        return cls(DataSpec(path=_absolute(path), reader="koo_hdf5", layout=layout, tasks=names, test=_spec(test)))
 
     @classmethod
     def named(cls, name: str, *, path: str | Path | None = None) -> Data:
@@ -279,15 +288,50 @@ class Data:
         """The equivalent ``[data]`` table of a study file."""
         given = {f.name: getattr(self.spec, f.name) for f in fields(self.spec)}
         default = {f.name: f.default for f in fields(self.spec)}
-        return {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in given.items()
-            if value != default[key]
-        }
+        return {key: _written(value) for key, value in given.items() if value != default[key]}
 
     def _repr_html_(self) -> str:
         rows = "".join(f"<tr><td>{key}</td><td>{escape(str(v))}</td></tr>" for key, v in self.section().items())
         return f"<table>{rows}</table>"
+
+
+def _written(value: Any) -> Any:
+    """Return the value of a field as a study file states it."""
+    if isinstance(value, DataSpec):
+        return Data(value).section()
+    return list(value) if isinstance(value, tuple) else value
+
+
+def other_data(
+    on: str | Path | Data | None, split: str, variables: Mapping[str, str] | None = None
+) -> OtherData | None:
+    """Find the data on which a study is scored instead of its own test split.
+
+    Parameters
+    ----------
+    on : str, Path or Data, optional
+        A study, a file with a ``[data]`` table alone, or a `Data`.
+    split : str
+        The part of them to score, which means nothing without them.
+    variables : mapping of str to str, optional
+        Values of ``$NAME`` in the paths of a file.
+
+    Raises
+    ------
+    UsageError
+        A split is chosen, but no data.
+    StudyError
+        As in `tuner.study.other_data.find_other_data`.
+    """
+    if on is None:
+        if split != "all":
+            raise UsageError(f"split={split!r} chooses from the data of on; without it, the own test split is scored.")
+        return None
+    return OtherData("", on.spec) if isinstance(on, Data) else find_other_data(str(on), variables or {})
+
+
+def _spec(test: Data | None) -> DataSpec | None:
+    return None if test is None else test.spec
 
 
 def _absolute(path: str | Path) -> str:

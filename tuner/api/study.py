@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from tuner.api.data import Data, other_data
 from tuner.api.places import Folders, artifacts_of, folders_of, storage_of
 from tuner.api.trial import Trial
 from tuner.errors import StudyError, unknown
@@ -238,9 +239,12 @@ class Study:
         self,
         trial: int | None = None,
         *,
+        on: str | Path | Data | None = None,
+        split: str = "all",
         data: str | Path | None = None,
         device: str = "auto",
         max_memory: str | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> Examination:
         """Score a trial's models and the baselines on the test split; the opening is recorded in the study.
 
@@ -248,12 +252,19 @@ class Study:
         ----------
         trial : int, optional
             Number in the search; by default the primary trial.
+        on : str, Path or Data, optional
+            Other data to score instead, such as another replicate or cell type: a study, a file with a ``[data]`` table
+            alone, or a `Data`. `Examination.on` describes what was scored.
+        split : str
+            Of `on`: ``all`` of its sequences, or its ``test`` split.
         data : str or Path, optional
             Location of the study's data on this machine: a file, or a folder of files.
         device : str
             ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         max_memory : str, optional
             Memory that reading the data may take, e.g. ``"8 GB"``.
+        variables : mapping of str to str, optional
+            Values of ``$NAME`` in the paths of the file that `on` names.
 
         Raises
         ------
@@ -262,11 +273,12 @@ class Study:
         """
         from tuner.search.evaluation import evaluate_study
 
+        other = other_data(on, split, variables)
         self._storage.join(self.name)
         return evaluate_study(
             self._storage, self._artifacts(), self.name, trial, when=datetime.now(UTC).isoformat(timespec="seconds"),
             data=None if data is None else Path(data), data_dir=self._folders.data_dir, cache=self._folders.cache,
-            device=device, max_memory=None if max_memory is None else parse_size(max_memory),
+            device=device, max_memory=None if max_memory is None else parse_size(max_memory), on=other, part=split,
         ).examination  # fmt: skip
 
     def report(

@@ -54,7 +54,7 @@ def as_document(storage: FencedStorage, name: str, objectives: Sequence[str]) ->
     """The whole result of `best`, for programs."""
     from tuner.results.barren import why_barren
     from tuner.results.findings import findings
-    from tuner.results.test_split import openings
+    from tuner.results.test_split import openings, other_openings
     from tuner.results.trial_files import plain
     from tuner.storage.keys import CONFIRMATION, CONTROLS
     from tuner.study.directions import maximized
@@ -79,6 +79,7 @@ def as_document(storage: FencedStorage, name: str, objectives: Sequence[str]) ->
         "label_shuffled_match_fraction": shuffled_matches(storage, name),
         "no_result": [text for stage in (CONFIRMATION, CONTROLS) if (text := why_barren(storage, name, stage))],
         "test_openings": openings(storage, name),
+        "other_openings": other_openings(storage, name),
     }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,11 +29,23 @@ def command(
     data: options.Data = None,
     max_memory: options.MaxMemory = None,
     device: options.Device = "auto",
+    on: Annotated[
+        str | None, typer.Option(help="Score other data instead: a study, or a file with a [data] table.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="With --on: all of its sequences, or those of its test split.")] = "all",
     as_json: options.Json = False,
 ) -> None:
     """Score a trial's models and the baselines on the test split; the opening is recorded in the study."""
+    from tuner.errors import UsageError, unknown
     from tuner.search.evaluation import evaluate_study
+    from tuner.search.other_data import PARTS
+    from tuner.study.other_data import find_other_data
 
+    if split not in PARTS:
+        raise UsageError(unknown("value of --split", split, PARTS))
+    if on is None and split != "all":
+        raise UsageError("--split chooses from the data of --on; without it, the study's own test split is scored.")
+    other = None if on is None else find_other_data(on, os.environ)
     limit = context.max_memory(max_memory)
     opened = context.open_existing(storage)
     found = context.stored_name(opened, study, preset, name)
@@ -40,7 +53,10 @@ def command(
     result, variant = evaluate_study(
         opened, context.open_artifacts(artifacts), found, trial, when=datetime.now(UTC).isoformat(timespec="seconds"),
         data=data, data_dir=context.data_dir(), cache=context.cache_dir(), device=device, max_memory=limit,
+        on=other, part=split,
     )  # fmt: skip
+    for text in result.on["notes"] if result.on else ():
+        context.note(f"warning: {text}")
     if variant:
         context.note(f"trial {result.trial} was trained on {variant}; the baselines were not, so they are left out")
     if as_json:
@@ -55,7 +71,11 @@ def print_examination(name: str, result: Examination) -> None:
     """Print the test results: what one would use first, then the mean of the single models, tasks and baselines."""
     console = context.console()
     kind = "confirmation models" if result.models > 1 else "model"
-    console.print(f"\n{name} trial {result.trial}, {result.models} {kind}, test split")
+    scored = "test split"
+    if result.on is not None:
+        part = "its test split" if result.on["split"] == "test" else "all of it"
+        scored = f"{result.on['sequences']} sequences of {result.on['name']} ({part})"
+    console.print(f"\n{name} trial {result.trial}, {result.models} {kind}, {scored}")
     if result.predictor is not None:
         _print_predictor(result.predictor, result.matched_sequences)
     if result.models > 1 or result.predictor is None:
@@ -67,6 +87,12 @@ def print_examination(name: str, result: Examination) -> None:
         from tuner.results.statement import basis, conclusion
 
         console.print(f"{conclusion(result.predictor)} {basis(result.predictor)}")
+    if result.on is not None:
+        times = "for the first time" if result.openings == 1 else f"{result.openings} times"
+        console.print(
+            f"These sequences have been scored {times}; it is recorded in the study. Its own test split was not scored."
+        )
+        return
     times = "first opening" if result.openings == 1 else f"opening {result.openings}"
     console.print(f"This was the {times} of the study's test split; it is recorded in the study.")
 

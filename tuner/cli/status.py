@@ -79,6 +79,13 @@ def lines(seen: Overview) -> list[str]:
         )
     else:
         text.append("  test split never opened")
+    if seen.other_openings:
+        last = seen.other_openings[-1]
+        times = len(seen.other_openings)
+        text.append(
+            f"  scored on other data {times} time{'s' * (times > 1)}; last {last['when']} on {last['name']} for trial "
+            f"{last['trial']}"
+        )
     return text
 
 

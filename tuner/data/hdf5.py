@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.data import hdf5_layout
-from tuner.data.dataset import Dataset, Split
+from tuner.data.dataset import SPLITS, Dataset, Split
 from tuner.data.hdf5_file import open_hdf5, read_block
 from tuner.data.hdf5_rows import read_groups, read_ids, write_recipe, write_rows
 from tuner.data.sequence import N_CODE, Codes
@@ -51,6 +51,7 @@ def koo_hdf5(
     layout: str | None = None,
     tasks: Sequence[str] | None = None,
     *,
+    splits: Sequence[str] | None = SPLITS,
     max_memory: int | None = None,
 ) -> Dataset:
     """Read one-hot sequences and labels of train, valid and test from an HDF5 file.
@@ -65,6 +66,8 @@ def koo_hdf5(
         ``"ncl"``, or ``"nlc"`` if X_* and model_* are (n, length, 4); by default it follows from the shapes.
     tasks : sequence of str, optional
         One name per column of Y_*; by default those in the file (`tuner.data.hdf5_layout.task_names`).
+    splits : sequence of str, optional
+        Splits that the file must have and that are read; None reads those that it has.
     max_memory : int, optional, bytes
         Largest amount of memory for reading; by default half of the available memory.
 
@@ -82,19 +85,20 @@ def koo_hdf5(
     path = Path(path)
     hdf5_layout.check_layout(layout)
     with open_hdf5(path) as file:
-        found = hdf5_layout.find_keys(file, path.name)
+        found = hdf5_layout.find_keys(file, path.name, splits)
+        own_test = "test" not in found and "test" in hdf5_layout.find_keys(file, path.name, None)
         arrays = {split: _find(file, keys, path.name) for split, keys in found.items()}
         chosen = hdf5_layout.choose_layout(layout, {name: one.x for name, one in arrays.items()})
         for one in arrays.values():
             _check_shapes(one, path.name, chosen)
         _check_alike(arrays, chosen, path.name)
-        width = _width(arrays["train"].y)
+        width = _width(next(iter(arrays.values())).y)
         names = tuple(tasks) if tasks is not None else hdf5_layout.task_names(file, width, path.name)
         if len(names) != width:
             shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
             raise DataError(f"{path.name}: {len(names)} task names ({shown}) for {width} label columns.")
         _check_memory(arrays, path.name, max_memory)
-        splits = {
+        read = {
             name: replace(
                 _read_split(one, path.name, chosen),
                 ids=read_ids(file, name, len(one.x), path.name),
@@ -102,16 +106,20 @@ def koo_hdf5(
             )
             for name, one in arrays.items()
         }
-    note = (
-        f"{path.name}: the sequences have the shape (n, length, 4) and were read that way. "
-        'Set layout = "nlc" in [data] to state this.'
-    )
+    notes = []
+    if layout is None and chosen == "nlc":
+        notes.append(
+            f"{path.name}: the sequences have the shape (n, length, 4) and were read that way. "
+            'Set layout = "nlc" in [data] to state this.'
+        )
+    if own_test:
+        notes.append(f"{path.name}: its own test split was left out, because the study names a test set.")
     return Dataset(
         name=path.name,
         tasks=names,
-        splits=splits,
+        splits=read,
         source=str(path),
-        notes=(note,) if layout is None and chosen == "nlc" else (),
+        notes=tuple(notes),
     )
 
 

@@ -58,8 +58,8 @@ class Keys(NamedTuple):
     model: str
 
 
-def find_keys(file: h5py.File, where: str) -> dict[str, Keys]:
-    """Find the names of the arrays of every split.
+def find_keys(file: h5py.File, where: str, splits: Sequence[str] | None = SPLITS) -> dict[str, Keys]:
+    """Find the names of the arrays of the given splits, or of all that the file has.
 
     Raises
     ------
@@ -73,7 +73,9 @@ def find_keys(file: h5py.File, where: str) -> dict[str, Keys]:
             f"{where}: the names of its arrays cannot be read ({error}). Copy or download the file again."
         ) from error
     for scheme in _SCHEMES:
-        found = {split: _keys(scheme, split, there) for split in SPLITS}
+        found = {split: _keys(scheme, split, there) for split in SPLITS if splits is None or split in splits}
+        if splits is None:
+            found = {split: keys for split, keys in found.items() if keys.x in there}
         if any(keys.x in there for keys in found.values()):
             if not all(keys.y in there for keys in found.values()) and _is_mixed(scheme, found, there):
                 continue

@@ -26,6 +26,10 @@ BYTES_A_SEQUENCE: Final = 1000
 """Upper bound in bytes per sequence besides its bases: its id, its record, its entries in indices."""
 
 
+class CommonLength(int):
+    """A length for sequences that differ in length; those that do not keep theirs, as if none were given."""
+
+
 class Fitted(NamedTuple):
     """Sequences of one length, shape=(n, length), and notes on what was done."""
 
@@ -59,7 +63,8 @@ def fit_lengths(
     sequences : sequence of numpy.ndarray, shape=(length_of_it,), uint8
         At least one.
     length : int or str, optional
-        Number of bases, or ``"shortest"`` for that of the shortest sequence. Without it all lengths must be equal.
+        Number of bases, or ``"shortest"`` for that of the shortest sequence. Without it all lengths must be equal. A
+        `CommonLength` is what the sequences of a trained model have; a note then says what was cropped, too.
     labels : numpy.ndarray, shape=(n,) or (n, n_tasks)
     source : str
         Name of the data in notes and errors.
@@ -90,22 +95,50 @@ def fit_lengths(
     shortest = int(sizes.min())
     if length is None:
         _check_equal(sizes, labels, where)
-    wanted = length if isinstance(length, int) else shortest
+    common = isinstance(length, CommonLength)
+    alike = common and shortest == int(sizes.max())
+    wanted = length if isinstance(length, int) and not alike else shortest
     require(
         source, (1 + shuffled) * len(sizes) * (BYTES_A_SEQUENCE + BYTES_A_BASE * wanted), max_memory,
         f"{len(sizes)} sequences of {wanted} bases",
     )  # fmt: skip
     padded = sizes < wanted
     notes: tuple[str, ...] = ()
-    if padded.any():
-        positive = np.asarray(labels).reshape(len(sizes), -1).any(axis=1)
-        sides = (("positives", positive), ("negatives", ~positive))
-        counts = " and ".join(f"{int(padded[side].sum())} of {int(side.sum())} {word}" for word, side in sides)
+    if common:
+        notes = length_notes(source, sizes, wanted, labels)
+    elif padded.any():
         notes = (
-            f"{source}: {counts} are shorter than {wanted} bases and were padded with N. "
+            f"{source}: {_by_class(padded, labels)} are shorter than {wanted} bases and were padded with N. "
             f'Set length = "{SHORTEST}" to crop all of them to {shortest} bases instead.',
         )
     return Fitted(np.stack([fit_length(codes, wanted) for codes in sequences]), notes)
+
+
+def length_notes(source: str, sizes: NDArray[Any], wanted: int, labels: NDArray[Any]) -> tuple[str, ...]:
+    """Say how sequences of the given sizes, shape=(n,), are brought to the length of those that models are trained on.
+
+    Returns
+    -------
+    tuple of str
+        At most one note; none if all have that length.
+    """
+    longer, shorter = sizes > wanted, sizes < wanted
+    words = []
+    if longer.any():
+        words.append(f"{int(longer.sum())} of {len(sizes)} sequences are longer and were cropped around their centres")
+    if shorter.any():
+        words.append(f"{_by_class(shorter, labels)} are shorter and were padded with N")
+    if not words:
+        return ()
+    low, high = int(sizes.min()), int(sizes.max())
+    span = f"{low}" if low == high else f"{low} to {high}"
+    return (f"{source}: its sequences have {span} bases, those of training {wanted}; {'; '.join(words)}.",)
+
+
+def _by_class(chosen: NDArray[np.bool_], labels: NDArray[Any]) -> str:
+    positive = np.asarray(labels).reshape(len(chosen), -1).any(axis=1)
+    sides = (("positives", positive), ("negatives", ~positive))
+    return " and ".join(f"{int(chosen[side].sum())} of {int(side.sum())} {word}" for word, side in sides)
 
 
 def _check_equal(sizes: NDArray[Any], labels: NDArray[Any], where: Callable[[int], str]) -> None:

@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tuner.data.dataset import Dataset
+from tuner.data.dataset import SPLITS, Dataset
 from tuner.data.fasta import SHUFFLE, fasta, folder, read_fasta
 from tuner.data.hdf5 import koo_hdf5, write_koo_hdf5
-from tuner.data.spec import DataSpec, given_keys
+from tuner.data.spec import DataSpec, WholeSpec, given_keys
 from tuner.data.table import deepbind, read_table, table
 from tuner.errors import DataError, unknown
 
@@ -59,7 +59,8 @@ class Reader(NamedTuple):
 
 
 def _koo_hdf5(spec: DataSpec, path: Path, max_memory: int | None) -> Dataset:
-    return koo_hdf5(path, layout=spec.layout, tasks=spec.tasks, max_memory=max_memory)
+    splits = ("train", "valid") if spec.test is not None else None if isinstance(spec, WholeSpec) else SPLITS
+    return koo_hdf5(path, layout=spec.layout, tasks=spec.tasks, splits=splits, max_memory=max_memory)
 
 
 def _task(spec: DataSpec) -> str:
@@ -151,6 +152,30 @@ def read(spec: DataSpec, base: Path | None = None, *, max_memory: int | None = N
         fitting = [other for other, row in READERS.items() if row.endings and key in row.keys]
         raise DataError(f"{path.name}: the reader {name} has no key {key}; it belongs to {' or '.join(fitting)}.")
     return READERS[name].read(spec, path, max_memory)
+
+
+def reads_length(spec: DataSpec) -> bool:
+    """Whether the reader of a data section brings sequences to a length.
+
+    Raises
+    ------
+    DataError
+        As in `read`, if no reader is found.
+    """
+    return spec.path is None or "length" in READERS[_reader_of(spec.reader, Path(spec.path))].keys
+
+
+def names_tasks(spec: DataSpec) -> bool:
+    """Whether the files of a data section, or the section itself, name the tasks; FASTA and DeepBind's files do not.
+
+    Raises
+    ------
+    DataError
+        As in `read`, if no reader is found.
+    """
+    if spec.path is None:
+        return spec.tasks is not None or spec.dataset is not None
+    return _reader_of(spec.reader, Path(spec.path)) != "deepbind"
 
 
 def _reader_of(name: str | None, path: Path) -> str:

@@ -21,6 +21,7 @@ from tuner.data.readers import read
 from tuner.data.separation import unknown_base_warnings
 from tuner.data.simulate import SIMULATORS, simulate
 from tuner.data.spec import DataSpec
+from tuner.data.test_set import with_test_set
 from tuner.errors import DataError, permission, unknown
 
 __all__ = ["DATASETS", "DataSpec", "NamedDataset", "fetch", "load_dataset"]
@@ -121,16 +122,43 @@ def load_dataset(
         If the name is unknown, the file is missing, broken or not the published one, or memory runs out; or as in
         `tuner.data.dataset.check`.
     """
+    dataset = load_unchecked(
+        spec, data_dir=data_dir, cache=cache, base=base, offline=offline, progress=progress, max_memory=max_memory
+    )
+    check(dataset)
+    return replace(dataset, notes=dataset.notes + unknown_base_warnings(dataset))
+
+
+def load_unchecked(
+    spec: DataSpec,
+    *,
+    data_dir: Path | None = None,
+    cache: Path | None = None,
+    base: Path | None = None,
+    offline: bool = False,
+    progress: bool = False,
+    max_memory: int | None = None,
+) -> Dataset:
+    """Load a data set as `load_dataset` does, also one whose splits would not do for a study.
+
+    Parameters
+    ----------
+    spec, data_dir, cache, base, offline, progress, max_memory
+        As in `load_dataset`.
+
+    Raises
+    ------
+    DataError
+        As in `load_dataset`, without the checks of `tuner.data.dataset.check`.
+    """
     try:
-        dataset = _load(spec, data_dir, cache, base, offline, progress, max_memory)
+        return _load(spec, data_dir, cache, base, offline, progress, max_memory)
     except MemoryError as error:
         named = spec.dataset or spec.path or spec.positives or spec.folder
         raise DataError(
             f"{named}: memory ran out while it was read. Free some, raise the limit of this process or its control "
             f"group, or give fewer or shorter sequences."
         ) from error
-    check(dataset)
-    return replace(dataset, notes=dataset.notes + unknown_base_warnings(dataset))
 
 
 def _load(
@@ -143,7 +171,7 @@ def _load(
     max_memory: int | None,
 ) -> Dataset:
     if spec.dataset is None:
-        dataset = read(spec, base, max_memory=max_memory)
+        dataset = with_test_set(read(spec, base, max_memory=max_memory), spec, base, max_memory=max_memory)
     else:
         try:
             row = DATASETS[spec.dataset]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import PurePath
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import SkipValidation, StrictFloat, StrictInt
+from pydantic import SkipValidation, StrictFloat, StrictInt, WrapValidator
 
 from tuner.errors import DataError
 
@@ -15,6 +15,23 @@ from tuner.errors import DataError
 FRACTIONS = (0.7, 0.1, 0.2)
 FILES = ("path", "positives", "negatives", "folder")
 SHUFFLE = "shuffle"  # in place of a file of negatives
+TEST = "test."  # begins the keys of the files of a test set
+
+# What a test set cannot have, as all of it is the test split.
+_NOT_OF_TEST = ("fractions", "group_column", "test")
+_NO_KEY = "[data.test] has no key {}: all of its sequences are the test split."
+
+
+def _word_test(value: Any, make: Callable[[Any], Any]) -> Any:
+    """Make the data section of a test set; an error names its own table."""
+    for key in _NOT_OF_TEST:
+        if isinstance(value, dict) and key in value:
+            raise DataError(_NO_KEY.format(key))
+    try:
+        return make(value)
+    except DataError as error:
+        text = str(error).replace("[data]", "[data.test]")
+        raise DataError(text if "[data.test]" in text else f"[data.test] {text}") from error
 
 
 @dataclass(frozen=True)
@@ -46,9 +63,13 @@ class DataSpec:
     tasks : tuple of str, optional
         Names of the label columns of a file that does not name them.
     fractions : tuple of float, optional
-        Shares of train, valid and test where the file does not split; without them `FRACTIONS`.
+        Shares of train, valid and test where the file does not split; without them `FRACTIONS`. Beside `test`, those
+        of train and valid alone, or of all three, of which train then takes the last.
     seed : int
         Seeds that split and the shuffled negatives. Simulated data sets keep their published seed.
+    test : DataSpec, optional
+        Files whose sequences, all of them, are the test split; those of `path` or `positives` are then split into
+        train and valid only.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}  # lists become tuples; no other type is converted
@@ -68,6 +89,7 @@ class DataSpec:
     tasks: tuple[str, ...] | None = None
     fractions: tuple[StrictFloat, ...] | None = None
     seed: StrictInt = 0
+    test: Annotated[DataSpec | None, WrapValidator(_word_test)] = None
 
     def __post_init__(self) -> None:
         sources = [name for name in ("dataset", "path", "positives", "folder") if getattr(self, name) is not None]
@@ -92,30 +114,78 @@ class DataSpec:
             raise DataError(
                 f'the [data] table\'s length is {self.length!r}; expected a number of bases above 0, or "shortest".'
             )
-        if not (all(0 < part < 1 for part in self.shares) and abs(sum(self.shares) - 1) <= 1e-6):
-            raise DataError(
-                f"split fractions {self.fractions}: expected three numbers above 0 for train, valid and test that sum "
-                f"to 1."
-            )
+        if self.test is not None:
+            self._check_test(source)
+        if self.fractions is not None:
+            _check_fractions(self.fractions, named_test=self.test is not None)
         for name, by in _NEEDS.items():
             if getattr(self, name) != _DEFAULTS[name] and source not in by:
                 raise DataError(f"{name} means nothing beside {source}; it belongs to {' or '.join(by)}.")
 
+    def _check_test(self, source: str) -> None:
+        """Refuse a test set beside data that bring their own, or one that is none."""
+        if source == "dataset":
+            raise DataError(
+                f"test means nothing beside dataset: {self.dataset} has a test split of its own. Leave test out, and "
+                "score the finished study on other data with tuner evaluate --on."
+            )
+        if source == "folder":
+            raise DataError(
+                "test means nothing beside folder: a folder has a test split of its own. Put the sequences there, or "
+                "name the files of training and validation by path, or by positives and negatives."
+            )
+        given = [key for key in ("dataset", "folder") if getattr(self.test, key) is not None]
+        if given:
+            raise DataError(
+                f"[data.test] names files, by path or by positives and negatives; it gives {' and '.join(given)}."
+            )
+        for key in _NOT_OF_TEST:
+            if getattr(self.test, key) is not None:
+                raise DataError(_NO_KEY.format(key))
+
     @property
     def files(self) -> dict[str, str]:
-        """The files and folders that it names, by key."""
+        """The files and folders that it names, by key; those of its test set as ``test.path`` and so on."""
         named = {key: getattr(self, key) for key in FILES}
-        return {key: path for key, path in named.items() if path is not None and path != SHUFFLE}
+        own = {key: path for key, path in named.items() if path is not None and path != SHUFFLE}
+        return own if self.test is None else own | {TEST + key: path for key, path in self.test.files.items()}
 
     def at(self, places: Mapping[str, str | None]) -> DataSpec:
-        """The same data, with some of its files (keys of `FILES`) in other places."""
-        changes: dict[str, Any] = dict(places)
+        """The same data, with some of its files (keys of `files`) in other places."""
+        changes: dict[str, Any] = {key: path for key, path in places.items() if not key.startswith(TEST)}
+        of_test = {key.removeprefix(TEST): path for key, path in places.items() if key.startswith(TEST)}
+        if of_test and self.test is not None:
+            changes["test"] = self.test.at(of_test)
         return replace(self, **changes)
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """Shares of train, valid and test where the file does not split."""
-        return FRACTIONS if self.fractions is None else self.fractions
+        """Shares of train, valid and test where the file does not split; of train and valid beside a test set."""
+        shares = FRACTIONS if self.fractions is None else self.fractions
+        return shares if self.test is None else (1 - shares[1], shares[1])
+
+
+@dataclass(frozen=True)
+class WholeSpec(DataSpec):
+    """Data of which nothing is split off: where the file does not split, all of it is read as one part."""
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """One share, which is everything."""
+        return (1.0,)
+
+
+def _check_fractions(fractions: tuple[float, ...], *, named_test: bool) -> None:
+    whole = all(0 < part < 1 for part in fractions) and abs(sum(fractions) - 1) <= 1e-6  # false for NaN too
+    if whole and (len(fractions) == 3 or (named_test and len(fractions) == 2)):
+        return
+    if named_test:
+        expected = "two numbers above 0 for train and valid, or three for train, valid and test, that sum to 1"
+    else:
+        expected = "three numbers above 0 for train, valid and test that sum to 1"
+        if whole and len(fractions) == 2:
+            expected += "; two, for train and valid, belong beside a test set (test = {...})"
+    raise DataError(f"split fractions {fractions}: expected {expected}.")
 
 
 _NEEDS = {
@@ -129,13 +199,14 @@ _NEEDS = {
     "group_column": ("path",),
     "tasks": ("path", "positives", "folder"),
     "fractions": ("path", "positives"),
+    "test": ("path", "positives"),
 }
 _DEFAULTS = {field.name: field.default for field in fields(DataSpec)}
 
 
 def given_keys(spec: DataSpec) -> set[str]:
     """Name the keys with which a file is read, beside where it is and the seed, that differ from their defaults."""
-    return {name for name in _NEEDS if name != "reader" and getattr(spec, name) != _DEFAULTS[name]}
+    return {name for name in _NEEDS if name not in ("reader", "test") and getattr(spec, name) != _DEFAULTS[name]}
 
 
 def recipe(spec: DataSpec) -> dict[str, Any]:
@@ -149,5 +220,7 @@ def recipe(spec: DataSpec) -> dict[str, Any]:
     given = {name: getattr(spec, name) for name in _DEFAULTS if getattr(spec, name) != _DEFAULTS[name]}
     if spec.shares == FRACTIONS:
         given.pop("fractions", None)
-    files = {key: PurePath(path).name for key, path in spec.files.items()}
+    if spec.test is not None:
+        given["test"] = recipe(spec.test)
+    files = {key: PurePath(path).name for key, path in spec.files.items() if not key.startswith(TEST)}
     return {key: list(value) if isinstance(value, tuple) else value for key, value in {**given, **files}.items()}

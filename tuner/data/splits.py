@@ -72,7 +72,7 @@ def stratified(
     labels : numpy.ndarray, shape=(n,) or (n, n_tasks)
         Rows with equal labels form a stratum.
     fractions : sequence of float
-        Shares of train, valid and test, which sum to 1.
+        Shares of train, valid and test, of train and valid alone, or of train alone, which sum to 1.
     seed : int
         The same seed gives the same split.
     groups : numpy.ndarray, shape=(n,), optional
@@ -82,21 +82,21 @@ def stratified(
     Returns
     -------
     dict of str to numpy.ndarray
-        Sorted row numbers of ``train``, ``valid`` and ``test``.
+        Sorted row numbers of ``train``, ``valid`` and ``test``, or of those for which there is a share.
 
     Raises
     ------
     DataError
-        If there are not three fractions above 0 that sum to 1.
+        If there are not one to three fractions above 0 that sum to 1.
     """
     whole = all(part > 0 for part in fractions) and abs(sum(fractions) - 1) <= 1e-6  # false for NaN too
-    if len(fractions) != len(SPLITS) or not whole:
+    if not 1 <= len(fractions) <= len(SPLITS) or not whole:
         raise DataError(
             f"split fractions {tuple(fractions)}: expected three numbers above 0 for train, valid and test "
             f"that sum to 1."
         )
     part = _deal(labels, fractions, seed, groups)
-    return {name: np.flatnonzero(part == i) for i, name in enumerate(SPLITS)}
+    return {name: np.flatnonzero(part == i) for i, name in enumerate(SPLITS[: len(fractions)])}
 
 
 def k_fold(labels: NDArray[Any], k: int, seed: int = 0, groups: NDArray[Any] | None = None) -> Index:

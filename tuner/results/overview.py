@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tuner.errors import StudyError, unknown
 from tuner.results.barren import why_barren
 from tuner.results.leaderboard import TERMINAL, objective_names, stage_trials
-from tuner.results.test_split import openings
+from tuner.results.test_split import openings, other_openings
 from tuner.storage.keys import CONFIRMATION, CONTROLS
 from tuner.storage.storage import FencedStorage
 from tuner.storage.trials import BROKEN
@@ -76,6 +76,8 @@ class Overview(NamedTuple):
         The record of test openings, oldest first.
     no_result : list of str
         Why a stage whose trials have ended has none that completed.
+    other_openings : list of dict
+        The record of scorings on data that are not the study's own, oldest first.
     """
 
     study: str
@@ -83,6 +85,7 @@ class Overview(NamedTuple):
     best: dict[str, dict[str, float]]
     test_openings: list[dict[str, Any]]
     no_result: list[str]
+    other_openings: list[dict[str, Any]]
 
     @property
     def finished(self) -> bool:
@@ -108,7 +111,8 @@ def overview(storage: FencedStorage, name: str) -> Overview:
         text for suffix in STAGES.values() if name + suffix in there and (text := why_barren(storage, name, suffix))
     ]
     stages = [stage for stage, _ in looked.values()]
-    return Overview(name, stages, _best(trials, objective_names(storage, name)), openings(storage, name), barren)
+    best = _best(trials, objective_names(storage, name))
+    return Overview(name, stages, best, openings(storage, name), barren, other_openings(storage, name))
 
 
 def find_trial(storage: FencedStorage, name: str, number: int, stage: str = "search") -> FrozenTrial:

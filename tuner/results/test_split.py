@@ -15,7 +15,7 @@ from tuner.models.intervals import Interval, auroc_interval, bootstrap_interval,
 from tuner.results.leaderboard import stage_trials
 from tuner.results.predictor import Predictor, calibrate, score_predictor
 from tuner.results.trial_files import stored_baseline, stored_network
-from tuner.storage.keys import CONFIRMATION, CONTROLS, FOLDS, OPENINGS
+from tuner.storage.keys import CONFIRMATION, CONTROLS, FOLDS, OPENINGS, OTHER_OPENINGS
 from tuner.storage.records import kept_record
 from tuner.storage.storage import FencedStorage
 
@@ -58,10 +58,14 @@ class Examination(NamedTuple):
         models' lead there: `matched_lead`, `matched_low`, `matched_high`), and the paired difference of the
         models' mean to it with its 95 % interval (`lead`, `low`, `high`).
     openings : int
-        How often the test split of this study has been opened, this time included.
+        How often the test split of this study has been opened, this time included; of other data, how often these
+        sequences have been scored.
     predictor : Predictor or None
         What one would use: the ensemble of the models, or the only one, calibrated; with its leads over the baselines
         and every task. None in results that were stored by a version before it.
+    on : dict of str to any, or None
+        The data set that was scored, if it is not the study's own: ``name``, ``source``, ``fingerprint``, ``split``,
+        ``sequences``, ``copies``, ``test_copies`` and ``notes``, as in `tuner.search.other_data.Prepared`.
     """
 
     trial: int
@@ -80,6 +84,7 @@ class Examination(NamedTuple):
     baselines: dict[str, dict[str, float]]
     openings: int
     predictor: Predictor | None = None
+    on: dict[str, Any] | None = None
 
 
 class Scored(NamedTuple):
@@ -109,8 +114,12 @@ def score_test(
     seed: int = 0,
     baselines: bool = True,
     validation: Callable[[FrozenTrial], Split] | None = None,
+    on: Mapping[str, Any] | None = None,
+    columns: Sequence[int] | None = None,
 ) -> Scored:
     """Score a trial's models and every baseline of the study on the test split, and keep the predictions.
+
+    Other data are scored in the same way; their opening is recorded apart from those of the study's own test split.
 
     Parameters
     ----------
@@ -129,10 +138,14 @@ def score_test(
     seed : int
         Seeds the bootstrap of average precision.
     baselines : bool
-        Whether `dataset` is what the study's baselines were fitted on.
+        Whether the trial's models and the study's baselines were fitted on the same data.
     validation : callable, optional
         Run -> the sequences that its weights were not fitted to, by which its probabilities are calibrated; by default
         the validation split.
+    on : mapping of str to any, optional
+        Description to record of a data set that is not the study's own; see `Examination`.
+    columns : sequence of int, optional
+        The outputs of models and baselines to score, one per task of `dataset`; by default all.
 
     Raises
     ------
@@ -147,20 +160,25 @@ def score_test(
     runs = declared_models(storage, name, trial)
     networks = [stored_network(artifacts, run) for run in runs]
     fitted = load_baselines(storage, artifacts, name) if baselines else []
-    openings = record_opening(storage, name, {"when": when, "trial": trial, "models": len(runs)})
+    entry = {"when": when, "trial": trial, "models": len(runs)}
+    openings = record_opening(storage, name, entry) if on is None else record_other(storage, name, entry | dict(on))
     test = dataset.test
+    outputs = list(range(len(dataset.tasks))) if columns is None else list(columns)
     held_out = [dataset.valid if validation is None else validation(run) for run in runs]
     calibrated = calibrate(
         [
-            (part.labels, predict(net.to(device), part.codes, device=device, average_strands=both))
+            (
+                part.labels[:, outputs],
+                predict(net.to(device), part.codes, device=device, average_strands=both)[:, outputs],
+            )
             for part, (net, both) in zip(held_out, networks, strict=True)
         ],
         folds=any(run.user_attrs.get(FOLDS) for run in runs),
     )
     logits = np.stack(
         [predict(net.to(device), test.codes, device=device, average_strands=both) for net, both in networks]
-    )  # (models, n, tasks)
-    told = {label: baseline.score(test.codes) for label, baseline in fitted}
+    )[:, :, outputs]  # (models, n, tasks)
+    told = {label: baseline.score(test.codes)[:, outputs] for label, baseline in fitted}
     matched = matched_part(test.codes, test.labels, {MODELS: logits, ENSEMBLE: logits.mean(axis=0), **told})
     by_one = {
         axis: matched_part(test.codes, test.labels, {MODELS: logits}, by=[axis], jackknife=False)
@@ -197,6 +215,7 @@ def score_test(
             dataset.tasks, test.labels, logits, told, calibrated,
             matched=None if matched is None else matched.interval(ENSEMBLE), seed=seed,
         ),
+        on=None if on is None else dict(on),
     )  # fmt: skip
     return Scored(result, logits)
 
@@ -228,6 +247,18 @@ def openings(storage: FencedStorage, name: str) -> list[dict[str, Any]]:
     """The record of test openings, oldest first."""
     study_id = storage.get_study_id_from_name(name)
     return kept_record(storage.get_study_system_attrs(study_id), OPENINGS, name)
+
+
+def record_other(storage: FencedStorage, name: str, entry: Mapping[str, Any]) -> int:
+    """Append to the study's record of scorings on other data; how many there are now of the same sequences."""
+    storage.append_attr(storage.get_study_id_from_name(name), OTHER_OPENINGS, entry)
+    return sum(one.get("fingerprint") == entry["fingerprint"] for one in other_openings(storage, name))
+
+
+def other_openings(storage: FencedStorage, name: str) -> list[dict[str, Any]]:
+    """The record of scorings on data that are not the study's own, oldest first."""
+    study_id = storage.get_study_id_from_name(name)
+    return kept_record(storage.get_study_system_attrs(study_id), OTHER_OPENINGS, name)
 
 
 def load_baselines(storage: FencedStorage, artifacts: Artifacts, name: str) -> list[tuple[str, Baseline]]:

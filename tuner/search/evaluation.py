@@ -14,10 +14,12 @@ from tuner.results.findings import primary_trial
 from tuner.results.leaderboard import objective_names
 from tuner.results.test_split import Examination, dataset_of, score_test
 from tuner.search.held_out import held_out
+from tuner.search.other_data import prepare_other
 from tuner.search.restore import restore_study
 from tuner.storage.artifacts import Artifacts
 from tuner.storage.keys import CONFIRMATION
 from tuner.storage.storage import FencedStorage
+from tuner.study.other_data import OtherData
 
 
 class Evaluated(NamedTuple):
@@ -47,6 +49,8 @@ def evaluate_study(
     cache: Path | None = None,
     device: str = "auto",
     max_memory: int | None = None,
+    on: OtherData | None = None,
+    part: str = "all",
 ) -> Evaluated:
     """Score a trial's models and the baselines on the test split; the opening is recorded in the study.
 
@@ -68,6 +72,10 @@ def evaluate_study(
         As for `resolve_device`.
     max_memory : int, optional, bytes
         Memory that reading the data may take.
+    on : OtherData, optional
+        Another data set to score instead of the test split, which stays closed.
+    part : str
+        The sequences of `on` to score; see `prepare_other`.
 
     Raises
     ------
@@ -75,6 +83,8 @@ def evaluate_study(
         No such trial, no primary trial, or a test split that differs from the one the study was created with.
     NoResult
         Trials have ended, but none completed.
+    DataError
+        As in `prepare_other`.
     StorageError
         Weights are missing, or are not what was stored.
     """
@@ -93,8 +103,16 @@ def evaluate_study(
     if dataset.fingerprint != stored:
         raise StudyError(f"{name}: the data set has changed since the study was created, and its test split with it.")
     same = dataset.fingerprint == identity["data set"]["fingerprint"]
-    found = score_test(
-        storage, artifacts, dataset, name, trial, device=str(resolve_device(device)), when=when, baselines=same,
-        validation=held_out(plan, dataset),
-    )  # fmt: skip
+    where = str(resolve_device(device))
+    unfitted = held_out(plan, dataset)
+    if on is None:
+        found = score_test(
+            storage, artifacts, dataset, name, trial, device=where, when=when, baselines=same, validation=unfitted
+        )
+    else:
+        other = prepare_other(on, dataset, name, part, data_dir=data_dir, cache=cache, max_memory=max_memory)
+        found = score_test(
+            storage, artifacts, other.dataset, name, trial, device=where, when=when, baselines=same,
+            validation=unfitted, on=other.about, columns=other.columns,
+        )  # fmt: skip
     return Evaluated(found.examination, None if same else variant)

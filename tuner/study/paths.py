@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from tuner.data.spec import DataSpec
 from tuner.errors import StudyError
 from tuner.study.file import StudyFile
 
@@ -60,6 +61,12 @@ def expand_path(value: str, environment: Mapping[str, str], folder: Path, where:
     return text
 
 
+def expand_data(data: DataSpec, environment: Mapping[str, str], folder: Path, file: str) -> DataSpec:
+    """Expand every path of a [data] table, those of its test set included; parameters as in `expand_paths`."""
+    where = f"{file} [data]: "
+    return data.at({key: expand_path(value, environment, folder, where + key) for key, value in data.files.items()})
+
+
 def expand_paths(study: StudyFile, environment: Mapping[str, str], folder: Path, file: str) -> StudyFile:
     """Expand every path of a study's [data], and that of its motif database.
 
@@ -78,13 +85,10 @@ def expand_paths(study: StudyFile, environment: Mapping[str, str], folder: Path,
     -------
     StudyFile
     """
-    data = {
-        key: expand_path(value, environment, folder, f"{file} [data]: {key}") for key, value in study.data.files.items()
-    }
     database = expand_path(study.motifs.database, environment, folder, f"{file} [motifs]: database")
     return study.model_copy(
         update={
-            "data": study.data.at(data),
+            "data": expand_data(study.data, environment, folder, file),
             "motifs": study.motifs.model_copy(update={"database": database}),
         }
     )

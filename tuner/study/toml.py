@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import stat
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -155,13 +155,20 @@ def _keys(model: type, path: list[str]) -> list[str]:
     """List every key that the table at `path` below `model` accepts."""
     current: type | None = model
     for part in path:
-        field = current.model_fields.get(part) if current is not None and issubclass(current, BaseModel) else None
+        annotation = None if current is None else _annotations(current).get(part)
         current = None
-        for candidate in _models_in(field.annotation if field else None):
+        for candidate in _models_in(annotation):
             current = candidate
     if current is None:
         return []
     return list(current.model_fields) if issubclass(current, BaseModel) else [f.name for f in fields(current)]  # type: ignore[arg-type]  # a dataclass, by `_models_in`
+
+
+def _annotations(model: type) -> Mapping[str, object]:
+    """Type of each key of a model or dataclass."""
+    if issubclass(model, BaseModel):
+        return {name: field.annotation for name, field in model.model_fields.items()}
+    return get_type_hints(model)
 
 
 def _models_in(annotation: object) -> list[type]:
