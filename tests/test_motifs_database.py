@@ -9,7 +9,7 @@ import pytest
 
 from tuner.errors import MotifError
 from tuner.motifs.database import MotifDatabase, load_database
-from tuner.motifs.jaspar import JASPAR_RELEASES, jaspar_motifs
+from tuner.motifs.jaspar import JASPAR_GROUPS, JASPAR_NAMES, JASPAR_RELEASES, jaspar_motifs
 from tuner.motifs.meme import Motif
 
 # CORE vertebrates, non-redundant, as the releases' papers and download pages count them.
@@ -26,6 +26,24 @@ COUNTS = {
 
 def test_every_release_has_its_count_of_vertebrate_motifs() -> None:
     assert {name: len(jaspar_motifs(name)) for name in JASPAR_RELEASES} == COUNTS
+
+
+def test_the_fungi_of_a_release_are_those_of_its_file(data_dir: Path) -> None:
+    file = load_database(str(data_dir / "motifs" / "JASPAR2022_fungi.converted.meme"), screen=False)
+    fungi = {m.id: m for m in jaspar_motifs("JASPAR2022-fungi")}
+    assert {m.id for m in file.motifs} == set(fungi)
+    for motif in file.motifs:
+        np.testing.assert_allclose(motif.ppm, fungi[motif.id].ppm, atol=1e-5)
+    assert fungi["MA0363.2"].name == "REB1"
+
+
+def test_every_group_of_every_release_is_a_database() -> None:
+    assert len(JASPAR_NAMES) == 6 * len(JASPAR_RELEASES)
+    newest = {group: load_database(f"JASPAR2026-{group}", screen=False) for group in JASPAR_GROUPS}
+    assert all(database.name == f"JASPAR2026-{group}" for group, database in newest.items())
+    ids = [m.id for database in newest.values() for m in database.motifs]
+    assert len(ids) == len(set(ids)) > 1500  # no motif belongs to two groups
+    assert not set(ids) & {m.id for m in jaspar_motifs("JASPAR2026")}
 
 
 def test_motifs_are_sorted_valid_and_unique() -> None:

@@ -14,12 +14,12 @@ from optuna.trial import create_trial
 from pydantic import ValidationError
 
 from tuner.storage.rungs import Decision, Entry
+from tuner.study.dominance import pareto_front, pareto_ranks
 from tuner.study.stopping import (
     StoppingSection,
     by_pareto_rank,
     by_places,
     crowding_distances,
-    pareto_ranks,
     replay,
 )
 
@@ -32,7 +32,9 @@ def test_ranks_are_those_of_optuna_ties_included(objectives: int) -> None:
     rng = np.random.default_rng(objectives)
     for n in (1, 2, 40):
         values = rng.integers(0, 8, (n, objectives)).astype(float)
-        assert pareto_ranks(values).tolist() == _fast_non_domination_rank(-values).tolist()
+        expected = _fast_non_domination_rank(-values)
+        assert pareto_ranks(values).tolist() == expected.tolist()
+        assert pareto_front(values).tolist() == (expected == 0).tolist()
 
 
 def test_crowding_distances_are_those_of_nsga_ii_in_optuna() -> None:

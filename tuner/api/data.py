@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from html import escape
 from pathlib import Path
@@ -11,12 +12,15 @@ from tuner.api.places import folders_of
 from tuner.data.dataset import Dataset
 from tuner.data.fasta import SHUFFLE
 from tuner.data.registry import load_dataset
-from tuner.data.spec import FRACTIONS, DataSpec
+from tuner.data.spec import FRACTIONS, DataSpec, recipe
 from tuner.errors import DataError
 from tuner.limits import parse_size
+from tuner.motifs.database import MotifDatabase, load_database
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from tuner.models.audit import Audit
 
 _PATHS = ("path", "positives", "negatives", "folder")
 
@@ -37,6 +41,10 @@ class DataCheck(NamedTuple):
         only its size is given.
     warnings : tuple of str
         Problems that do not prevent a study but should be known.
+    separation : pandas.DataFrame
+        How well single numbers separate the classes in training and validation: one row per task and feature (GC, CpG,
+        a 6-mer regression, and each motif of `targets`) with its AUROC, and for motifs the share of sequences with a
+        hit and the median distance of hits from the middle (`tuner.models.audit`).
     """
 
     source: str
@@ -44,11 +52,13 @@ class DataCheck(NamedTuple):
     tasks: tuple[str, ...]
     splits: pd.DataFrame
     warnings: tuple[str, ...]
+    separation: pd.DataFrame
 
     def _repr_html_(self) -> str:
         listed = "".join(f"<li>{escape(text)}</li>" for text in self.warnings)
         head = f"<p><b>{escape(self.source)}</b>: {self.length} bp, {escape(', '.join(self.tasks))}</p>"
-        return head + self.splits.to_html(na_rep="") + (f"<ul>{listed}</ul>" if listed else "")
+        tables = self.splits.to_html(na_rep="") + self.separation.to_html(na_rep="", index=False)
+        return head + tables + (f"<ul>{listed}</ul>" if listed else "")
 
 
 @dataclass(frozen=True)
@@ -192,14 +202,20 @@ class Data:
     def check(
         self,
         *,
+        targets: Mapping[str, Sequence[str]] | None = None,
+        database: str | Path | MotifDatabase = "JASPAR2026",
         data_dir: str | Path | None = None,
         cache: str | Path | None = None,
         max_memory: str | None = None,
     ) -> DataCheck:
-        """Read the data and report what they contain.
+        """Read the data, and report what they contain and what separates the classes before anything is trained.
 
         Parameters
         ----------
+        targets : mapping of str to sequence of str, optional
+            Family -> identifiers of its motifs, as in ``[motifs]`` of a study file.
+        database : str, Path or MotifDatabase
+            Where those motifs are.
         data_dir, cache, max_memory
             As for `load`.
 
@@ -207,15 +223,52 @@ class Data:
         ------
         DataError
             As for `load`.
+        MotifError
+            A motif of `targets` is not in the database.
         """
         import pandas as pd
 
-        told = self._load(data_dir, cache, max_memory).describe()
+        from tuner.models.audit import audit
+        from tuner.results.audit_words import audit_words
+
+        dataset = self._load(data_dir, cache, max_memory)
+        told = dataset.describe()
+        motifs = {}
+        if targets:
+            known = database if isinstance(database, MotifDatabase) else load_database(str(database), screen=False)
+            motifs = {family: [known.find(one) for one in ids] for family, ids in targets.items()}
+        found = audit(dataset.without_test(), motifs)
         rows = {name: _row(split) for name, split in told["splits"].items()}
         return DataCheck(
             told["source"], told["length"], tuple(told["tasks"]), pd.DataFrame.from_dict(rows, orient="index"),
-            tuple(told["warnings"]),
+            (*told["warnings"], *audit_words(found, shuffled=dataset.shuffled).warnings), _separation(found),
         )  # fmt: skip
+
+    def to_hdf5(
+        self,
+        out: str | Path,
+        *,
+        data_dir: str | Path | None = None,
+        cache: str | Path | None = None,
+        max_memory: str | None = None,
+    ) -> Path:
+        """Write sequences, labels, splits, names and groups, test included, as one HDF5 file; `from_hdf5` reads it.
+
+        Parameters
+        ----------
+        out : str or Path
+            The file; an existing one is replaced.
+        data_dir, cache, max_memory
+            As for `load`.
+
+        Raises
+        ------
+        DataError
+            As for `load`, or the file cannot be written.
+        """
+        from tuner.data.hdf5 import write_koo_hdf5
+
+        return write_koo_hdf5(self._load(data_dir, cache, max_memory), out, recipe(self.spec))
 
     def _load(self, data_dir: str | Path | None, cache: str | Path | None, max_memory: str | None) -> Dataset:
         folders = folders_of(data_dir, cache)
@@ -245,6 +298,25 @@ def _absolute(path: str | Path) -> str:
         return str(Path(path).expanduser().absolute())
     except RuntimeError as e:
         raise DataError(f"{path}: {e}") from e
+
+
+def _separation(found: Audit) -> pd.DataFrame:
+    """Make the table of what separates the classes."""
+    import pandas as pd
+
+    rows = [
+        {"task": f.task, "feature": f.name, "auroc": f.auroc.estimate, "low": f.auroc.low, "high": f.auroc.high}
+        for f in found.features
+    ]
+    rows += [
+        {
+            "task": m.task, "feature": f"{m.target} ({m.motif})", "auroc": m.auroc.estimate, "low": m.auroc.low,
+            "high": m.auroc.high, "hits_positives": m.positives, "hits_negatives": m.negatives,
+            "distance": m.distance, "distance_anywhere": m.expected, "p_central": m.p_value,
+        }
+        for m in found.motifs
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def _row(split: dict[str, Any]) -> dict[str, Any]:

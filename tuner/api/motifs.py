@@ -33,7 +33,8 @@ def match(
     motifs : path, Filters, sequence of Motif, or mapping of str to numpy.ndarray, shape=(4, width)
         A motif file; the filters of a trial; or matrices of probabilities, rows A, C, G, T.
     database : str, Path or MotifDatabase
-        ``"JASPAR2014"`` to ``"JASPAR2026"`` (CORE vertebrates), a motif file, or a database from `tuner.load_database`.
+        ``"JASPAR2014"`` to ``"JASPAR2026"`` (CORE vertebrates), e.g. ``"JASPAR2026-fungi"``, a motif file, or a
+        database from `tuner.load_database`.
     cache : str or Path, optional
         As for `tuner.run`.
 

@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "verify": "Check database and files of a study.",
     "match": "Match the motifs of a MEME file with a database.",
     "screen": "Find the promiscuous motifs of a database.",
+    "dataset": "Write the data of a study as one HDF5 file.",
     "simulate": "Write a simulated data set in Koo's HDF5 layout.",
     "list": "List studies, spaces, architectures, data sets, ...",
     "dashboard": "Serve optuna-dashboard with artifacts.",

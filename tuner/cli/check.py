@@ -10,6 +10,8 @@ from tuner.cli import context, options
 from tuner.cli.match import name_broken
 
 if TYPE_CHECKING:
+    from tuner.data.dataset import Dataset
+    from tuner.motifs.database import MotifDatabase
     from tuner.study.plan import Plan
 
 EXAMPLE = "Example: tuner check --study zbed2 --preset fast"
@@ -41,7 +43,8 @@ def command(
         context.note(f"error: {text}")
     if problems:
         raise typer.Exit(code)
-    warnings = len(document.get("data", {}).get("warnings", ())) + bool(document.get("motifs", {}).get("broken"))
+    warnings = sum(len(document.get(part, {}).get("warnings", ())) for part in ("data", "audit"))
+    warnings += bool(document.get("motifs", {}).get("broken"))
     found = f"no errors, but {counted(warnings, 'warning')} (above)" if warnings else "nothing is wrong"
     context.note(f"{plan.name}: {found}")
 
@@ -55,6 +58,8 @@ def examine(plan: Plan, points: int, max_memory: int | None = None) -> tuple[dic
     from tuner.search.loaded import load_motifs
 
     problems: list[tuple[str, int]] = []
+    dataset: Dataset | None = None
+    database: MotifDatabase | None = None
     document: dict[str, Any] = {
         "study": plan.name,
         "preset": plan.preset,
@@ -92,7 +97,26 @@ def examine(plan: Plan, points: int, max_memory: int | None = None) -> tuple[dic
         check_targets(database, plan.study.motifs.targets)
     except TunerError as e:
         problems.append((str(e), e.exit_code))
+    if dataset is not None and not problems:
+        document["audit"] = audit_document(dataset, database, plan)
     return document, problems
+
+
+def audit_document(dataset: Dataset, database: MotifDatabase | None, plan: Plan) -> dict[str, Any]:
+    """Measure what separates the classes before anything is trained, in plain values and in words."""
+    from tuner.models.audit import audit
+    from tuner.results.audit_words import audit_words
+
+    named = {} if database is None else plan.study.motifs.targets
+    targets = {family: [database.find(one) for one in ids] for family, ids in named.items() if database is not None}
+    found = audit(dataset.without_test(), targets)
+    words = audit_words(found, shuffled=dataset.shuffled)
+    return {
+        "features": [row._asdict() | {"auroc": row.auroc._asdict()} for row in found.features],
+        "motifs": [row._asdict() | {"auroc": row.auroc._asdict()} for row in found.motifs],
+        "lines": list(words.lines),
+        "warnings": list(words.warnings),
+    }
 
 
 def print_check(d: dict[str, Any]) -> None:
@@ -121,7 +145,10 @@ def print_check(d: dict[str, Any]) -> None:
         context.note(f"data     {d['data']['source']}: {d['data']['length']} bp, tasks {', '.join(d['data']['tasks'])}")
         for split, s in d["data"]["splits"].items():
             context.note(f"         {split}: {_split(s)}")
-        for warning in d["data"]["warnings"]:
+        told = d.get("audit", {"lines": [], "warnings": []})
+        for number, line in enumerate(told["lines"]):
+            context.note(f"{'' if number else 'audit':<9}{line}")
+        for warning in [*d["data"]["warnings"], *told["warnings"]]:
             context.note(f"warning: {warning}")
     if "motifs" in d:
         m = d["motifs"]

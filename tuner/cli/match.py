@@ -25,7 +25,7 @@ EXAMPLE = "Example: tuner match filters.meme --targets JASPAR2026 --json"
 def command(
     query: Annotated[Path, typer.Argument(help="Motif file with the motifs to match.", metavar="QUERY.meme")],
     targets: Annotated[
-        str, typer.Option(help="JASPAR2014 to JASPAR2026 (CORE vertebrates), or a motif file.")
+        str, typer.Option(help="JASPAR2014 to JASPAR2026 (CORE vertebrates), e.g. JASPAR2026-plants, or a motif file.")
     ] = "JASPAR2026",
     as_json: options.Json = False,
 ) -> None:

@@ -1,7 +1,7 @@
 """Reads and writes one-hot HDF5: X_train (n, 4, length), Y_train (n, n_tasks), optional model_train; also valid, test.
 
-This is the layout of Koo & Ploenzke (2021), https://github.com/p-koo/exponential_activations. `write_koo_hdf5` adds one
-root attribute, ``tasks`` (a JSON list of names), which other readers ignore. Sizes are checked before memory is
+This is the layout of Koo & Ploenzke (2021), https://github.com/p-koo/exponential_activations. `write_koo_hdf5` adds
+names, groups and a recipe (`tuner.data.hdf5_rows`), which other readers ignore. Sizes are checked before memory is
 allocated, because a file of a few kB can declare, or hold in compressed form, arrays of any size.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from tuner.data import hdf5_layout
 from tuner.data.dataset import Dataset, Split
 from tuner.data.hdf5_file import open_hdf5, read_block
+from tuner.data.hdf5_rows import read_groups, read_ids, write_recipe, write_rows
 from tuner.data.sequence import N_CODE, Codes
 from tuner.errors import DataError
 from tuner.files import replacing
@@ -92,7 +94,14 @@ def koo_hdf5(
             shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
             raise DataError(f"{path.name}: {len(names)} task names ({shown}) for {width} label columns.")
         _check_memory(arrays, path.name, max_memory)
-        splits = {name: _read_split(one, path.name, chosen) for name, one in arrays.items()}
+        splits = {
+            name: replace(
+                _read_split(one, path.name, chosen),
+                ids=read_ids(file, name, len(one.x), path.name),
+                groups=read_groups(file, name, len(one.x), path.name),
+            )
+            for name, one in arrays.items()
+        }
     note = (
         f"{path.name}: the sequences have the shape (n, length, 4) and were read that way. "
         'Set layout = "nlc" in [data] to state this.'
@@ -247,7 +256,7 @@ def _labels(one: _Arrays, where: str) -> NDArray[np.uint8]:
     return labels
 
 
-def write_koo_hdf5(dataset: Dataset, path: str | Path) -> Path:
+def write_koo_hdf5(dataset: Dataset, path: str | Path, recipe: dict[str, Any] | None = None) -> Path:
     """Write Koo's HDF5 layout; `koo_hdf5` reads it back with the same fingerprint.
 
     Parameters
@@ -256,11 +265,14 @@ def write_koo_hdf5(dataset: Dataset, path: str | Path) -> Path:
         With all three splits.
     path : str or Path
         Replaced atomically: an interrupted write leaves the old file.
+    recipe : dict, optional
+        The ``[data]`` table that describes the data set; kept in the root attribute ``recipe``.
 
     Returns
     -------
     Path
-        Path of the file: X_* uint8 one-hot (n, 4, length), Y_* uint8, and model_* float32 if there is ground truth.
+        Path of the file: X_* uint8 one-hot (n, 4, length), Y_* uint8, model_* float32 if there is ground truth, and
+        ids_* and groups_* if the sequences have names and groups.
 
     Raises
     ------
@@ -273,6 +285,7 @@ def write_koo_hdf5(dataset: Dataset, path: str | Path) -> Path:
         with replacing(path) as part:
             with h5py.File(part, "w") as file:
                 file.attrs["tasks"] = json.dumps(dataset.tasks)
+                write_recipe(file, dataset, recipe)
                 for name, split in splits.items():
                     _write_split(file, name, split)
             part.chmod(0o644)
@@ -292,3 +305,4 @@ def _write_split(file: h5py.File, name: str, split: Split) -> None:
     file.create_dataset(f"Y_{name}", data=split.labels, compression="gzip")
     if split.truth is not None:
         file.create_dataset(f"model_{name}", data=split.truth, compression="gzip", compression_opts=1)
+    write_rows(file, name, split)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from pathlib import PurePath
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import SkipValidation, StrictFloat, StrictInt
@@ -162,3 +163,18 @@ _DEFAULTS = {field.name: field.default for field in fields(DataSpec)}
 def given_keys(spec: DataSpec) -> set[str]:
     """Name the keys with which a file is read, beside where it is and the seed, that differ from their defaults."""
     return {name for name in _NEEDS if name != "reader" and getattr(spec, name) != _DEFAULTS[name]}
+
+
+def recipe(spec: DataSpec) -> dict[str, Any]:
+    """Describe where sequences come from in plain values that are the same on every machine.
+
+    Returns
+    -------
+    dict
+        The keys that differ from their defaults; of files only the names, without folders.
+    """
+    given = {name: getattr(spec, name) for name in _DEFAULTS if getattr(spec, name) != _DEFAULTS[name]}
+    if spec.shares == FRACTIONS:
+        given.pop("fractions", None)
+    files = {key: PurePath(path).name for key, path in spec.files.items()}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in {**given, **files}.items()}

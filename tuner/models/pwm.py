@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +20,7 @@ _BACKGROUND = 0.25
 # Outputs of one convolution, (batch, 2 motifs, positions) float32: 2 MB stay in a CPU's cache; 40 MB take
 # twice the time.
 _BLOCK_CELLS = 500_000
+_STEPS = 1000  # of the grid of scores, per bit
 
 
 def log_odds(ppm: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
@@ -68,3 +71,79 @@ def best_scores(codes: npt.NDArray[np.uint8], ppms: Sequence[npt.NDArray[np.floa
             strands = peaks.view(len(peaks), 2, len(members)).amax(dim=1)
             best[start : start + batch, members] = strands.numpy()
     return best
+
+
+class Sites(NamedTuple):
+    """The best window of each sequence for one matrix, on either strand.
+
+    Attributes
+    ----------
+    scores : numpy.ndarray, shape=(n,), float32, bits
+        Log-odds of the window.
+    centres : numpy.ndarray, shape=(n,), float64, bp
+        Its middle, counted from the first base; between two bases it ends in .5. The leftmost of equal windows counts.
+    reverse : numpy.ndarray, shape=(n,), bool
+        Whether the window fits on the reverse strand.
+    """
+
+    scores: npt.NDArray[np.float32]
+    centres: npt.NDArray[np.float64]
+    reverse: npt.NDArray[np.bool_]
+
+
+def best_sites(codes: npt.NDArray[np.uint8], ppm: npt.NDArray[np.floating]) -> Sites:
+    """Find the best window of each sequence for one matrix.
+
+    Parameters
+    ----------
+    codes : numpy.ndarray, shape=(n, length), uint8
+        A, C, G, T = 0..3; N = 4 adds 0 bits to a window. At least as long as the matrix.
+    ppm : numpy.ndarray, shape=(4, width)
+        Columns sum to 1.
+
+    Returns
+    -------
+    Sites
+    """
+    width = ppm.shape[1]
+    forward = log_odds(ppm)
+    kernels = torch.from_numpy(np.stack([forward, forward[::-1, ::-1]]).astype(np.float32)).unsqueeze(2)
+    kernels = kernels.contiguous(memory_format=torch.channels_last)
+    scores = np.empty(len(codes), dtype=np.float32)
+    starts, reverse = np.empty(len(codes), dtype=np.int64), np.empty(len(codes), dtype=bool)
+    batch = max(1, _BLOCK_CELLS // (2 * codes.shape[1]))
+    for start in range(0, len(codes), batch):
+        rows = slice(start, start + batch)
+        strands, strand = conv2d(one_hot(codes[rows]).unsqueeze(2), kernels).squeeze(2).max(dim=1)  # (batch, positions)
+        best, place = strands.max(dim=1)
+        scores[rows], starts[rows] = best.numpy(), place.numpy()
+        reverse[rows] = strand.gather(1, place[:, None]).squeeze(1).numpy() == 1
+    return Sites(scores, starts + (width - 1) / 2, reverse)
+
+
+def threshold(ppm: npt.NDArray[np.floating], p_value: float) -> float:
+    """Lowest score that a window of random bases reaches with at most this probability.
+
+    Parameters
+    ----------
+    ppm : numpy.ndarray, shape=(4, width)
+        Columns sum to 1.
+    p_value : float
+        Probability for one window of equally frequent bases.
+
+    Returns
+    -------
+    float, bits
+        Computed on a grid of 1/1000 bit; infinity if no window is that rare.
+    """
+    steps = np.round(log_odds(ppm) * _STEPS).astype(np.int64)  # (4, width)
+    lowest = steps.min(axis=0)
+    chances = np.ones(1)
+    for column, low in zip(steps.T, lowest, strict=True):
+        wider = np.zeros(len(chances) + int(column.max() - low))
+        for step in column - low:
+            wider[step : step + len(chances)] += _BACKGROUND * chances
+        chances = wider
+    above = np.cumsum(chances[::-1])[::-1]  # probability of this score or more
+    fitting = np.flatnonzero(above <= p_value * (1 + 1e-9))
+    return math.inf if not len(fitting) else float((fitting[0] + lowest.sum() - 0.5) / _STEPS)

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from tuner.errors import MotifError, unknown
 from tuner.motifs.formats import read_motif_file
-from tuner.motifs.jaspar import JASPAR_RELEASES, jaspar_motifs
+from tuner.motifs.jaspar import JASPAR_NAMES, JASPAR_RELEASES, jaspar_motifs
 from tuner.motifs.meme import Motif, check_ppm, motifs_digest, read_meme, write_meme
 from tuner.motifs.screen import FEWEST_COUNTED, OWN_NUMBER, ScreenReport, screen_motifs, screen_of
 
 __all__ = [
+    "JASPAR_NAMES",
     "JASPAR_RELEASES",
     "Motif",
     "MotifDatabase",
@@ -32,7 +33,7 @@ class MotifDatabase:
     Attributes
     ----------
     name : str
-        The JASPAR release, or the file's name without its ending.
+        The JASPAR release and group, or the file's name without its ending.
     motifs : tuple of Motif
         Every motif, promiscuous ones included.
     promiscuous : frozenset of str
@@ -96,7 +97,8 @@ def load_database(
     Parameters
     ----------
     name_or_path : str
-        ``"JASPAR2014"`` to ``"JASPAR2026"`` (CORE vertebrates), or the path of a motif file
+        ``"JASPAR2014"`` to ``"JASPAR2026"`` (CORE vertebrates), one of these with ``-fungi``, ``-insects``,
+        ``-nematodes``, ``-plants`` or ``-urochordates``, or the path of a motif file
         (`tuner.motifs.formats.FORMATS`).
     cache : Path, optional
         Folder in which the screen of a file is kept; without it the file is screened each time (seconds).
@@ -147,11 +149,11 @@ def screen_database(name_or_path: str, *, n: int = 1500, e_value: float = 0.1, s
 
 
 def _motifs(name_or_path: str) -> tuple[str, tuple[Motif, ...], tuple[str, ...]]:
-    if name_or_path in JASPAR_RELEASES:
+    if name_or_path in JASPAR_NAMES:
         return name_or_path, jaspar_motifs(name_or_path), ()
     path = Path(name_or_path)
     if not path.exists() and path.suffix == "" and len(path.parts) == 1:
-        message = unknown("motif database", name_or_path, JASPAR_RELEASES)
+        message = unknown("motif database", name_or_path, JASPAR_NAMES)
         raise MotifError(f"{message} A motif file is given by its path.")
     found = read_motif_file(path)
     return path.stem, found.motifs, found.broken

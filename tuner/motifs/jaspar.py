@@ -1,4 +1,7 @@
-"""Reads JASPAR CORE vertebrates, in every release that pyjaspar ships, without network access."""
+"""Reads JASPAR CORE, in every release that pyjaspar ships, without network access.
+
+A release by its own name (``JASPAR2026``) is its vertebrates; ``JASPAR2026-fungi`` and so on are its other groups.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +23,19 @@ JASPAR_RELEASES = (
     "JASPAR2024",
     "JASPAR2026",
 )
+JASPAR_GROUPS = ("fungi", "insects", "nematodes", "plants", "urochordates")
+"""Taxonomic groups besides vertebrates."""
+JASPAR_NAMES = JASPAR_RELEASES + tuple(f"{release}-{group}" for release in JASPAR_RELEASES for group in JASPAR_GROUPS)
 
 
 @lru_cache(maxsize=2)
-def jaspar_motifs(release: str) -> tuple[Motif, ...]:
-    """Read the CORE vertebrate motifs of one release, sorted by matrix identifier.
+def jaspar_motifs(name: str) -> tuple[Motif, ...]:
+    """Read the CORE motifs of one release and taxonomic group, sorted by matrix identifier.
 
     Parameters
     ----------
-    release : str
-        One of `JASPAR_RELEASES`.
+    name : str
+        One of `JASPAR_NAMES`.
 
     Returns
     -------
@@ -40,14 +46,15 @@ def jaspar_motifs(release: str) -> tuple[Motif, ...]:
     Raises
     ------
     MotifError
-        If the release is unknown.
+        If the name is unknown.
 
     Notes
     -----
     JASPAR2016 in this order is the list of matrices that Koo & Ploenzke (2021) simulate from.
     """
-    if release not in JASPAR_RELEASES:
-        raise MotifError(unknown("JASPAR release", release, JASPAR_RELEASES))
+    if name not in JASPAR_NAMES:
+        raise MotifError(unknown("JASPAR release", name, JASPAR_NAMES))
+    release, _, group = name.partition("-")
     from pyjaspar import jaspardb  # importing Biopython takes a third of a second
 
     database = jaspardb(release=release)
@@ -58,12 +65,12 @@ def jaspar_motifs(release: str) -> tuple[Motif, ...]:
             copy.execute(f"CREATE INDEX {table}_BY_ID ON {table} (ID)")
         copy.execute("CREATE INDEX MATRIX_BY_BASE_ID ON MATRIX (BASE_ID)")
         database.conn = copy
-        records = database.fetch_motifs(collection="CORE", tax_group=["vertebrates"])
+        records = database.fetch_motifs(collection="CORE", tax_group=[group or "vertebrates"])
     motifs = []
     for record in records:
         counts = np.array([record.counts[base] for base in "ACGT"], dtype=np.float64)  # (4, width)
         sums = counts.sum(axis=0)
-        ppm = check_ppm(counts / np.where(sums > 0, sums, 1.0), f"{release} {record.matrix_id}")
+        ppm = check_ppm(counts / np.where(sums > 0, sums, 1.0), f"{name} {record.matrix_id}")
         families = list(dict.fromkeys(record.tf_family or []))
         motifs.append(Motif(record.matrix_id, record.name, ppm, "::".join(families) or None, float(sums.max())))
     return tuple(sorted(motifs, key=lambda motif: motif.id))

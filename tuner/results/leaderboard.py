@@ -18,6 +18,7 @@ from tuner.storage.names import STAGE_SUFFIXES, shown
 from tuner.storage.records import REMEDY, check_numbers
 from tuner.storage.storage import FencedStorage
 from tuner.study.directions import OBJECTIVE_DIRECTIONS, maximized
+from tuner.study.dominance import pareto_front
 
 __all__ = [
     "TERMINAL",
@@ -166,13 +167,10 @@ def signed(trial: FrozenTrial, objectives: Sequence[str]) -> tuple[float, ...]:
 def pareto_numbers(trials: Sequence[FrozenTrial], objectives: Sequence[str]) -> set[int]:
     """Numbers of the completed trials that no other completed trial dominates."""
     points = {t.number: signed(t, objectives) for t in trials if t.state == TrialState.COMPLETE}
-    # Whatever dominates a point comes before it in this order, and one of the front does: nothing else is compared.
-    front: dict[tuple[float, ...], list[int]] = {}
-    for n in sorted(points, key=lambda n: points[n], reverse=True):
-        p = points[n]
-        if p in front or not any(all(b >= a for a, b in zip(p, q, strict=True)) for q in front):
-            front.setdefault(p, []).append(n)
-    return {n for numbers in front.values() for n in numbers}
+    if not points:
+        return set()
+    front = pareto_front(np.array(list(points.values())))
+    return {n for n, kept in zip(points, front, strict=True) if kept}
 
 
 def choose_candidates(trials: Sequence[FrozenTrial], objectives: Sequence[str], count: int) -> list[int]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
+import math
 import os
 import sqlite3
 import threading
@@ -40,7 +41,7 @@ from tuner.storage.address import (
     is_passing,
     is_read_only,
 )
-from tuner.storage.outage import OpenFile, Outage, room
+from tuner.storage.outage import Away, OpenFile, Outage, pauses, room, wait_for
 from tuner.storage.readonly import Reader, is_closed
 from tuner.storage.trials import read_trials
 
@@ -167,7 +168,7 @@ class Backend(RDBStorage):
             raise StorageError(f"{self.address}: this database cannot be written here, so it is open read-only.")
         started = time.monotonic()
         deadline = started + (self.patience if patience is None else patience)
-        delay, conflicts = FIRST_DELAY, 0
+        between, conflicts = pauses(FIRST_DELAY, LAST_DELAY), 0
         while True:
             self.check_file()
             before = getattr(self._mode, "writing", False)
@@ -185,6 +186,7 @@ class Backend(RDBStorage):
                     continue
                 if error is None or not self._passes(error):
                     raise StorageError(explain(error or e, self.where)) from e
+                delay = next(between)
                 self._went_away(error, write=write, started=started)
                 if self.trouble + delay > deadline:
                     raise StorageError(self._reason(error)) from e
@@ -194,7 +196,6 @@ class Backend(RDBStorage):
             finally:
                 self._mode.writing = before
             time.sleep(delay)
-            delay = min(2 * delay, LAST_DELAY)
 
     def check_file(self) -> None:
         """Check that the path of a SQLite database still refers to the file that is open.
@@ -363,25 +364,23 @@ def connect(url: URL, *, patience: float, wait: float = 0.0, reading: bool = Fal
     """
     if reading and is_closed(url):
         return _only_read(url, patience)
-    started, pause, outage = time.monotonic(), FIRST_DELAY, Outage(wait)
-    while True:
-        try:
-            backend = _connect(url, patience)
-        except StorageError as e:
-            error = database_error(e.__cause__) if e.__cause__ is not None else None
-            if error is None or not is_passing(error) or time.monotonic() - started + pause > wait:
-                raise
-            outage.failed(explain(error, url, remedy=False), started=started, at_once=True)
-        else:
-            outage.worked(backend.address)
-            return backend
-        time.sleep(pause)
-        pause = min(2 * pause, LAST_DELAY)
+    return wait_for(
+        lambda: _connect(url, patience),
+        away=lambda e: _away(e, url),
+        until=time.monotonic() + wait,
+        between=pauses(FIRST_DELAY, LAST_DELAY),
+    )
+
+
+def _away(error: StorageError, url: URL) -> Away | None:
+    found = database_error(error.__cause__) if error.__cause__ is not None else None
+    if found is None or not is_passing(found):
+        return None
+    return Away(address(url), explain(found, url, remedy=False))
 
 
 def _connect(url: URL, patience: float) -> Backend:
-    delay = FIRST_DELAY
-    for tries in range(1, SETUP_TRIES + 1):
+    for tries, delay in zip(range(1, SETUP_TRIES + 1), pauses(FIRST_DELAY, math.inf), strict=False):
         try:
             with setup_lock(url):
                 return _prepared(url, patience)
@@ -400,5 +399,4 @@ def _connect(url: URL, patience: float) -> Backend:
             if tries == SETUP_TRIES or not any(w in text for w in ("locked", "already exists", "unique", "duplicate")):
                 raise StorageError(explain(error, url)) from e
         time.sleep(delay)
-        delay *= 2
     raise AssertionError("the last try returns or raises")

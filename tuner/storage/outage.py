@@ -11,9 +11,13 @@ import os
 import threading
 import time
 import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 from tuner.errors import StorageError
+
+T = TypeVar("T")
 
 notices = logging.getLogger("tuner.notice")
 
@@ -59,6 +63,58 @@ class Outage:
             if self._said is not None and self._since is not None:
                 notices.warning("%s is back after %.0f s.", what, time.monotonic() - self._since)
             self._since = self._said = None
+
+
+def pauses(first: float, last: float) -> Iterator[float]:
+    """Seconds between tries: `first`, then twice as long each time, `last` at most."""
+    while True:
+        yield first
+        first = min(2 * first, last)
+
+
+class Away(NamedTuple):
+    """What does not answer, and why."""
+
+    place: str
+    reason: str
+
+
+def wait_for(
+    work: Callable[[], T], *, away: Callable[[StorageError], Away | None], until: float, between: Iterator[float]
+) -> T:
+    """Run `work` until it succeeds, its error is final, or there is no time for another try; report the wait.
+
+    Parameters
+    ----------
+    work : callable
+        One try.
+    away : callable
+        What is away by a StorageError, or None if the error is final.
+    until : float
+        Monotonic time after which no try begins.
+    between : iterator of float
+        Seconds between tries, see `pauses`.
+
+    Raises
+    ------
+    StorageError
+        The last error of `work`.
+    """
+    started, place = time.monotonic(), ""
+    outage = Outage(until - started)
+    while True:
+        try:
+            result = work()
+        except StorageError as e:
+            found, pause = away(e), next(between)
+            if found is None or time.monotonic() + pause > until:
+                raise
+            place = found.place
+            outage.failed(found.reason, started=started, at_once=True)
+        else:
+            outage.worked(place)
+            return result
+        time.sleep(pause)
 
 
 class OpenFile:

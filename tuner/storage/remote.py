@@ -218,7 +218,7 @@ class RemoteStore:
             if not _is_theirs(e):
                 raise
             words = self._words(e)
-            raise StoreAway(f"{self.address}: {words}{'' if words.endswith('?') else '.'}") from e
+            raise StoreAway(self.address, f"{words}{'' if words.endswith('?') else '.'}") from e
 
     def _words(self, e: Exception) -> str:
         kinds = {type(e).__name__, type(e.__cause__).__name__}

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import io
 import re
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol, TypeVar
 
 from tuner.errors import StorageError
 from tuner.files import HALF
-from tuner.storage.outage import Outage
+from tuner.storage.outage import Away, pauses, wait_for
 
 T = TypeVar("T")
 
@@ -49,7 +48,19 @@ class ObjectNotFound(StorageError):
 
 
 class StoreAway(StorageError):
-    """The store may answer later: no connection, no bucket, no permission, a full or read-only disk."""
+    """The store may answer later: no connection, no bucket, no permission, a full or read-only disk.
+
+    Parameters
+    ----------
+    place : str
+        The store.
+    reason : str
+        Why it does not answer.
+    """
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(f"{place}: {reason}")
+        self.place = place
 
 
 class TooLarge(StorageError):
@@ -111,22 +122,12 @@ def patiently(work: Callable[[], T], *, until: float) -> T:
     StorageError
         The store refuses, or stayed away.
     """
-    pause, started = FIRST_PAUSE, time.monotonic()
-    outage = Outage(until - started)
-    place = ""
-    while True:
-        try:
-            result = work()
-        except StoreAway as e:
-            place = str(e).partition(": ")[0]
-            if time.monotonic() + pause > until:
-                raise
-            outage.failed(str(e), started=started, at_once=True)
-        else:
-            outage.worked(place)
-            return result
-        time.sleep(pause)
-        pause = min(2 * pause, LAST_PAUSE)
+    return wait_for(
+        work,
+        away=lambda e: Away(e.place, str(e)) if isinstance(e, StoreAway) else None,
+        until=until,
+        between=pauses(FIRST_PAUSE, LAST_PAUSE),
+    )
 
 
 def read(store: Store, key: str, limit: int | None = None) -> bytes:

@@ -121,10 +121,10 @@ class FolderStore:
             with replacing(path, prefix="") as part:  # a name that identifies the owner of a half-written file
                 part.write_bytes(content_body.read())
         except OSError as e:
-            what = f"{self._folder}: cannot write {artifact_id} ({e.strerror}"
+            what = f"cannot write {artifact_id} ({e.strerror}"
             if e.errno in PASSING:
-                raise StoreAway(f"{what}; {room(self._folder)}).") from e
-            raise StorageError(f"{what}).") from e
+                raise StoreAway(str(self._folder), f"{what}; {room(self._folder)}).") from e
+            raise StorageError(f"{self._folder}: {what}).") from e
 
     def remove(self, artifact_id: str) -> None:
         """Remove a file."""

@@ -22,6 +22,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from tuner.storage.rungs import Decision, Entry
+from tuner.study.dominance import pareto_ranks
 from tuner.study.toml import Table
 
 
@@ -112,24 +113,6 @@ def by_pareto_rank(values: np.ndarray) -> list[int]:
 ORDERS: Mapping[str, tuple[Callable[[np.ndarray], list[int]], str]] = MappingProxyType(
     {"places": (by_places, "mean place"), "pareto": (by_pareto_rank, "Pareto rank")}
 )
-
-
-def pareto_ranks(values: np.ndarray) -> np.ndarray:
-    """Number of the front of each point: 0 if no point dominates it, 1 if only points of front 0 do, and so on.
-
-    Parameters
-    ----------
-    values : np.ndarray, shape=(n, n_objectives)
-        Larger is better.
-    """
-    at_least = (values[:, None] >= values[None]).all(axis=2)  # (n, n): row is nowhere worse than column
-    dominates = at_least & ~at_least.T
-    ranks = np.full(len(values), -1)
-    rank = 0
-    while (left := ranks < 0).any():
-        ranks[left & ~(dominates & left[:, None]).any(axis=0)] = rank
-        rank += 1
-    return ranks
 
 
 def crowding_distances(front: np.ndarray) -> np.ndarray:
