@@ -94,7 +94,7 @@ def study_text(study: Template) -> str:
             'objectives = ["auroc", "match_fraction"]  # the first one decides; see tuner list objectives',
             "",
             "[data]",
-            "# BED, narrowPeak, broadPeak or summits; several files, each a task: peaks = { HepG2 = FILE, K562 = FILE }",
+            "# BED, narrowPeak, broadPeak or summits; several files, one for each task: peaks = { HepG2 = FILE, ... }",
             f"peaks = {json.dumps(study.peaks, ensure_ascii=False)}",
             "# a name such as hg38, or a FASTA or 2bit file",
             f"genome = {json.dumps(study.genome, ensure_ascii=False)}",
@@ -106,7 +106,7 @@ def study_text(study: Template) -> str:
             *optional,
             "",
             "[motifs]",
-            f"database = {json.dumps(study.database, ensure_ascii=False)}  # what filters and patterns are matched with",
+            f"database = {json.dumps(study.database, ensure_ascii=False)}  # filters and patterns are matched with it",
             target,
             "",
         ]
