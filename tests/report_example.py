@@ -13,12 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from tuner.data.dataset import Dataset, Split
+from tuner.models.audit import Audit, audit
 from tuner.motifs.database import load_database
 from tuner.motifs.match import FilterMatch
 from tuner.motifs.meme import column_information, corrected_information, reverse_complement
 from tuner.motifs.screen import reference_filters
 from tuner.report import data as d
 from tuner.results import words as verdicts
+from tuner.results.audit_words import audit_words
 from tuner.results.confirmation import Standing, Verdict
 from tuner.results.verdict import Comparison, composition
 
@@ -238,6 +241,22 @@ def trials() -> tuple[d.TrialRow, ...]:
     return tuple(sorted(made, key=lambda t: (not t.values, -t.values.get("auroc", 0))))
 
 
+def audited() -> Audit:
+    """What `audit` finds, on sequences made here."""
+    rng = np.random.default_rng(7)
+    codes = rng.integers(0, 4, (400, 200), dtype=np.uint8)
+    labels = (np.arange(400) % 2).astype(np.uint8)[:, None]
+    motif = next(m for m in load_database("JASPAR2026").motifs if m.id == "MA0050.4")
+    width = motif.ppm.shape[1]
+    for row in np.flatnonzero(labels[:, 0])[:150]:
+        start = int(np.clip(rng.normal(100 - width / 2, 20), 0, 200 - width))
+        codes[row, start : start + width] = motif.ppm.argmax(axis=0)
+    parts = {"train": Split(codes[:300], labels[:300]), "valid": Split(codes[300:], labels[300:])}
+    found = audit(Dataset("made", ("IRF1",), parts, "made"), {"IRF": [motif]}, regression=False)
+    assert found.places
+    return found
+
+
 @cache
 def irf1() -> d.ReportData:
     """What `tuner report --study irf1` says, but for patterns and trials, which are made here."""
@@ -258,6 +277,7 @@ def irf1() -> d.ReportData:
     assert first.test is not None
     tested = {b.name: [b.test_auroc] for b in first.test.baselines if b.test_auroc is not None}
     composed = composition(tested, first.test.auroc, first.test.matched, (374, 405), split="test")
+    data_audit = audited()
     found = {
         "study": d.StudyInfo(
             name="irf1", title="Which CNN finds IRF1 sites, and shows the motif?",
@@ -280,6 +300,7 @@ def irf1() -> d.ReportData:
                                     cpg_positive=0.31, cpg_negative=0.29),
             },
             warnings=("3 sequences occur twice in train.",),
+            audit=data_audit, audit_lines=audit_words(data_audit, shuffled=False).lines,
         ),
         "motifs": d.MotifInfo(
             database=database.name, screened=len(database.screened),

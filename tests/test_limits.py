@@ -71,7 +71,7 @@ def test_the_error_names_file_size_limit_and_option():
     with pytest.raises(
         DataError,
         match=r"^x\.fa: reading it takes about 4\.0 MB of memory; 2\.0 MB are allowed \(--max-memory, by default "
-        r"half of the available memory\)\. If the file is what it should be, allow more with "
+        r"half of the available memory\)\. If the file is correct, allow more with "
         r"--max-memory '4\.4 MB'\.$",
     ):
         require("x.fa", 4 * 10**6, 2 * 10**6)
@@ -80,7 +80,7 @@ def test_the_error_names_file_size_limit_and_option():
 
 
 def test_what_no_limit_would_allow_here_is_not_proposed():
-    with pytest.raises(DataError, match=r"1000000\.0 GB of memory; .* read it where there is more memory than the"):
+    with pytest.raises(DataError, match=r"1000000\.0 GB of memory; .* read it on a machine with more memory than the"):
         require("x", 10**15, None)
 
 

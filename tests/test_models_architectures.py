@@ -427,7 +427,10 @@ def test_a_hyperparameter_of_another_architecture_is_left_out() -> None:
         ({"dropout_first": float("nan")}, "'dropout_first' is nan; must be a number"),
         ({"pool_size": 0}, "'pool_size' is 0; must be an integer from 1"),
         ({"kernel_size": 500}, r"kernel_size 500 is longer than the sequences \(400 bp\)"),
-        ({"activation": "relu", "activation_scale": 2.0}, "activation 'relu' has none.*use: exponential"),
+        (
+            {"activation": "relu", "activation_scale": 2.0},
+            "activation 'relu' has no scale.*of these activations: exponential",
+        ),
     ],
 )
 def test_impossible_settings_are_refused_by_name(settings: dict[str, Value], message: str) -> None:

@@ -56,7 +56,7 @@ def test_every_architecture_is_within_the_budget_of_its_weights(name: str) -> No
 def test_a_description_that_is_larger_than_its_weights_takes_no_memory(lies: dict[str, Any]) -> None:
     load_network(*stored())
     weights, description = stored(**lies)
-    with pytest.raises(ModelError, match="elements; its weights hold far fewer"):
+    with pytest.raises(ModelError, match="elements or more; the stored weights have far fewer"):
         load_network(weights, description)
 
 
@@ -91,7 +91,7 @@ def array(shape: tuple[int, ...], content: bytes = b"") -> bytes:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (array((10**10,)), "declares an array of .10000000000,., more than it holds"),
+        (array((10**10,)), "declares an array of shape .10000000000,., more than it contains"),
         (array((300 << 17,), bytes(300 << 20)), "unpacks to 314572.* bytes, which is too much"),
     ],
 )

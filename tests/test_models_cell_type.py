@@ -191,7 +191,7 @@ def test_the_same_seed_gives_the_same_network_and_stage_1_stays(
 def test_what_cannot_be_trained_is_refused(trained: tuple[Network, Split, Split]) -> None:
     stage1, train, _ = trained
     silent = Split(train.codes, np.concatenate([train.labels[:, :2], np.zeros_like(train.labels[:, :1])], axis=1))
-    with pytest.raises(DataError, match="cell type 2: all 1000 labels are 0; it needs both"):
+    with pytest.raises(DataError, match="cell type 2: all 1000 labels are 0; training needs both classes"):
         fit_cell_types(stage1, silent, QUICK, seed=0)
     with pytest.raises(TrainingDiverged, match="stage 2 diverged in epoch 1"):
         fit_cell_types(stage1, train, replace(QUICK, optimizer="nesterov", learning_rate=1e20), seed=0)

@@ -198,8 +198,8 @@ class Counting(Net):
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        (Waiting, "steps are not recorded: aten._local_scalar_dense.default waits for the device"),
-        (Counting, "steps are not recorded: a replayed step does not change the weights as the step itself does"),
+        (Waiting, "training steps are not recorded: aten._local_scalar_dense.default waits for the device"),
+        (Counting, "training steps are not recorded: replaying a step gives other weights than running it"),
     ],
 )
 def test_a_network_that_cannot_be_replayed_is_trained_step_by_step_and_it_is_said(

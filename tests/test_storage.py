@@ -292,8 +292,8 @@ def test_an_error_of_the_trial_is_retried_then_failed_with_its_reasons(storage: 
     [
         (TrialState.COMPLETE, [math.nan], {}, "not finite"),
         (TrialState.COMPLETE, [math.inf], {}, "not finite"),
-        (TrialState.COMPLETE, [0.5, 0.5], {}, "2 values for 1 objectives"),
-        (TrialState.COMPLETE, None, {}, "0 values for 1 objectives"),
+        (TrialState.COMPLETE, [0.5, 0.5], {}, "2 values for 1 objectives; pass one value for each"),
+        (TrialState.COMPLETE, None, {}, "0 values for 1 objectives; pass one value for each"),
         (TrialState.COMPLETE, [0.5], {"f1": math.nan}, "attribute 'f1' cannot be stored as JSON"),
         (TrialState.PRUNED, None, {}, r"needs user_attrs\['reason'\]"),
         (TrialState.PRUNED, [0.5], {"reason": "r"}, "PRUNED trial has no values"),

@@ -43,7 +43,7 @@ def parse_size(text: str) -> int:
     Raises
     ------
     UsageError
-        It is not a size above 0.
+        The text is not a size above 0.
     """
     found = _SIZE.fullmatch(text.strip())
     size = 0.0
@@ -61,9 +61,9 @@ def parse_duration(text: str, option: str = "--time-limit") -> float:
     Parameters
     ----------
     text : str
-        As typed.
+        A number and a unit, as typed by the user.
     option : str
-        Name of the option in the error.
+        Name of the option, for the error message.
 
     Returns
     -------
@@ -72,7 +72,7 @@ def parse_duration(text: str, option: str = "--time-limit") -> float:
     Raises
     ------
     UsageError
-        It is not a duration above 0.
+        The text is not a duration above 0.
     """
     found = _DURATION.fullmatch(text.strip())
     if not found or float(found[1]) <= 0:
@@ -81,7 +81,7 @@ def parse_duration(text: str, option: str = "--time-limit") -> float:
 
 
 def word_size(n_bytes: int) -> str:
-    """A number of bytes as text: ``4.3 GB``."""
+    """Write a number of bytes as text, e.g. ``4.3 GB``."""
     for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if n_bytes >= size:
             tenths = (10 * n_bytes + size // 2) // size  # in integers, because a float overflows at 1e308
@@ -90,7 +90,7 @@ def word_size(n_bytes: int) -> str:
 
 
 def memory_here(root: Path = Path("/")) -> int:
-    """The largest amount of memory that this process can have.
+    """Largest amount of memory that this process can use.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def load_blas() -> None:
     Raises
     ------
     OSError
-        There is no room for it.
+        There is not enough address space left.
     """
     if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY or _BLAS in sys.modules:
         return
@@ -170,7 +170,7 @@ def require(
     n_bytes : int
         Memory that will be needed.
     limit : int, optional, bytes
-        Memory that is allowed (``--max-memory``); by default half of what is available.
+        Memory that is allowed (``--max-memory``); by default half of the available memory.
     what : str
         What needs the memory, e.g. ``"reading it"`` or ``"X_train of shape (10, 4, 200)"``.
     error : type of TunerError
@@ -179,7 +179,7 @@ def require(
     Raises
     ------
     TunerError
-        Of the given type; it names file, size, limit and option.
+        The limit would be exceeded; of type `error`, and names file, size, limit and option.
     """
     allowed = default_limit() if limit is None else limit
     if n_bytes <= allowed:
@@ -187,8 +187,8 @@ def require(
     here = memory_here()
     remedy = f"allow more with {OPTION} '{word_size(n_bytes + n_bytes // 10)}'"
     if n_bytes > here:
-        remedy = f"read it where there is more memory than the {word_size(here)} here, or make it smaller"
+        remedy = f"read it on a machine with more memory than the {word_size(here)} here, or make it smaller"
     raise error(
         f"{where}: {what} takes about {word_size(n_bytes)} of memory; {word_size(allowed)} are allowed ({OPTION}, "
-        f"by default half of the available memory). If the file is what it should be, {remedy}."
+        f"by default half of the available memory). If the file is correct, {remedy}."
     )

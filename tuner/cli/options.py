@@ -9,19 +9,19 @@ import typer
 
 Study = Annotated[str, typer.Option("--study", "-s", help="Study name, or path of a study TOML.", show_default=False)]
 SomeStudy = Annotated[str | None, typer.Option("--study", "-s", help="Study name, or path of a study TOML.")]
-Preset = Annotated[str, typer.Option(help="smoke, fast, standard or best.")]
-SomePreset = Annotated[str | None, typer.Option("--preset", help="smoke, fast, standard or best.")]
-Name = Annotated[str | None, typer.Option(help="Name in the storage, instead of the study's own.")]
+Preset = Annotated[str, typer.Option(help="Scale of the study: smoke, fast, standard or best.")]
+SomePreset = Annotated[str | None, typer.Option("--preset", help="Scale of the study: smoke, fast, standard or best.")]
+Name = Annotated[str | None, typer.Option(help="Name in the storage, instead of the study's own name.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the whole study.")]
-Trials = Annotated[int | None, typer.Option(min=1, help="Total budget; raise it to continue a study.")]
+Trials = Annotated[int | None, typer.Option(min=1, help="Total number of trials; raise it to continue a study.")]
 Storage = Annotated[str | None, typer.Option(help="SQLite file or database URL [TUNER_STORAGE, else runs/tuner.db].")]
 Artifacts = Annotated[
     str | None,
     typer.Option(help="Artifacts: a folder, or s3:// gs:// az://BUCKET/PREFIX [TUNER_ARTIFACTS, else runs/artifacts]."),
 ]
-Data = Annotated[Path | None, typer.Option(help="Where the study's data is here: a file, or a folder of files.")]
+Data = Annotated[Path | None, typer.Option(help="The study's data on this machine: a file, or a folder of files.")]
 MaxMemory = Annotated[
-    str | None, typer.Option(help="Memory that reading data may take, e.g. 8 GB [half of what is available].")
+    str | None, typer.Option(help="Memory that reading data may take, e.g. 8 GB [half of the available memory].")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Devices = Annotated[

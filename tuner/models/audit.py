@@ -24,6 +24,8 @@ HIT_P: Final = 1e-4
 """Probability that a random window scores as high as a hit, as FIMO's default."""
 MOST: Final = 5_000
 """Training sequences that the 6-mer regression is fitted on; more of them change its AUROC little."""
+BINS: Final = 40
+"""Bins of a histogram."""
 FEWEST_HITS: Final = 20
 """Below this many positives with a hit, nothing is said about where the hits lie."""
 
@@ -80,14 +82,52 @@ class MotifHits(NamedTuple):
     p_value: float | None
 
 
+class Histogram(NamedTuple):
+    """How one measure of composition is distributed in each class.
+
+    Attributes
+    ----------
+    name : str
+        ``gc`` or ``cpg``.
+    edges : numpy.ndarray, shape=(n_bins + 1,)
+    positives, negatives : numpy.ndarray, shape=(n_bins,)
+        Share of the sequences of each class in each bin; a sequence is positive if any task is.
+    """
+
+    name: str
+    edges: npt.NDArray[np.float64]
+    positives: npt.NDArray[np.float64]
+    negatives: npt.NDArray[np.float64]
+
+
+class Places(NamedTuple):
+    """Where the hits of a motif lie in positives.
+
+    Attributes
+    ----------
+    motif, task : str
+    edges : numpy.ndarray, shape=(n_bins + 1,), bp
+        Signed distance from the middle of the sequence.
+    shares : numpy.ndarray, shape=(n_bins,)
+        Share of the hits in each bin.
+    """
+
+    motif: str
+    task: str
+    edges: npt.NDArray[np.float64]
+    shares: npt.NDArray[np.float64]
+
+
 class Audit(NamedTuple):
-    """What separates the classes of a data set."""
+    """What separates the classes of a data set, and what pictures of it show."""
 
     features: tuple[Feature, ...]
     motifs: tuple[MotifHits, ...]
+    histograms: tuple[Histogram, ...] = ()
+    places: tuple[Places, ...] = ()
 
 
-def audit(dataset: Dataset, targets: Mapping[str, Sequence[Motif]] | None = None) -> Audit:
+def audit(dataset: Dataset, targets: Mapping[str, Sequence[Motif]] | None = None, *, regression: bool = True) -> Audit:
     """Measure what separates positives from negatives in training and validation sequences.
 
     Parameters
@@ -96,6 +136,8 @@ def audit(dataset: Dataset, targets: Mapping[str, Sequence[Motif]] | None = None
         Its test split is not touched.
     targets : mapping of str to sequence of Motif, optional
         Motifs of the families that a study names as its target.
+    regression : bool
+        Whether to fit the 6-mer regression, which takes seconds.
 
     Raises
     ------
@@ -108,19 +150,31 @@ def audit(dataset: Dataset, targets: Mapping[str, Sequence[Motif]] | None = None
     for column, task in enumerate(dataset.tasks):
         labels = seen.labels[:, column]
         features += [Feature(name, task, auroc_interval(labels, values)) for name, values in contents.items()]
-    if dataset.length >= 6:
+    if regression and dataset.length >= 6:
         scores = fit_baseline("6-mer", _smaller(dataset)).score(dataset.valid.codes)
         for column, task in enumerate(dataset.tasks):
             interval = auroc_interval(dataset.valid.labels[:, column], scores[:, column])
             features.append(Feature("6-mer", task, interval))
-    found = [
-        hits
-        for target, motifs in (targets or {}).items()
-        for motif in motifs
-        if motif.ppm.shape[1] <= dataset.length
-        for hits in _hits(target, motif, seen, dataset.tasks)
+    hits: list[MotifHits] = []
+    places: list[Places] = []
+    for target, motifs in (targets or {}).items():
+        for motif in motifs:
+            if motif.ppm.shape[1] <= dataset.length:
+                rows, bins = _hits(target, motif, seen, dataset.tasks)
+                hits += rows
+                places += bins
+    positive = np.asarray(seen.labels.any(axis=1))
+    histograms = tuple(_histogram(name, values, positive) for name, values in contents.items())
+    return Audit(tuple(features), tuple(hits), histograms, tuple(places))
+
+
+def _histogram(name: str, values: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> Histogram:
+    top = 1.0 if name == "gc" else max(1.0, float(np.quantile(values, 0.995)))
+    edges = np.linspace(0.0, top, BINS + 1)
+    sides = [
+        np.histogram(np.minimum(values[rows], top), edges)[0] / max(1, rows.sum()) for rows in (positive, ~positive)
     ]
-    return Audit(tuple(features), tuple(found))
+    return Histogram(name, edges, *sides)
 
 
 def _smaller(dataset: Dataset) -> Dataset:
@@ -136,17 +190,22 @@ def _together(first: Split, second: Split) -> Split:
     return Split(np.concatenate([first.codes, second.codes]), np.concatenate([first.labels, second.labels]))
 
 
-def _hits(target: str, motif: Motif, seen: Split, tasks: Sequence[str]) -> list[MotifHits]:
+def _hits(target: str, motif: Motif, seen: Split, tasks: Sequence[str]) -> tuple[list[MotifHits], list[Places]]:
     sites = best_sites(seen.codes, motif.ppm)
     hit = sites.scores >= threshold(motif.ppm, HIT_P)
     length, width = seen.codes.shape[1], motif.ppm.shape[1]
-    distances = np.abs(sites.centres - (length - 1) / 2)
+    signed = sites.centres - (length - 1) / 2
+    distances = np.abs(signed)
+    edges = np.linspace(-length / 2, length / 2, BINS + 1)
     anywhere = np.abs(np.arange(length - width + 1) + (width - 1) / 2 - (length - 1) / 2)
-    rows = []
+    rows, places = [], []
     for column, task in enumerate(tasks):
         labels = seen.labels[:, column]
         bound = labels == 1
         near = distances[bound & hit]
+        if len(near) >= FEWEST_HITS:
+            shares = np.histogram(signed[bound & hit], edges)[0] / len(near)
+            places.append(Places(motif.id, task, edges, shares))
         distance, p_value = (None, None) if len(near) < FEWEST_HITS else centrality(near, anywhere)
         rows.append(
             MotifHits(
@@ -154,7 +213,7 @@ def _hits(target: str, motif: Motif, seen: Split, tasks: Sequence[str]) -> list[
                 auroc_interval(labels, sites.scores), len(near), distance, float(np.median(anywhere)), p_value,
             )
         )  # fmt: skip
-    return rows
+    return rows, places
 
 
 def centrality(distances: npt.NDArray[np.float64], anywhere: npt.NDArray[np.float64]) -> tuple[float, float]:

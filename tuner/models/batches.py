@@ -18,9 +18,9 @@ def epoch_seed(seed: int, epoch: int) -> int:
 
 
 def batch_bounds(n: int, size: int) -> list[tuple[int, int]]:
-    """Cut n sequences into batches; a last batch of one sequence is added to the one before it.
+    """First index and end of each batch of n sequences; a last batch of one sequence is added to the one before it.
 
-    After the last pool, batch norm cannot compute the variance of a single sequence.
+    Batch norm in dense layers cannot compute the variance of a single sequence.
     """
     starts = list(range(0, n, size))
     if len(starts) > 1 and n - starts[-1] == 1:
@@ -31,18 +31,18 @@ def batch_bounds(n: int, size: int) -> list[tuple[int, int]]:
 class EpochOrder(NamedTuple):
     """The random choices of one epoch or batch, for the training sequences in the order they are shown."""
 
-    rows: torch.Tensor  # (n,) int64, sequences
+    rows: torch.Tensor  # (n,) int64, indices of the sequences
     reversed: torch.Tensor  # (n,) bool, whether the other strand is shown
-    shift: torch.Tensor | None  # (n, 1) int64, to the right
+    shift: torch.Tensor | None  # (n, 1) int64, number of positions to the right
     noise: float = 0.0  # standard deviation of the noise on the inputs
-    generator: torch.Generator | None = None  # of the noise: a stream of its own, so that dropout's stays
+    generator: torch.Generator | None = None  # draws the noise; separate, so that dropout's draws stay the same
 
     @classmethod
     def draw(cls, n: int, recipe: Recipe, seed: int, device: torch.device) -> EpochOrder:
         """Choose order, strands and shifts of n sequences; a function of the seed alone."""
         generator = np.random.default_rng(seed)
         rows = generator.permutation(n)
-        # Drawn even if not used, so that switching one augmentation off does not change the draws of the other.
+        # Both are always drawn, so that switching one augmentation off does not change the draws of the other.
         flipped = generator.random(n) < 0.5
         shift = generator.integers(-recipe.shift, recipe.shift + 1, size=n)
         flipped &= recipe.reverse_complement
@@ -63,24 +63,24 @@ class EpochOrder(NamedTuple):
         )
 
     def clone(self) -> EpochOrder:
-        """Return a copy in memory of its own."""
+        """Return a copy that shares no memory with this one."""
         shift = None if self.shift is None else self.shift.clone()
         return self._replace(rows=self.rows.clone(), reversed=self.reversed.clone(), shift=shift)
 
     def copy(self, other: EpochOrder) -> None:
-        """Copy another batch's choices into the memory of these."""
+        """Copy the choices of another batch into this one's memory."""
         self.rows.copy_(other.rows)
         self.reversed.copy_(other.reversed)
         if self.shift is not None and other.shift is not None:
             self.shift.copy_(other.shift)
 
     def take(self, codes: torch.Tensor) -> torch.Tensor:
-        """Codes of these sequences, augmented, from those of all: (n, length).
+        """Select the codes of these sequences from those of all sequences, and augment them: (n, length).
 
-        Nothing here waits for a GPU, so that it can be recorded.
+        Nothing here waits for a GPU, so that it can be recorded in a CUDA graph.
         """
         batch = codes.index_select(0, self.rows)
-        # Turned here, not kept: the other strand would be as many bytes again in every worker.
+        # Computed for each batch: storing the other strand would double the memory for the codes in every worker.
         batch = torch.where(self.reversed[:, None], flip_strand(batch), batch)
         if self.shift is not None:
             length = batch.shape[1]
@@ -92,7 +92,7 @@ class EpochOrder(NamedTuple):
     def noisy(self, x: torch.Tensor) -> torch.Tensor:
         """Add the recipe's noise to the one-hot inputs of a batch, and clip them to [0, 1].
 
-        Each call draws on, so batches must come in order.
+        Each call continues the generator's sequence, so batches must be processed in order.
         """
         if self.generator is None:
             return x

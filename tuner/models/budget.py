@@ -1,6 +1,6 @@
-"""Limits on the memory that files from a store may take: no more than their size justifies.
+"""Limits on the memory that stored files may take, derived from their size.
 
-A description of a network or an archive of arrays declares its size before anything is read, and may be wrong.
+The description of a network, or an archive of arrays, declares sizes before anything is read; these may be wrong.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from torch.overrides import TorchFunctionMode
 
 from tuner.errors import DataError, ModelError
 
-SLACK = 1 << 22  # elements that any network may have: buffers, and weights while they are drawn
-DRAWS = 8  # times a weight is allocated while a network is built: empty, drawn, scaled, in another layout
-DEFLATE = 1032  # bytes that one byte of deflate can become at most (zlib's technical details)
-LARGEST = 256 << 20  # bytes of an archive of baselines, unpacked
+SLACK = 1 << 22  # elements that any network may have in addition, e.g. buffers
+DRAWS = 8  # how often a weight may be allocated while a network is built: empty, drawn, scaled, in another layout
+DEFLATE = 1032  # largest compression ratio of deflate (zlib's technical details)
+LARGEST = 256 << 20  # largest unpacked size of an archive of baselines, in bytes
 
 _MAKERS = frozenset(("empty", "zeros", "ones", "full", "rand", "randn", "arange", "linspace", "eye"))
 
@@ -55,7 +55,9 @@ class Budget(TorchFunctionMode):
             sizes = given.get("size", args[0] if args and isinstance(args[0], tuple | list) else args)
             self.made += math.prod(int(n) for n in sizes if isinstance(n, int))
             if self.made > self.elements:
-                raise ModelError(f"the described network has over {self.made} elements; its weights hold far fewer.")
+                raise ModelError(
+                    f"the described network needs {self.made} elements or more; the stored weights have far fewer."
+                )
         return func(*args, **given)
 
 
@@ -65,14 +67,14 @@ def budget_for(weights: Iterable[torch.Tensor]) -> Budget:
 
 
 def check_archive(file: BinaryIO, name: str) -> None:
-    """Refuse an .npz file whose members unpack, or whose arrays are declared, larger than they can be.
+    """Refuse an .npz file if a member, or the array that it declares, is larger than its stored size allows.
 
     Raises
     ------
     DataError
-        Which member, and what it declares.
+        A member is too large; names the member and what it declares.
     zipfile.BadZipFile, ValueError, OSError
-        The content is not such an archive.
+        The content is not an archive of arrays.
     """
     with zipfile.ZipFile(file) as archive:
         total = 0
@@ -85,4 +87,4 @@ def check_archive(file: BinaryIO, name: str) -> None:
                 read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
                 shape, _, kind = read(stream)
             if kind.hasobject or math.prod(shape) * np.dtype(kind).itemsize > member.file_size:
-                raise DataError(f"{name}: {member.filename} declares an array of {shape}, more than it holds.")
+                raise DataError(f"{name}: {member.filename} declares an array of shape {shape}, more than it contains.")

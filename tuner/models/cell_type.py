@@ -2,7 +2,7 @@
 
 Stage 1 is an ordinary multi-task network, one task a cell type (architecture ``sigtfb``). Stage 2 takes its pooled
 convolution features and the cell type as one-hot input, or zeros for "not told", and predicts binding in that
-cell type. Labels are (n, n_cell_types), cell types in the order of the tasks.
+cell type. Labels have shape (n, n_cell_types), with the cell types in the order of the tasks.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ __all__ = [
     "predict_cell_types",
 ]
 
-_CHUNK = 512  # sequences a forward pass without gradients
+_CHUNK = 512  # sequences per forward pass without gradients
 
 
 class CellTypeDraw(NamedTuple):
-    """What one epoch shows, in order.
+    """The training examples of one epoch, in the order in which they are shown.
 
     Attributes
     ----------
     rows : numpy.ndarray, shape=(n,), int64
-        Sequences; an even place holds a positive, the next a negative of the same cell type.
+        Index of each sequence; at even positions a positive, followed by a negative of the same cell type.
     cells : numpy.ndarray, shape=(n,), int64
-        Cell type whose label counts.
+        Cell type whose label is the target.
     told : numpy.ndarray, shape=(n,), bool
-        Whether the network is told it: half of each batch.
+        Whether the network is told the cell type, which is so for half of each batch.
     """
 
     rows: npt.NDArray[np.int64]
@@ -66,13 +66,13 @@ def draw_round_robin(labels: npt.NDArray[np.uint8], n: int, batch_size: int, see
     Parameters
     ----------
     labels : numpy.ndarray, shape=(n_sequences, n_cell_types), 0 or 1
-        Every column holds both.
+        True classes; every column must contain both.
     n : int
-        Sequences to draw, even.
+        Number of sequences to draw; even.
     batch_size : int
-        In each batch half of the pairs are told their cell type (one less where they are odd).
+        Sequences per batch. The network is told the cell type of half of the pairs in each batch (rounded down).
     seed : int
-        Of all draws.
+        Seed of all draws.
     """
     generator = np.random.default_rng(seed)
     pairs = n // 2
@@ -94,39 +94,42 @@ def fit_cell_types(
 ) -> tuple[CellTypeNetwork, tuple[float, ...]]:
     """Train stage 2 on the sequences that stage 1 was trained on.
 
-    An epoch shows as many sequences as there are, drawn by `draw_round_robin`; every draw is a function of seed and
-    epoch.
+    An epoch shows as many sequences as the split has, drawn by `draw_round_robin`; every draw is a function of seed and
+    epoch alone.
 
     Parameters
     ----------
     stage1 : Network
-        Trained; left as it is.
+        Trained network of stage 1; not changed.
     train : Split
-        Labels (n, n_cell_types).
+        Training sequences with labels of shape (n, n_cell_types).
     settings : CellTypeSettings
+        Sizes of the network, and settings of the training.
     seed : int
-        Non-negative; of initial weights, draws and dropout.
+        Non-negative seed of initial weights, draws and dropout.
     device : str
-        As `tuner.models.prediction.resolve_device` takes it.
+        Device as accepted by `tuner.models.prediction.resolve_device`.
 
     Returns
     -------
     CellTypeNetwork
-        In evaluation mode, on `device`.
+        The trained network in evaluation mode, on `device`.
     tuple of float, nats
         Mean training loss of each epoch.
 
     Raises
     ------
     DataError
-        If a cell type has one class, or there are fewer sequences than two.
+        If all labels of a cell type are alike, or there are fewer than two sequences.
     TrainingDiverged
         If a loss stops being finite; names the epoch.
     """
     labels = np.ascontiguousarray(train.labels)
     for cell, positives in enumerate(labels.sum(axis=0)):
         if positives in (0, len(labels)):
-            raise DataError(f"cell type {cell}: all {len(labels)} labels are {int(positives > 0)}; it needs both.")
+            raise DataError(
+                f"cell type {cell}: all {len(labels)} labels are {int(positives > 0)}; training needs both classes."
+            )
     place = resolve_device(device)
     network = CellTypeNetwork(stage1, labels.shape[1], settings, seed=seed).to(place)
     trainable = [p for p in network.parameters() if p.requires_grad]
@@ -177,7 +180,7 @@ class CellTypeLogits(NamedTuple):
     told : numpy.ndarray, shape=(n, n_cell_types), float32
         Log-odds of binding in each cell type.
     untold : numpy.ndarray, shape=(n,), float32
-        Log-odds where the network is not told the cell type.
+        Log-odds if the network is not told the cell type.
     """
 
     told: npt.NDArray[np.float32]
@@ -190,11 +193,11 @@ def predict_cell_types(network: CellTypeNetwork, codes: Codes, *, device: str = 
     Parameters
     ----------
     network : CellTypeNetwork
-        Moved to `device`; its training mode is as before when this returns.
+        Trained network; it is moved to `device`, and its training mode is restored before this returns.
     codes : numpy.ndarray, shape=(n, length), uint8
         A, C, G, T = 0..3, N = 4.
     device : str
-        As `tuner.models.prediction.resolve_device` takes it.
+        Device as accepted by `tuner.models.prediction.resolve_device`.
     """
     place = resolve_device(device)
     was_training = network.training
@@ -211,16 +214,16 @@ def predict_cell_types(network: CellTypeNetwork, codes: Codes, *, device: str = 
 
 
 class CellTypeGain(NamedTuple):
-    """What the cell type adds.
+    """How much the AUROC gains from knowing the cell type.
 
     Attributes
     ----------
     told, untold : float
-        AUROC with and without it, mean over the cell types that have both classes.
+        AUROC with and without the cell type, averaged over the cell types that have both classes.
     difference : Interval
-        told - untold, with its interval over resampled sequences.
+        told - untold, with an interval that covers the choice of sequences.
     per_cell_type : tuple of float or None
-        told - untold of each cell type; None where it has one class.
+        told - untold of each cell type; None if all its labels are alike.
     """
 
     told: float
@@ -232,17 +235,17 @@ class CellTypeGain(NamedTuple):
 def cell_type_gain(labels: npt.ArrayLike, logits: CellTypeLogits, *, confidence: float = 0.95) -> CellTypeGain:
     """Score a factor by AUROC(cell type told) - AUROC(not told).
 
-    AUROCs are taken within each cell type and averaged: pooled over cell types they would also reward knowing which
-    cell type has more peaks.
+    AUROCs are computed within each cell type and averaged: a pooled AUROC would also reward knowing which cell type has
+    more peaks.
 
     Parameters
     ----------
     labels : array-like, shape=(n, n_cell_types), 0 or 1
-        Sequences that trained neither stage.
+        True classes of sequences on which neither stage was trained.
     logits : CellTypeLogits
-        Of the same sequences.
-    confidence
-        As in `tuner.models.intervals.paired_auroc_difference`.
+        Predictions for the same sequences.
+    confidence : float
+        Confidence level of the interval.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The network of SigTFB's second stage: sequence and cell type in, binding out (Awdeh et al. 2024, BMC Genomics)."""
+"""The network of SigTFB's second stage, which predicts binding from sequence and cell type (Awdeh et al. 2024)."""
 
 from __future__ import annotations
 
@@ -28,26 +28,28 @@ OPTIMIZERS: Mapping[str, Optimizer] = MappingProxyType(
 
 @dataclass(frozen=True)
 class CellTypeSettings:
-    """Size and training of stage 2; the published search covers wide ranges and states no single values.
+    """Sizes and training of stage 2. The publication searched wide ranges and states no single values.
 
     Parameters
     ----------
     cell_units, units : int
         Hidden units of the branch that reads the cell type, and of the layer after the concatenation.
     dropout : float
-        Rate after both hidden layers.
+        Dropout rate after both hidden layers.
     sigma : float
         Standard deviation of the normal initial weights; biases are 0.
     frozen : bool
-        Leave the convolution of stage 1 as it is; its features are then computed once.
+        Whether the convolution of stage 1 is not trained further; its features are then computed only once.
     optimizer : str
-        ``"adam"``, or ``"nesterov"`` as published.
-    learning_rate, weight_decay, momentum : float
-        Of the optimizer; `momentum` of ``"nesterov"`` only.
+        ``"adam"``, or ``"nesterov"`` as in the publication.
+    learning_rate, weight_decay : float
+        Learning rate and coupled weight decay of the optimizer.
+    momentum : float
+        Momentum of ``"nesterov"``; ``"adam"`` ignores it.
     epochs : int
-        All of them are trained, and the last weights kept.
+        Number of epochs. All of them are trained, and the weights of the last one are kept.
     batch_size : int
-        Sequences a step, half of them positives; even.
+        Sequences per step, half of them positives; even.
 
     Raises
     ------
@@ -83,12 +85,12 @@ class CellTypeSettings:
 
 
 class PooledFeatures(nn.Module):
-    """A copy of a network up to and with its last pool.
+    """A copy of a network up to and including its last pool.
 
     Parameters
     ----------
     stage1 : Network
-        Left as it is.
+        The network; not changed.
     """
 
     def __init__(self, stage1: Network) -> None:
@@ -105,33 +107,33 @@ class PooledFeatures(nn.Module):
 
 
 class CellTypeNetwork(nn.Module):
-    """Binding in a cell type, from a sequence and the cell type.
+    """A network that predicts binding in a cell type from a sequence and the cell type.
 
-    cell type -> dense -> batch norm -> ReLU -> dropout -> one unit; that unit beside the pooled features of stage 1
-    -> dense -> batch norm -> ReLU -> dropout -> two units, whose log-softmax is the prediction. Batch norm
-    is torch's own, as published.
+    cell type -> dense -> batch norm -> ReLU -> dropout -> one unit; this unit is concatenated to the pooled features of
+    stage 1 -> dense -> batch norm -> ReLU -> dropout -> two units, whose log-softmax is the prediction. Batch norm
+    is torch's own, as in the publication.
 
     Parameters
     ----------
     stage1 : Network
-        A trained network; it is copied, and left as it is.
+        A trained network; it is copied, not changed.
     n_cell_types : int
-        Width of the one-hot input.
+        Number of cell types, the width of the one-hot input.
     settings : CellTypeSettings
-        Sizes, rates and initial weights.
+        Sizes, dropout rates and initial weights.
     seed : int
-        Of the initial weights.
+        Seed of the initial weights.
 
     Attributes
     ----------
     features : PooledFeatures
-        Of stage 1.
+        The layers of stage 1 up to its last pool.
     """
 
     def __init__(self, stage1: Network, n_cell_types: int, settings: CellTypeSettings, *, seed: int) -> None:
         super().__init__()
         if n_cell_types < 2:
-            raise ModelError(f"n_cell_types is {n_cell_types}; with fewer than two there is nothing to tell apart.")
+            raise ModelError(f"n_cell_types is {n_cell_types}; use 2 or more cell types.")
         self.n_cell_types = n_cell_types
         self.frozen = settings.frozen
         self.features = PooledFeatures(stage1)
@@ -160,12 +162,12 @@ class CellTypeNetwork(nn.Module):
         Parameters
         ----------
         features : torch.Tensor, shape=(n, n_features)
-            Of `self.features`.
+            Output of `self.features`.
         cells : torch.Tensor, shape=(n, n_cell_types), float32
-            One-hot; a row of zeros does not tell the cell type.
+            Cell types, one-hot; in a row of zeros the cell type is not told.
         """
         scores = self.joint(torch.cat([features, self.cell_branch(cells)], dim=1))
-        # log-softmax over two units is a sigmoid of their difference, and its NLL the binary cross-entropy.
+        # A softmax over two units is the sigmoid of their difference, and its NLL is the binary cross-entropy.
         out: Tensor = scores[:, 1] - scores[:, 0]
         return out
 

@@ -1,9 +1,9 @@
-"""Optional compiled kernels for one CPU thread: the first layer, and what lies between convolutions.
+"""Optional compiled kernels for one CPU thread: the first layer, and all layers between convolutions.
 
-`enable` builds them with the machine's C++ compiler, once, into a cache folder, and tries them. From then on a network
-in training computes through them where they apply: float32 or bfloat16 in channels-last memory on a CPU, one thread.
-Evaluation uses one, for the first layer's best positions (`highest`). They draw other random bits than the layers in
-Python, and round differently; but for that they compute the same.
+`enable` builds them once with the machine's C++ compiler, into a cache folder, and tests them. From then on, training
+uses them wherever they apply: float32 or bfloat16 in channels-last memory on a CPU, with one thread. Evaluation uses
+one of them, which finds the first layer's best positions (`highest`). They draw other random bits and round differently
+than the layers in Python; apart from that they compute the same.
 """
 
 from __future__ import annotations
@@ -32,37 +32,37 @@ class Pooling(Protocol):
     """A module that can also compute the pool that follows it."""
 
     def forward_pooled(self, x: Tensor, pool: MaxPool1d) -> Tensor:
-        """Pooled output for x : (n, channels, length)."""
+        """Return the pooled output for x : (n, channels, length)."""
         ...
 
 
 def enable(folder: Path) -> str:
-    """Build the kernels if `folder` lacks them, try them, and use them in this process from now on.
+    """Build the kernels if `folder` lacks them, test them, and use them in this process from now on.
 
     Parameters
     ----------
     folder : Path
-        Cache of built kernels.
+        Cache folder of built kernels.
 
     Returns
     -------
     str
-        Empty if the kernels are in use, else the reason why not; training then uses Python.
+        Empty if the kernels are in use, otherwise the reason why not; training then uses the layers in Python.
     """
     if reason := load(folder):
         return f"compiled kernels are off: {reason}"
     if not _agrees():
         disable()
-        return f"compiled kernels are off: those built by {find_compiler()} compute other values than torch"
+        return f"compiled kernels are off: built by {find_compiler()}, they do not compute the same values as torch"
     return ""
 
 
-# Largest allowed relative L2 difference from torch. In bfloat16, rounding can change winners of pools and ReLUs.
+# Largest allowed relative L2 difference from torch. In bfloat16, rounding can change what pools and ReLUs select.
 _TOLERANCES = {torch.float32: 1e-3, torch.bfloat16: 0.3}
 
 
 def _agrees() -> bool:
-    """Train a small network for a step with and without the kernels, by the same bits; compare output and gradients."""
+    """Compare outputs and gradients of a small network with and without the kernels, given the same random bits."""
     global _draw
     kernels, threads, draw = Library.loaded, torch.get_num_threads(), _draw
     try:
@@ -96,17 +96,17 @@ def _agrees() -> bool:
 
 
 def disable() -> None:
-    """Compute in Python again."""
+    """Use the layers in Python again."""
     Library.loaded = None
 
 
 def enabled() -> bool:
-    """Return whether this process trains with the kernels where it can."""
+    """Return whether this process trains with the kernels wherever they apply."""
     return Library.loaded is not None
 
 
 def in_use(module: nn.Module) -> bool:
-    """Return whether a module trains with the kernels, as far as its inputs allow."""
+    """Return whether a module is trained with the kernels, if `usable` accepts its inputs."""
     return (
         Library.loaded is not None
         and module.training
@@ -116,7 +116,7 @@ def in_use(module: nn.Module) -> bool:
 
 
 def usable(x: Tensor) -> bool:
-    """Whether kernels are loaded and take this (n, channels, length) tensor."""
+    """Return whether the kernels are loaded and can process this (n, channels, length) tensor."""
     return (
         Library.loaded is not None
         and (x.dtype is torch.float32 or (x.dtype is torch.bfloat16 and torch.is_autocast_enabled("cpu")))
@@ -128,7 +128,7 @@ def usable(x: Tensor) -> bool:
 
 
 def run_residual(branch: nn.Sequential, x: Tensor, relu: nn.Module, pool: MaxPool1d | None = None) -> Tensor:
-    """relu(x + branch(x)) of (n, channels, length) tensors, in training with the sum in the branch's last kernel.
+    """Compute relu(x + branch(x)); in training, the branch's last kernel computes the sum as well.
 
     Parameters
     ----------
@@ -137,48 +137,48 @@ def run_residual(branch: nn.Sequential, x: Tensor, relu: nn.Module, pool: MaxPoo
     x : torch.Tensor, shape=(n, channels, length)
         Input of the block.
     relu : torch.nn.Module
-        What is called where no kernel takes the sum.
+        The ReLU that is called if no kernel can compute the sum.
     pool : MaxPool1d, optional
-        What follows; taken along.
+        Pool that follows the block, and is applied to the result.
     """
     modules = list(branch)
-    behind: list[nn.Module] = [] if pool is None else [pool]
+    rest: list[nn.Module] = [] if pool is None else [pool]
     last = modules[-1]
     if not (in_use(branch) and isinstance(last, BatchNorm1d) and last.training and usable(x)):
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))  # once, for the branch and for the sum
-        return run([relu, *behind], x + run(branch, x))
+        return run([relu, *rest], x + run(branch, x))
     x = x.to(_map_type())
     before = isinstance(modules[-2], nn.ReLU)
     split = -2 if before else -1
     h = _fused(modules[:split], x)
     if not (usable(h) and h.dtype is x.dtype):
-        return _fused([relu, *behind], x + _fused(modules[split:], h))
+        return _fused([relu, *rest], x + _fused(modules[split:], h))
     taken = pool if _fits(pool, h) else None
     out = _norm(last, h, Steps(before, ADD_RELU), None, other=x, pool=taken)
-    return out if taken is pool else _fused(behind, out)
+    return out if taken is pool else _fused(rest, out)
 
 
 def highest(
     layer: Conv1d, norm: BatchNorm1d | None, codes: Tensor, first: int, stop: int
 ) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Find where the first layer is highest in each sequence, after batch norm with its running statistics.
+    """Find where each filter of the first layer is highest, after batch norm with its running statistics.
 
     Parameters
     ----------
     layer : Conv1d
-        Of 4 inputs.
+        The first convolution, of 4 input channels.
     norm : BatchNorm1d or None
-        Behind it.
+        Batch norm that follows it, if any.
     codes : torch.Tensor, shape=(n, length), uint8
         A, C, G, T = 0..3, N = 4.
     first, stop : int
-        Positions that count.
+        Range of output positions that are searched, from `first` to before `stop`.
 
     Returns
     -------
     tuple of torch.Tensor, or None
-        As `fused.highest`; None where no kernel can do it.
+        As returned by `fused.highest`; None if the kernel cannot be used.
     """
     if not enabled() or codes.device.type != "cpu" or torch.get_num_threads() != 1:
         return None
@@ -187,7 +187,7 @@ def highest(
     weight = layer.weight
     bias = torch.zeros(len(weight)) if layer.bias is None else layer.bias
     if norm is not None:
-        assert norm.running_mean is not None  # ours always track
+        assert norm.running_mean is not None  # our norms always have running statistics
         assert norm.running_var is not None
         scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
         weight, bias = weight * scale[:, None, None], (bias - norm.running_mean) * scale + norm.bias
@@ -195,23 +195,23 @@ def highest(
 
 
 def _fits(pool: nn.Module | None, x: Tensor) -> bool:
-    """Whether a kernel pools x : (n, channels, length) so."""
+    """Return whether a kernel can apply this pool to x : (n, channels, length)."""
     return isinstance(pool, MaxPool1d) and pool.window[1] <= min(MOST_POOLED, x.shape[2])
 
 
 def _windows(pool: MaxPool1d, length: int) -> tuple[int, int]:
-    """Positions of a window, and windows."""
+    """Return the window in positions and the number of windows."""
     window = pool.window[1]
     return window, -(-length // window) if pool.ceil_mode else length // window
 
 
 def _map_type() -> torch.dtype:
-    """What maps behind the first activation are kept in: bfloat16 where the network trains in it."""
+    """Type of the activation maps after the first activation: bfloat16 if the network trains in it."""
     return torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32
 
 
 def _convolve(layer: Conv1d, x: Tensor) -> Tensor:
-    """Convolve. What needs no gradient are sequences, x : (n, 4, length); bases are looked up if they are one-hot."""
+    """Convolve x; an input without gradient is taken for sequences, which use a table of bases if they are one-hot."""
     n, inputs, length = x.shape
     sequences = not x.requires_grad
     if sequences and inputs == 4 and layer.stride[0] == layer.dilation[0] == 1:
@@ -239,14 +239,14 @@ def _norm(
     if dropout is not None:
         bits = _draw(x.numel())
         steps = steps._replace(drop=True, threshold=dropout.threshold - 32768, scale=dropout.scale)
-    # What goes into an activation that is not the kernel's stays in float32.
+    # The input of an activation that the kernel does not compute stays in float32.
     dtype = x.dtype if steps.after == NOTHING and not steps.drop else _map_type()
     windows = None if pool is None else _windows(pool, x.shape[2])
     return fused.normalize(x, norm, steps, dtype, bits=bits, other=other, pool=windows)
 
 
 def _fused(modules: list[nn.Module], x: Tensor) -> Tensor:
-    """Run layers in training mode, neighbours in one kernel where there is one for them."""
+    """Run layers in training mode; adjacent layers run in one kernel if there is one for them."""
     i = 0
     while i < len(modules):
         layer = modules[i]
@@ -288,16 +288,16 @@ def _fused(modules: list[nn.Module], x: Tensor) -> Tensor:
 
 
 def run(modules: Iterable[nn.Module], x: Tensor) -> Tensor:
-    """Run layers one after the other, in training through the kernels if they are in use.
+    """Run layers one after the other; in training, through the kernels if they are in use.
 
     Forward hooks of layers that run in a kernel are not called.
 
     Parameters
     ----------
     modules : iterable of torch.nn.Module
-        What to run.
+        The layers.
     x : torch.Tensor, shape=(n, channels, length)
-        Input of the first.
+        Input of the first layer.
     """
     chain = list(modules)
     if in_use(chain[0]):

@@ -1,5 +1,6 @@
-// One-thread kernels for float32 in channels-last memory: a sequence batch is `rows` = n * length rows of `channels`.
-// Plain C interface, called with addresses; the compiler vectorises for the processor it runs on.
+// Convolution kernels for one thread and float32 in channels-last memory: a batch of sequences is `rows` = n * length
+// rows of `channels` values. Plain C interface; tensors are passed by address. The compiler vectorises for the
+// processor it runs on.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -14,12 +15,12 @@ typedef int32_t Places __attribute__((vector_size(32), aligned(4)));
 constexpr int64_t WIDTH = 8;
 constexpr int64_t BLOCK = 96;  // positions whose inputs and gradients stay in the first-level cache
 
-// A block of `samples` times `positions` rows of x, `step` apart in a sample and `jump` between samples.
+// A block of x: `positions` rows in each of `samples` sequences. Rows are `step` values apart, sequences `jump` values.
 struct Block {
   int64_t samples, positions, step, jump;
 };
 
-// w[j][o] += sum over the rows of x[j] * g[o] for J values of j and V vectors of o, all in registers.
+// w[j][o] += the sum of x[j] * g[o] over the rows of the block, for J values of j and V vectors of o, all in registers.
 template <int J, int V>
 void tile(const float* x, const Block& block, const float* g, float* w, int64_t columns) {
   Vec sum[J][V] = {};
@@ -30,7 +31,7 @@ void tile(const float* x, const Block& block, const float* g, float* w, int64_t 
       for (int v = 0; v < V; ++v) {
         b[v] = *reinterpret_cast<const Vec*>(g + v * WIDTH);
 #if defined(__AVX2__)
-        asm("" : "+x"(b[v]));  // load once: the compiler would load anew for each j
+        asm("" : "+x"(b[v]));  // load once; otherwise the compiler loads again for each j
 #endif
       }
       for (int j = 0; j < J; ++j)
@@ -41,7 +42,7 @@ void tile(const float* x, const Block& block, const float* g, float* w, int64_t 
     for (int v = 0; v < V; ++v) *reinterpret_cast<Vec*>(w + j * columns + v * WIDTH) += sum[j][v];
 }
 
-// All taps for V vectors of outputs; g is packed to V vectors a row.
+// Weight gradient of all taps for V vectors of outputs; each row of g has been packed into V vectors.
 template <int V>
 void strip(const float* x, const Block& block, const float* g, float* w, int64_t columns, int64_t inputs,
            int64_t taps, int64_t dilation) {
@@ -52,11 +53,12 @@ void strip(const float* x, const Block& block, const float* g, float* w, int64_t
   }
 }
 
-// Bases of a sequence with its padding, three at a time: value q is 25 c[q] + 5 c[q + 1] + c[q + 2], 4 where no base is.
+// Bases of the padded sequences, three at a time: value q is 25 c[q] + 5 c[q + 1] + c[q + 2], where c is the code of a
+// base, or 4 for an unknown base (N) and for padding.
 constexpr int64_t NONE = 4, SYMBOLS = 5, TRIPLES = 125;
 
 struct Triples {
-  int64_t groups, padded;  // triples of taps of a kernel, values of a sequence
+  int64_t groups, padded;  // number of triples of taps in a filter, number of values per sequence
   std::vector<uint8_t> values;
 
   Triples(const uint8_t* codes, int64_t n, int64_t length, int64_t positions, int64_t taps, int64_t left)
@@ -70,7 +72,7 @@ struct Triples {
   }
 };
 
-// sum = bias + one row of each group's table.
+// sum = bias + the row of each group's table that belongs to the triple of bases at this position.
 template <int V>
 inline void add_rows(const uint8_t* triple, int64_t groups, const float* table, const float* bias, Vec* sum) {
   for (int v = 0; v < V; ++v) sum[v] = *reinterpret_cast<const Vec*>(bias + v * WIDTH);
@@ -80,7 +82,7 @@ inline void add_rows(const uint8_t* triple, int64_t groups, const float* table, 
   }
 }
 
-// y[p] = that, for one sequence.
+// y[p] = the sum of `add_rows` at each position p of one sequence.
 template <int V>
 void look_up(const uint8_t* triple, int64_t groups, int64_t positions, const float* table, const float* bias, float* y,
              int64_t outputs, int64_t there) {
@@ -94,7 +96,7 @@ void look_up(const uint8_t* triple, int64_t groups, int64_t positions, const flo
   }
 }
 
-// The other way: each table's row += g[p].
+// The backward pass of `look_up`: adds g[p] to the row of each table that was read at position p.
 template <int V>
 void gather(const uint8_t* triple, int64_t groups, int64_t positions, float* table, const float* g, int64_t outputs,
             int64_t there) {
@@ -112,7 +114,7 @@ void gather(const uint8_t* triple, int64_t groups, int64_t positions, float* tab
   }
 }
 
-// Call f(number of vectors, first output, outputs there) for strips of at most four vectors.
+// Call f(number of vectors, first output, number of outputs) for each strip of at most four vectors of outputs.
 template <class F>
 void for_strips(int64_t outputs, F f) {
   for (int64_t o = 0; o < outputs;) {
@@ -126,7 +128,7 @@ void for_strips(int64_t outputs, F f) {
   }
 }
 
-// Call f(tap, base, triple) for the taps that each triple of a group has a base at.
+// Call f(tap, base, triple) for each triple of bases and each tap of the group at which the triple has a known base.
 template <class F>
 void for_taps(int64_t group, int64_t taps, F f) {
   for (int64_t t = 0; t < TRIPLES; ++t) {
@@ -136,7 +138,7 @@ void for_taps(int64_t group, int64_t taps, F f) {
   }
 }
 
-// The table of one strip of outputs: for each group and triple the sum of the weights of its bases.
+// The table of one strip of outputs: for each group of taps and triple of bases, the sum of the weights of these bases.
 template <int V>
 std::vector<float> strip_table(const float* w, int64_t groups, int64_t o, int64_t there, int64_t taps) {
   std::vector<float> table(groups * TRIPLES * V * WIDTH, 0.0f);
@@ -148,7 +150,7 @@ std::vector<float> strip_table(const float* w, int64_t groups, int64_t o, int64_
   return table;
 }
 
-// Highest value of each output over a sequence's positions, the first place of it, and the lowest value so far.
+// Highest value of each output in one sequence, the first position that has it, and the lowest value so far.
 template <int V>
 void highest(const uint8_t* triple, int64_t groups, int32_t positions, const float* table, const float* bias, Vec* top,
              Places* places, Vec* low) {
@@ -156,7 +158,7 @@ void highest(const uint8_t* triple, int64_t groups, int32_t positions, const flo
     Vec sum[V];
     add_rows<V>(triple, groups, table, bias, sum);
     for (int v = 0; v < V; ++v) {
-      const Places no_better = sum[v] <= top[v], here = Places{} + p;  // NaN is taken, and stays visible
+      const Places no_better = sum[v] <= top[v], here = Places{} + p;  // a NaN counts as highest, so it stays visible
       places[v] = no_better ? places[v] : here;
       top[v] = no_better ? top[v] : sum[v];
       low[v] = sum[v] >= low[v] ? low[v] : sum[v];
@@ -164,13 +166,13 @@ void highest(const uint8_t* triple, int64_t groups, int32_t positions, const flo
   }
 }
 
-thread_local int64_t no_memory = 0;  // an exception must not leave a C function: the process would end
+thread_local int64_t no_memory = 0;  // an exception that leaves a C function would end the process
 
 }  // namespace
 
 extern "C" {
 
-// Whether a function of this file has got no memory in this thread since the last call of this one.
+// Whether a function of this file has run out of memory in this thread since the last call of this function.
 int64_t memory_ran_out() {
   const int64_t found = no_memory;
   no_memory = 0;
@@ -178,7 +180,7 @@ int64_t memory_ran_out() {
 }
 
 // Gradient of a convolution's weights. x: (n, length, inputs), g: (n, positions, outputs),
-// w: (taps, inputs, columns), zeroed, columns = outputs rounded up to 8.
+// w: (taps, inputs, columns), set to 0 by the caller; columns = outputs rounded up to a multiple of 8.
 void weight_gradient(const float* x, const float* g, float* w, int64_t n, int64_t length, int64_t inputs,
                      int64_t positions, int64_t outputs, int64_t taps, int64_t stride, int64_t dilation,
                      int64_t left) try {
@@ -217,7 +219,7 @@ void weight_gradient(const float* x, const float* g, float* w, int64_t n, int64_
   no_memory = 1;
 }
 
-// Bases of one-hot rows of 4 values, 4 for a row of zeros. Returns 0 if another row is among them.
+// Codes of one-hot rows of 4 values; a row of zeros gets code 4. Returns 0 if a row is neither, otherwise 1.
 int64_t encode(const float* x, uint8_t* codes, int64_t rows) {
   for (int64_t r = 0; r < rows; ++r, x += 4) {
     int64_t ones = 0, zeros = 0, code = NONE;
@@ -232,8 +234,8 @@ int64_t encode(const float* x, uint8_t* codes, int64_t rows) {
   return 1;
 }
 
-// Convolution of one-hot sequences. codes: (n, length), w: (outputs, 4, taps), bias: (outputs) or null,
-// y: (n, positions, outputs). Three taps at once are a row of a table: a third of the additions, and no multiplication.
+// Convolution of one-hot sequences. codes: (n, length), w: (outputs, 4, taps), bias: (outputs) or null, y: (n,
+// positions, outputs). Three taps at a time are looked up in a table: a third of the additions, no multiplication.
 void first_forward(const uint8_t* codes, const float* w, const float* bias, float* y, int64_t n, int64_t length,
                    int64_t positions, int64_t outputs, int64_t taps, int64_t left) try {
   const Triples triples(codes, n, length, positions, taps, left);
@@ -251,8 +253,9 @@ void first_forward(const uint8_t* codes, const float* w, const float* bias, floa
   no_memory = 1;
 }
 
-// The same where only the highest value of each sequence matters, of positions first to stop. best, places: (n, outputs);
-// lowest: (outputs), of all sequences, at the start infinite. The map is never written.
+// The same convolution, of which only the highest value of each sequence at positions first to stop - 1 is kept, and
+// its distance from `first`. best, places: (n, outputs); lowest: (outputs), the lowest value of all sequences, which
+// the caller sets to infinity. The output of the convolution is never stored.
 void first_highest(const uint8_t* codes, const float* w, const float* bias, float* best, int32_t* places, float* lowest,
                    int64_t n, int64_t length, int64_t first, int64_t stop, int64_t outputs, int64_t taps,
                    int64_t left) try {
@@ -280,7 +283,7 @@ void first_highest(const uint8_t* codes, const float* w, const float* bias, floa
   no_memory = 1;
 }
 
-// Gradient of its weights. g: (n, positions, outputs), w: (outputs, 4, taps), zeroed.
+// Gradient of the weights of first_forward. g: (n, positions, outputs), w: (outputs, 4, taps), set to 0 by the caller.
 void first_gradient(const uint8_t* codes, const float* g, float* w, int64_t n, int64_t length, int64_t positions,
                     int64_t outputs, int64_t taps, int64_t left) try {
   const Triples triples(codes, n, length, positions, taps, left);

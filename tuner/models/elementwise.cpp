@@ -1,9 +1,10 @@
-// One-thread kernels for dropout and pools that no norm takes along. Plain C interface, called with addresses.
+// Kernels for one thread: dropout and max pools that do not run in the kernel of a batch norm. Plain C interface;
+// tensors are passed by address.
 #include "maps.hpp"
 
 extern "C" {
 
-// Random bits: xoshiro256++ (Blackman & Vigna 2021) in eight lanes, started by splitmix64 from one seed.
+// Random bits: xoshiro256++ (Blackman & Vigna 2021) in eight lanes, which splitmix64 initialises from one seed.
 void random_bits(int16_t* to, int64_t size, int64_t seed) {
   typedef uint64_t Lanes __attribute__((vector_size(64)));
   constexpr int64_t EACH = sizeof(Lanes) / sizeof(int16_t);
@@ -36,8 +37,8 @@ void random_bits(int16_t* to, int64_t size, int64_t seed) {
   std::memcpy(to + i, &last, sizeof(int16_t) * (size - i));
 }
 
-// y = x * scale where the random bits reach the threshold, else 0. Also its own backward pass; `wide_in` and `wide_out`
-// say which side is float32.
+// y = x * scale where the random bits are at least the threshold, otherwise 0. The backward pass is the same function.
+// `wide_in` and `wide_out` say whether x and y are float32; otherwise they are bfloat16.
 void dropout(const void* from, const int16_t* __restrict bits, void* to, int64_t size, int64_t level, float scale,
              int64_t wide_in, int64_t wide_out) {
   const int16_t threshold = static_cast<int16_t>(level);
@@ -52,8 +53,9 @@ void dropout(const void* from, const int16_t* __restrict bits, void* to, int64_t
   else run(Bfloat16{}, Bfloat16{});
 }
 
-// Largest value of each window of `window` rows, the last one shorter where the length is no multiple, and the row in
-// its window. x: (n, length, channels), y and places: (n, windows, channels). NaN is larger than anything.
+// Max pool: the largest value of each window of `window` rows, and its row within the window. The last window is
+// shorter if `window` does not divide the length. x: (n, length, channels), y and places: (n, windows, channels). NaN
+// counts as largest.
 void pool(const void* from, void* to, uint8_t* places, int64_t n, int64_t length, int64_t channels, int64_t window,
           int64_t windows, int64_t wide) {
   std::vector<float> largest(channels);
@@ -85,7 +87,7 @@ void pool(const void* from, void* to, uint8_t* places, int64_t n, int64_t length
   else run(Bfloat16{});
 }
 
-// Its gradient, where the largest value was; dx is zeroed.
+// Gradient of `pool`, which goes to the places of the largest values; the caller sets dx to 0.
 void pool_backward(const void* behind, const uint8_t* places, void* to, int64_t n, int64_t length, int64_t channels,
                    int64_t window, int64_t windows, int64_t wide) {
   auto run = [&](auto type) {

@@ -1,4 +1,4 @@
-"""First layer: where its filters respond most, and how much the logits change without them."""
+"""First layer: where its filters respond most, and how much the logits depend on each of them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tuner.motifs.filters import FilterScan
 
 @contextmanager
 def evaluating(model: Network, device: str | torch.device) -> Iterator[torch.device]:
-    """Hold the model on `device`, in evaluation mode and without gradients; put its mode back."""
+    """Put the model on `device` in evaluation mode without gradients, and restore its training mode afterwards."""
     target = torch.device(device)
     training = model.training
     model.to(target).eval()
     try:
-        # A scan is the same number whatever precision the caller trains in.
+        # Results do not depend on the precision in which the caller trains.
         with torch.inference_mode(), torch.autocast(target.type, enabled=False):
             yield target
     finally:
@@ -32,7 +32,7 @@ def evaluating(model: Network, device: str | torch.device) -> Iterator[torch.dev
 
 
 def scan_filters(model: Network, codes: Codes, device: str | torch.device = "cpu", batch: int = 128) -> FilterScan:
-    """Find each filter's best position in each sequence, as given (one strand).
+    """Find each filter's best position in each sequence, on the given strand only.
 
     Parameters
     ----------
@@ -41,22 +41,22 @@ def scan_filters(model: Network, codes: Codes, device: str | torch.device = "cpu
     codes : np.ndarray, shape=(n_sequences, length), uint8
         A, C, G, T = 0..3, N = 4.
     device : str or torch.device
-        Where to compute; the model stays there.
+        Device of the computation; the model stays there.
     batch : int
-        Sequences at a time.
+        Sequences per forward pass.
 
     Returns
     -------
     FilterScan
-        The best position has the highest activation; among equal activations (zeros of a ReLU, a sigmoid
-        at its limit) the highest pre-activation; among equals the leftmost. Only positions count whose
-        window of kernel_size + 1 bases, beginning one base before the receptive field, lies inside the
+        The best position has the highest activation; among equal activations (zeros of a ReLU, a saturated
+        sigmoid) the highest pre-activation; among equal pre-activations it is the leftmost. Only those positions count
+        whose window of kernel_size + 1 bases, which begins one base before the receptive field, lies inside the
         sequence. `floor` is taken over the same positions.
 
     Raises
     ------
     ModelError
-        If the sequences are not the model's length, or too short for any window.
+        If the sequences have another length than the model's, or are too short for any window.
     """
     kernel_size = int(model.first_convolution.kernel_size[0])
     length = _check_length(model, codes)
@@ -108,11 +108,11 @@ def ablation_effects(model: Network, codes: Codes, device: str | torch.device = 
     Parameters
     ----------
     model : Network
-        Trained.
+        A trained network.
     codes : np.ndarray, shape=(n_sequences, length), uint8
-        A few hundred sequences; the cost is one forward pass of the deeper layers a filter and sequence.
+        A few hundred sequences: each filter and sequence costs one forward pass through the deeper layers.
     device, batch
-        As for :func:`scan_filters`.
+        As in :func:`scan_filters`.
 
     Returns
     -------
@@ -138,7 +138,7 @@ def ablation_effects(model: Network, codes: Codes, device: str | torch.device = 
 
 
 def _without(model: Network, h: Tensor, index: int, value: Tensor) -> Tensor:
-    """Logits with one channel of the map held at a value; the map itself is left as it was."""
+    """Logits with one channel of the map replaced by a constant; the map is restored afterwards."""
     kept = h[:, index].clone()
     h[:, index] = value
     logits = model.tail(h)

@@ -1,8 +1,8 @@
 """The compiled kernels as differentiable functions of (n, channels, length) tensors in channels-last memory.
 
-Callers see to it that the library is loaded and the tensors are what the kernels take (`tuner.models.compiled`). Maps
-are float32, or bfloat16 after the first activation if a network trains in bfloat16; weights and statistics are always
-float32.
+Callers ensure that the library is loaded and that the kernels can process the tensors (`tuner.models.compiled`).
+Activation maps are float32, or bfloat16 after the first activation if a network trains in bfloat16; weights and
+statistics are always float32.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from torch import Tensor
 from tuner.models.kernels import call
 from tuner.models.layers import KERAS_MOMENTUM, BatchNorm1d, Conv1d, channels_last
 
-# What a norm's kernel computes as well, by the numbers of norms.cpp.
+# Operations that a batch norm's kernel can apply after the norm, numbered as in norms.cpp.
 NOTHING, RELU, EXPONENTIAL, ADD_RELU = range(4)
 
-MOST_POOLED = 255  # positions of a window: places are bytes
+MOST_POOLED = 255  # largest pooling window in positions: the place of the maximum is stored in one byte
 
 
 class Steps(NamedTuple):
-    """What a norm's kernel does beside the norm.
+    """Operations that a batch norm's kernel computes together with the norm.
 
     Attributes
     ----------
     before : bool
-        Whether its input goes through a ReLU first.
+        Whether the input passes through a ReLU before the norm.
     after : int
-        What follows it.
+        Operation after the norm: NOTHING, RELU, EXPONENTIAL or ADD_RELU.
     drop : bool
-        Whether dropout comes last.
+        Whether dropout is applied last.
     factor : float
-        Of an exponential's input.
+        Factor that multiplies the input of the exponential.
     threshold : int
-        Random bits (int16) below it drop an element.
+        Dropout sets an element to 0 if its random bits, read as an int16, are below this number.
     scale : float
-        What the others are multiplied by.
+        Factor that multiplies the elements that dropout keeps.
     """
 
     before: bool
@@ -50,7 +50,7 @@ class Steps(NamedTuple):
 
 
 def _types(x: Tensor, y: Tensor) -> int:
-    """Number of a pair of types in maps.hpp."""
+    """Number that stands in maps.hpp for the types of an input and an output."""
     return (x.dtype is torch.bfloat16) + (y.dtype is torch.bfloat16)
 
 
@@ -59,7 +59,7 @@ def _wide(x: Tensor) -> int:
 
 
 class _FirstConvolution(torch.autograd.Function):
-    """Convolution of one-hot sequences by their codes: (n, length), 4 where no base is."""
+    """Convolution of one-hot sequences, given as codes of shape (n, length), with 4 for an unknown base (N)."""
 
     @staticmethod
     def forward(ctx: Any, codes: Tensor, weight: Tensor, bias: Tensor | None, left: int, positions: int) -> Tensor:
@@ -80,7 +80,7 @@ class _FirstConvolution(torch.autograd.Function):
 
 
 class _Convolution(torch.autograd.Function):
-    """conv2d of height 1 in float32, whose weight gradient is ours."""
+    """conv2d of height 1 in float32, whose weight gradient is computed by our kernel."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, layer: Conv1d) -> Tensor:
@@ -113,7 +113,7 @@ class _Convolution(torch.autograd.Function):
 
 
 class _Drop(torch.autograd.Function):
-    """Dropout that keeps the random bits instead of a mask of floats."""
+    """Dropout that saves the random bits for the backward pass instead of a mask of floats."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, bits: Tensor, threshold: int, scale: float, dtype: torch.dtype) -> Tensor:
@@ -133,9 +133,9 @@ class _Drop(torch.autograd.Function):
 
 
 class _Norm(torch.autograd.Function):
-    """[ReLU], batch norm with the statistics of the batch, [ReLU or exp or + and ReLU], [dropout].
+    """[ReLU], batch norm with the statistics of the batch, [ReLU, exponential, or sum and ReLU], [dropout].
 
-    Keeps input and output, and the bits only where the output does not say what was dropped.
+    For the backward pass it saves input and output; the random bits only if the output does not show what was dropped.
     """
 
     @staticmethod
@@ -167,7 +167,7 @@ class _Norm(torch.autograd.Function):
 
 
 class _NormPool(torch.autograd.Function):
-    """_Norm, and the largest value of each window: neither the map after the norm nor its gradient is ever written."""
+    """_Norm and a max pool in one; neither the map between them nor its gradient is ever stored."""
 
     @staticmethod
     def forward(
@@ -201,7 +201,7 @@ class _NormPool(torch.autograd.Function):
 def _statistics(
     x: Tensor, weight: Tensor, bias: Tensor, norm: BatchNorm1d, steps: Steps, types: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Move a norm's running statistics; slope, offset, mean and inverse deviation of each channel of the batch."""
+    """Update the norm's running statistics, and return slope, offset, mean and 1 / deviation of each channel."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     assert norm.num_batches_tracked is not None
@@ -216,12 +216,12 @@ def _statistics(
 
 
 def _numbers(types: int, steps: Steps) -> tuple[int | float, ...]:
-    """The last arguments of a norm's kernels."""
+    """Types and operations, in the order in which they end the argument list of a norm's kernels."""
     return types, int(steps.before), steps.after, int(steps.drop), steps.factor, steps.threshold, steps.scale
 
 
 class _Pool(torch.autograd.Function):
-    """Largest value of each window of at most MOST_POOLED positions; keeps where it was, a byte each."""
+    """Max pool with windows of at most MOST_POOLED positions; saves the place of each maximum in one byte."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, window: int, windows: int) -> Tensor:
@@ -243,23 +243,23 @@ class _Pool(torch.autograd.Function):
 
 
 def random_bits(size: int) -> Tensor:
-    """Draw 16 bits for each of `size` elements, shape=(size,), int16, by a generator that torch's global one seeds."""
+    """Draw 16 bits for each of `size` elements, shape=(size,), int16; seeded from torch's global generator."""
     bits = torch.empty(size, dtype=torch.int16)
     call("random_bits", bits, size, int(torch.empty((), dtype=torch.int64).random_(-(2**63), None)))
     return bits
 
 
 def look_up(codes: Tensor, layer: Conv1d, positions: int) -> Tensor:
-    """Convolve one-hot sequences in float32, by looking up three bases at a time.
+    """Convolve one-hot sequences in float32, by looking up three bases at a time in a table.
 
     Parameters
     ----------
     codes : torch.Tensor, shape=(n, length), uint8
-        A, C, G, T = 0..3, 4 where no base is.
+        A, C, G, T = 0..3, and 4 for an unknown base (N).
     layer : Conv1d
-        Of 4 inputs, stride 1 and dilation 1.
+        A convolution of 4 input channels with stride 1 and dilation 1.
     positions : int
-        Length of the result.
+        Number of positions of the result.
     """
     out: Tensor = _FirstConvolution.apply(codes, layer.weight, layer.bias, layer.pad[0], positions)  # type: ignore[no-untyped-call]
     return out
@@ -268,25 +268,25 @@ def look_up(codes: Tensor, layer: Conv1d, positions: int) -> Tensor:
 def highest(
     codes: Tensor, weight: Tensor, bias: Tensor, left: int, first: int, stop: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Find where the convolution of one-hot sequences is highest, without its map.
+    """Find where the convolution of one-hot sequences is highest, without storing its output.
 
     Parameters
     ----------
     codes : torch.Tensor, shape=(n, length), uint8
-        A, C, G, T = 0..3, 4 where no base is.
+        A, C, G, T = 0..3, and 4 for an unknown base (N).
     weight, bias : torch.Tensor, shape=(outputs, 4, taps) and (outputs,), float32
-        Of stride 1 and dilation 1.
+        Weights and biases of a convolution with stride 1 and dilation 1.
     left : int
-        Padding on the left.
+        Number of zeros on the left of the sequence.
     first, stop : int
-        Positions that count.
+        Range of output positions that are searched, from `first` to before `stop`.
 
     Returns
     -------
     highest, place : torch.Tensor, shape=(n, outputs), float32 and int64
-        The leftmost highest value of each sequence, and its position.
+        Highest value in each sequence, and its position (the leftmost of equal ones).
     lowest : torch.Tensor, shape=(outputs,), float32
-        Of all sequences.
+        Lowest value of each output over all sequences.
     """
     (n, length), (outputs, _, taps) = codes.shape, weight.shape
     best, places = torch.empty(n, outputs), torch.empty(n, outputs, dtype=torch.int32)
@@ -297,13 +297,13 @@ def highest(
 
 
 def convolve(x: Tensor, layer: Conv1d) -> Tensor:
-    """Convolve x : (n, in_channels, length), float32; torch's kernels but for the gradient of the weights."""
+    """Convolve x : (n, in_channels, length), float32, by torch's kernels except for the gradient of the weights."""
     out: Tensor = _Convolution.apply(x, layer.weight, layer.bias, layer)  # type: ignore[no-untyped-call]
     return out
 
 
 def drop(x: Tensor, bits: Tensor, threshold: int, scale: float, dtype: torch.dtype) -> Tensor:
-    """Zero the elements of x : (n, channels, length) whose int16 bits are below the threshold, scale the others."""
+    """Set the elements of x : (n, channels, length) whose int16 bits are below the threshold to 0; scale the others."""
     out: Tensor = _Drop.apply(x, bits, threshold, scale, dtype)  # type: ignore[no-untyped-call]
     return out
 
@@ -318,24 +318,24 @@ def normalize(
     other: Tensor | None,
     pool: tuple[int, int] | None = None,
 ) -> Tensor:
-    """Batch norm by the statistics of the batch, with what comes before and after it.
+    """Batch norm by the statistics of the batch, together with the operations before and after it.
 
     Parameters
     ----------
     x : torch.Tensor, shape=(n, channels, length), float32 or bfloat16
         Input.
     norm : BatchNorm1d
-        Its running statistics are moved.
+        The layer; its running statistics are updated.
     steps : Steps
-        What the kernel does beside.
+        Operations before and after the norm.
     dtype : torch.dtype
-        Of the result; bfloat16 where x is.
+        Type of the result; must be bfloat16 if `x` is.
     bits : torch.Tensor, shape=(x.numel(),), int16, or None
-        Of the dropout.
+        Random bits of the dropout; None without dropout.
     other : torch.Tensor, of the shape of x and the type of the result, or None
-        What ADD_RELU adds.
+        Summand of ADD_RELU; None for other operations.
     pool : tuple of int, optional
-        Positions of a window, MOST_POOLED at most, and number of windows whose largest values are the result.
+        Window (at most MOST_POOLED positions) and number of windows of a max pool that is applied to the result.
     """
     arguments = (x, norm.weight, norm.bias, norm, steps, bits, other, dtype)
     out: Tensor = _Norm.apply(*arguments) if pool is None else _NormPool.apply(*arguments, *pool)  # type: ignore[no-untyped-call]
@@ -343,6 +343,6 @@ def normalize(
 
 
 def pool(x: Tensor, window: int, windows: int) -> Tensor:
-    """Largest value of each of `windows` windows of x : (n, channels, length), of MOST_POOLED positions at most."""
+    """Max pool of x : (n, channels, length) over `windows` windows of at most MOST_POOLED positions."""
     out: Tensor = _Pool.apply(x, window, windows)  # type: ignore[no-untyped-call]
     return out

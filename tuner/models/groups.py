@@ -1,4 +1,4 @@
-"""Groups of validation sequences: a metric without each of them says how much it depends on the sequences."""
+"""Groups of validation sequences: leaving out each in turn shows how much a metric depends on the sequences."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import numpy.typing as npt
 from tuner.errors import MetricError
 
 GROUPS = 40
-FEWEST = 10  # groups: t of 9 degrees of freedom is 2.26
+FEWEST = 10  # smallest number of groups: with 9 degrees of freedom, the 97.5 % quantile of t is 2.26
 
 Metric = Callable[[npt.NDArray[np.generic], npt.NDArray[np.generic]], float]
 
 
 def group_of(labels: npt.ArrayLike, *, seed: int = 0) -> npt.NDArray[np.int64]:
-    """Deal sequences to groups, so that each has its share of every pattern of labels.
+    """Assign sequences to groups, so that every combination of labels is spread evenly over the groups.
 
     Parameters
     ----------
     labels : array-like, shape=(n,) or (n, n_tasks)
-        Sequences of equal labels are spread evenly.
+        Labels of the sequences.
     seed : int
-        The same seed and labels give the same groups.
+        Seed of the assignment; the same seed and labels give the same groups.
 
     Returns
     -------
     np.ndarray, shape=(n,)
-        Group of each sequence, 0 to at most 39.
+        Group of each sequence: a number from 0 to at most 39.
     """
     y = np.asarray(labels)
     y = y.reshape(len(y), -1)
@@ -47,14 +47,14 @@ def without_each(
     Parameters
     ----------
     metric : callable
-        Labels and logits -> value.
+        Function that maps labels and logits to a value.
     labels, logits : np.ndarray, shape=(n, n_tasks)
-        Of one split.
+        True classes and predictions of one split.
 
     Returns
     -------
     list of float or None
-        A value for each group; None where there are too few sequences, or a class is gone without a group.
+        The metric without each group; None if there are too few sequences, or the metric is undefined without a group.
     """
     group = group_of(labels)
     n = int(group.max(initial=0)) + 1

@@ -1,4 +1,4 @@
-"""Windows around the positions where a filter exceeds a share of its maximum; Koo & Ploenzke 2021, Methods."""
+"""Windows around the positions where a filter exceeds a fraction of its maximum; Koo & Ploenzke 2021, Methods."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from tuner.errors import ModelError
 from tuner.models.first_layer import evaluating
 from tuner.models.network import Network
 
-WINDOW = 20  # bp; published for kernels of 19
+WINDOW = 20  # bp, as in the publication, whose filters are 19 bp wide
 
 
 class Windows(NamedTuple):
-    """Base counts of all windows of each filter.
+    """Base counts over all windows of each filter.
 
     Attributes
     ----------
     counts : np.ndarray, shape=(n_shares, n_filters, 4, 20), float64
-        Bases at each column.
+        How often each base occurs in each column of the windows.
     sites : np.ndarray, shape=(n_shares, n_filters), int64
-        Windows counted.
+        Number of windows.
     """
 
     counts: np.ndarray
@@ -39,35 +39,36 @@ def half_maximum_windows(
     device: str | torch.device = "cpu",
     batch: int = 128,
 ) -> Windows:
-    """Count bases in windows centred on every position above a share of the filter's maximum.
+    """Count bases in windows centred on every position above a fraction of the filter's maximum.
 
     Parameters
     ----------
     model : Network
-        In evaluation mode the first activation map is read before dropout.
+        The network, used in evaluation mode.
     codes : np.ndarray, shape=(n_sequences, length), uint8
         A, C, G, T = 0..3, N = 4.
     shares : sequence of float
-        Thresholds as shares of the maximum over all sequences and positions; published is .5.
+        Thresholds as fractions of the maximum over all sequences and positions; the publication uses .5.
     device : str or torch.device
-        Where to compute.
+        Device of the computation.
     batch : int
-        Sequences at a time.
+        Sequences per forward pass.
 
     Returns
     -------
     Windows
-        Window [p - 10, p + 10) of centre p, counted where it begins after the first base and ends before
-        the last one (both ends exclusive, as published).
+        A window with centre p is [p - 10, p + 10). It is counted if it begins after the first base of the sequence and
+        ends before the last one, as in the publication.
 
     Raises
     ------
     ModelError
-        Sequences of another length than the network's, or shorter than a window.
+        If the sequences have another length than the network's, or are too short for a window.
     """
     if codes.ndim != 2 or not len(codes) or codes.shape[1] != model.length or model.length < WINDOW + 2:
         raise ModelError(
-            f"sequences of shape {codes.shape} do not fit a network for {model.length} bp and windows of {WINDOW}."
+            f"sequences of shape {codes.shape} do not fit a network for {model.length} bp and windows of {WINDOW} bp; "
+            f"expected (n, {model.length}), with n of 1 or more and a length of {WINDOW + 2} bp or more."
         )
     length, kernel = model.length, int(model.first_convolution.kernel_size[0])
     half = WINDOW // 2
@@ -92,7 +93,7 @@ def half_maximum_windows(
 
 
 def _count(above: Tensor, x: Tensor, start: int) -> Tensor:
-    """Bases below each column of the windows: a product of sites and sequence for every offset."""
+    """Count the bases in each column of the windows: for every column a matrix product of sites and sequences."""
     n, n_filters, width = above.shape
     sites = above.transpose(0, 1).reshape(n_filters, n * width)
     columns = [

@@ -1,7 +1,7 @@
-"""What every hyperparameter of a network means; the same name means the same in each architecture.
+"""The hyperparameters of networks; a name means the same in each architecture.
 
-A row holds everything about a hyperparameter: its type and range, the value that leaves a published network as it is,
-and what it does to the numbers of a network or to the network itself.
+A row has everything about a hyperparameter: its type and range, the value that leaves a published network unchanged,
+and how it changes the plan of a network or the network itself.
 """
 
 from __future__ import annotations
@@ -30,18 +30,19 @@ class Hyperparameter:
     Parameters
     ----------
     kind : type
-        bool, int, float or str; an int may stand for a float.
+        Type of its values: bool, int, float or str; an int is also accepted for a float.
     note : str
-        What it does.
+        Description in tables, without a final full stop.
     low, high : float
-        Range of a number, both ends included.
+        Range of a number, including both ends.
     read : callable, optional
-        Plan -> the value that leaves the plan as it is. Without it, only those architectures that name the
-        hyperparameter among their own have it.
+        Maps a plan to the value that leaves the plan unchanged. If None, only the architectures that list the
+        hyperparameter as their own have it.
     write : callable, optional
-        Plan and all settings -> the plan with this setting.
+        Maps a plan and all settings to the plan with this setting.
     tune : callable, optional
-        Changes a network whose weights have just been drawn: network, value, generator. The plan carries the value.
+        Changes a network whose weights have just been drawn; called with network, value and generator. The plan stores
+        the value.
     """
 
     kind: type
@@ -82,7 +83,7 @@ def of_network(
     default: Value,
     tune: Callable[[Network, Any, torch.Generator], None],
 ) -> Hyperparameter:
-    """Make the row of a hyperparameter that changes a network once its weights are drawn; `default` changes nothing."""
+    """Make the row of a hyperparameter that changes the network after its weights are drawn, unless it is `default`."""
 
     def write(plan: Plan, settings: Settings) -> Plan:
         others = tuple(pair for pair in plan.tuned if pair[0] != name)
@@ -96,7 +97,7 @@ def _deeper(change: Callable[[Stage, Settings], Stage]) -> Callable[[Plan, Setti
 
 
 def _dense(plan: Plan, settings: Settings) -> Plan:
-    """Set units and dropout rate of the first dense layer; those of further ones keep their published ratio to it."""
+    """Set units and dropout rate of the first dense layer; those of further dense layers keep their ratio to it."""
     units, rate = settings["dense_units"], settings["dropout_dense"]
     base = plan.dense or (Dense(1),)
     dense = tuple(
@@ -110,8 +111,8 @@ def _dense(plan: Plan, settings: Settings) -> Plan:
 
 
 HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
-    "architecture": Hyperparameter(str, "which network"),
-    "activation": of_plan("activation", str, "activation of the first layer; deeper layers are ReLU"),
+    "architecture": Hyperparameter(str, "architecture of the network"),
+    "activation": of_plan("activation", str, "activation of the first layer; deeper layers use ReLU"),
     "activation_scale": of_plan(
         "activation_scale", float, "s of exp(s x), for the activation exponential only", 1e-6, 100
     ),
@@ -121,7 +122,7 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
     "initializer_sigma": of_plan(
         "initializer_sigma",
         float,
-        "their standard deviation, for the initializers normal and truncated_normal only",
+        "standard deviation of these weights, for the initializers normal and truncated_normal only",
         0,
         100,
     ),
@@ -130,7 +131,7 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
     "dropout_first": of_first("dropout_first", "dropout", float, "dropout rate of the first layer", 0, 0.95),
     "dropout_scale": Hyperparameter(
         float,
-        "factor of the published dropout rates of deeper convolutions",
+        "factor that multiplies the published dropout rates of deeper convolutions",
         0,
         10,
         lambda plan: 1.0,
@@ -143,12 +144,16 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
         0.95,
         lambda plan: plan.dense[0].dropout if plan.dense else DENSE_DROPOUT,
     ),
-    "pool_first": of_first("pool_first", "pool", int, "window of the first layer's max pool; 1 is none", 1, 10_000),
-    "residual_blocks": of_plan("residual_blocks", int, "residual blocks between first layer and its pool", 0, 8),
+    "pool_first": of_first(
+        "pool_first", "pool", int, "window of the first layer's max pool; 1 means no pool", 1, 10_000
+    ),
+    "residual_blocks": of_plan(
+        "residual_blocks", int, "number of residual blocks between the first layer and its pool", 0, 8
+    ),
     "dilated": of_plan("dilated", bool, "whether residual block i (from 0) has dilation 2^i"),
     "width": Hyperparameter(
         float,
-        "factor of the published filters of deeper convolutions",
+        "factor that multiplies the published numbers of filters of deeper convolutions",
         1e-3,
         100,
         lambda plan: 1.0,
@@ -169,37 +174,37 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
     "deep_sigma": of_plan(
         "deep_sigma",
         float,
-        "standard deviation of normal initial weights of deeper layers; 0 is Glorot uniform",
+        "standard deviation of normal initial weights of deeper layers; 0 means Glorot uniform weights",
         0,
         100,
     ),
-    "n_blocks": Hyperparameter(int, "convolutional blocks, the first layer included (cnn)", 1, 4),
-    "kernel_size_deep": Hyperparameter(int, "kernel of all deeper convolutions (cnn)", 1, 1000),
-    "pool_size": Hyperparameter(int, "window of deeper max pools; 1 is none (cnn)", 1, 10_000),
+    "n_blocks": Hyperparameter(int, "number of convolutional blocks, including the first layer (cnn)", 1, 4),
+    "kernel_size_deep": Hyperparameter(int, "kernel size of all deeper convolutions (cnn)", 1, 1000),
+    "pool_size": Hyperparameter(int, "window of deeper max pools; 1 means no pool (cnn)", 1, 10_000),
 }
 """Name -> hyperparameter."""
 
 
 def check(name: str, value: object) -> None:
-    """Refuse a hyperparameter that no architecture has, or a value it cannot take.
+    """Refuse a hyperparameter that no architecture has, or a value that it cannot have.
 
     Parameters
     ----------
     name : str
-        Of the hyperparameter.
+        Name of the hyperparameter.
     value : object
-        To be checked.
+        Value to check.
 
     Raises
     ------
     ModelError
-        Naming the hyperparameter, the value and what it may be.
+        The name is unknown, or the value is not allowed; names the hyperparameter, the value and what it may be.
     """
     row = HYPERPARAMETERS.get(name)
     if row is None:
         raise ModelError(unknown("hyperparameter", name, HYPERPARAMETERS))
     kinds = (int, float) if row.kind is float else (row.kind,)
-    # bool is an int to Python, and True filters is no number of filters.
+    # In Python a bool is an int, but True is not a number of filters.
     if not isinstance(value, kinds) or (row.kind is not bool and isinstance(value, bool)):
         raise ModelError(f"hyperparameter {name!r} is {value!r}; must be {value_words(row)}.")
     if isinstance(value, int | float) and not row.low <= value <= row.high:
@@ -207,7 +212,7 @@ def check(name: str, value: object) -> None:
 
 
 def value_words(row: Hyperparameter) -> str:
-    """What a value of a hyperparameter may be, in words."""
+    """Describe the values that a hyperparameter may have."""
     if row.kind is bool:
         return "true or false"
     if row.kind is str:

@@ -1,8 +1,8 @@
-"""How sure a score is over the sequences that it was measured on.
+"""Confidence intervals of scores, which cover the choice of the sequences that are scored.
 
-AUROCs have DeLong's variance, everything else that of a bootstrap. Intervals are symmetric in the logit of the score:
-a percentile bootstrap of 60 sequences holds an AUROC of .98 in .86 of cases instead of .95 (`benchmarks/claims.py
-intervals`).
+The variance of an AUROC is DeLong's; that of other scores comes from a bootstrap. Intervals are symmetric in the logit
+of the score: a percentile bootstrap of 60 sequences contains an AUROC of .98 in .86 of cases instead of .95
+(`benchmarks/claims.py intervals`).
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from tuner.data.sizes import auroc_interval as sized_interval
 from tuner.errors import MetricError, unknown
 from tuner.models.metrics import FloatArray, Ranked, as_tasks, per_task, rank
 
-# Draws are weighted in blocks of this many cells (8 bytes each), so memory stays near 100 MB.
+# Bootstrap samples are processed in blocks of this many cells (8 bytes each), so memory stays near 100 MB.
 _BLOCK_CELLS = 4_000_000
 
 
 class Interval(NamedTuple):
-    """A score or a difference of two, both ends of its interval, and its standard error."""
+    """A score or a difference of two scores, both ends of its interval, and its standard error."""
 
     estimate: float
     low: float
@@ -34,7 +34,7 @@ class Interval(NamedTuple):
 def _weighted_counts(
     weights: npt.NDArray[np.float64], labels: npt.NDArray[np.generic], ranked: Ranked
 ) -> tuple[FloatArray, FloatArray]:
-    """Weight of positives and negatives at or above each distinct score, per draw: (draws, groups)."""
+    """Weight of the positives and negatives at or above each distinct score in each draw: (draws, groups)."""
     ordered = weights[:, ranked.order]
     positive = np.cumsum(ordered * labels[ranked.order].astype(np.float64), axis=1)[:, ranked.ends]
     negative = np.cumsum(ordered, axis=1)[:, ranked.ends] - positive
@@ -49,7 +49,7 @@ def _weighted_auroc(true: FloatArray, false: FloatArray) -> FloatArray:
 
 def _weighted_average_precision(true: FloatArray, false: FloatArray) -> FloatArray:
     total = true + false
-    # A group that a draw left out entirely adds no recall, so its 0 / 0 may be anything finite.
+    # A group that a draw leaves out entirely adds no recall, so any finite number may replace its 0 / 0.
     precision = true / np.where(total > 0, total, 1.0)
     area = np.sum(np.diff(true, axis=1, prepend=0.0) * precision, axis=1) / true[:, -1]
     return np.asarray(np.where(false[:, -1] > 0, area, np.nan))
@@ -78,7 +78,7 @@ def _macro_draws(
     weights: FloatArray,
     ranked: dict[tuple[int, int], Ranked],
 ) -> FloatArray:
-    """Mean over members and over the tasks with both classes, per draw; NaN where no task has both."""
+    """Mean over models and over the tasks with both classes, for each draw; NaN if no task has both."""
     values: list[FloatArray] = []
     for member in range(len(members)):
         for task in range(labels.shape[1]):
@@ -95,7 +95,7 @@ def _macro_draws(
 
 
 def weighted_auroc(labels: npt.ArrayLike, scores: npt.ArrayLike, weights: npt.ArrayLike) -> float | None:
-    """AUROC in which each pair of a positive and a negative counts the product of their weights.
+    """AUROC in which each pair of a positive and a negative is weighted with the product of their weights.
 
     Parameters
     ----------
@@ -104,35 +104,39 @@ def weighted_auroc(labels: npt.ArrayLike, scores: npt.ArrayLike, weights: npt.Ar
     scores : array-like, same shape, or with one more leading axis of models
         Predictions; higher means positive.
     weights : array-like, shape=(n,)
-        Of the sequences, 0 or more.
+        Weights of the sequences, 0 or more.
 
     Returns
     -------
     float or None
-        Mean over models and over the tasks that have both classes among the sequences with weight; None without any.
+        Mean over models and over the tasks that have both classes among the sequences with a weight above 0; None if
+        no task has both.
 
     Raises
     ------
     MetricError
-        Shapes differ, a weight is negative or NaN, or a score is NaN.
+        If shapes differ, a weight is negative or NaN, or a score is NaN.
     """
     y, members = _members(labels, scores)
     w = np.asarray(weights, dtype=np.float64)
     if w.shape != (len(y),) or not (w >= 0).all():
-        raise MetricError(f"expected {len(y)} weights of 0 or more, one a sequence; got shape {w.shape}.")
+        raise MetricError(
+            f"expected {len(y)} weights of 0 or more, one per sequence; got an array of shape {w.shape}, lowest "
+            f"{w.min(initial=math.inf):g}."
+        )
     (value,) = _macro_draws("auroc", y, members, w[None], {})
     return float(value) if np.isfinite(value) else None
 
 
 def logit_interval(estimate: float, standard_error: float, factor: float) -> tuple[float, float]:
-    """Both ends of an interval of a score in (0, 1) that is symmetric in its logit.
+    """Both ends of an interval that is symmetric in the logit of the score.
 
     Parameters
     ----------
     estimate, standard_error : float
-        Of the score.
+        The score, in (0, 1), and its standard error.
     factor : float
-        How many standard errors it reaches to both sides.
+        Number of standard errors to each side.
     """
     half = factor * standard_error / (estimate * (1 - estimate))
     middle = math.log(estimate / (1 - estimate))
@@ -140,7 +144,7 @@ def logit_interval(estimate: float, standard_error: float, factor: float) -> tup
 
 
 def normal_quantile(confidence: float = 0.95) -> float:
-    """Standard errors to both sides of a two-sided interval of a normal estimate."""
+    """Number of standard errors to each side of a two-sided interval of a normally distributed estimate."""
     return _quantile(math.inf, confidence)
 
 
@@ -159,7 +163,7 @@ def bootstrap_interval(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Interval of a macro score from resampled sequences.
+    """Bootstrap interval of a score that is averaged over tasks, by resampling sequences.
 
     Parameters
     ----------
@@ -168,19 +172,19 @@ def bootstrap_interval(
     scores : array-like, same shape, or with one more leading axis of models
         Predictions; higher means positive. Scores of several models are averaged, not their predictions.
     name : str
-        ``"average_precision"`` or ``"auroc"``.
+        Name of the score: ``"average_precision"`` or ``"auroc"``.
     draws : int
-        Bootstrap samples of n sequences with replacement; all tasks of a sequence stay together.
+        Number of bootstrap samples of n sequences with replacement; all tasks of a sequence stay together.
     confidence : float
-        Mass between the two ends.
+        Confidence level of the interval.
     seed : int
         Seed of the resampling; the same seed and n give the same samples.
 
     Returns
     -------
     Interval
-        The score of all sequences, the ends of an interval that is symmetric in its logit, and the standard deviation
-        over draws. A score of 0 or 1 has the percentiles of the draws as ends.
+        The score of all sequences, an interval that is symmetric in its logit, and the standard deviation over draws.
+        If the score is 0 or 1, the ends of the interval are percentiles of the draws.
 
     Raises
     ------
@@ -205,7 +209,7 @@ def bootstrap_interval(
 
 
 def auroc_interval(labels: npt.ArrayLike, scores: npt.ArrayLike, *, confidence: float = 0.95) -> Interval:
-    """Interval of a macro AUROC by DeLong's variance (DeLong et al. 1988), symmetric in the logit.
+    """Interval of an AUROC averaged over tasks, by the variance of DeLong et al. (1988); symmetric in the logit.
 
     Parameters
     ----------
@@ -214,12 +218,13 @@ def auroc_interval(labels: npt.ArrayLike, scores: npt.ArrayLike, *, confidence: 
     scores : array-like, same shape, or with one more leading axis of models
         Predictions; higher means positive. AUROCs of several models are averaged, not their predictions.
     confidence : float
-        Mass between the two ends.
+        Confidence level of the interval.
 
     Returns
     -------
     Interval
-        An AUROC of 0 or 1 has the score interval of Hanley & McNeil's variance, because DeLong's is 0 there.
+        The AUROC and its interval. At an AUROC of 0 or 1, where DeLong's variance is 0, it is the score interval by
+        Hanley & McNeil's variance.
 
     Raises
     ------
@@ -237,22 +242,22 @@ def auroc_interval(labels: npt.ArrayLike, scores: npt.ArrayLike, *, confidence: 
 def _influence(
     y: npt.NDArray[np.generic], members: npt.NDArray[np.generic]
 ) -> tuple[float, FloatArray, tuple[int, int]]:
-    """Macro AUROC, what each sequence adds to its error, and positives and negatives over the tasks it is of.
+    """AUROC averaged over models and tasks, influence of each sequence, and numbers of positives and negatives.
 
-    The squared influences sum to the variance: for one model and one task to DeLong's.
+    The squared influences sum to the variance of the AUROC; for one model and one task this is DeLong's variance.
     """
     from scipy.stats import rankdata  # slow to import
 
     total, values, sizes = np.zeros(len(y)), [], [0, 0]
     for k, member in enumerate(members):
         for task in range(y.shape[1]):
-            rank(member[:, task])  # refuses NaN
+            rank(member[:, task])  # raises the error for NaN
             positive = y[:, task] == 1
             m, n = int(positive.sum()), int((~positive).sum())
             if not (m and n):
                 continue
             ranks = rankdata(member[:, task])
-            # Fraction of the other class that each sequence beats, ties one half.
+            # Fraction of the other class above (below) which each positive (negative) ranks; ties count one half.
             above = (ranks[positive] - rankdata(member[positive, task])) / n
             below = 1.0 - (ranks[~positive] - rankdata(member[~positive, task])) / m
             values.append(float(above.mean()))
@@ -266,7 +271,7 @@ def _influence(
 
 
 def _members(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]]:
-    """Labels (n, n_tasks) and scores (models, n, n_tasks) of one model or several."""
+    """Reshape labels to (n, n_tasks), and scores of one or more models to (models, n, n_tasks)."""
     label_shape, array = np.asarray(labels).shape, np.asarray(scores)
     stacked = array if array.ndim == len(label_shape) + 1 else array[None]
     if len(stacked) == 0:
@@ -285,15 +290,16 @@ def paired_auroc_difference(
     labels : array-like, shape=(n,) or (n, n_tasks), 0 or 1
         True classes.
     scores_a, scores_b : array-like, shape of labels, or with one more leading axis of models
-        Predictions of one model, or of several whose AUROCs are averaged (the members are scored one by
-        one: this is no ensemble).
+        Predictions of one model, or of several models, whose AUROCs are averaged (not their predictions, as in an
+        ensemble).
     confidence : float
-        Mass between the two ends.
+        Confidence level of the interval.
 
     Returns
     -------
     Interval
-        A lower end above 0 says that a ranks such sequences better than b; it does not cover the training seeds.
+        The difference and its interval. If the lower end is above 0, models a rank such sequences better than models b;
+        the interval does not cover training seeds.
 
     Raises
     ------

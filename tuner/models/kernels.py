@@ -1,4 +1,4 @@
-"""The library of the C++ kernels beside this file: built once for a processor, loaded once in a process.
+"""The library of the C++ kernels in this folder: built once per kind of processor, loaded once per process.
 
 It runs with the rights of the person who loads it. It is therefore kept in a folder that nobody else can write to, its
 name is the digest of what it was built from, and its own digest, stored next to it, is checked before it is opened; if
@@ -38,7 +38,7 @@ class Library:
 
 
 def find_compiler() -> str | None:
-    """Path of the C++ compiler that `load` would use."""
+    """Path of the C++ compiler that `load` would use; None if there is none."""
     return next((path for name in _COMPILERS if (path := shutil.which(name))), None)
 
 
@@ -48,13 +48,13 @@ def load(folder: Path) -> str:
     Parameters
     ----------
     folder : Path
-        Cache of this user alone; made if it does not exist. Several processes may share it: one builds, the others
-        wait.
+        Cache folder that only this user can write to; created if it does not exist. Several processes may share it:
+        one builds, the others wait.
 
     Returns
     -------
     str
-        Empty if they are loaded, else the reason why not, e.g. that others can write to `folder`.
+        Empty if the kernels are loaded, otherwise the reason why not, e.g. that others can write to `folder`.
     """
     compiler = find_compiler()
     if compiler is None:
@@ -81,7 +81,7 @@ def _digest_of(built: Path) -> Path:
 
 
 def _is_whole(built: Path) -> bool:
-    """Whether the library is there, and is byte for byte what was built."""
+    """Return whether the library exists and is byte for byte the one that was built."""
     try:
         recorded = _digest_of(built).read_text(encoding="ascii").strip()
         return hashlib.sha256(built.read_bytes()).hexdigest() == recorded
@@ -90,7 +90,7 @@ def _is_whole(built: Path) -> bool:
 
 
 def _processor() -> str:
-    """Text that differs where -march=native would."""
+    """Description of the processor, which differs between processors for which -march=native means something else."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -110,7 +110,12 @@ def _build(compiler: str, built: Path) -> None:
 
 
 def call(name: str, *arguments: Tensor | int | float | None) -> int:
-    """Call a kernel; tensors go by address, integers as 64 bits, floats as C float. Most return nothing of meaning.
+    """Call a kernel: tensors are passed by address, integers as 64 bits, floats as C floats.
+
+    Returns
+    -------
+    int
+        The kernel's result; meaningless for kernels that return nothing.
 
     Raises
     ------

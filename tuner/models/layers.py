@@ -1,11 +1,11 @@
-"""Layers that compute what torch.nn's do, in less time on a CPU, and stay readable to DeepLIFT.
+"""Layers that compute the same as torch.nn's, faster on a CPU, and that DeepLIFT implementations recognise.
 
 PyTorch has no channels-last kernels for (n, channels, length) tensors, only for images. These subclasses
 view a sequence as an image of height 1, which keeps the memory channels-last from the one-hot input to the
 last pool: a training step of a ResidualBind takes 0.6 of the time.
 
-The classes keep torch.nn's names because shap.DeepExplainer finds its rule by the name of the class.
-tangermeme finds it by the class itself, so it must be told about :class:`MaxPool1d`.
+The classes have the names of torch.nn's because shap.DeepExplainer looks up its rule by the name of the class.
+tangermeme looks it up by the class itself, so it must be told about :class:`MaxPool1d`.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 KERAS_MOMENTUM = 0.01
-"""Keras' BatchNormalization keeps .99 of its running statistics; torch names the share that is replaced."""
+"""Keras' BatchNormalization keeps .99 of its running statistics; torch's momentum is the fraction that is replaced."""
 KERAS_EPSILON = 1e-3
 
 
 def same_padding(length: int, kernel_size: int, *, stride: int = 1, dilation: int = 1) -> tuple[int, int]:
-    """Zeros to the left and right that make the output ``ceil(length / stride)`` long.
+    """Number of zeros on the left and right that make the output ``ceil(length / stride)`` long.
 
     Parameters
     ----------
     length : int
         Length of the input (only its remainder by `stride` matters).
     kernel_size, stride, dilation : int
-        Of the convolution.
+        Settings of the convolution.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def same_padding(length: int, kernel_size: int, *, stride: int = 1, dilation: in
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """Give a (n, channels, length) tensor channels-last strides; no copy if it has them already."""
+    """Give a (n, channels, length) tensor channels-last strides, without a copy if it has them already."""
     return x.unsqueeze(2).contiguous(memory_format=torch.channels_last).squeeze(2)
 
 
@@ -57,7 +57,7 @@ class Conv1d(nn.Conv1d):
     in_channels, out_channels, kernel_size : int
         As in torch.nn.Conv1d.
     pad : tuple of int
-        Zeros to the left and to the right of the sequence.
+        Number of zeros on the left and on the right of the sequence.
     stride, dilation : int
         As in torch.nn.Conv1d.
     bias : bool
@@ -99,16 +99,16 @@ class Conv1d(nn.Conv1d):
         return image.squeeze(2)
 
     def extra_repr(self) -> str:
-        """Show the padding too."""
+        """Describe the layer, including its padding."""
         return f"{self.in_channels}, {self.out_channels}, {self.kernel_size[0]}, pad={self.pad}"
 
 
 class _ExactStatistics(torch.autograd.Function):
-    """Batch norm of channels-last images on a CPU by statistics that are right to float32's last bits.
+    """Batch norm of channels-last images on a CPU, with statistics that are exact to the last bits of float32.
 
-    torch adds up the values of a channel one after the other in float32 if the memory is channels-last. Of 40,000
-    values the mean is off by 1e-5, ReLUs and pool winners after it switch, and gradients are off by 2 %. Its sums of
-    whole tensors go by blocks; its own kernels do the rest.
+    If the memory is channels-last, torch adds up the values of a channel one after the other in float32. With 40,000
+    values the mean is off by 1e-5, which changes what later ReLUs and pools select, and gradients are off by 2 %.
+    torch's `sum`, which adds in blocks, computes the statistics here; the rest is done by its batch norm kernels.
     """
 
     @staticmethod
@@ -143,7 +143,7 @@ class BatchNorm1d(nn.BatchNorm1d):
         super().__init__(num_features, eps=KERAS_EPSILON, momentum=KERAS_MOMENTUM)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise each channel over the batch (training) or by the running statistics (evaluation)."""
+        """Normalise each channel by the statistics of the batch (training) or the running statistics (evaluation)."""
         if x.dim() == 2:
             return super().forward(x)
         image = x.unsqueeze(2)
@@ -167,7 +167,7 @@ class BatchNorm1d(nn.BatchNorm1d):
 class MaxPool1d(nn.MaxPool1d):
     """torch.nn.MaxPool1d without overlap; `ceil_mode` pads the last window with minus infinity.
 
-    Windows never overlap because shap's DeepLIFT rule for overlapping ones is wrong without a warning.
+    Windows never overlap, because shap's DeepLIFT rule is silently wrong for overlapping windows.
     """
 
     def __init__(self, kernel_size: int, *, ceil_mode: bool = False) -> None:
@@ -178,7 +178,7 @@ class MaxPool1d(nn.MaxPool1d):
         """Take the maximum of each window of x : (n, channels, length)."""
         pooled = F.max_pool2d(x.unsqueeze(2), self.window, self.window, ceil_mode=self.ceil_mode).squeeze(2)
         if self.training and pooled.requires_grad:
-            # Flattening gives the gradient another layout than the input has; all layers below would copy it.
+            # Flattening gives the gradient another memory layout than the input's; all earlier layers would copy it.
             pooled.register_hook(channels_last)  # type: ignore[no-untyped-call]
         return pooled
 
@@ -198,7 +198,7 @@ class AvgPool1d(nn.AvgPool1d):
 def random_bits(size: int) -> Tensor:
     """Draw 16 bits for each of `size` elements, shape=(size,), int16; seeded from torch's global generator.
 
-    NumPy's SFC64 makes 64 bits in half the time of torch's Mersenne twister.
+    NumPy's SFC64 draws 64 bits in half the time of torch's Mersenne twister.
     """
     seed = int(torch.empty((), dtype=torch.int64).random_(-(2**63), None))
     generator = np.random.Generator(np.random.SFC64(seed % 2**64))
@@ -207,7 +207,7 @@ def random_bits(size: int) -> Tensor:
 
 
 class _Drop(torch.autograd.Function):
-    """x * keep * scale for a mask of 0 and 1; the scale is never rounded to the type of x."""
+    """x * keep * scale, where keep is a mask of 0 and 1; the scale is not rounded to the type of x."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, keep: Tensor, scale: float) -> Tensor:
@@ -222,7 +222,7 @@ class _Drop(torch.autograd.Function):
 
 
 class Dropout(nn.Dropout):
-    """torch.nn.Dropout that draws 16 random bits an element on a CPU, where drawing takes most of its time.
+    """torch.nn.Dropout that draws only 16 random bits per element on a CPU, where drawing takes most of the time.
 
     The rate is rounded to a multiple of 1 / 65536 and the scale is that of the rounded rate, so the expected
     output is the input. Forward and backward take under half the time of torch.nn.Dropout.
@@ -230,12 +230,12 @@ class Dropout(nn.Dropout):
 
     @property
     def threshold(self) -> int:
-        """Of the 65536 values of 16 random bits, how many drop an element."""
+        """How many of the 65536 values of 16 random bits drop an element."""
         return round(self.p * 65536)
 
     @property
     def scale(self) -> float:
-        """What the others are multiplied by."""
+        """Factor that multiplies the elements that are kept."""
         return 65536 / (65536 - self.threshold)
 
     def forward(self, x: Tensor) -> Tensor:

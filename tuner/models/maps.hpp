@@ -1,5 +1,5 @@
-// What the kernels of maps share. A batch of sequences in channels-last memory is `rows` = n * length rows of `channels`
-// values, float32 or bfloat16; sums and arithmetic are in float32 or better whatever is stored.
+// Shared by the kernels that process activation maps. A batch of sequences in channels-last memory is `rows` = n *
+// length rows of `channels` values, float32 or bfloat16; all sums and arithmetic are in float32 or double.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -12,7 +12,7 @@
 
 namespace {
 
-// The upper half of a float.
+// A bfloat16: the upper 16 bits of a float.
 struct Bfloat16 {
   uint16_t bits;
 };
@@ -28,14 +28,15 @@ inline float load(Bfloat16 value) {
 
 inline void store(float& to, float value) { to = value; }
 
-// Round to nearest, ties to even. NaN stays one: hardware makes them with empty lower halves.
+// Round to nearest, ties to even. A NaN stays a NaN, because the NaNs that hardware makes have only zeros in the lower
+// half.
 inline void store(Bfloat16& to, float value) {
   uint32_t bits;
   std::memcpy(&bits, &value, sizeof bits);
   to.bits = static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
-// What is read and written: float32 both, bfloat16 from float32, bfloat16 both.
+// Types of input and output: both float32 (0), float32 and bfloat16 (1), both bfloat16 (2).
 constexpr int64_t SINGLE = 0, NARROWING = 1;
 
 template <class F>
@@ -45,7 +46,7 @@ void with_types(int64_t types, F f) {
   else f(Bfloat16{}, Bfloat16{});
 }
 
-// value where the condition holds, else 0, without a branch.
+// `value` if the condition holds, otherwise 0; computed without a branch.
 inline float where(bool condition, float value) {
   int32_t bits;
   std::memcpy(&bits, &value, sizeof bits);
@@ -54,11 +55,11 @@ inline float where(bool condition, float value) {
   return value;
 }
 
-// e^x to about one unit in the last place (Cephes' polynomial), vectorised where a loop over it is.
+// e^x to about one unit in the last place (Cephes' polynomial); compilers can vectorise a loop over it.
 inline float exponential(float x) {
-  x = x > 89.0f ? 89.0f : x;  // infinite from 88.8 on, 0 below -104; NaN passes both tests
+  x = x > 89.0f ? 89.0f : x;  // the result is infinite from 88.8 on and 0 below -104; a NaN passes unchanged
   x = x < -105.0f ? -105.0f : x;
-  const float shifted = x * 1.44269504088896341f + 12582912.0f;  // the integer next to x / ln 2, in the lowest bits
+  const float shifted = x * 1.44269504088896341f + 12582912.0f;  // its lowest bits are x / ln 2, rounded
   const float whole = shifted - 12582912.0f;
   const float r = x - whole * 0.693359375f + whole * 2.12194440e-4f;
   float y = 1.9875691500e-4f;
@@ -70,7 +71,7 @@ inline float exponential(float x) {
   y = y * r * r + r + 1.0f;
   int32_t bits;
   std::memcpy(&bits, &shifted, sizeof bits);
-  const int32_t power = bits - 0x4b400000, half = power >> 1;  // in two steps, for 2^128 and below 2^-126
+  const int32_t power = bits - 0x4b400000, half = power >> 1;  // two factors, for 2^128 and below 2^-126
   const int32_t low = (half + 127) << 23, high = (power - half + 127) << 23;
   float a, b;
   std::memcpy(&a, &low, sizeof a);
@@ -78,13 +79,14 @@ inline float exponential(float x) {
   return y * a * b;
 }
 
-// In a loop of its own: together with narrower types compilers do not vectorise it.
+// A separate loop, because compilers do not vectorise it together with narrower types.
 [[maybe_unused]] __attribute__((noinline)) void exponentials(float* values, int64_t size) {
 #pragma GCC ivdep
   for (int64_t j = 0; j < size; ++j) values[j] = exponential(values[j]);
 }
 
-// Rows taken together, so that a loop over their values is long and fills whole vectors whatever the channels.
+// Number of rows that are processed together, so that a loop over their values is long and fills whole vectors for any
+// number of channels.
 struct Tile {
   int64_t channels, rows, size;
 
@@ -98,21 +100,21 @@ struct Tile {
 
   Tile(int64_t channels, int64_t rows) : channels(channels), rows(rows), size(rows * channels) {}
 
-  // The values of the channels once for each row.
+  // Repeat one value per channel for each row of the tile.
   std::vector<float> repeat(const float* values) const {
     std::vector<float> all(size);
     for (int64_t j = 0; j < size; ++j) all[j] = values[j % channels];
     return all;
   }
 
-  // Call f(first value, values) for tile after tile.
+  // Call f(index of the first value, number of values) for one tile after the other.
   template <class F>
   void over(int64_t of_rows, F f) const {
     for (int64_t r = 0; r < of_rows; r += rows) f(r * channels, std::min(rows, of_rows - r) * channels);
   }
 };
 
-// Two sums for each channel: 64 tiles in float, those in double.
+// Two sums for each channel: up to 64 tiles are added in float, and the results in double.
 struct Sums {
   const Tile& tile;
   std::vector<float> first, second;

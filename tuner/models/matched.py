@@ -1,4 +1,4 @@
-"""AUROC where composition cannot tell the classes apart, task by task, with intervals and paired leads."""
+"""AUROC on the matched part, where composition cannot tell the classes apart, with intervals and paired leads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tuner.data.composition import bin_weights, composition_bins
 from tuner.models.groups import group_of
 from tuner.models.intervals import Interval, logit_interval, normal_quantile, weighted_auroc
 
-FEWEST = 20  # sequences of a matched part; fewer are not scored
+FEWEST = 20  # smallest number of sequences of a matched part that is scored
 
 
 class MatchedPart(NamedTuple):
@@ -22,11 +22,11 @@ class MatchedPart(NamedTuple):
     Attributes
     ----------
     sequences : int
-        Size of the part; of several tasks that of the smallest that is scored.
+        Size of the matched part; with several tasks, that of the smallest part that is scored.
     values : dict of str to float
         Scorer -> AUROC, the mean over tasks (and over models).
     without : dict of str to np.ndarray, shape=(groups,)
-        The same without each group of sequences, the part being matched anew.
+        Scorer -> AUROC without each group of sequences; the rest is matched again each time.
     """
 
     sequences: int
@@ -34,7 +34,7 @@ class MatchedPart(NamedTuple):
     without: dict[str, npt.NDArray[np.float64]]
 
     def interval(self, name: str) -> Interval:
-        """95 % interval of one scorer, by the grouped jackknife, symmetric in the logit."""
+        """95 % interval of a scorer's AUROC, from the grouped jackknife; symmetric in the logit."""
         value, error = self.values[name], _error(self.without[name])
         if not 0 < value < 1 or not math.isfinite(error):
             return Interval(value, math.nan, math.nan, error)
@@ -57,27 +57,27 @@ def matched_part(
 ) -> MatchedPart | None:
     """Score predictions on the part of a split in which each task's classes have the same composition.
 
-    A task is matched by its own labels: positives of another task that are negatives of this one are its negatives.
+    Each task is matched by its own labels: its negatives include the positives of other tasks.
 
     Parameters
     ----------
     codes : np.ndarray, shape=(n, length), uint8
-        Sequences.
+        Sequences; A, C, G, T = 0..3, N = 4.
     labels : np.ndarray, shape=(n, n_tasks), 0 or 1
         True classes.
     scorers : mapping of str to np.ndarray, shape=(n, n_tasks) or (models, n, n_tasks)
-        Predictions; AUROCs of several models are averaged.
+        Name -> predictions; AUROCs of several models are averaged.
     by : sequence of str
-        As for `matching_weights`.
+        Properties in which the classes are matched, as in `tuner.data.composition.matching_weights`.
     jackknife : bool
-        Whether intervals are wanted, for which everything is matched and scored once for each group.
+        Whether to prepare intervals, for which everything is matched and scored again without each group.
 
     Returns
     -------
     MatchedPart or None
-        None where no task has a part of 20 sequences or more.
+        None if no task has a matched part of 20 or more sequences.
     """
-    cells = composition_bins(codes, by)  # once: what follows matches every task without every group
+    cells = composition_bins(codes, by)  # computed once; the rest is repeated for every task and every group
     tasks = [t for t in range(labels.shape[1]) if bin_weights(cells, labels[:, t]).sum() >= FEWEST]
     whole = _scored(cells, labels, scorers, tasks, np.ones(len(codes), dtype=bool))
     if whole is None:

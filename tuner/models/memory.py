@@ -1,8 +1,8 @@
 """Keep the memory that a training step frees, so that the next step can use it again.
 
-By default glibc hands blocks above a threshold, and any free end of the heap, back to the operating system. Each
-step then has fresh pages mapped and cleared for tensors of the same sizes as before: 6,500 page faults and a fifth
-of the CPU time of a ResidualBind step.
+By default glibc returns blocks above a threshold, and the free end of the heap, to the operating system. Each step then
+needs new pages, mapped and cleared, for tensors of the same sizes as before: 6,500 page faults and a fifth of the CPU
+time of a ResidualBind step.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _KEPT = 1 << 30  # bytes
 def keep_freed_memory() -> bool:
     """Let this process keep up to 1 GiB of freed heap, and serve blocks up to that size from the heap.
 
-    What reading the data has left free goes back to the system first: hundreds of MB for 200,000 sequences, which no
-    step needs. It changes no result. It holds for the whole process and cannot be undone.
+    Memory that was freed after reading the data is first returned to the system: hundreds of MB for 200,000 sequences,
+    which no step needs. The setting applies to the whole process, cannot be undone, and changes no result.
 
     Returns
     -------
     bool
-        Whether the C library does so; False where it is not glibc.
+        Whether the C library accepted the setting; False if it is not glibc.
     """
     try:
         library = ctypes.CDLL(None)

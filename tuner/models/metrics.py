@@ -1,8 +1,8 @@
 """Scores of predictions: AUROC, average precision, trapezoid AUPR, accuracy, calibration.
 
 Every function takes labels and scores of one task, shape=(n,), or of several, shape=(n, n_tasks). Scores
-may be logits, probabilities, or anything that ranks. A task whose labels are all alike has no AUROC and no
-precision-recall curve: it is left out of the mean over tasks and named in a note.
+may be logits, probabilities, or any other numbers that are higher for likelier positives. A task whose labels are all
+alike has no AUROC and no precision-recall curve: it is left out of the mean over tasks and named in a note.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FloatArray = npt.NDArray[np.float64]
 
 
 class Ranked(NamedTuple):
-    """Sequences of one task in descending order of score, cut where the score changes.
+    """Sequences of one task in descending order of score, divided into groups of equal scores.
 
     Attributes
     ----------
@@ -51,12 +51,12 @@ def rank(scores: npt.ArrayLike) -> Ranked:
 
 
 def _curve(labels: npt.NDArray[np.generic], scores: npt.NDArray[np.generic]) -> tuple[FloatArray, FloatArray]:
-    """Positives and negatives at or above each distinct score, starting from none."""
+    """Numbers of positives and negatives at or above each distinct score, after a leading 0."""
     if scores.dtype != np.float32:
         ranked = rank(scores)
         positive, ends = np.cumsum(labels[ranked.order].astype(np.float64)), ranked.ends
     else:
-        # Score and label in one integer: sorting numbers takes a third of the time of sorting their places.
+        # Score and label in one integer: sorting numbers takes a third of the time of sorting their indices.
         keys = np.sort(_order_bits(scores) << 1 | (labels == 1))[::-1]
         positive = np.cumsum(keys & 1, dtype=np.float64)
         ends = np.append(np.flatnonzero((keys[1:] ^ keys[:-1]) > 1), len(keys) - 1)
@@ -65,9 +65,9 @@ def _curve(labels: npt.NDArray[np.generic], scores: npt.NDArray[np.generic]) -> 
 
 
 def _order_bits(scores: npt.NDArray[np.generic]) -> npt.NDArray[np.uint64]:
-    """Whole numbers in the order of float32 scores, equal where these are equal."""
+    """Map float32 scores to integers of the same order; equal scores get equal integers."""
     if np.isnan(scores).any():
-        rank(scores)  # says how many
+        rank(scores)  # raises the error for NaN
     bits = (scores.astype(np.float32) + np.float32(0.0)).view(np.int32)  # -0 becomes +0
     # The bits of negative floats count away from 0.
     ordered: npt.NDArray[np.int64] = (bits ^ (bits >> 31 & 0x7FFFFFFF)).astype(np.int64)
@@ -111,7 +111,7 @@ class PerTask(NamedTuple):
     macro : float
         Mean over the tasks that have a value.
     notes : tuple of str
-        One sentence for each task without a value.
+        The reason for each task without a value.
     """
 
     values: tuple[float | None, ...]
@@ -120,12 +120,12 @@ class PerTask(NamedTuple):
 
 
 def as_tasks(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]]:
-    """Bring labels and scores to shape=(n, n_tasks).
+    """Reshape labels and scores to shape=(n, n_tasks).
 
     Raises
     ------
     MetricError
-        If their shapes differ, there are no sequences, or a label is neither 0 nor 1.
+        If the shapes differ, there are no sequences, or a label is neither 0 nor 1.
     """
     y, s = np.asarray(labels), np.asarray(scores)
     if y.shape != s.shape or y.ndim not in (1, 2):
@@ -206,7 +206,7 @@ def trapezoid_aupr(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
 
 
 def micro(name: str, labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
-    """Score all tasks as one, every (sequence, task) pair an example, as Keras' AUC metrics do.
+    """Score all tasks as one, with every (sequence, task) pair as an example, as Keras' AUC metrics do.
 
     See `per_task` for arguments and errors.
     """
@@ -215,12 +215,12 @@ def micro(name: str, labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
 
 
 def accuracy(labels: npt.ArrayLike, logits: npt.ArrayLike) -> float:
-    """Share of (sequence, task) pairs on the right side of probability .5; a logit of exactly 0 predicts 0.
+    """Fraction of (sequence, task) pairs that are classified correctly; a logit above 0 predicts class 1.
 
-    A task with one class present has an accuracy like any other. See `per_task` for arguments and errors.
+    A task with only one class has an accuracy like any other. See `per_task` for arguments and errors.
     """
     y, z = as_tasks(labels, logits)
-    rank(z.ravel())  # refuses NaN
+    rank(z.ravel())  # raises the error for NaN
     return float(np.mean((z.astype(np.float64) > 0) == (y == 1)))
 
 
@@ -231,18 +231,18 @@ def cross_entropy(labels: npt.ArrayLike, logits: npt.ArrayLike) -> float:
 
 
 class Calibration(NamedTuple):
-    """How far predicted probabilities can be believed.
+    """How well predicted probabilities agree with observed frequencies.
 
     Attributes
     ----------
     expected_error : float
-        Mean over all predictions of |observed - predicted| of their bin (Guo et al. 2017, ECE).
+        Expected calibration error (Guo et al. 2017): |observed - predicted| of each bin, averaged over all predictions.
     brier : float
-        Mean squared difference between probability and label.
+        Brier score: mean squared difference between probability and label.
     predicted, observed : tuple of float
-        Mean probability and fraction of positives of each occupied bin.
+        Mean probability and fraction of positives in each occupied bin.
     counts : tuple of int
-        Predictions in each occupied bin.
+        Number of predictions in each occupied bin.
     """
 
     expected_error: float
@@ -253,7 +253,7 @@ class Calibration(NamedTuple):
 
 
 def calibration(labels: npt.ArrayLike, probabilities: npt.ArrayLike, *, bins: int = 10) -> Calibration:
-    """Compare probabilities with observed frequencies in bins of equal width; all tasks together.
+    """Compare probabilities with observed frequencies in bins of equal width, for all tasks together.
 
     Parameters
     ----------
@@ -267,7 +267,7 @@ def calibration(labels: npt.ArrayLike, probabilities: npt.ArrayLike, *, bins: in
     Raises
     ------
     MetricError
-        If a probability is outside [0, 1] (logits, perhaps) or shapes differ.
+        If a probability is outside [0, 1], as logits are, or shapes differ.
     """
     y, s = as_tasks(labels, probabilities)
     label, p = y.ravel().astype(np.float64), s.ravel().astype(np.float64)

@@ -1,7 +1,7 @@
 """A network for one-hot sequences, built from a plan.
 
-Every nonlinearity is a module of its own and is used once, no pools overlap, and pools over the whole length
-are pools with a window of that length: DeepLIFT is right for these and silently wrong for other ways to
+Every nonlinearity is a module of its own that is used once, pools do not overlap, and pools over the whole length
+are pools with a window of that length. DeepLIFT is correct for such networks, and silently wrong for other ways to
 write the same function.
 """
 
@@ -27,21 +27,21 @@ from tuner.models.layers import (
 from tuner.models.plan import Plan
 
 RESIDUAL_KERNEL = 5
-"""Kernel of the convolutions in a residual block; Koo & Ploenzke 2021, ResidualBind."""
+"""Kernel size of the convolutions in a residual block, as in ResidualBind (Koo & Ploenzke 2021)."""
 
 
 class Residual(nn.Module):
-    """x + two convolutions of x, as in ResidualBind.
+    """A residual block of two convolutions, as in ResidualBind.
 
-    Each convolution is followed by ReLU and only then by batch norm: relu(x + norm(relu(conv(relu(norm(
+    Each convolution is followed first by ReLU and then by batch norm: relu(x + norm(relu(conv(relu(norm(
     relu(conv(x)))))))).
 
     Parameters
     ----------
     channels : int
-        Of input and output.
+        Number of channels of input and output.
     dilation : int
-        Of both convolutions.
+        Dilation of both convolutions.
     batch_norm, bias : bool
         As in :class:`Plan`.
     """
@@ -74,12 +74,12 @@ class Residual(nn.Module):
         return compiled.run_residual(self.branch, x, self.activation)
 
     def forward_pooled(self, x: Tensor, pool: MaxPool1d) -> Tensor:
-        """Map (n, channels, length) to the output of the pool that follows the block."""
+        """Map (n, channels, length) to the output of `pool`, which follows the block."""
         return compiled.run_residual(self.branch, x, self.activation, pool)
 
 
 class MaxAverage(nn.Module):
-    """Maximum and average of each channel over the whole length, side by side."""
+    """Concatenate the maximum and the average of each channel over the whole length."""
 
     def __init__(self, length: int) -> None:
         super().__init__()
@@ -92,30 +92,30 @@ class MaxAverage(nn.Module):
 
 
 class Network(nn.Module):
-    """A network built from a plan, in two parts that meet at the first activation.
+    """A network built from a plan; `head` ends with the first activation, and `tail` begins after it.
 
     Parameters
     ----------
     plan : Plan
-        What to build.
+        Layers of the network.
     n_tasks : int
-        Logits a sequence.
-    length : int
+        Number of logits per sequence.
+    length : int, bp
         Length of the sequences.
 
     Attributes
     ----------
     first_convolution : nn.Conv1d
-        Its weights, shape=(n_filters, 4, kernel_size), are the filters read as motifs.
+        The first convolution. Its weights, shape=(n_filters, 4, kernel_size), are the filters read as motifs.
     first_activation : nn.Module
-        Its input is the pre-activation, its output the first activation map.
+        The first activation. Its input is the pre-activation, its output the first activation map.
     offset : int
         Left padding of the first convolution: position p of the map reads the sequence from p - offset.
 
     Raises
     ------
     ModelError
-        If no such network exists for this length; names the hyperparameter.
+        If the plan is not possible for this length; names the hyperparameter.
     """
 
     first_convolution: Conv1d
@@ -146,7 +146,7 @@ class Network(nn.Module):
         self.output = nn.Linear(features, n_tasks)
 
     def preactivate(self, x: Tensor) -> Tensor:
-        """Input of the first activation, in float32 also under autocast.
+        """Compute the input of the first activation, in float32 even under autocast.
 
         Parameters
         ----------
@@ -157,7 +157,7 @@ class Network(nn.Module):
         -------
         torch.Tensor, shape=(n, n_filters, positions), float32
         """
-        # exp(x) and x^3 of a half-precision x are off by percents, and overflow in float16.
+        # With x in half precision, exp(x) and x^3 are off by several percent, and overflow in float16.
         with torch.autocast(x.device.type, enabled=False):
             x = channels_last(x.to(self.first_convolution.weight.dtype))
             if self.first_batch_norm is None:
@@ -165,19 +165,19 @@ class Network(nn.Module):
             return compiled.run((self.first_convolution, self.first_batch_norm), x)
 
     def head(self, x: Tensor) -> Tensor:
-        """First activation map, shape=(n, n_filters, positions), float32, before dropout."""
+        """Compute the first activation map, shape=(n, n_filters, positions), float32, before dropout."""
         h = self.preactivate(x)
         with torch.autocast(x.device.type, enabled=False):
             out: Tensor = self.first_activation(h)
         return out
 
     def tail(self, h: Tensor) -> Tensor:
-        """Logits, shape=(n, n_tasks), float32, from the first activation map."""
+        """Compute logits, shape=(n, n_tasks), float32, from the first activation map."""
         out: Tensor = self.output(compiled.run(self.body, h))
         return out.to(self.output.weight.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits, shape=(n, n_tasks), float32, of one-hot sequences, shape=(n, 4, length)."""
+        """Compute logits, shape=(n, n_tasks), float32, from one-hot sequences, shape=(n, 4, length)."""
         if not compiled.in_use(self):
             return self.tail(self.head(x))
         norm = () if self.first_batch_norm is None else (self.first_batch_norm,)
@@ -186,9 +186,9 @@ class Network(nn.Module):
         return out
 
     def l2_penalty(self) -> Tensor:
-        """Sum of squared weights over the kernels of all layers but the output layer, without coefficient.
+        """Sum of squared weights over the kernels of all layers except the output layer, without the recipe's factor.
 
-        Biases and batch norm are free, as in Keras. The first convolution counts `l2_first` times.
+        Biases and batch norm are not penalised, as in Keras. The first convolution is weighted with `l2_first`.
         """
         total = self.plan.l2_first * self.first_convolution.weight.square().sum()
         for module in self.body.modules():
@@ -197,7 +197,7 @@ class Network(nn.Module):
         return total
 
     def initialize(self, generator: torch.Generator) -> None:
-        """Draw all weights from `generator`; biases become 0."""
+        """Draw all weights with `generator`; biases become 0."""
         plan = self.plan
         first = INITIALIZERS[plan.initializer]
         residual = {id(m) for r in self.modules() if isinstance(r, Residual) for m in r.modules()}
@@ -226,19 +226,19 @@ def _activation(plan: Plan) -> nn.Module:
     if row.scaled is None:
         scalable = ", ".join(name for name, a in ACTIVATIONS.items() if a.scaled)
         raise ModelError(
-            f"activation_scale is {plan.activation_scale}, but activation {plan.activation!r} has none. "
-            f"Leave activation_scale out, or use: {scalable}."
+            f"activation_scale is {plan.activation_scale}, but activation {plan.activation!r} has no scale. "
+            f"Leave activation_scale out, or use one of these activations: {scalable}."
         )
     return row.scaled(plan.activation_scale)
 
 
 def _body(plan: Plan, length: int) -> tuple[nn.Sequential, int]:
-    """Everything between the first activation and the output layer, and its number of features."""
+    """Build the layers between the first activation and the output layer; return them and their number of features."""
     layers: list[nn.Module] = []
     channels = 4
     for i, stage in enumerate(plan.stages):
         if i > 0:
-            # On short sequences a deeper kernel shrinks to what the pools have left of them.
+            # On short sequences a deeper kernel is shortened to the length that the pools have left.
             kernel = min(stage.kernel_size, length) if stage.padding == "valid" else stage.kernel_size
             pad = (0, 0)
             if stage.padding == "same":

@@ -1,9 +1,10 @@
-// One-thread kernels for batch norm with what comes before and after it. Plain C interface, called with addresses.
+// Kernels for one thread: batch norm together with the operations before and after it. Plain C interface; tensors are
+// passed by address.
 #include "maps.hpp"
 
 namespace {
 
-// What follows a batch norm.
+// Operation after the batch norm.
 constexpr int NOTHING = 0, RELU = 1, EXPONENTIAL = 2, ADD_RELU = 3;
 
 template <class F>
@@ -18,11 +19,11 @@ void with_steps(int64_t after, int64_t drop, F f) {
   else with(std::integral_constant<int, NOTHING>{});
 }
 
-// What a norm's input is not below: a ReLU before it, or none.
+// Lower bound of the norm's input: 0 if a ReLU comes before the norm, otherwise minus infinity.
 inline float lowest(int64_t before) { return before ? 0.0f : -__builtin_inff(); }
 
-// Gradient at a batch norm's output, from that behind what follows it and from what came out there: where a ReLU or a
-// dropout let nothing through there is 0, and an exponential is its own slope.
+// Gradient at the batch norm's output, computed from the gradient at the final output and from that output `out`. It is
+// 0 where a ReLU or dropout let nothing through; the derivative of an exponential is `factor` times its own output.
 template <int AFTER, bool DROP>
 inline float back(float gradient, float out, int16_t bits, int16_t threshold, float scale, float factor) {
   if constexpr (AFTER == RELU) return where(out > 0, DROP ? gradient * scale : gradient);
@@ -36,8 +37,8 @@ inline float back(float gradient, float out, int16_t bits, int16_t threshold, fl
 
 extern "C" {
 
-// Batch norm's statistics of each channel of x, or of relu(x) if `before`. Moves the running mean and variance and
-// writes what a pass over the rows needs: slope and offset of the norm, mean, and one over the standard deviation.
+// Batch norm statistics of each channel of x, or of relu(x) if `before`. Updates the running mean and variance, and
+// writes what a pass over the rows needs: slope and offset of the norm, mean, and 1 / standard deviation.
 void norm_statistics(const void* from, int64_t rows, int64_t channels, int64_t types, int64_t before,
                      const float* weight, const float* bias, float* running_mean, float* running_variance,
                      float momentum, float epsilon, float* slope, float* offset, float* mean, float* inverse) {
@@ -75,8 +76,8 @@ void norm_statistics(const void* from, int64_t rows, int64_t channels, int64_t t
   }
 }
 
-// y = drop(after(slope * relu(x) + offset)); each of the three steps only where asked for. The exponential is that of
-// `factor` times its input; `other` is what ADD_RELU adds before its ReLU, of the type of y.
+// y = drop(after(slope * relu(x) + offset)), where relu, after and drop are optional. EXPONENTIAL is exp(factor *
+// input); ADD_RELU adds `other`, which has the type of y, before its ReLU.
 void norm_forward(const void* from, const int16_t* bits, const void* other, void* to, int64_t rows, int64_t channels,
                   const float* slope, const float* offset, int64_t types, int64_t before, int64_t after, int64_t drop,
                   float factor, int64_t level, float scale) {
@@ -128,8 +129,9 @@ void norm_forward(const void* from, const int16_t* bits, const void* other, void
   });
 }
 
-// Gradient of norm_forward with training statistics, from its output y and the gradient g there (bits are read only
-// where nothing but dropout follows the norm). weight, bias: (channels), of the norm; of_other: of ADD_RELU's summand.
+// Gradient of norm_forward with the statistics of the batch, computed from its output y and the gradient g at y; bits
+// are read only if nothing but dropout follows the norm. weight, bias: (channels), gradients of the norm's parameters;
+// of_other: gradient of ADD_RELU's summand.
 void norm_backward(const void* from, const void* behind, const void* out, const int16_t* bits, void* to, void* of_other,
                    int64_t rows, int64_t channels, const float* slope, const float* mean, const float* inverse,
                    float* weight, float* bias, int64_t types, int64_t before, int64_t after, int64_t drop, float factor,
@@ -200,8 +202,9 @@ void norm_backward(const void* from, const void* behind, const void* out, const 
   });
 }
 
-// norm_forward, and of each window of `window` rows the largest value (the last window shorter where the length is no
-// multiple) with its row in the window. x: (n, length, channels), y and places: (n, windows, channels).
+// norm_forward followed by a max pool: the largest value of each window of `window` rows, and its row within the
+// window. The last window is shorter if `window` does not divide the length. x: (n, length, channels), y and places:
+// (n, windows, channels).
 void norm_pool_forward(const void* from, const int16_t* bits, const void* other, void* to, uint8_t* places, int64_t n,
                        int64_t length, int64_t channels, int64_t window, int64_t windows, const float* slope,
                        const float* offset, int64_t types, int64_t before, int64_t after, int64_t drop, float factor,
@@ -267,7 +270,8 @@ void norm_pool_forward(const void* from, const int16_t* bits, const void* other,
   });
 }
 
-// Gradient of norm_pool_forward: what arrives at the largest values alone. dx is written whole; of_other is zeroed.
+// Gradient of norm_pool_forward: it enters at the largest value of each window only. All of dx is written; the caller
+// sets of_other to 0.
 void norm_pool_backward(const void* from, const void* behind, const void* out, const uint8_t* places,
                         const int16_t* bits, void* to, void* of_other, int64_t n, int64_t length, int64_t channels,
                         int64_t window, int64_t windows, const float* slope, const float* mean, const float* inverse,
@@ -285,7 +289,8 @@ void norm_pool_backward(const void* from, const void* behind, const void* out, c
     with_steps(after, drop, [&](auto f, auto d) {
       constexpr int AFTER = decltype(f)::value;
       constexpr bool BITS = d && AFTER == NOTHING;
-      // Of one window: the norm's rectified input at each winner, and the gradient at its output.
+      // For each channel of one window: the norm's rectified input at the largest value, and the gradient at its
+      // output.
       std::vector<float> inputs(channels), gradients(channels);
       float *__restrict hw = inputs.data(), *__restrict kw = gradients.data();
       auto winners = [&](int64_t start, int64_t p) {
@@ -327,7 +332,7 @@ void norm_pool_backward(const void* from, const void* behind, const void* out, c
       }
       const Tile tile(channels, std::min<int64_t>(window, std::max<int64_t>(1, 512 / channels)));
       const std::vector<float> means = tile.repeat(mean), all1 = tile.repeat(p1.data()), all2 = tile.repeat(p2.data());
-      auto everywhere = [&](int64_t first, int64_t stop) {  // rows, as if nothing arrived there
+      auto everywhere = [&](int64_t first, int64_t stop) {  // rows; as if no gradient entered at them
         for (int64_t r = first; r < stop; r += tile.rows) {
           const int64_t size = std::min(tile.rows, stop - r) * channels;
           const auto* __restrict xs = x + r * channels;

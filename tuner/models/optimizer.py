@@ -1,4 +1,4 @@
-"""Adam as the recipe needs it: L2 on the kernels a network declares, decoupled decay, plain state."""
+"""Adam with the recipe's L2 penalty, which the network declares, with decoupled weight decay, and with simple state."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 
 def penalty_factors(model: nn.Module) -> dict[str, float]:
-    """Read from `model.l2_penalty()` which weights it squares, and how much each counts.
+    """Find out which weights `model.l2_penalty()` squares, and with which factors.
 
     The penalty must be the sum of c * sum(w^2) over some parameters w. Its gradient, 2 c w, can then be added
     inside the optimiser instead of going through autograd at every step.
@@ -17,7 +17,7 @@ def penalty_factors(model: nn.Module) -> dict[str, float]:
     Returns
     -------
     dict of str to float
-        c of every penalised parameter; empty where the network declares no penalty.
+        Name of every penalised parameter -> c; empty if the network declares no penalty.
     """
     penalty = getattr(model, "l2_penalty", None)
     if penalty is None:
@@ -32,7 +32,7 @@ def penalty_factors(model: nn.Module) -> dict[str, float]:
         if gradient is not None:
             square = weight.detach().double().square().sum()
             product = (gradient.double() * weight.detach().double()).sum()
-            # Six digits undo float32 rounding; factors are written by hand.
+            # Rounding to six digits removes float32 errors; the factors in the code have fewer digits.
             factors[name] = float(f"{(product / (2 * square)).item():.6g}") if square > 0 else 1.0
     return factors
 
@@ -43,15 +43,20 @@ class KernelAdam:
     Parameters
     ----------
     model : torch.nn.Module
-        Its parameters are stepped; see `penalty_factors` for `l2`.
+        Network whose parameters are updated.
     l2 : float
-        The loss minimised has l2 * model.l2_penalty() added.
+        Factor of the penalty: l2 * model.l2_penalty() is added to the loss; see `penalty_factors`.
     weight_decay : float
-        Each step multiplies every parameter of two or more axes by 1 - learning rate * weight_decay.
+        Each step multiplies every parameter with two or more axes by 1 - learning rate * weight_decay.
     epsilon : float
-        Added to the root of the second moment.
+        Number added to the root of the second moment.
     recordable : bool
-        Keep what changes from step to step in tensors, as a CUDA graph of a step needs it.
+        Whether everything that changes from step to step is kept in tensors, as a CUDA graph of a step requires.
+
+    Attributes
+    ----------
+    learning_rate : float
+        Learning rate of the next steps.
     """
 
     def __init__(
@@ -62,7 +67,7 @@ class KernelAdam:
         groups: dict[float, list[nn.Parameter]] = {}
         for name, parameter in named.items():
             groups.setdefault(2.0 * l2 * factors.get(name, 0.0), []).append(parameter)
-        # Adam's own (coupled) weight_decay adds wd * w to the gradient: the gradient of the L2 penalty.
+        # Adam's own (coupled) weight_decay adds wd * w to the gradient, which is the gradient of the L2 penalty.
         # lr is set before each epoch.
         devices = {p.device for p in named.values()}
         self._adam = torch.optim.Adam(
@@ -84,7 +89,7 @@ class KernelAdam:
 
     @property
     def learning_rate(self) -> float:
-        """Of the steps to come."""
+        """Learning rate of the next steps."""
         return self._learning_rate
 
     @learning_rate.setter
@@ -99,11 +104,11 @@ class KernelAdam:
             group["lr"] = self._rate
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Delete the gradients."""
         self._adam.zero_grad(set_to_none=True)
 
     def step(self) -> None:
-        """Move the parameters along their gradients."""
+        """Update the parameters from their gradients."""
         if self._decayed:
             with torch.no_grad():
                 torch._foreach_mul_(self._decayed, self._kept)
@@ -118,7 +123,7 @@ class KernelAdam:
         }
 
     def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Undo `tensors`, each in the memory layout of its parameter."""
+        """Restore the state from the result of `tensors`, each tensor in the memory layout of its parameter."""
         for key, value in tensors.items():
             name, moment = key.rsplit("/", 1)
             parameter = self._named[name]

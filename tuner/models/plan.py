@@ -1,8 +1,8 @@
-"""The numbers of a network: a plan, from which `Network` builds it.
+"""The plan of a network: the sizes and settings of its layers, from which `Network` builds it.
 
-Every published network here is the same chain: blocks of convolution, batch norm, activation, dropout and
-pool; then dense layers; then one logit a task. Only the first activation varies; deeper layers use ReLU. So a
-row of the table of architectures is a plan, and hyperparameters change its numbers.
+All published networks here are the same chain: blocks of convolution, batch norm, activation, dropout and
+pool; then dense layers; then one logit per task. Only the first activation varies; deeper layers use ReLU. An
+architecture is therefore a plan, and hyperparameters change its numbers.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ class Stage:
     Parameters
     ----------
     filters, kernel_size, stride : int
-        Of the convolution.
+        Number of filters of the convolution, their width, and the stride.
     padding : str
-        "same" or "valid", as TensorFlow means them.
+        "same" or "valid", as in TensorFlow.
     dropout : float
-        Rate.
+        Dropout rate; 0 means no dropout.
     pool : int
-        Window and stride of the max pool; 1 is none.
+        Window and stride of the max pool; 1 means no pool.
     pool_rest : bool
-        Whether the positions left over by the last whole window make a window of their own.
+        Whether positions that remain after the last whole window form a shorter window.
     """
 
     filters: int
@@ -41,7 +41,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Dense:
-    """One dense block: units and dropout rate."""
+    """One dense block: number of units, and dropout rate."""
 
     units: int
     dropout: float = 0.0
@@ -49,37 +49,43 @@ class Dense:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything about a network but the length of its input and its number of tasks.
+    """Everything about a network except the length of its input and its number of tasks.
 
     Parameters
     ----------
     stages : tuple of Stage
-        Convolutional blocks; the first is the one whose filters are read as motifs.
+        Convolutional blocks; the filters of the first one are read as motifs.
     dense : tuple of Dense
         Dense blocks between the convolutions and the output layer.
-    activation, activation_scale
-        Of the first stage.
-    initializer, initializer_sigma
-        Of the first stage. Deeper layers are Glorot uniform, convolutions of residual blocks He normal.
+    activation : str
+        Activation of the first block, a key of `tuner.models.activations.ACTIVATIONS`.
+    activation_scale : float
+        Factor that multiplies the input of the first activation.
+    initializer : str
+        Initializer of the first convolution. Deeper layers use Glorot uniform, residual blocks He normal weights.
+    initializer_sigma : float
+        Standard deviation of the first convolution's initial weights, for the initializers that have one.
     deep_sigma : float
-        If above 0, deeper layers are normal with this standard deviation instead.
-    batch_norm_first, batch_norm : bool
-        Batch norm after the first convolution; after every deeper convolution and dense layer.
+        If above 0, deeper layers instead use normal weights with this standard deviation.
+    batch_norm_first : bool
+        Whether batch norm follows the first convolution.
+    batch_norm : bool
+        Whether batch norm follows every deeper convolution and dense layer.
     bias : bool
-        Whether a convolution or dense layer without batch norm has a bias.
+        Whether convolutions and dense layers without batch norm have a bias.
     residual_blocks : int
-        Residual blocks after the first stage's dropout.
+        Number of residual blocks after the dropout of the first block.
     dilated : bool
-        Whether residual block i has dilation 2^i.
+        Whether residual block i (from 0) has dilation 2^i.
     global_pool : str
-        How the last map becomes a vector; "flatten" or, in place of the last pool, "max", "average" or
-        both over the whole length.
+        How the last map becomes a vector: "flatten", or, instead of the last pool, "max", "average" or
+        "max_average" over the whole length.
     pool_before_dropout : bool
         Whether pools come before dropout.
     l2_first : float
         Weight of the first convolution within the L2 penalty.
     tuned : tuple of (str, value)
-        Hyperparameters that change the network itself once its weights are drawn, by name.
+        Names and values of the hyperparameters that change the network itself after its weights have been drawn.
     """
 
     stages: tuple[Stage, ...]

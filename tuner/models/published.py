@@ -1,7 +1,7 @@
-"""Published networks as plans; the table of architectures names them and their sources.
+"""Published networks as plans; `tuner.models.architectures` names them and their sources.
 
-Counts of filters, kernels, pools and rates are those of the published code. Plans leave out the length of the
-input: on shorter sequences deeper kernels and pools shrink to what is left.
+Numbers of filters, kernel sizes, pools and dropout rates are those of the published code. Plans do not contain the
+length of the input: on shorter sequences, deeper kernels and pools are shortened to the length that is left.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import replace
 from tuner.models.plan import Dense, Plan, Stage
 
 DENSE_DROPOUT = 0.5
-"""Dropout rate of dense layers where a network has none of its own; that of Koo & Ploenzke 2021."""
+"""Dropout rate for dense layers of networks that have no dense layer of their own, as in Koo & Ploenzke (2021)."""
 
 CNN_2 = Plan(
     (
@@ -60,14 +60,14 @@ RESIDUALBIND = Plan(
     (Dense(96, 0.5),),
     residual_blocks=1,
 )
-# The published penalty is 0.1 * sum(w^2) on the first layer beside 1e-6 elsewhere.
+# The published penalty is 0.1 * sum(w^2) for the first layer, and 1e-6 * sum(w^2) for the others.
 LOG_L2 = 0.1 / 1e-6
 CNN_DEEP_LOG = replace(CNN_DEEP, activation="log_relu", l2_first=LOG_L2)
 CNN_DIST_LOG = replace(CNN_DIST, activation="log_relu", l2_first=LOG_L2)
 
 
 def plain(*stages: Stage, dense: tuple[Dense, ...] = (), pool_before_dropout: bool = False) -> Plan:
-    """ReLU, biases and no batch norm, as networks outside Koo & Ploenzke have it."""
+    """Make a plan with ReLU, biases and no batch norm, as in the networks that are not from Koo & Ploenzke."""
     return Plan(
         stages,
         dense,
@@ -96,7 +96,7 @@ _FOXO1_DEEPER = (Stage(32, 6), Stage(16, 3), Stage(8, 2))
 
 
 def foxo1(n_blocks: int) -> Plan:
-    """FOXO1 exercise, versions 2 to 5: 1 to 4 convolutions, each half as wide as the one before."""
+    """Versions 2 to 5 of the FOXO1 exercise: 1 to 4 convolutions, each with half the filters of the one before."""
     stages = (Stage(64, 12), *_FOXO1_DEEPER[: n_blocks - 1])
     pooled = tuple(replace(stage, pool=2, dropout=0.2) for stage in stages[:-1])
     return plain(*pooled, stages[-1], pool_before_dropout=True)
@@ -107,7 +107,7 @@ FOXO1_V1 = plain(Stage(64, 6))
 
 
 def family(n_blocks: int, kernel_size_deep: int, pool_size: int) -> Plan:
-    """The parametric family: 1 to 4 blocks, all padded so that every length fits."""
+    """Plan of the parametric family: 1 to 4 convolutional blocks, padded so that they fit every sequence length."""
     first = Stage(32, 19, "same", dropout=0.1, pool=4)
     # Widths and rates grow with depth as in Koo & Ploenzke's cnn_deep.
     deeper = tuple(

@@ -13,12 +13,12 @@ from torch.nn.functional import conv2d, pad
 
 from tuner.data.sequence import one_hot
 
-# Share of the uniform background mixed into each column, as one pseudocount to a thousand sites. The best
+# Fraction of the uniform background that is mixed into each column, like one pseudocount per thousand sites. The best
 # motif ranks the training sequences of ZBED2 and IRF1 better with .001 than with .01 or .05.
 _PSEUDO_SHARE = 0.001
 _BACKGROUND = 0.25
-# Outputs of one convolution, (batch, 2 motifs, positions) float32: 2 MB stay in a CPU's cache; 40 MB take
-# twice the time.
+# Number of float32 outputs of one convolution, (batch, 2 motifs, positions): 2 MB stay in a CPU's cache; with 40 MB the
+# same scan takes twice as long.
 _BLOCK_CELLS = 500_000
 _STEPS = 1000  # of the grid of scores, per bit
 
@@ -29,7 +29,7 @@ def log_odds(ppm: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     Parameters
     ----------
     ppm : numpy.ndarray, shape=(4, width)
-        Columns sum to 1.
+        Probabilities of A, C, G, T; columns sum to 1.
 
     Returns
     -------
@@ -45,10 +45,9 @@ def best_scores(codes: npt.NDArray[np.uint8], ppms: Sequence[npt.NDArray[np.floa
     Parameters
     ----------
     codes : numpy.ndarray, shape=(n, length), uint8
-        A, C, G, T = 0..3; N = 4 adds 0 bits to a window. A sequence shorter than a matrix is taken as
-        followed by N.
+        A, C, G, T = 0..3; N = 4 adds 0 bits to a window. A sequence shorter than a matrix is extended with N.
     ppms : sequence of numpy.ndarray, shape=(4, width)
-        Columns sum to 1.
+        Probabilities of A, C, G, T; columns sum to 1.
 
     Returns
     -------

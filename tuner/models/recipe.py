@@ -1,4 +1,4 @@
-"""The training recipe, and when it cuts the learning rate and stops."""
+"""The training recipe, and the rules by which it lowers the learning rate and stops."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from tuner.errors import UsageError, unknown
 
-# Keras' ReduceLROnPlateau counts an epoch as good only above this absolute gain.
+# In Keras' ReduceLROnPlateau, an epoch is an improvement only if its gain exceeds this.
 _DECAY_MIN_DELTA = 1e-4
 
 _CHOICES = {
@@ -24,7 +24,7 @@ _CHOICES = {
 _RANGES: dict[str, tuple[float, float]] = {
     "epochs": (1, math.inf),
     "patience": (1, math.inf),
-    "batch_size": (2, math.inf),  # batch norm has no variance of one sequence
+    "batch_size": (2, math.inf),  # batch norm cannot compute a variance from one sequence
     "decay_factor": (0, 1),
     "decay_patience": (1, math.inf),
     "minimum_learning_rate": (0, math.inf),
@@ -34,60 +34,65 @@ _RANGES: dict[str, tuple[float, float]] = {
     "label_smoothing": (0, 0.999),
     "input_noise": (0, math.inf),
 }
-# Settings that came after studies had been stored: at these values a recipe is the one it was without them.
+# Settings that were added after studies had been stored, with the values that change nothing: at these, the identity of
+# a recipe is what it was before.
 _LATER: Mapping[str, object] = {"input_noise": 0.0, "gradients": False}
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained; the defaults are ours, `RECIPES` holds those of publications.
+    """How a network is trained. The defaults are our own; `RECIPES` has those of publications.
 
-    Ours were chosen by cross-validation over the training and validation sequences of ZBED2, on two folds with one
-    seed: networks trained for 20 epochs on a cosine schedule ranked no lower than the paper's network trained
+    The defaults were chosen by cross-validation over the training and validation sequences of ZBED2, on two folds with
+    one seed: networks trained for 20 epochs on a cosine schedule ranked no lower than the paper's network trained
     for 33 and 60 epochs with plateau decay. The two differ in more than the schedule.
 
     Parameters
     ----------
     epochs : int
-        Most epochs.
+        Largest number of epochs.
     patience : int
-        Stop after this many epochs in a row without a new best of `monitor`.
-    learning_rate, minimum_learning_rate : float
-        Of Adam, at the start and at least.
+        Stop after this many consecutive epochs without a new best value of `monitor`.
+    learning_rate : float
+        Adam's learning rate at the start.
+    minimum_learning_rate : float
+        Learning rate below which no schedule goes.
     batch_size : int
         Sequences per step.
     schedule : str
-        ``"plateau"``: cut the learning rate where `monitor` stands still; ``"cosine"``: half a cosine from
+        ``"plateau"``: lower the learning rate when `monitor` no longer improves; ``"cosine"``: half a cosine from
         `learning_rate` in the first epoch towards 0 after the last (Loshchilov & Hutter 2017);
-        ``"constant"``: never changed.
+        ``"constant"``: never change it.
     decay_factor, decay_patience : float, int
-        Of the plateau schedule: multiply the learning rate by the factor at each `decay_patience`-th epoch
-        in a row that did not raise `monitor` by more than 1e-4.
+        Factor and number of epochs of the plateau schedule: the learning rate is multiplied by `decay_factor` after
+        each `decay_patience` consecutive epochs that did not raise `monitor` by more than 1e-4.
     monitor : str
-        ``"auroc"``, ``"average_precision"`` (macro over tasks), ``"micro_auroc"``, ``"micro_aupr"`` (all tasks
-        as one, the second by trapezoids: what Keras' AUC metrics approach), or ``"loss"``, of the validation split.
+        Score on the validation split: ``"auroc"`` or ``"average_precision"`` (macro averages over tasks),
+        ``"micro_auroc"`` or ``"micro_aupr"`` (all tasks as one, the second by trapezoids: the values that Keras' AUC
+        metrics approximate), or ``"loss"``.
     weights : str
-        ``"best"``: of the epoch with the best `monitor`; ``"last"``: of the last epoch.
+        Which weights are kept: ``"best"``, those of the epoch with the best `monitor`, or ``"last"``, those of the
+        last epoch.
     reverse_complement : bool
-        In each epoch show each training sequence as its reverse complement with probability one half.
+        Whether each epoch shows each training sequence as its reverse complement with probability one half.
     average_strands : bool
-        Predictions, validation included, are the mean logit of both strands.
+        Whether predictions, also on the validation split, are the mean logit of both strands.
     shift : int, bp
-        Move each training sequence by up to this many positions either way; the gap is filled with N.
+        Shift each training sequence by up to this many positions in either direction; the gap is filled with N.
     l2 : float
-        Penalty factor of the sum of squared kernel weights that the network declares.
+        Factor of the L2 penalty, the sum of squared kernel weights that the network declares.
     weight_decay : float
-        Decoupled decay (AdamW) of every weight matrix and kernel; biases and batch norm are left alone.
+        Decoupled decay (AdamW) of every weight matrix and kernel; biases and batch norm are not decayed.
     label_smoothing : float
-        Targets become label (1 - s) + s / 2.
+        Amount s of label smoothing: the target is label * (1 - s) + s / 2.
     input_noise : float
-        Standard deviation of Gaussian noise on the one-hot training inputs, which are then clipped to [0, 1]; drawn
-        anew in each epoch. Predictions see no noise.
+        Standard deviation of Gaussian noise on the one-hot training inputs, which are then clipped to [0, 1]. It is
+        drawn again in each epoch; predictions are made without noise.
     adam_epsilon : float
-        Added to the root of Adam's second moment.
+        Number added to the root of Adam's second moment.
     gradients : bool
-        Also record, after each epoch, mean and standard deviation of the loss gradient of the first layer's
-        weights over all training sequences; an epoch then takes about twice as long.
+        Whether to record after each epoch the mean and standard deviation of the loss gradient of the first layer's
+        weights, over all training sequences; an epoch then takes about twice as long.
     precision : str
         ``"float32"``, ``"bfloat16"`` (autocast while training), or ``"auto"``: bfloat16 where the hardware
         computes it natively.
@@ -131,12 +136,12 @@ class Recipe:
                 raise UsageError(f"{name} = {getattr(self, name)}; expected a number above 0.")
 
     def settings(self) -> dict[str, Any]:
-        """Every setting by name, but for later ones at the value that changes nothing: a recipe's identity."""
+        """Every setting by name, the recipe's identity; without settings of `_LATER` that change nothing."""
         return {k: v for k, v in dataclasses.asdict(self).items() if k not in _LATER or v != _LATER[k]}
 
 
-# Every row sets what its source does otherwise than our default. Adam's epsilon is Keras' in all of them; all
-# publications trained in float32.
+# Every row sets what its source does differently from our defaults. All use Keras' epsilon for Adam; all publications
+# trained in float32.
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
         "default": Recipe(),
@@ -159,7 +164,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             l2=1e-6,
             precision="float32",
         ),
-        # The exercise on planted motifs: no penalty, a constant rate, weights of the lowest validation loss.
+        # The exercise on planted motifs: no penalty, a constant learning rate, weights of the lowest validation loss.
         "hw4": Recipe(
             epochs=10,
             patience=3,
@@ -207,28 +212,28 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
 
 
 class EpochRecord(NamedTuple):
-    """One finished epoch.
+    """The record of one finished epoch.
 
     Attributes
     ----------
     epoch : int
-        1 for the first.
+        Number of the epoch, starting from 1.
     loss : float, nats
-        Mean training binary cross-entropy per sequence and task, penalties left out.
+        Mean binary cross-entropy per training sequence and task, without penalties.
     valid_loss : float, nats
-        The same on the validation split, without label smoothing.
+        Mean binary cross-entropy per validation sequence and task, without label smoothing.
     auroc, average_precision : float
-        Of the validation split, macro over tasks.
+        Scores on the validation split, macro averages over tasks.
     learning_rate : float
-        The rate this epoch was trained with.
+        Learning rate of this epoch.
     seconds : float
         Wall time of training and validation.
     micro_auroc, micro_aupr : float
-        Of the validation split, all (sequence, task) pairs as one task; the AUPR by trapezoids. NaN in
-        records written before these were kept.
+        Scores on the validation split with all (sequence, task) pairs as one task, the AUPR by trapezoids; NaN in
+        records of older versions.
     gradient_mean, gradient_sd : float
-        Over the weights of the first layer, of the gradient of the mean training loss after the epoch, in
-        evaluation mode; NaN unless the recipe asks for gradients.
+        Mean and standard deviation, over the weights of the first layer, of the gradient of the mean training loss
+        after the epoch, in evaluation mode; NaN unless the recipe asks for gradients.
     """
 
     epoch: int
@@ -244,13 +249,13 @@ class EpochRecord(NamedTuple):
     gradient_sd: float = math.nan
 
     def monitored(self, monitor: str) -> float:
-        """Value of the monitored score, turned so that higher is better."""
+        """Value of the monitored score, with the sign that makes higher values better."""
         return -self.valid_loss if monitor == "loss" else float(getattr(self, monitor))
 
 
 @dataclass
 class Progress:
-    """Everything about a run but its tensors; lives in the checkpoint."""
+    """The state of a training run except its tensors; stored in the checkpoint."""
 
     learning_rate: float
     history: list[EpochRecord] = field(default_factory=list)
@@ -262,18 +267,18 @@ class Progress:
 
     @property
     def epoch(self) -> int:
-        """Epochs finished."""
+        """Number of finished epochs."""
         return len(self.history)
 
     @property
     def seconds(self) -> float:
-        """Wall time of all epochs, those before a resume included."""
+        """Wall time of all epochs, including those before a resume."""
         return sum(record.seconds for record in self.history)
 
     def add(self, record: EpochRecord, recipe: Recipe) -> bool:
         """Add a finished epoch; return True if it is the best so far.
 
-        Early stopping asks for any gain, the learning-rate cut for more than 1e-4: Keras' two callbacks.
+        As in Keras' two callbacks, any gain resets early stopping, but only a gain above 1e-4 resets the plateau.
         """
         self.history.append(record)
         value = record.monitored(recipe.monitor)
@@ -288,7 +293,7 @@ class Progress:
         return False
 
     def _decay(self, value: float, recipe: Recipe) -> None:
-        """Cut the learning rate where the monitored value stands still."""
+        """Lower the learning rate if the monitored value no longer improves."""
         if self.decay_best is None or value > self.decay_best + _DECAY_MIN_DELTA:
             self.decay_best, self.decay_waited = value, 0
         else:
@@ -304,7 +309,7 @@ class Progress:
         return max(recipe.learning_rate * share, min(recipe.minimum_learning_rate, recipe.learning_rate))
 
     def stopped(self, recipe: Recipe, time_limit: float | None) -> str | None:
-        """Why no further epoch is trained: ``"patience"``, ``"epochs"``, ``"time"``; None to go on."""
+        """Why no further epoch is trained: ``"patience"``, ``"epochs"`` or ``"time"``; None if training continues."""
         if self.epoch and self.waited >= recipe.patience:
             return "patience"
         if self.epoch >= recipe.epochs:
@@ -314,10 +319,10 @@ class Progress:
         return None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; floats survive JSON exactly."""
+        """Return plain values for JSON, which stores floats exactly."""
         return dataclasses.asdict(self) | {"history": [list(record) for record in self.history]}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Progress:
-        """Undo `to_json`."""
+        """Rebuild the state from the values of `to_json`."""
         return cls(**(values | {"history": [EpochRecord(*row) for row in values["history"]]}))

@@ -1,7 +1,8 @@
-"""A CUDA graph of a training step: hundreds of launches, each longer than its work on a small network, become one.
+"""A CUDA graph of a training step: it replaces hundreds of kernel launches by one.
 
-A recording repeats the same kernels on the same memory, so numbers that the host chose while recording stay as they
-were: whatever changes from step to step must lie in tensors that keep their place.
+On a small network, each launch takes longer than the kernel itself. A recording runs the same kernels on the same
+memory, and numbers that the CPU chose during the recording stay the same: whatever changes from step to step must be
+in tensors that stay at their addresses.
 """
 
 from __future__ import annotations
@@ -15,32 +16,32 @@ from torch import Tensor
 
 
 class Recording(Protocol):
-    """A call that can be repeated."""
+    """A recorded call that can be repeated."""
 
     def replay(self) -> Tensor:
-        """Do it again; returns what the call returns."""
+        """Repeat the call, and return its result."""
         ...
 
 
 Recorder = Callable[[Callable[[], Tensor]], Recording]
-"""Takes a call and records it, without doing any of its work."""
+"""Function that records a call without computing its result."""
 
 
 class Graph:
-    """A call as a CUDA graph.
+    """A call recorded as a CUDA graph.
 
     Parameters
     ----------
     call : callable
-        Works on one CUDA device, with tensors that outlive the graph, and never waits for a result. Its random
-        numbers come from torch's global generator and differ from replay to replay as they would from call to call.
+        Function that uses one CUDA device and tensors that outlive the graph, and never waits for a result. Its random
+        numbers come from torch's global generator, and differ between replays as they would between calls.
     device : torch.device
-        That device.
+        The CUDA device.
 
     Raises
     ------
     RuntimeError
-        As torch raises it, if the call cannot be recorded. The process can go on without.
+        The call cannot be recorded; raised by torch. The process can continue without the recording.
     """
 
     def __init__(self, call: Callable[[], Tensor], device: torch.device) -> None:
@@ -52,12 +53,12 @@ class Graph:
             with torch.cuda.device(device), torch.cuda.graph(self._graph, stream=stream):
                 self._result = call()
         except RuntimeError:
-            # A recording that broke off leaves the generator waiting for its end.
+            # After a failed recording, the generator would wait for its end.
             generator.graphsafe_set_state(kept)
             raise
 
     def replay(self) -> Tensor:
-        """Do it again; the result is overwritten by the next replay."""
+        """Repeat the call; the next replay overwrites the result."""
         self._graph.replay()
         return self._result
 
@@ -66,11 +67,11 @@ _allowed = True
 
 
 def allow(yes: bool) -> None:
-    """Record steps in this process from now on, or do not."""
+    """Switch the recording of steps in this process on or off; it is on by default."""
     global _allowed
     _allowed = yes
 
 
 def recorder_for(device: torch.device) -> Recorder | None:
-    """Return what records steps on a device; None if they are not recorded."""
+    """Return the function that records steps on a device; None if they are not recorded."""
     return partial(Graph, device=device) if _allowed and device.type == "cuda" else None

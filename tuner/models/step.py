@@ -1,4 +1,4 @@
-"""One step of training: a batch in, weights moved, its loss out."""
+"""One training step: computes the loss of a batch and updates the weights."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from tuner.models.batches import EpochOrder
 from tuner.models.optimizer import KernelAdam
 from tuner.models.recording import Recorder, Recording
 
-# Largest allowed relative L2 difference between a replayed step and the step itself; the same kernels give 0.
+# Largest allowed relative L2 difference between a replayed step and the same step run directly; with the same kernels
+# it is 0.
 _TOLERANCE = 1e-3
 
 
 class Step:
-    """Takes training steps; where there is a recorder, it repeats a recording of one.
+    """Takes training steps; with a recorder, it records one step and replays it.
 
-    Recorded is a step of as many sequences as the first epoch's second batch has; others are taken one by one. The
-    first step that could be replayed is taken both ways from the same state; if the recording does something else, or
-    cannot be made, all steps are taken one by one and `note` says why. The first step of an epoch is never replayed:
-    it readies what kernels need, and a run that is resumed at an epoch takes the same steps in the same way as one
-    that never stopped.
+    The second batch of the first epoch is recorded, and replayed for every batch of the same size; other steps are run
+    directly. The first step that can be replayed is taken both ways from the same state. If the recording gives another
+    result, or cannot be made, all steps are run directly and `note` says why. The first step of an epoch is never
+    replayed: it prepares what the kernels need, and a run that is resumed at an epoch takes the same steps in the same
+    way as one that never stopped.
 
     Parameters
     ----------
@@ -31,13 +32,18 @@ class Step:
     codes : torch.Tensor, shape=(n_sequences, length), uint8
         All training sequences.
     targets : torch.Tensor, shape=(n_sequences, n_tasks), float32
-        Their labels, smoothed.
+        Labels of the training sequences, after smoothing.
     optimizer : KernelAdam
-        Of the model's parameters.
+        Optimizer of the model's parameters.
     autocast : torch.dtype
-        What convolutions and matrix products compute in.
+        Type in which convolutions and matrix products are computed.
     recorder : callable or None
-        See `tuner.models.recording`.
+        Function that records a step (see `tuner.models.recording`); None runs every step directly.
+
+    Attributes
+    ----------
+    note : str
+        Why steps are not replayed although there is a recorder; otherwise empty.
     """
 
     def __init__(
@@ -54,12 +60,12 @@ class Step:
         self._autocast = autocast
         self._recorder = recorder
         self._recording: Recording | None = None
-        self._batch: EpochOrder | None = None  # where the recording reads its batch
+        self._batch: EpochOrder | None = None  # memory from which the recording reads its batch
         self.note = ""
 
     def __call__(self, batch: EpochOrder, *, opens_epoch: bool) -> Tensor:
-        """Train on the sequences of a batch; their mean loss, a scalar on the device."""
-        # A stream of noise of its own is not torch's global one, which recordings draw on.
+        """Train on the sequences of a batch, and return their mean loss, a scalar on the device."""
+        # Input noise has a generator of its own; a recording can only use torch's global one.
         if self._recorder is None or opens_epoch or batch.generator is not None:
             return self._take(batch)
         if self._batch is None:
@@ -81,7 +87,7 @@ class Step:
         return loss.detach()
 
     def _record(self, batch: EpochOrder, recorder: Recorder) -> Tensor:
-        """Take a step, go back, and take it again by a recording, which is kept if both are the same."""
+        """Run a step, restore the state before it, and replay a recording of it, which is kept if the results agree."""
         held = self._batch = batch.clone()
         before, drawn = self._state(), self._random_state()
         loss = self._take(batch)
@@ -93,12 +99,12 @@ class Step:
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            self.note = f"steps are not recorded: {str(error).splitlines()[0]}"
+            self.note = f"training steps are not recorded: {str(error).splitlines()[0]}"
         else:
             if all(_alike(a, b) for a, b in zip([found, *self._state()], [loss, *after], strict=True)):
                 self._recording = recording
                 return found
-            self.note = "steps are not recorded: a replayed step does not change the weights as the step itself does"
+            self.note = "training steps are not recorded: replaying a step gives other weights than running it"
         self._go_to(after, drawn_after)
         return loss
 
@@ -113,7 +119,7 @@ class Step:
         return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
 
     def _go_to(self, state: list[Tensor], drawn: Tensor) -> None:
-        """Restore weights, moments and random numbers in place."""
+        """Restore weights, moments and the random state in place."""
         with torch.no_grad():
             for tensor, value in zip(self._tensors(), state, strict=True):
                 tensor.copy_(value)

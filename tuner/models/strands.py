@@ -1,4 +1,4 @@
-"""Joining the predictions of a sequence and of its reverse complement."""
+"""Combining the predictions for a sequence and for its reverse complement."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def mean_logit(forward: Tensor, reverse: Tensor) -> Tensor:
 
 
 def logit_of_mean_probability(forward: Tensor, reverse: Tensor) -> Tensor:
-    """Log-odds of the mean of both strands' sigmoids; exact also where a sigmoid rounds to 0 or 1."""
+    """Log-odds of the mean of both strands' sigmoids; accurate even if a sigmoid rounds to 0 or 1."""
     for_class = torch.logaddexp(logsigmoid(forward), logsigmoid(reverse))
     against = torch.logaddexp(logsigmoid(-forward), logsigmoid(-reverse))
     return for_class - against
@@ -27,28 +27,28 @@ def logit_of_mean_probability(forward: Tensor, reverse: Tensor) -> Tensor:
 CONJOIN: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = MappingProxyType(
     {"logit": mean_logit, "probability": logit_of_mean_probability}
 )
-"""Name of what is averaged -> (logits of one strand, logits of the other) -> logits."""
+"""What is averaged -> function that maps the logits of both strands to one logit."""
 
 
 class Siamese(nn.Module):
-    """A network read on both strands: the same output for a sequence and its reverse complement.
+    """A network applied to both strands: a sequence and its reverse complement have the same output.
 
-    A sequence and its reverse complement stand next to each other in one batch, so that every module of the network
-    runs once. shap's DeepExplainer is wrong about a module that runs twice (tangermeme is not), and both split
-    a batch into a half of sequences and a half of references: that order keeps every pair in its half.
+    A sequence and its reverse complement are neighbours in one batch, so that every module of the network runs once.
+    shap's DeepExplainer is wrong for a module that runs twice (tangermeme is not). Both libraries split a batch into a
+    half of sequences and a half of references; in this order both strands of a sequence are in the same half.
 
     Parameters
     ----------
     network : torch.nn.Module
         Maps (n, 4, length) to (n, n_tasks) logits; it is shared, not copied.
     conjoin : str
-        ``"probability"``: the output is the mean of the sigmoids, in [0, 1], as DeepDifE conjoins a trained network;
-        ``"logit"``: it is the mean logit.
+        ``"probability"``: the output is the mean of the sigmoids, in [0, 1], as in DeepDifE;
+        ``"logit"``: the output is the mean logit.
 
     Raises
     ------
     ModelError
-        If `conjoin` is neither.
+        If `conjoin` is neither of these.
     """
 
     def __init__(self, network: nn.Module, conjoin: str = "probability") -> None:
@@ -60,7 +60,7 @@ class Siamese(nn.Module):
         self.final: nn.Module = nn.Sigmoid() if conjoin == "probability" else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Mean over strands, shape=(n, n_tasks), of one-hot sequences, shape=(n, 4, length), rows A, C, G, T."""
+        """Map one-hot sequences, shape=(n, 4, length), rows A, C, G, T, to the mean of both strands, (n, n_tasks)."""
         both = torch.stack([x, x.flip(1, 2)], dim=1).flatten(0, 1)  # (2 n, 4, length): 0, rc of 0, 1, rc of 1, ...
         scores: Tensor = self.final(self.network(both))  # (2 n, n_tasks)
         return scores.reshape(len(x), 2, -1).mean(dim=1)

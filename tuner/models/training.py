@@ -1,9 +1,9 @@
 """`fit`: one training run of one network, independent of trials and studies.
 
 Every random draw of epoch e is a function of (seed, e) alone: the permutation, the strands and the shifts
-come from one NumPy generator, dropout and input noise from torch's, all seeded anew at the start of the epoch. So a run
-resumed from a checkpoint needs no random state, and equals the undisturbed run bit for bit on the same
-machine with the same number of threads.
+come from a NumPy generator, dropout and input noise from torch's, and all are seeded again at the start of each epoch.
+A run resumed from a checkpoint therefore needs no random state, and equals the uninterrupted run bit for bit on the
+same machine with the same number of threads.
 """
 
 from __future__ import annotations
@@ -52,21 +52,21 @@ class Trained(NamedTuple):
     Attributes
     ----------
     history : tuple of EpochRecord
-        Every epoch, those before a resume included.
+        Records of all epochs, including those before a resume.
     best_epoch : int
-        Epoch (1 is the first) with the best monitored score.
+        Epoch (starting from 1) with the best monitored score.
     chosen_epoch : int
-        Epoch whose weights the network now holds: the best or the last, as the recipe says.
+        Epoch whose weights the network now has: the best or the last one, depending on the recipe.
     stopped : str
-        ``"epochs"``, ``"patience"``, ``"time"`` or ``"rung"``.
+        Why training ended: ``"epochs"``, ``"patience"``, ``"time"`` or ``"rung"``.
     seconds : float
         Wall time of all epochs.
     resumed_from : int
-        Epochs that came from a checkpoint; 0 for a run from the start.
+        Number of epochs that came from a checkpoint; 0 for a run from the start.
     notes : tuple of str
         Why a checkpoint was ignored or could not be written, or why steps on a GPU are not recorded.
     logits : numpy.ndarray or None, shape=(n_valid, n_tasks), float32
-        Validation predictions of those weights, as `tuner.models.prediction.predict` makes them; None where they were
+        Validation predictions of the network's weights, from `tuner.models.prediction.predict`; None if they were
         made before a resume.
     """
 
@@ -81,12 +81,12 @@ class Trained(NamedTuple):
 
     @property
     def chosen(self) -> EpochRecord:
-        """Scores of the weights that the network now holds."""
+        """Scores of the weights that the network now has."""
         return self.history[self.chosen_epoch - 1]
 
 
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
-    """Choose the type that convolutions and matrix products train in.
+    """Choose the type in which training computes convolutions and matrix products.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
         ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 where the hardware multiplies it natively
         (elsewhere it is emulated, and slower than float32).
     device : torch.device
-        Where the network trains.
+        Device on which the network is trained.
     """
     if precision != "auto":
         return torch.bfloat16 if precision == "bfloat16" else torch.float32
@@ -107,7 +107,7 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
 
 @contextmanager
 def _epoch_randomness(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch inside the block, and leave its global random state as it was."""
+    """Seed torch inside the block, and restore its global random state afterwards."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
@@ -115,7 +115,7 @@ def _epoch_randomness(seed: int, device: torch.device) -> Iterator[None]:
 
 
 class _Run:
-    """A network in training, with everything a checkpoint must hold."""
+    """A network in training, with everything that a checkpoint must contain."""
 
     def __init__(self, model: nn.Module, train: Split, valid: Split, recipe: Recipe, device: torch.device):
         self.model = model.to(device)
@@ -138,7 +138,7 @@ class _Run:
         self.logits: npt.NDArray[np.float32] | None = None  # of the weights that would be returned now
 
     def train_epoch(self, seed: int) -> float:
-        """Train for one epoch; the mean loss per sequence and task."""
+        """Train for one epoch, and return the mean loss per sequence and task."""
         epoch = self.progress.epoch + 1
         self.optimizer.learning_rate = self.progress.learning_rate
         order = EpochOrder.draw(len(self.targets), self.recipe, seed, self.device)
@@ -148,7 +148,7 @@ class _Run:
         with _epoch_randomness(seed, self.device), exact_kernels(self.device):
             for number, (first, last) in enumerate(bounds, start=1):
                 loss = self.step(order.part(first, last), opens_epoch=number == 1)
-                # Reading a loss from a GPU waits for it, so there the check comes once an epoch.
+                # Reading a loss from a GPU waits for it, so on a GPU the losses are checked once per epoch.
                 if self.device.type == "cpu" and not math.isfinite(loss.item()):
                     raise _diverged(epoch, number, f"the training loss is {loss.item()}")
                 losses.append(loss)
@@ -162,7 +162,7 @@ class _Run:
         return float(np.average(values, weights=[last - first for first, last in bounds]))
 
     def validate(self) -> tuple[npt.NDArray[np.float32], dict[str, float]]:
-        """Validation logits, and scores by their names in EpochRecord; with NaN logits the run has diverged."""
+        """Return validation logits, and scores by their names in EpochRecord; a logit of NaN or inf is an error."""
         logits = predict(self.model, self.valid.codes, device=self.device, average_strands=self.recipe.average_strands)
         if not np.isfinite(logits).all():
             raise _diverged(self.progress.epoch + 1, None, "a validation logit is not finite")
@@ -180,10 +180,13 @@ class _Run:
         return logits, scores
 
     def first_gradient(self) -> dict[str, float]:
-        """Mean and spread of the first layer's gradient over the training sequences, as given."""
+        """Mean and standard deviation of the first layer's gradient on the training sequences, without augmentation."""
         kernel = getattr(self.model, "first_convolution", None)
         if kernel is None:
-            raise ModelError("recipe gradients = true needs a network with a first_convolution; use build_model.")
+            raise ModelError(
+                "gradients = true needs a network with an attribute first_convolution; use build_model, or "
+                "gradients = false."
+            )
         self.model.eval()
         n = len(self.targets)
         total = torch.zeros_like(kernel.weight)
@@ -197,7 +200,7 @@ class _Run:
         return {"gradient_mean": gradient.mean().item(), "gradient_sd": gradient.std(correction=0).item()}
 
     def epoch(self, seed: int) -> EpochRecord:
-        """Train and validate once, and keep the weights if they are the best."""
+        """Train and validate for one epoch, and keep the weights if they are the best so far."""
         started = time.perf_counter()
         learning_rate = self.progress.learning_rate
         loss = self.train_epoch(epoch_seed(seed, self.progress.epoch + 1))
@@ -217,7 +220,7 @@ class _Run:
 
     @contextmanager
     def as_returned(self) -> Iterator[None]:
-        """The network as `fit` would return it now; after the block, training can continue bit for bit."""
+        """Put the network into the state in which `fit` would return it now, and back again after the block."""
         latest: dict[str, torch.Tensor] = {}
         if self.recipe.weights == "best" and self.progress.best_epoch != self.progress.epoch:
             latest = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
@@ -230,7 +233,7 @@ class _Run:
                 self.model.load_state_dict(latest)
 
     def summary(self, stopped: str, resumed_from: int, notes: list[str]) -> Trained:
-        """What `fit` returns if it ends here."""
+        """Return the result of `fit` if it ended now."""
         progress = self.progress
         return Trained(
             history=tuple(progress.history),
@@ -244,14 +247,14 @@ class _Run:
         )
 
     def save(self, path: Path, digest: str) -> None:
-        """Write the checkpoint of the epoch just finished."""
+        """Write a checkpoint after the last finished epoch."""
         tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"best/{name}": tensor for name, tensor in self.best.items()}
         tensors |= {f"optimizer/{name}": tensor for name, tensor in self.optimizer.tensors().items()}
         write_checkpoint(path, Checkpoint(self.progress.to_json(), tensors), digest)
 
     def load(self, checkpoint: Checkpoint) -> None:
-        """Go back to where a checkpoint was written."""
+        """Restore the state from a checkpoint."""
         parts: dict[str, dict[str, torch.Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
         for key, tensor in checkpoint.tensors.items():
             part, name = key.split("/", 1)
@@ -262,10 +265,10 @@ class _Run:
         self.optimizer.load(parts["optimizer"])
 
     def digest(self, seed: int) -> str:
-        """Identify the run: a checkpoint is only resumed where this is equal.
+        """Digest that identifies the run: a checkpoint is resumed only if it has the same digest.
 
-        The initial weights enter by their spread to four digits: exactly, another kind of processor could
-        differ in the last bit and lose its checkpoint.
+        Initial weights contribute only their standard deviation, to four digits: on another kind of processor their
+        last bits could differ, and the checkpoint would be lost.
         """
         tensors = [
             (name, tuple(t.shape), f"{t.double().std(correction=0).item():.4g}")
@@ -307,22 +310,23 @@ def fit(
     ----------
     model : torch.nn.Module
         Maps (n, 4, length) to (n, n_tasks) logits; trained in place, on `device`, and left in evaluation
-        mode with the weights that `recipe.weights` names.
+        mode with the weights that `recipe.weights` chooses.
     train, valid : Split
-        Codes (n, length) and labels (n, n_tasks); `valid` selects the epoch.
+        Codes (n, length) and labels (n, n_tasks) of the training and validation sequences; `valid` decides which epoch
+        is the best.
     recipe : Recipe
-        Everything that may be tuned.
+        Settings of the training.
     seed : int
-        Non-negative; with the epoch number it determines every random draw.
+        Non-negative seed, which together with the epoch number determines every random draw.
     device : str
-        As `tuner.models.prediction.resolve_device` takes it.
+        Device as accepted by `tuner.models.prediction.resolve_device`.
     checkpoint : Path, optional
-        A file that is replaced after every epoch, and resumed from if it holds this very run. It is left
-        where it is at the end: a finished run resumed returns at once.
+        File that is replaced after every epoch, and from which training continues if it belongs to the same run. It is
+        not deleted at the end: resuming a finished run returns at once.
     on_epoch : callable, optional
-        Called after every epoch's checkpoint; an exception from it ends the run and is passed on.
+        Function that is called after every epoch's checkpoint; an exception from it ends the run and is passed on.
     time_limit : float, seconds, optional
-        Start no further epoch after this much training time. Such a run is not reproducible.
+        Training time after which no further epoch is started. Such a run is not reproducible.
     rungs : mapping of int to callable, optional
         Epoch -> function that decides whether training continues after it. During the call, `model` and the argument
         are what `fit` would return if it ended there; the call does not change further training. It is called again if
@@ -331,22 +335,22 @@ def fit(
     Returns
     -------
     Trained
-        History and reason of the end.
+        Records of all epochs, why training ended, and validation predictions.
 
     Raises
     ------
     TrainingDiverged
-        If a loss, a weight or a validation logit stops being finite; names epoch and step.
+        If a loss, a weight or a validation logit is no longer finite; names epoch and step.
     DataError
         If there are fewer than two training sequences.
     DeviceError
-        If the device does not exist. Running out of memory passes through as torch raises it.
+        If the device does not exist. Errors of torch, e.g. running out of memory, are passed on.
     MetricError
         If no validation task has both classes.
     """
     if len(train) < 2:
-        raise DataError(f"{len(train)} training sequences; batch norm needs at least 2.")
-    auroc(valid.labels, np.zeros(valid.labels.shape))  # one-class validation fails before the first epoch
+        raise DataError(f"{len(train)} training sequences; batch norm needs at least 2. Use a larger training split.")
+    auroc(valid.labels, np.zeros(valid.labels.shape))  # a validation split of one class fails before the first epoch
     keep_freed_memory()
     run = _Run(model, train, valid, recipe, resolve_device(device))
     notes: list[str] = []
@@ -378,7 +382,7 @@ def fit(
             try:
                 run.save(checkpoint, digest)
             except OSError as error:
-                # The checkpoint only saves time: without it, a killed run starts again, and nothing else is lost.
+                # A checkpoint only saves time: without it, a killed run starts again from epoch 1.
                 notes.append(f"epoch {record.epoch}: checkpoint not written ({error})")
         if on_epoch is not None:
             on_epoch(record)

@@ -12,6 +12,7 @@ import optuna
 import tuner
 from tuner.data.dataset import Split
 from tuner.data.sequence import cpg, gc_content
+from tuner.models.audit import audit
 from tuner.report.data import (
     BaselineRow,
     DataInfo,
@@ -25,6 +26,7 @@ from tuner.report.data import (
     StudyInfo,
 )
 from tuner.report.source import Source
+from tuner.results.audit_words import audit_words
 from tuner.results.confirmation import Standing
 from tuner.results.leaderboard import FrozenTrial, TrialState, stage_trials
 from tuner.results.verdict import Composition, composition
@@ -59,9 +61,15 @@ def data_info(source: Source, *, opened: bool) -> DataInfo:
     data = source.dataset
     closed = {} if opened else {"test": SplitInfo(sequences=len(data.splits["test"]))}
     splits = {name: closed.get(name) or split_info(split, source.task) for name, split in data.splits.items()}
+    database = source.bench.database
+    named = source.bench.plan.study.motifs.targets
+    targets = {family: [database.find(one) for one in ids] for family, ids in named.items()}
+    found = audit(data.without_test() if data.sealed is None else data, targets, regression=False)
+    words = audit_words(found, shuffled=data.shuffled)
     return DataInfo(
         name=data.name, source=data.source, length=data.length, tasks=data.tasks, task=data.tasks[source.task],
-        fingerprint=data.fingerprint, splits=splits, warnings=tuple(data.describe()["warnings"]),
+        fingerprint=data.fingerprint, splits=splits, warnings=(*data.describe()["warnings"], *words.warnings),
+        audit=found, audit_lines=words.lines,
     )  # fmt: skip
 
 

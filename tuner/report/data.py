@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tuner.models.audit import Audit
 from tuner.report.parts import (
     Completeness,
     EngineAgreement,
@@ -157,6 +158,10 @@ class DataInfo:
         ``train``, ``valid`` and ``test``.
     warnings : tuple of str
         Problems found while reading the data, e.g. duplicates.
+    audit : Audit or None
+        What separates the classes in training and validation; its 6-mer regression is among the baselines.
+    audit_lines : tuple of str
+        The same in words.
     """
 
     name: str
@@ -167,6 +172,8 @@ class DataInfo:
     fingerprint: str
     splits: dict[str, SplitInfo]
     warnings: tuple[str, ...]
+    audit: Audit | None = None
+    audit_lines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ import numpy as np
 
 from tuner.models.recipe import EpochRecord
 from tuner.motifs.filters import Filter
+from tuner.plots.audit import Shares, draw_composition, draw_places
 from tuner.plots.contribution_logos import Stretch, contribution_logos
 from tuner.plots.curves import draw_learning_curve
 from tuner.plots.discrimination import draw_calibration, draw_precision_recall, draw_roc
@@ -22,6 +23,8 @@ from tuner.report.numbers import number
 from tuner.report.sample import sample_trials
 from tuner.results.words import baseline_name
 
+MOST_CURVES = 5  # motifs whose places are drawn
+
 
 def draw_figures(data: ReportData) -> dict[str, str]:
     """Draw what a report shows; what was not measured is left out.
@@ -34,9 +37,11 @@ def draw_figures(data: ReportData) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        Name -> SVG: ``front``, ``history``, ``importance``, ``parallel``, and ``trial-N-...`` for each reported trial.
+        Name -> SVG: ``front``, ``history``, ``importance``, ``parallel``, ``composition``, ``places``, and
+        ``trial-N-...`` for each reported trial.
     """
     found = {name: svg(figure) for name, figure in _study(sample_trials(data)[0])}
+    found |= {name: svg(figure) for name, figure in _data(data)}
     for model in data.models:
         key = f"trial-{model.trial}"
         found |= {f"{key}-{name}": svg(figure) for name, figure in _curves(model)}
@@ -115,6 +120,21 @@ def _study(data: ReportData) -> Iterator[tuple[str, Figure]]:
     axes, shades, _ = parallel(data)
     if axes:
         yield "parallel", draw_parallel(axes, shades)
+
+
+def _data(data: ReportData) -> Iterator[tuple[str, Figure]]:
+    """Composition of both classes, and where the named motifs lie in the sequences of the reported task."""
+    found = data.data.audit
+    if found is None:
+        return
+    labels = {"gc": "GC content", "cpg": "CpG observed / expected"}
+    if found.histograms:
+        panels = [Shares(labels[h.name], h.edges, h.positives, h.negatives) for h in found.histograms]
+        yield "composition", draw_composition(panels)
+    names = {m.motif: f"{m.target} ({m.motif}), {m.hits:,} hits" for m in found.motifs if m.task == data.data.task}
+    places = [p for p in found.places if p.task == data.data.task][:MOST_CURVES]
+    if places:
+        yield "places", draw_places([Shares(names[p.motif], p.edges, p.shares, np.zeros(0)) for p in places])
 
 
 def _curves(model: ModelReport) -> Iterator[tuple[str, Figure]]:

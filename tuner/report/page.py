@@ -57,6 +57,15 @@ FIGURES = {
 }
 
 
+DATA_FIGURES = {
+    "composition": "Composition of bound and unbound sequences. Where the curves differ, a model can score without a "
+    "motif.",
+    "places": "Where the best hits of the study's target lie in bound sequences. Sites of a factor gather at the "
+    "middle of windows around summits.",
+}
+"""Pictures of the data -> what they show."""
+
+
 def render(data: ReportData) -> str:
     """Render a report.
 
@@ -88,6 +97,7 @@ def render(data: ReportData) -> str:
         hero=_hero(data),
         models=[_model(data, m, drawn) for m in data.models],
         charts=_charts(shown, drawn),
+        pictures=[(inline_svg(drawn[name], name, text), text) for name, text in DATA_FIGURES.items() if name in drawn],
         trials=_trials(shown),
         plotly=packed,
         style=Markup(sources.get_source(environment, "style.css")[0]),

@@ -1,4 +1,4 @@
-"""The files of a trial: each is written here as the worker stores it, and read here, typed, by whoever wants it."""
+"""The files of a trial: functions that write each file for the artifact store, and read it with the right types."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ FILTERS = "filters.meme"
 
 
 class TaskScores(NamedTuple):
-    """What a network reaches on one task of validation.
+    """Scores of a network on one task of the validation split.
 
     Attributes
     ----------
     task : str
-        Its name.
+        Name of the task.
     positives : int
-        Sequences with label 1.
+        Number of sequences with label 1.
     auroc, average_precision : float or None
-        None where the split holds one class only.
+        Scores; None if all labels of the task are alike.
     """
 
     task: str
@@ -59,14 +59,14 @@ Row = TypeVar("Row", bound=NamedTuple)
 
 
 def table(kind: type[Row], rows: Iterable[Sequence[object]]) -> bytes:
-    """Word rows as tab-separated text with the fields of `kind` as header; floats to six digits.
+    """Write rows as tab-separated text, with the fields of `kind` as header and floats to six digits.
 
     Parameters
     ----------
     kind : type
-        A NamedTuple.
+        NamedTuple that describes a row.
     rows : iterable of sequence
-        Values in the order of its fields; None and NaN are empty.
+        Values in the order of the fields; None becomes an empty cell.
     """
     lines = ["\t".join(kind._fields), *("\t".join(map(_cell, row)) for row in rows)]
     return ("\n".join(lines) + "\n").encode()
@@ -79,12 +79,12 @@ def _cell(value: object) -> str:
 
 
 def read_table(artifacts: Artifacts, trial: FrozenTrial, name: str, kind: type[Row]) -> tuple[Row, ...]:
-    """Read a table of a trial that `table` wrote, with the types of `kind`.
+    """Read a table of a trial that was written by `table`, with the types of `kind`.
 
     Raises
     ------
     StorageError
-        The file is missing, not what was stored, or no such table; names file and trial.
+        The file is missing, differs from what was stored, or is not such a table; names file and trial.
     """
     text = artifacts.text(trial, name)
     try:
@@ -94,23 +94,23 @@ def read_table(artifacts: Artifacts, trial: FrozenTrial, name: str, kind: type[R
             for row in read_cells(text)
         )
     except (ValueError, TypeError) as e:
-        raise unusable(trial, name, "it is no table") from e
+        raise unusable(trial, name, "it is not a readable table") from e
 
 
 def plain(row: NamedTuple) -> dict[str, Any]:
-    """A row as a dictionary for JSON and for people: NaN, which is in neither, as None."""
+    """Convert a row to a dictionary for JSON; NaN, which JSON does not have, becomes None."""
     return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row._asdict().items()}
 
 
 def from_plain(kind: type[Row], cells: Mapping[str, Any]) -> Row:
-    """Rebuild a row that `plain` made."""
+    """Rebuild a row from a dictionary that `plain` made."""
     hints = typing.get_type_hints(kind)
     values = [math.nan if cells[f] is None and hints[f] is float else cells[f] for f in kind._fields]
     return kind(*values)  # type: ignore[arg-type]
 
 
 def _typed(cell: str, hint: Any, field: str) -> Any:
-    """A cell as its field has it: text that looks like a number is text, a number that is none is NaN."""
+    """Convert a cell to the type of its field; an empty or not finite number becomes None, or NaN in a float field."""
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if str in options:
         return None if cell == "" and types.NoneType in options else unquoted(cell)
@@ -129,25 +129,25 @@ def _typed(cell: str, hint: Any, field: str) -> Any:
 
 def read_matches(artifacts: Artifacts, trial: FrozenTrial) -> tuple[FilterMatch, ...]:
     """Read the best match of each filter; raises as `read_table`."""
-    from tuner.motifs.match import FilterMatch  # slow: it knows Tomtom
+    from tuner.motifs.match import FilterMatch  # slow to import, because it needs Tomtom
 
     return read_table(artifacts, trial, MATCHES, FilterMatch)
 
 
 def read_history(artifacts: Artifacts, trial: FrozenTrial) -> tuple[EpochRecord, ...]:
-    """Read what each epoch recorded; raises as `read_table`."""
+    """Read the record of each epoch; raises as `read_table`."""
     from tuner.models.recipe import EpochRecord
 
     return read_table(artifacts, trial, HISTORY, EpochRecord)
 
 
 def read_tasks(artifacts: Artifacts, trial: FrozenTrial) -> tuple[TaskScores, ...]:
-    """Read the scores of each task of a network of several tasks; raises as `read_table`."""
+    """Read the scores of each task of a network with several tasks; raises as `read_table`."""
     return read_table(artifacts, trial, TASKS, TaskScores)
 
 
 def filters_meme(filters: Iterable[Filter]) -> bytes:
-    """Word the matrices of first-layer filters as a MEME file; a filter without a column is not in it."""
+    """Write the matrices of first-layer filters as a MEME file, without filters whose matrix has no column."""
     return write_meme(
         Motif(f"filter{f.index}", f"filter{f.index}", f.ppm, None, float(f.sites)) for f in filters if f.ppm.shape[1]
     ).encode()
@@ -159,12 +159,12 @@ def read_filters(artifacts: Artifacts, trial: FrozenTrial) -> dict[int, np.ndarr
     Returns
     -------
     dict of int to numpy.ndarray, shape=(4, width)
-        Filter -> probabilities; a filter without a column is not in it.
+        Filter -> probabilities, without filters whose matrix has no column.
 
     Raises
     ------
     StorageError
-        The file is missing, not what was stored, or not written by `filters_meme`.
+        The file is missing, differs from what was stored, or was not written by `filters_meme`.
     """
     text = artifacts.text(trial, FILTERS)
     if "letter-probability" not in text:  # no filter has a column
@@ -172,24 +172,29 @@ def read_filters(artifacts: Artifacts, trial: FrozenTrial) -> dict[int, np.ndarr
     try:
         return {int(motif.id.removeprefix("filter")): motif.ppm for motif in parse_meme(text, FILTERS)}
     except (MotifError, ValueError) as e:
-        raise unusable(trial, FILTERS, f"no filters ({e})") from e
+        raise unusable(trial, FILTERS, f"it has no readable filters ({e})") from e
 
 
 def network_files(
     network: Network, hyperparameters: Mapping[str, Any], data: Dataset, *, average_strands: bool
 ) -> dict[str, bytes]:
-    """Weights and description: what `load_network` reads.
+    """Write the files that `load_network` reads: weights and description.
 
     Parameters
     ----------
     network : Network
-        Trained.
+        A trained network.
     hyperparameters : mapping
-        What it was built from.
+        Hyperparameters from which the network was built.
     data : Dataset
-        Gives tasks and length.
+        Data set on which the network was trained; its tasks and length are stored.
     average_strands : bool
-        Whether its predictions average both strands.
+        Whether the network's predictions average both strands.
+
+    Returns
+    -------
+    dict of str to bytes
+        Name -> content of each file.
     """
     from safetensors.numpy import save
 
@@ -220,19 +225,19 @@ def load_network(weights: bytes, description: bytes) -> tuple[Network, bool]:
 
     told = json.loads(description)
     stored = load(io.BytesIO(weights).getvalue())
-    with budget_for(stored.values()):  # a description that lies takes no memory
+    with budget_for(stored.values()):  # a false description cannot use up the memory
         network = build_model(told["hyperparameters"], n_tasks=told["n_tasks"], length=told["length"], seed=0)
     network.load_state_dict({k: torch.as_tensor(v) for k, v in stored.items()})
     return network.eval(), bool(told["average_strands"])
 
 
 def stored_network(artifacts: Artifacts, trial: FrozenTrial) -> tuple[Network, bool]:
-    """The network of a trial as `load_network` gives it.
+    """Load the network of a trial; returns the same as `load_network`.
 
     Raises
     ------
     StorageError
-        Its files are missing, not what was stored, or no network; names file and trial.
+        A file is missing, differs from what was stored, or does not contain a network; names file and trial.
     """
     from safetensors import SafetensorError
 
@@ -240,27 +245,28 @@ def stored_network(artifacts: Artifacts, trial: FrozenTrial) -> tuple[Network, b
     try:
         return load_network(weights, description)
     except (TunerError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as e:
-        raise unusable(trial, f"{WEIGHTS} or {DESCRIPTION}", f"no network ({' '.join(str(e).split())[:200]})") from e
+        reason = f"no network can be built from them ({' '.join(str(e).split())[:200]})"
+        raise unusable(trial, f"{WEIGHTS} or {DESCRIPTION}", reason) from e
 
 
 def stored_baseline(artifacts: Artifacts, trial: FrozenTrial) -> Baseline:
-    """The fitted baseline of a control; raises as `stored_network`."""
+    """Load the fitted baseline of a control; raises as `stored_network`."""
     from tuner.models.baselines import Baseline
 
     content = artifacts.get(trial, BASELINE)
     try:
         return Baseline.from_bytes(content, BASELINE)
     except DataError as e:
-        raise unusable(trial, BASELINE, "no readable baseline") from e
+        raise unusable(trial, BASELINE, "it is not a readable baseline") from e
 
 
 def histories(trials: Iterable[FrozenTrial], artifacts: Artifacts) -> list[dict[str, Any]]:
-    """One row an epoch of every completed trial: trial, parameters, and what each epoch recorded.
+    """One row per epoch of every completed trial: trial, parameters, and the record of the epoch.
 
     Raises
     ------
     StorageError
-        As `read_table`.
+        As in `read_table`.
     """
     rows = []
     for t in trials:

@@ -1,4 +1,4 @@
-"""What the trials of a study share in one process: data, motif database, device."""
+"""Data, motif database and device of a study, which all its trials in one process share."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from tuner.study.plan import Plan, identity
 
 
 class Bench(NamedTuple):
-    """What every trial of a study needs, loaded once per process.
+    """Everything that the trials of a study need, loaded once per process.
 
     Attributes
     ----------
     plan : Plan
         The study.
     dataset : Dataset
-        Without its test split.
+        The study's data set, without its test split.
     database : MotifDatabase
-        Screened.
+        The study's motif database, screened.
     device : str
-        Torch device.
+        Torch device on which networks are trained.
     cache : Path or None
-        Folder of Tomtom's compiled kernel.
+        Cache folder, which contains Tomtom's compiled kernel.
     variants : mapping of str to Dataset
-        Data sets that a grid's parameter ``dataset`` chooses from, without test splits; usually none.
+        Name -> data set, without its test split, for a grid with a parameter ``dataset``; usually empty.
     """
 
     plan: Plan
@@ -46,11 +46,11 @@ class Bench(NamedTuple):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Everything that two workers must agree on."""
+        """Everything that must be the same for all workers of the study."""
         return identity(self.plan, self.dataset, self.database, self.variants)
 
     def dataset_of(self, point: Mapping[str, object]) -> Dataset:
-        """The data set on which a point is trained."""
+        """Data set on which a point is trained."""
         name = point.get("dataset")
         return self.dataset if name is None else self.variants[str(name)]
 
@@ -64,7 +64,7 @@ def load_bench(
     max_memory: int | None = None,
     stored: Mapping[str, Any] | None = None,
 ) -> Bench:
-    """Load and check everything a study needs, before anything is trained.
+    """Load and check everything that a study needs, before anything is trained.
 
     Parameters
     ----------
@@ -77,14 +77,16 @@ def load_bench(
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
     max_memory : int, optional, bytes
-        Memory that reading the data may take; by default half of what is available.
+        Memory that reading the data may take; by default half of the available memory.
     stored : mapping of str to any, optional
         Identity of the study, if it is stored already; see `load_motifs`.
 
     Raises
     ------
     DataError, MotifError, DeviceError
-        Something is missing or broken; the message says what, where, and what to do.
+        The data, the motif database or the device is missing or unusable.
+    StudyError
+        A data set of ``dataset`` in the search space has another shape than the study's own.
     """
     found = resolve_device(device)
     dataset = load_dataset(plan.data_spec, data_dir=data_dir, cache=cache, max_memory=max_memory)
@@ -97,8 +99,8 @@ def load_bench(
     for name, variant in variants.items():
         if (variant.n_tasks, variant.length) != (dataset.n_tasks, dataset.length):
             raise StudyError(
-                f"{plan.study.name} [dataset]: {name} has {variant.n_tasks} tasks of {variant.length} bp, the study's "
-                f"own data have {dataset.n_tasks} of {dataset.length} bp. Vary only data sets of one shape."
+                f"{plan.study.name} [dataset]: {name} has {variant.n_tasks} tasks and {variant.length} bp, but the "
+                f"study's own data have {dataset.n_tasks} tasks and {dataset.length} bp. Use data sets of equal shape."
             )
     return Bench(plan, share_codes(dataset.without_test(), cache), database, str(found), cache, variants)
 
@@ -119,7 +121,7 @@ def load_motifs(plan: Plan, cache: Path | None, stored: Mapping[str, Any] | None
     Raises
     ------
     MotifError
-        It is neither of them.
+        The name is neither a JASPAR release nor a motif file, or the database cannot be read.
     """
     name = plan.study.motifs.database
     beside = plan.folder / name

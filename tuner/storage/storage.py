@@ -111,7 +111,8 @@ def open_storage(
     Raises
     ------
     StorageError
-        One line without the password: unreachable, not writable, not a database, created by another version.
+        The database is unreachable, not writable, not a database, or was created by another version. The message
+        is one line without the password.
     """
     return FencedStorage(connect(parse_url(where), patience=patience, wait=wait, reading=reading))
 
@@ -127,7 +128,7 @@ def open_existing(where: str | Path, *, reading: bool = False) -> FencedStorage:
     Raises
     ------
     StorageError
-        The SQLite file does not exist, and is not created; or as in `open_storage`.
+        The SQLite file does not exist (it is not created), or an error of `open_storage`.
     """
     if "://" not in str(where) and not Path(where).is_file():
         raise StorageError(f"{where}: there is no storage here yet. Run a study first, or name one with --storage.")
@@ -150,7 +151,7 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
     Attributes
     ----------
     secrets : frozenset of str
-        Masked in all stored reasons: the passwords of the URL, and whatever is added to them.
+        Texts that are masked in all stored reasons: the passwords of the URL, and any that are added.
     """
 
     _backend: Backend
@@ -249,7 +250,7 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
         return super().create_new_study(directions, study_name)
 
     def catalog(self) -> Catalog:
-        """Every study of the database: tuner's searches, their stages, and other programs' studies."""
+        """All studies of the database: tuner's searches, their stages, and studies of other programs."""
         return self._backend.read(read_catalog)
 
     def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
@@ -258,12 +259,12 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
         Raises
         ------
         StorageError
-            An attribute is no JSON.
+            An attribute is not readable JSON.
         """
         try:
             return super().get_study_system_attrs(study_id)
         except (ValueError, RecursionError) as e:
-            raise self._unreadable(study_id, "an attribute is no JSON that can be read", e) from e
+            raise self._unreadable(study_id, "an attribute is not readable JSON", e) from e
 
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
         """As in Optuna.
@@ -271,22 +272,22 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
         Raises
         ------
         StorageError
-            An attribute is no JSON.
+            An attribute is not readable JSON.
         """
         try:
             return super().get_study_user_attrs(study_id)
         except (ValueError, RecursionError) as e:
-            raise self._unreadable(study_id, "an attribute is no JSON that can be read", e) from e
+            raise self._unreadable(study_id, "an attribute is not readable JSON", e) from e
 
     def _unreadable(self, study_id: int, what: str, e: Exception) -> StorageError:
         name = shown(self.get_study_name_from_id(study_id))
         return StorageError(
             f"{self.address}: the study {name} cannot be read: {what} ({type(e).__name__}: {str(e)[:80]}). "
-            "Somebody changed it, or the database is damaged; restore a backup, or use another study."
+            "Another program changed it, or the database is damaged; restore a backup, or use another study."
         )
 
     def budget(self, study_id: int) -> int | None:
-        """Number of slots that the study is to end with; None before `set_budget`."""
+        """Number of slots with which the study ends; None before `set_budget`."""
         return self._backend.read(partial(slots.budget, study_id=study_id))
 
     def set_budget(self, study_id: int, total: int) -> int:
@@ -516,7 +517,7 @@ class FencedStorage(FileRows, RungRows, AttributeRows, Identities, DrawingStorag
         numbers = [float(v) for v in values or ()]
         expected = len(self.get_study_directions(attempt.study_id))
         if len(numbers) != expected:
-            raise StorageError(f"{what}: {len(numbers)} values for {expected} objectives.")
+            raise StorageError(f"{what}: {len(numbers)} values for {expected} objectives; pass one value for each.")
         if not all(map(math.isfinite, numbers)):
             raise StorageError(f"{what}: the values {numbers} are not finite; finish it as PRUNED with a reason.")
         return numbers
