@@ -121,6 +121,8 @@ def print_check(d: dict[str, Any]) -> None:
         context.note(f"data     {d['data']['source']}: {d['data']['length']} bp, tasks {', '.join(d['data']['tasks'])}")
         for split, s in d["data"]["splits"].items():
             context.note(f"         {split}: {_split(s)}")
+        for sentence in d["data"]["recipe"]:
+            context.note(f"         {sentence}")
         for warning in d["data"]["warnings"]:
             context.note(f"warning: {warning}")
     if "motifs" in d:
