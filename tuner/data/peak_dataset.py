@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import pooch
 from numpy.typing import NDArray
 
 from tuner.data.chromosome_split import chromosome_split
@@ -18,6 +19,7 @@ from tuner.data.genomes import open_genome
 from tuner.data.intervals import Axis, Index, Regions, union, window_letters
 from tuner.data.lengths import BYTES_A_BASE, BYTES_A_SEQUENCE, fit_length
 from tuner.data.negatives import NEGATIVES, Draw, Ground, Share, draw_from, repeated, shortfalls
+from tuner.data.peak_cache import keep, kept, place_of
 from tuner.data.peak_keys import LENGTH, SHUFFLE, tasks_of
 from tuner.data.peaks import Peaks, read_peaks
 from tuner.data.sequence import Codes, encode_letters, reverse_complement
@@ -92,6 +94,20 @@ def peak_dataset(
     files = {task: Path(path) for task, path in tasks_of(spec).items()}
     read = {task: read_peaks(path, max_memory) for task, path in files.items()}
     genome = open_genome(str(spec.genome), data_dir=data_dir, cache=cache, offline=offline, progress=progress)
+    named = [Path(path) for key, path in spec.files.items() if key != "genome" and Path(path).is_file()]
+    place = place_of(spec, [*named, genome.path], Path(pooch.os_cache("tuner")) if cache is None else cache)
+    if (found := kept(place)) is not None:
+        return found
+    dataset = _made(spec, files, read, genome, length, max_memory)
+    keep(dataset, place)
+    return dataset
+
+
+def _made(
+    spec: DataSpec, files: Mapping[str, Path], read: Mapping[str, Peaks], genome: Genome, length: int,
+    max_memory: int | None,
+) -> Dataset:  # fmt: skip
+    """Make the data set, which is in no cache."""
     axis = Axis(genome.sizes, 8 * length + 1000)
     found = _find(spec, read, genome, axis, length, max_memory)
     name = next(iter(files.values())).name if len(files) == 1 else "+".join(files)
