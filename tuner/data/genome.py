@@ -7,7 +7,6 @@ a compressed one is decompressed once into the cache.
 from __future__ import annotations
 
 import gzip
-import os
 import zlib
 from collections.abc import Mapping
 from functools import cached_property
@@ -20,12 +19,12 @@ import pooch
 from tuner.data.assemblies import Identified, identify
 from tuner.data.fasta_index import Bytes, identity_of, open_index
 from tuner.data.sequence import Codes, encode_letters
+from tuner.data.two_bit import SIGNATURES, TwoBit
 from tuner.errors import DataError, permission
 from tuner.files import make_folder, replacing
 
 _BLOCK: Final = 1 << 24
 _GZIP: Final = b"\x1f\x8b"
-_TWO_BIT: Final = (b"\x43\x27\x41\x1a", b"\x1a\x41\x27\x43")
 _AGAIN: Final = "Copy or download it again."
 _LINE_ENDS: Final = (ord("\n"), ord("\r"))
 
@@ -70,8 +69,8 @@ class Genome:
         self._cache = Path(pooch.os_cache("tuner")) if cache is None else cache
         self._source: _Source
         start = _first_bytes(self.path)
-        if start in _TWO_BIT:
-            self._source = _TwoBit(self.path)
+        if start in SIGNATURES:
+            self._source = TwoBit(self.path)
         else:
             packed = start.startswith(_GZIP)
             self._source = _Fasta(_decompressed(self.path, self._cache) if packed else self.path, self._cache)
@@ -165,41 +164,6 @@ class _Fasta:
                 f"not that of this file. Delete the index."
             )
         return letters
-
-
-class _TwoBit:
-    """A 2bit file; its handle belongs to one process, as a copy would move the position of the other."""
-
-    def __init__(self, path: Path) -> None:
-        self.notes: tuple[str, ...] = ()
-        self._path = path
-        self._open()
-        self.sizes: dict[str, int] = dict(self._file.chroms())
-
-    def _open(self) -> None:
-        try:
-            import py2bit  # an extra
-        except ImportError as error:
-            raise DataError(
-                f"{self._path}: a 2bit file needs the package py2bit: pip install 'tuner-tfbs[genome]'. Or convert it "
-                f"to FASTA by twoBitToFa."
-            ) from error
-        try:
-            self._file = py2bit.open(str(self._path), True)
-        except RuntimeError as error:
-            raise DataError(f"{self._path}: it is damaged or cut short ({error}). {_AGAIN}") from error
-        self._process = os.getpid()
-
-    def letters(self, chrom: str, start: int, end: int) -> Bytes:
-        if start == end:
-            return np.zeros(0, dtype=np.uint8)
-        if os.getpid() != self._process:
-            self._open()
-        try:
-            text = self._file.sequence(chrom, start, end)
-        except RuntimeError as error:
-            raise DataError(f"{self._path}: {chrom} cannot be read ({error}). {_AGAIN}") from error
-        return np.frombuffer(text.encode("ascii"), dtype=np.uint8)
 
 
 def _first_bytes(path: Path) -> bytes:

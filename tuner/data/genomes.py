@@ -50,8 +50,9 @@ def open_genome(
         If there is no such file, it cannot be downloaded, it is not the published one, or it is another assembly.
     """
     if named not in GENOMES:
-        if not Path(named).exists() and "/" not in named and "." not in named:
-            raise DataError(f"{unknown('genome', named, GENOMES)} Or give the path of a FASTA or 2bit file.")
+        if not Path(named).exists() and not Path(named).suffix:
+            name = unknown("genome", Path(named).name, GENOMES)
+            raise DataError(f"{named}: no such file, and {name} Or give the path of a FASTA or 2bit file.")
         return Genome(named, cache=cache)
     folder = Path(pooch.os_cache("tuner")) if cache is None else cache
     genome = Genome(_find(named, data_dir, folder, offline, progress), cache=cache)

@@ -13,18 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.data.composition import CPG_WIDTH, GC_WIDTH
-from tuner.data.fasta_index import Bytes
 from tuner.data.genome import Genome
-from tuner.data.intervals import Axis, Index, Regions, window_letters
-from tuner.data.sequence import N_CODE, cpg, encode_letters, gc_content
+from tuner.data.intervals import Axis, Index, Regions
+from tuner.data.window_counts import Counts, count_windows
 
 FIRST: Final = 40
 """Candidates per wanted window in the first round; each further round draws four times as many as the one before."""
 MOST: Final = 1 << 25
-"""Candidates of all rounds; 200 bases of each are read, which takes about a minute."""
-_BLOCK: Final = 1 << 24  # letters looked at in one step
+"""Candidates of all rounds."""
+_BLOCK: Final = 1 << 22  # windows counted in one step
 _REPEAT_LEVELS: Final = np.array([0.0, 0.25, 0.5, 0.75])  # windows without repeats are a level of their own
-_LOWER: Final = ord("a")
 _CPG_BINS, _LEVELS = 64, 8
 
 
@@ -46,35 +44,25 @@ class Bins(NamedTuple):
     known: NDArray[np.bool_]
 
 
-def bins_of(letters: Bytes, *, by_cpg: bool, where: str = "genome") -> Bins:
+def bins_of(counts: Counts, length: int, *, by_cpg: bool) -> Bins:
     """Number the bin of composition of each window, with the bins of the matched part (`tuner.data.composition`).
 
     Parameters
     ----------
-    letters : numpy.ndarray, shape=(n, length), uint8
-        ASCII; lower case marks repeats.
+    counts : Counts
+    length : int, bp
     by_cpg : bool
         Whether CpG observed/expected is a part of the bin.
-    where : str
-        Name of the genome in error messages.
 
     Returns
     -------
     Bins
     """
-    parts = []
-    for at in range(0, len(letters), max(1, _BLOCK // max(letters.shape[1], 1))):
-        block = letters[at : at + max(1, _BLOCK // max(letters.shape[1], 1))]
-        codes = encode_letters(block, where)
-        coarse = np.floor(gc_content(codes) / GC_WIDTH + 1e-9).astype(np.int64) * _CPG_BINS
-        if by_cpg:
-            coarse += np.minimum(np.floor(cpg(codes) / CPG_WIDTH + 1e-9), _CPG_BINS - 1).astype(np.int64)
-        level = np.searchsorted(_REPEAT_LEVELS, (block >= _LOWER).mean(axis=1), side="left")
-        parts.append((coarse * _LEVELS + level, coarse, (codes != N_CODE).all(axis=1)))
-    if not parts:
-        return Bins(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, bool))
-    fine, coarse, known = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Bins(fine, coarse, known)
+    coarse = np.floor(counts.gc_content / GC_WIDTH + 1e-9).astype(np.int64) * _CPG_BINS
+    if by_cpg:
+        coarse += np.minimum(np.floor(counts.cpg / CPG_WIDTH + 1e-9), _CPG_BINS - 1).astype(np.int64)
+    level = np.searchsorted(_REPEAT_LEVELS, counts.repeats / length, side="left")
+    return Bins(coarse * _LEVELS + level, coarse, counts.known == length)
 
 
 class Free(NamedTuple):
@@ -154,7 +142,7 @@ def draw_matched(
     size, seen = FIRST * len(wanted.fine), 0
     for further in range(20):
         everything = size >= free.total
-        index = np.arange(free.total) if everything else np.unique(rng.integers(free.total, size=size))
+        index = np.arange(free.total) if everything else np.sort(rng.integers(free.total, size=size))
         new = _candidates(genome, axis, free, index, wanted_bins, length, by_cpg)
         start, fine, coarse = (np.concatenate(pair) for pair in zip((start, fine, coarse), new, strict=True))
         start, kept = np.unique(start, return_index=True)
@@ -191,10 +179,9 @@ def _candidates(
 ) -> tuple[Index, Index, Index]:
     """Positions, fine and coarse bins of the free windows that have no N and a wanted bin."""
     parts = []
-    step = max(1, 4 * _BLOCK // length)
-    for at in range(0, len(index), step):
-        start = free.positions(index[at : at + step])
-        found = bins_of(window_letters(genome, axis, start, length), by_cpg=by_cpg, where=genome.name)
+    for at in range(0, len(index), _BLOCK):
+        start = free.positions(index[at : at + _BLOCK])
+        found = bins_of(count_windows(genome, axis, start, length), length, by_cpg=by_cpg)
         kept = found.known & np.isin(found.coarse, wanted_bins)
         parts.append((start[kept], found.fine[kept], found.coarse[kept]))
     starts, fines, coarses = (np.concatenate(column) for column in zip(*parts, strict=True))

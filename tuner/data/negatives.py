@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.data.genome import Genome
-from tuner.data.intervals import Axis, Index, Regions, strongest, window_letters
+from tuner.data.intervals import Axis, Index, Regions, strongest
 from tuner.data.matching import Bins, bins_of, draw_matched, free_starts
 from tuner.data.sites import MOST_N, unknown_share
+from tuner.data.window_counts import count_windows
 
 FARTHEST: Final = 20
 """Largest distance of a flank from its peak, in windows, behind the zone around the peak."""
@@ -81,8 +82,8 @@ def repeated(n: int, wanted: int, rng: np.random.Generator) -> Index:
 
 
 def _matched(ground: Ground, share: Share, rng: np.random.Generator, *, by_cpg: bool) -> Index:
-    letters = window_letters(ground.genome, ground.axis, share.positives, ground.length)
-    found = bins_of(letters, by_cpg=by_cpg, where=ground.genome.name)
+    counts = count_windows(ground.genome, ground.axis, share.positives, ground.length)
+    found = bins_of(counts, ground.length, by_cpg=by_cpg)
     rows = repeated(len(share.positives), share.wanted, rng)
     wanted = Bins(found.fine[rows], found.coarse[rows], found.known[rows])
     free = free_starts(ground.axis, share.chromosomes, ground.taken, ground.length)

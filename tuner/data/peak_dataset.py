@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import pooch
 from numpy.typing import NDArray
 
 from tuner.data.chromosome_split import chromosome_split
@@ -18,6 +19,7 @@ from tuner.data.genomes import open_genome
 from tuner.data.intervals import Axis, Index, Regions, union, window_letters
 from tuner.data.lengths import BYTES_A_BASE, BYTES_A_SEQUENCE, fit_length
 from tuner.data.negatives import NEGATIVES, Draw, Ground, Share, draw_from, repeated, shortfalls
+from tuner.data.peak_cache import keep, kept, place_of
 from tuner.data.peak_keys import LENGTH, SHUFFLE, tasks_of
 from tuner.data.peaks import Peaks, read_peaks
 from tuner.data.sequence import Codes, encode_letters, reverse_complement
@@ -43,13 +45,15 @@ class Found(NamedTuple):
     labels : numpy.ndarray, shape=(n, n_tasks), uint8
     near : Regions
         Zones around all peaks of all files, where no negative may lie.
-    notes : tuple of str
+    notes, recipe : tuple of str
+        Of the data set.
     """
 
     sites: Sites
     labels: NDArray[np.uint8]
     near: Regions
     notes: tuple[str, ...]
+    recipe: tuple[str, ...]
 
 
 def peak_dataset(
@@ -90,6 +94,20 @@ def peak_dataset(
     files = {task: Path(path) for task, path in tasks_of(spec).items()}
     read = {task: read_peaks(path, max_memory) for task, path in files.items()}
     genome = open_genome(str(spec.genome), data_dir=data_dir, cache=cache, offline=offline, progress=progress)
+    named = [Path(path) for key, path in spec.files.items() if key != "genome" and Path(path).is_file()]
+    place = place_of(spec, [*named, genome.path], Path(pooch.os_cache("tuner")) if cache is None else cache)
+    if (found := kept(place)) is not None:
+        return found
+    dataset = _made(spec, files, read, genome, length, max_memory)
+    keep(dataset, place)
+    return dataset
+
+
+def _made(
+    spec: DataSpec, files: Mapping[str, Path], read: Mapping[str, Peaks], genome: Genome, length: int,
+    max_memory: int | None,
+) -> Dataset:  # fmt: skip
+    """Make the data set, which is in no cache."""
     axis = Axis(genome.sizes, 8 * length + 1000)
     found = _find(spec, read, genome, axis, length, max_memory)
     name = next(iter(files.values())).name if len(files) == 1 else "+".join(files)
@@ -103,7 +121,8 @@ def peak_dataset(
         tasks=tuple(files),
         splits=parts,
         source=f"{' + '.join(str(path) for path in files.values())} on {genome.path}",
-        notes=(*found.notes, *genome.notes, *notes, _recipe(spec, genome, axis, split_of, length)),
+        notes=(*found.notes, *genome.notes, *notes),
+        recipe=(*found.recipe, _recipe(spec, genome, axis, split_of, length)),
     )
 
 
@@ -118,6 +137,7 @@ def _find(
         where = locate(read_peaks(spec.blacklist, max_memory), genome, axis, table)
         blacklist = union(where.start, where.end)
     notes: list[str] = []
+    recipe: list[str] = []
     parts, near = [], [blacklist]
     for peaks in read.values():
         located = locate(peaks, genome, axis, table)
@@ -125,7 +145,9 @@ def _find(
         told = describe_drops(peaks.name, len(peaks), sites)
         if not len(sites):
             raise DataError(f"{told} Nothing is left to learn from; see which of these reasons applies to the file.")
-        notes += [*peaks.notes, told]
+        recipe += [*peaks.notes, told]
+        if 2 * len(sites) < len(peaks) and spec.top is None:
+            notes.append(f"more than half of the peaks were not used. {told}")
         if spec.top is not None and np.isnan(peaks.signal).all():
             notes.append(f"{peaks.name}: it has no signal, so top = {spec.top} keeps the first ones of the file.")
         parts.append(sites)
@@ -137,7 +159,7 @@ def _find(
         least = length // 3 if spec.min_overlap is None else spec.min_overlap
         sites, labels = merge_sites(parts, length, least)
         each = ", ".join(f"{task} {n}" for task, n in zip(read, labels.sum(axis=0, dtype=int).tolist(), strict=True))
-        notes.append(
+        recipe.append(
             f"{sum(map(len, parts))} sites of {len(parts)} files were merged to {len(sites)} where their windows "
             f"overlap by at least {least} bp; positives: {each}; of several: {int((labels.sum(axis=1) > 1).sum())}."
         )
@@ -146,7 +168,7 @@ def _find(
             f"{len(sites)} sites are too few to train a network and to compare trials: expect at least "
             f"{FEWEST_SITES}, better a thousand. Give more peaks, e.g. with a weaker threshold."
         )
-    return Found(sites, labels, zone, tuple(notes))
+    return Found(sites, labels, zone, tuple(notes), tuple(recipe))
 
 
 def _split_chromosomes(axis: Axis, sites: Sites, spec: DataSpec, name: str) -> dict[int, str]:
@@ -222,7 +244,7 @@ def _with_negatives(
     elif isinstance(kind, str) and kind not in NEGATIVES and _is_fasta(kind, max_memory):
         codes, ids, notes = _fasta_negatives(Path(kind), spec, wanted, length, max_memory)
     else:
-        draw, told, whole = _drawing(spec, genome, axis, length, max_memory)
+        draw, notes, whole = _drawing(spec, genome, axis, length, max_memory)
         stranded = bool((found.sites.strand != ".").any())
         for name, index in rows.items():
             chromosomes = np.array([i for i, one in split_of.items() if one == name], dtype=np.int64)
@@ -232,7 +254,7 @@ def _with_negatives(
             codes[name], starts[name] = _codes(genome, axis, start, strand, length), start
             ids[name] = _ids(axis, start, strand, length)
         short = () if whole else shortfalls(_words(spec.negatives), wanted, starts)
-        notes = (*told, *short)
+        notes = (*notes, *short)
     return _joined(axis, found, rows, positives, codes, ids, starts, length), notes
 
 

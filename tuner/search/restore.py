@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tuner.data.spec import FILES
 from tuner.errors import DataError, StudyError
 from tuner.storage.catalog import listed
 from tuner.storage.keys import IDENTITY, PACKAGES, SOURCE
@@ -146,7 +145,7 @@ def restore_study(
         nonlocal data, data_dir
         if files is not None:
             motifs = study.motifs.model_copy(update={"database": files.get("database", study.motifs.database)})
-            paths = {key: files[key] for key in FILES if key in files}
+            paths = {key: files[key] for key in study.data.files if key in files}
             return study.model_copy(update={"data": study.data.at(paths), "motifs": motifs})
         if data is not None and study.data.dataset is not None and data.is_dir():
             data_dir, data = data, None
