@@ -26,6 +26,7 @@ from tuner.data.sequence import cpg, gc_content
 from tuner.data.spec import DataSpec
 from tuner.models.architectures import build_model
 from tuner.models.baselines import fit_baseline
+from tuner.models.hyperparameters import HYPERPARAMETERS
 from tuner.models.metrics import auroc
 from tuner.models.prediction import predict
 from tuner.models.recipe import Recipe
@@ -69,7 +70,8 @@ def main() -> None:
 def warm_start() -> dict[str, Any]:
     """Hyperparameters of the warm start of the default space that no publication made."""
     space = read_space(Path(__file__).parents[1] / "search_spaces" / "default.toml")
-    return dict(next(w.parameters for w in space.warm_starts if "Koo" not in w.source))
+    [parameters] = [w.parameters for w in space.warm_starts if "Koo" not in w.source]
+    return {name: value for name, value in parameters.items() if name in HYPERPARAMETERS}
 
 
 def train(dataset: Dataset, parameters: dict[str, Any], epochs: int, seed: int) -> torch.nn.Module:
