@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from tuner.api.places import folders_of
 from tuner.data.dataset import Dataset
 from tuner.data.fasta import SHUFFLE
+from tuner.data.genome_names import GENOMES
+from tuner.data.peak_keys import NEGATIVE_KINDS
 from tuner.data.registry import load_dataset
 from tuner.data.spec import DataSpec, recipe
 from tuner.errors import DataError, UsageError
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tuner.models.audit import Audit
-
-_PATHS = ("path", "positives", "negatives", "folder")
 
 
 class DataCheck(NamedTuple):
@@ -46,6 +46,8 @@ class DataCheck(NamedTuple):
         How well single numbers separate the classes in training and validation: one row per task and feature (GC, CpG,
         a 6-mer regression, and each motif of `targets`) with its AUROC, and for motifs the share of sequences with a
         hit and the median distance of hits from the middle (`tuner.models.audit`).
+    recipe : tuple of str
+        How the data were made from peaks and a genome: what was dropped and why, negatives, chromosomes of the splits.
     """
 
     source: str
@@ -54,12 +56,14 @@ class DataCheck(NamedTuple):
     splits: pd.DataFrame
     warnings: tuple[str, ...]
     separation: pd.DataFrame
+    recipe: tuple[str, ...] = ()
 
     def _repr_html_(self) -> str:
         listed = "".join(f"<li>{escape(text)}</li>" for text in self.warnings)
         head = f"<p><b>{escape(self.source)}</b>: {self.length} bp, {escape(', '.join(self.tasks))}</p>"
         tables = self.splits.to_html(na_rep="") + self.separation.to_html(na_rep="", index=False)
-        return head + tables + (f"<ul>{listed}</ul>" if listed else "")
+        made = "".join(f"<p>{escape(text)}</p>" for text in self.recipe)
+        return head + made + tables + (f"<ul>{listed}</ul>" if listed else "")
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Data:
     Parameters
     ----------
     spec : DataSpec
-        The ``[data]`` table of a study file, built by `from_fasta`, `from_table`, `from_hdf5` and `named`.
+        The ``[data]`` table of a study file, built by `from_fasta`, `from_table`, `from_hdf5`, `from_peaks`, `named`.
     """
 
     spec: DataSpec
@@ -173,6 +177,63 @@ class Data:
         return cls(DataSpec(path=_absolute(path), reader="koo_hdf5", layout=layout, tasks=names, test=_spec(test)))
 
     @classmethod
+    def from_peaks(
+        cls,
+        peaks: str | Path | Mapping[str, str | Path],
+        genome: str | Path,
+        *,
+        length: int | None = None,
+        negatives: str | Path | Mapping[str, str | list[str]] | None = None,
+        ratio: float | None = None,
+        top: int | None = None,
+        blacklist: str | Path | None = None,
+        aliases: str | Path | None = None,
+        min_overlap: int | None = None,
+        fractions: tuple[float, float, float] = FRACTIONS,
+        seed: int = 0,
+        task: str | None = None,
+    ) -> Data:
+        """Make sequences from peaks and a genome: windows around the summits, negatives, splits by chromosome.
+
+        Parameters
+        ----------
+        peaks : str, Path or mapping of str to Path
+            BED, narrowPeak, broadPeak or summits of MACS, plain or compressed; or one file for each task.
+        genome : str or Path
+            ``"hg38"``, ``"hg19"``, ``"mm10"``, ``"mm39"``, ``"dm6"``, ``"ce11"``, ``"sacCer3"``, ``"tair10"`` or
+            ``"danRer11"``; or a FASTA or 2bit file.
+        length : int, optional, bp
+            Length of the windows; by default 200.
+        negatives : str, Path or mapping, optional
+            ``"gc"`` (default), ``"gc+cpg"``, ``"flanks"``, ``"shuffle"``, a BED or FASTA file,
+            ``{"accessible": FILE}``, or ``{"other_peaks": [FILE, ...]}``.
+        ratio : float, optional
+            Negatives per positive; by default 1, or all of a file.
+        top : int, optional
+            Number of strongest sites of each file to use.
+        blacklist : str or Path, optional
+            BED file of regions that no window may touch.
+        aliases : str or Path, optional
+            Table with two names of a chromosome per line, where the names of peaks and genome differ.
+        min_overlap : int, optional, bp
+            Overlap from which sites of several files are one; by default a third of the length.
+        fractions, seed, task
+            As for `from_fasta`.
+        """
+        files = {name: _absolute(path) for name, path in peaks.items()} if isinstance(peaks, Mapping) else None
+        named = str(genome) in GENOMES
+        return cls(
+            DataSpec(
+                peaks=_absolute(str(peaks)) if files is None else files,
+                genome=str(genome) if named else _absolute(genome),
+                length=length, negatives=_negatives(negatives), ratio=ratio, top=top,
+                blacklist=None if blacklist is None else _absolute(blacklist),
+                aliases=None if aliases is None else _absolute(aliases),
+                min_overlap=min_overlap, fractions=fractions, seed=seed, tasks=None if task is None else (task,),
+            )
+        )  # fmt: skip
+
+    @classmethod
     def named(cls, name: str, *, path: str | Path | None = None) -> Data:
         """Use a published or simulated data set, one of those that `tuner list datasets` lists.
 
@@ -251,6 +312,7 @@ class Data:
         return DataCheck(
             told["source"], told["length"], tuple(told["tasks"]), pd.DataFrame.from_dict(rows, orient="index"),
             (*told["warnings"], *audit_words(found, shuffled=dataset.shuffled).warnings), _separation(found),
+            tuple(told["recipe"]),
         )  # fmt: skip
 
     def to_hdf5(
@@ -361,6 +423,15 @@ def _separation(found: Audit) -> pd.DataFrame:
         for m in found.motifs
     ]  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _negatives(value: str | Path | Mapping[str, str | list[str]] | None) -> str | dict[str, str | list[str]] | None:
+    """Make the paths of negatives absolute."""
+    if value is None or str(value) in NEGATIVE_KINDS:
+        return None if value is None else str(value)
+    if isinstance(value, Mapping):
+        return {k: _absolute(v) if isinstance(v, str | Path) else [_absolute(p) for p in v] for k, v in value.items()}
+    return _absolute(value)
 
 
 def _row(split: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from tuner.errors import TunerError, is_out_of_memory, permission, reason_of, ro
 
 # Command -> its one-line help; the module of that name in tuner.cli has `command` and `EXAMPLE`.
 COMMANDS: dict[str, str] = {
+    "init": "Write a study file for peaks and a genome.",
     "run": "Search, confirm, print the leaderboard; resumes.",
     "worker": "Join a study as one more worker.",
     "check": "Check study, space, data and motifs; trains nothing.",

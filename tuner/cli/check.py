@@ -145,6 +145,8 @@ def print_check(d: dict[str, Any]) -> None:
         context.note(f"data     {d['data']['source']}: {d['data']['length']} bp, tasks {', '.join(d['data']['tasks'])}")
         for split, s in d["data"]["splits"].items():
             context.note(f"         {split}: {_split(s)}")
+        for sentence in d["data"]["recipe"]:
+            context.note(f"         {sentence}")
         told = d.get("audit", {"lines": [], "warnings": []})
         for number, line in enumerate(told["lines"]):
             context.note(f"{'' if number else 'audit':<9}{line}")

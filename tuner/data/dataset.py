@@ -82,6 +82,8 @@ class Dataset:
         Decisions of the reader, e.g. how many ambiguity letters became N.
     sealed : str, optional
         Fingerprint of the whole data set, if the test split has been removed.
+    recipe : tuple of str
+        How it was made, where it was made from other data: statements that need no attention.
     """
 
     name: str
@@ -90,6 +92,7 @@ class Dataset:
     source: str
     notes: tuple[str, ...] = ()
     sealed: str | None = None
+    recipe: tuple[str, ...] = ()
 
     @property
     def train(self) -> Split:
@@ -170,8 +173,8 @@ class Dataset:
         -------
         dict
             ``name``, ``source``, ``fingerprint``, ``length``, ``tasks``, ``splits`` (see `_describe_split`; for the
-            test split only its size) and ``warnings``: notes of the reader, duplicates, and classes that are too small
-            for a conclusion.
+            test split only its size), ``recipe`` and ``warnings``: notes of the reader, duplicates, and classes that
+            are too small for a conclusion.
         """
         return {
             "name": self.name,
@@ -183,6 +186,7 @@ class Dataset:
                 name: {"sequences": len(split)} if name == "test" else _describe_split(split, self.tasks)
                 for name, split in self.splits.items()
             },
+            "recipe": list(self.recipe),
             "warnings": [*self.notes, *self._shuffled_note(), *_duplicates(self), *_few(self)],
         }
 

@@ -17,6 +17,7 @@ import pooch
 
 from tuner.data.dataset import Dataset, check
 from tuner.data.hdf5 import koo_hdf5
+from tuner.data.peak_dataset import peak_dataset
 from tuner.data.readers import read
 from tuner.data.separation import unknown_base_warnings
 from tuner.data.simulate import SIMULATORS, simulate
@@ -154,7 +155,7 @@ def load_unchecked(
     try:
         return _load(spec, data_dir, cache, base, offline, progress, max_memory)
     except MemoryError as error:
-        named = spec.dataset or spec.path or spec.positives or spec.folder
+        named = spec.dataset or spec.path or spec.positives or spec.folder or next(iter(spec.files.values()))
         raise DataError(
             f"{named}: memory ran out while it was read. Free some, raise the limit of this process or its control "
             f"group, or give fewer or shorter sequences."
@@ -170,7 +171,11 @@ def _load(
     progress: bool,
     max_memory: int | None,
 ) -> Dataset:
-    if spec.dataset is None:
+    if spec.peaks is not None:
+        dataset = peak_dataset(
+            spec, base, data_dir=data_dir, cache=cache, offline=offline, progress=progress, max_memory=max_memory
+        )
+    elif spec.dataset is None:
         dataset = with_test_set(read(spec, base, max_memory=max_memory), spec, base, max_memory=max_memory)
     else:
         try:

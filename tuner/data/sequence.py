@@ -69,6 +69,37 @@ def encode_one(sequence: str, where: str = "sequence") -> Codes:
     return codes
 
 
+def encode_letters(letters: NDArray[np.uint8], where: str = "sequence", first: int = 0) -> Codes:
+    """Encode the letters of a part of a sequence.
+
+    Parameters
+    ----------
+    letters : numpy.ndarray, shape=(..., length), uint8
+        ASCII, as for `encode_one`.
+    where : str
+        Name of the sequence in error messages.
+    first : int
+        Position in the sequence of the first letter.
+
+    Returns
+    -------
+    numpy.ndarray, shape=(..., length), uint8
+
+    Raises
+    ------
+    DataError
+        As for `encode_one`.
+    """
+    codes = _CODE_OF_LETTER[letters]
+    if codes.size and codes.max() == _INVALID:
+        at = int(np.flatnonzero(codes.reshape(-1) == _INVALID)[0])
+        raise DataError(
+            f"{where}: {chr(int(letters.reshape(-1)[at]))!r} at position {first + at} is not a nucleotide. "
+            f"Allowed: A, C, G, T, U, N and the IUPAC letters {AMBIGUOUS} (read as N)."
+        )
+    return codes
+
+
 def encode(sequences: Sequence[str]) -> Codes:
     """Encode sequences of equal length.
 

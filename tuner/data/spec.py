@@ -9,11 +9,12 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import SkipValidation, StrictFloat, StrictInt, WrapValidator
 
+from tuner.data.peak_keys import check_peaks, named_files, with_files
 from tuner.errors import DataError
 
 # Koo & Ploenzke (2021) split every data set 70/10/20.
 FRACTIONS = (0.7, 0.1, 0.2)
-FILES = ("path", "positives", "negatives", "folder")
+FILES = ("path", "positives", "negatives", "folder", "peaks", "genome", "blacklist", "aliases")
 SHUFFLE = "shuffle"  # in place of a file of negatives
 TEST = "test."  # begins the keys of the files of a test set
 
@@ -36,7 +37,7 @@ def _word_test(value: Any, make: Callable[[Any], Any]) -> Any:
 
 @dataclass(frozen=True)
 class DataSpec:
-    """Where the sequences of a study come from; exactly one of `dataset`, `path`, `positives`, `folder`.
+    """Where the sequences of a study come from; exactly one of `dataset`, `path`, `positives`, `folder`, `peaks`.
 
     Its fields are the keys of a study file's ``[data]``, whose types pydantic checks.
 
@@ -48,16 +49,31 @@ class DataSpec:
         An HDF5 file, or a table of sequences and labels.
     reader : str, optional
         A name in `tuner.data.readers.READERS`; without it the file's ending decides.
-    positives, negatives : str, optional
-        Two FASTA files; `negatives` may be ``"shuffle"``.
+    positives : str, optional
+        A FASTA file, beside `negatives`.
+    negatives : str or dict, optional
+        Beside `positives` a FASTA file or ``"shuffle"``. Beside `peaks` one of `tuner.data.peak_keys.NEGATIVE_KINDS`,
+        by default ``"gc"``; a BED or FASTA file; or a table of one of `NEGATIVE_FILES` there.
     folder : str, optional
         A folder with ``train``, ``valid`` and ``test`` FASTA files.
+    peaks : str or dict of str to str, optional
+        A file of peaks, or one for each task.
+    genome : str, optional
+        A name in `tuner.data.genome_names.GENOMES`, or a FASTA or 2bit file; beside `peaks`.
+    ratio : float, optional
+        Negatives per positive; beside `peaks`, by default 1, or all of a file.
+    top : int, optional
+        Number of strongest sites of each file of peaks to use.
+    blacklist, aliases : str, optional
+        A BED file of regions that windows may not touch, and a table of names of chromosomes; beside `peaks`.
+    min_overlap : int, optional
+        Overlap in bp from which sites of several files are one; by default a third of the length.
     layout : str, optional
         Axes of an HDF5 file's sequences: ``"ncl"`` = (n, 4, length), ``"nlc"`` = (n, length, 4); without it, as the
         shapes say.
     length : int or str, optional
         Crop FASTA and table sequences to this length around their centre, or pad them with N; ``"shortest"`` crops
-        all to the length of the shortest.
+        all to the length of the shortest. Beside `peaks` the length of the windows.
     sequence_column, label_columns, split_column, group_column : optional
         Columns of a table. Without `label_columns` every other column is a label.
     tasks : tuple of str, optional
@@ -78,8 +94,15 @@ class DataSpec:
     path: str | None = None
     reader: str | None = None
     positives: str | None = None
-    negatives: str | None = None
+    negatives: str | dict[str, str | list[str]] | None = None
     folder: str | None = None
+    peaks: str | dict[str, str] | None = None
+    genome: str | None = None
+    ratio: Annotated[float | None, SkipValidation] = None  # checked with the other keys of peaks; may be written as 1
+    top: StrictInt | None = None
+    blacklist: str | None = None
+    aliases: str | None = None
+    min_overlap: StrictInt | None = None
     layout: Literal["ncl", "nlc"] | None = None
     length: Annotated[int | str | None, SkipValidation] = None  # checked below, for both at once
     sequence_column: str | None = None
@@ -92,14 +115,14 @@ class DataSpec:
     test: Annotated[DataSpec | None, WrapValidator(_word_test)] = None
 
     def __post_init__(self) -> None:
-        sources = [name for name in ("dataset", "path", "positives", "folder") if getattr(self, name) is not None]
+        sources = [n for n in ("dataset", "path", "positives", "folder", "peaks") if getattr(self, n) is not None]
         if self.dataset is not None and sources == ["dataset", "path"]:
             sources = ["dataset"]  # an explicit path is where the named data set's file lies
         if len(sources) != 1:
             given = ", ".join(sources) if sources else "none of them"
             raise DataError(
                 f"the [data] table must say where the sequences are by one of dataset, path, positives "
-                f"(with negatives) or folder; it gives {given}."
+                f"(with negatives), folder or peaks (with genome); it gives {given}."
             )
         source = sources[0]
         if self.positives is not None and self.negatives is None:
@@ -121,6 +144,10 @@ class DataSpec:
         for name, by in _NEEDS.items():
             if getattr(self, name) != _DEFAULTS[name] and source not in by:
                 raise DataError(f"{name} means nothing beside {source}; it belongs to {' or '.join(by)}.")
+        if self.peaks is not None:
+            check_peaks(self)
+        elif isinstance(self.negatives, dict):
+            raise DataError("negatives as a table belong to peaks; beside positives, name a FASTA file.")
 
     def _check_test(self, source: str) -> None:
         """Refuse a test set beside data that bring their own, or one that is none."""
@@ -134,7 +161,7 @@ class DataSpec:
                 "test means nothing beside folder: a folder has a test split of its own. Put the sequences there, or "
                 "name the files of training and validation by path, or by positives and negatives."
             )
-        given = [key for key in ("dataset", "folder") if getattr(self.test, key) is not None]
+        given = [key for key in ("dataset", "folder", "peaks") if getattr(self.test, key) is not None]
         if given:
             raise DataError(
                 f"[data.test] names files, by path or by positives and negatives; it gives {' and '.join(given)}."
@@ -147,12 +174,12 @@ class DataSpec:
     def files(self) -> dict[str, str]:
         """The files and folders that it names, by key; those of its test set as ``test.path`` and so on."""
         named = {key: getattr(self, key) for key in FILES}
-        own = {key: path for key, path in named.items() if path is not None and path != SHUFFLE}
+        own = named_files(named)
         return own if self.test is None else own | {TEST + key: path for key, path in self.test.files.items()}
 
     def at(self, places: Mapping[str, str | None]) -> DataSpec:
         """The same data, with some of its files (keys of `files`) in other places."""
-        changes: dict[str, Any] = {key: path for key, path in places.items() if not key.startswith(TEST)}
+        changes = with_files({key: getattr(self, key) for key in FILES}, places)
         of_test = {key.removeprefix(TEST): path for key, path in places.items() if key.startswith(TEST)}
         if of_test and self.test is not None:
             changes["test"] = self.test.at(of_test)
@@ -190,17 +217,17 @@ def _check_fractions(fractions: tuple[float, ...], *, named_test: bool) -> None:
 
 _NEEDS = {
     "reader": ("path",),
-    "negatives": ("positives",),
+    "negatives": ("positives", "peaks"),
     "layout": ("path",),
-    "length": ("path", "positives", "folder"),
+    "length": ("path", "positives", "folder", "peaks"),
     "sequence_column": ("path",),
     "label_columns": ("path",),
     "split_column": ("path",),
     "group_column": ("path",),
-    "tasks": ("path", "positives", "folder"),
-    "fractions": ("path", "positives"),
+    "tasks": ("path", "positives", "folder", "peaks"),
+    "fractions": ("path", "positives", "peaks"),
     "test": ("path", "positives"),
-}
+} | dict.fromkeys(("genome", "ratio", "top", "blacklist", "aliases", "min_overlap"), ("peaks",))
 _DEFAULTS = {field.name: field.default for field in fields(DataSpec)}
 
 
@@ -217,10 +244,10 @@ def recipe(spec: DataSpec) -> dict[str, Any]:
     dict
         The keys that differ from their defaults; of files only the names, without folders.
     """
-    given = {name: getattr(spec, name) for name in _DEFAULTS if getattr(spec, name) != _DEFAULTS[name]}
+    named = spec.at({key: PurePath(path).name for key, path in spec.files.items()})
+    given = {name: getattr(named, name) for name in _DEFAULTS if getattr(named, name) != _DEFAULTS[name]}
     if spec.shares == FRACTIONS:
         given.pop("fractions", None)
-    if spec.test is not None:
-        given["test"] = recipe(spec.test)
-    files = {key: PurePath(path).name for key, path in spec.files.items() if not key.startswith(TEST)}
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in {**given, **files}.items()}
+    if named.test is not None:
+        given["test"] = recipe(named.test)
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in given.items()}

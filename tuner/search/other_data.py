@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import numpy as np
+
 from tuner.data.dataset import Dataset
 from tuner.data.registry import load_unchecked
 from tuner.data.shuffle import SHUFFLED, shuffle_note, shuffled_share

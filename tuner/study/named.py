@@ -74,8 +74,9 @@ def described_plan(
     name: str | None = None,
     trials: int | None = None,
     sampler: Sampler | None = None,
+    folder: Path | None = None,
 ) -> Named:
-    """Plan a study that no file describes; its paths and search space are resolved from the current folder.
+    """Plan a study that no file describes; its search space is looked for from the current folder.
 
     Parameters
     ----------
@@ -83,6 +84,8 @@ def described_plan(
         The description.
     preset, seed, name, trials, sampler
         As for `tuner.study.plan.make_plan`.
+    folder : Path, optional
+        Where its relative paths begin; by default the current folder.
 
     Raises
     ------
@@ -92,6 +95,6 @@ def described_plan(
     here = Path.cwd()
     space, path = study_space(study, preset, lambda name: find_resource("search_spaces", name, folder=here))
     plan = make_plan(
-        study, space, folder=here, preset=preset, seed=seed, name=name, trials=trials, sampler=sampler
+        study, space, folder=folder or here, preset=preset, seed=seed, name=name, trials=trials, sampler=sampler
     )  # fmt: skip
     return Named(plan, None, path)
