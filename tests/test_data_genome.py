@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import pickle
+import zlib
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -42,14 +43,11 @@ def test_every_interval_is_that_of_pyfaidx(tmp_path: Path, width: int, end: byte
     other.close()
 
 
-def test_index_is_the_one_that_samtools_writes(tmp_path: Path) -> None:
-    pysam = pytest.importorskip("pysam")
+def test_index_is_the_one_that_pyfaidx_writes(tmp_path: Path) -> None:
     path = write_fasta(tmp_path / "g.fa", RECORDS)
     Genome(path, cache=tmp_path / "cache")
-    own = (tmp_path / "g.fa.fai").read_text()
-    (tmp_path / "g.fa.fai").unlink()
-    pysam.faidx(str(path))
-    assert own == (tmp_path / "g.fa.fai").read_text()
+    pyfaidx.Fasta(str(path), indexname=str(tmp_path / "other.fai")).close()
+    assert (tmp_path / "g.fa.fai").read_text() == (tmp_path / "other.fai").read_text()
 
 
 def test_whole_yeast_genome_is_that_of_pyfaidx(tmp_path: Path, data_dir: Path) -> None:
@@ -78,8 +76,7 @@ def test_a_compressed_genome_is_decompressed_once(tmp_path: Path, packer: str) -
     if packer == "gzip":
         path.write_bytes(gzip.compress(plain.read_bytes()))
     else:
-        pysam = pytest.importorskip("pysam")
-        pysam.tabix_compress(str(plain), str(path))
+        path.write_bytes(bgzip(plain.read_bytes()))
     first = Genome(path, cache=tmp_path / "cache")
     assert first.letters("chr1", 10, 20).tobytes() == RECORDS["chr1"][10:20]
     (kept,) = (tmp_path / "cache" / "genomes").glob("*.fa")
@@ -89,8 +86,18 @@ def test_a_compressed_genome_is_decompressed_once(tmp_path: Path, packer: str) -
     assert not list(tmp_path.glob("packed*.fai"))
 
 
+def bgzip(content: bytes, size: int = 500) -> bytes:
+    """Compress as bgzip does: gzip members whose extra field holds their length, and an empty one at the end."""
+    members = []
+    for part in [*(content[at : at + size] for at in range(0, len(content), size)), b""]:
+        packer = zlib.compressobj(6, zlib.DEFLATED, -15)
+        body = packer.compress(part) + packer.flush()
+        head = b"\x1f\x8b\x08\x04" + bytes(4) + b"\x00\xff\x06\x00BC\x02\x00" + (len(body) + 25).to_bytes(2, "little")
+        members.append(head + body + zlib.crc32(part).to_bytes(4, "little") + len(part).to_bytes(4, "little"))
+    return b"".join(members)
+
+
 def test_two_bit_holds_the_same_sequences(tmp_path: Path) -> None:
-    py2bit = pytest.importorskip("py2bit")
     records = {name: RECORDS[name] for name in ("chr1", "chr2")} | {"chr4": b"ACGTNNNNacgtACGT"}
     path = tmp_path / "g.2bit"
     path.write_bytes(two_bit(records))
@@ -98,11 +105,8 @@ def test_two_bit_holds_the_same_sequences(tmp_path: Path) -> None:
     assert dict(genome.sizes) == {name: len(letters) for name, letters in records.items()}
     for name, letters in records.items():
         assert genome.letters(name).tobytes() == letters
-        other = py2bit.open(str(path), True)
         for start, end in ((0, 1), (5, 11), (3, 4), (7, 7), (2, len(letters))):
             assert genome.letters(name, start, end).tobytes() == letters[start:end]
-            assert start == end or other.sequence(name, start, end).encode() == letters[start:end]
-        other.close()
 
 
 def test_two_bit_in_the_other_order_of_bytes_and_with_wide_offsets_is_read(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def keep(dataset: Dataset, place: Path) -> None:
 def kept(place: Path) -> Dataset | None:
     """Read a data set that was kept, if there is one and it is whole."""
     try:
-        with np.load(place, allow_pickle=False) as arrays:
+        with place.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             told: Mapping[str, Any] = json.loads(_text(arrays["told"]))
             splits = {
                 name: Split(
