@@ -189,7 +189,7 @@ class Data:
         blacklist: str | Path | None = None,
         aliases: str | Path | None = None,
         min_overlap: int | None = None,
-        fractions: tuple[float, float, float] = FRACTIONS,
+        fractions: tuple[float, ...] | None = None,
         seed: int = 0,
         task: str | None = None,
     ) -> Data:
