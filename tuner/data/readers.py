@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from tuner.data.dataset import Dataset
 from tuner.data.fasta import SHUFFLE, fasta, folder, read_fasta
 from tuner.data.hdf5 import koo_hdf5, write_koo_hdf5
+from tuner.data.partition import rule_of
 from tuner.data.spec import DataSpec, given_keys
 from tuner.data.table import deepbind, read_table, table
 from tuner.errors import DataError, unknown
@@ -74,7 +75,7 @@ def _task(spec: DataSpec) -> str:
 def _fasta(spec: DataSpec, path: Path, max_memory: int | None) -> Dataset:
     return fasta(
         path, str(spec.negatives), length=spec.length, fractions=spec.shares, seed=spec.seed, task=_task(spec),
-        max_memory=max_memory,
+        max_memory=max_memory, split=rule_of(spec),
     )  # fmt: skip
 
 
@@ -83,8 +84,12 @@ def _folder(spec: DataSpec, path: Path, max_memory: int | None) -> Dataset:
 
 
 def _deepbind(spec: DataSpec, path: Path, max_memory: int | None) -> Dataset:
-    return deepbind(path, length=spec.length, fractions=spec.shares, seed=spec.seed, max_memory=max_memory)
+    return deepbind(
+        path, length=spec.length, fractions=spec.shares, seed=spec.seed, max_memory=max_memory, split=rule_of(spec)
+    )
 
+
+_SPLIT_KEYS: Final = frozenset({"fractions", "split", "valid_chromosomes", "test_chromosomes"})
 
 READERS: Final[Mapping[str, Reader]] = {
     "koo_hdf5": Reader(
@@ -97,7 +102,7 @@ READERS: Final[Mapping[str, Reader]] = {
         _fasta,
         (),
         "a FASTA file of positives and one of negatives",
-        frozenset({"negatives", "length", "fractions", "tasks"}),
+        frozenset({"negatives", "length", "tasks"}) | _SPLIT_KEYS,
     ),
     "folder": Reader(
         _folder,
@@ -109,10 +114,10 @@ READERS: Final[Mapping[str, Reader]] = {
         read_table,
         _packed(".tsv", ".csv", ".txt"),
         "one sequence and its labels per row",
-        frozenset({"length", "fractions", "sequence_column", "label_columns", "split_column", "group_column"}),
+        frozenset({"length", "sequence_column", "label_columns", "split_column", "group_column"}) | _SPLIT_KEYS,
     ),
     "deepbind": Reader(
-        _deepbind, _packed(".seq"), "TSV with FoldID, EventID, seq, Bound", frozenset({"length", "fractions"})
+        _deepbind, _packed(".seq"), "TSV with FoldID, EventID, seq, Bound", frozenset({"length"}) | _SPLIT_KEYS
     ),
 }
 

@@ -10,8 +10,7 @@ from pydantic import SkipValidation, StrictFloat, StrictInt
 
 from tuner.errors import DataError
 
-# Koo & Ploenzke (2021) split every data set 70/10/20.
-FRACTIONS = (0.7, 0.1, 0.2)
+FRACTIONS = (0.7, 0.1, 0.2)  # Koo & Ploenzke (2021) split every data set like this
 FILES = ("path", "positives", "negatives", "folder")
 SHUFFLE = "shuffle"  # in place of a file of negatives
 
@@ -48,6 +47,10 @@ class DataSpec:
         Shares of train, valid and test where the file does not split; without them `FRACTIONS`.
     seed : int
         Seeds that split and the shuffled negatives. Simulated data sets keep their published seed.
+    split : str, optional
+        How a file that does not split is split, see `tuner.data.partition.SplitRule`; by default ``"homology"``.
+    valid_chromosomes, test_chromosomes : tuple of str, optional
+        Chromosomes of validation and test, for a split by chromosomes.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}  # lists become tuples; no other type is converted
@@ -67,6 +70,9 @@ class DataSpec:
     tasks: tuple[str, ...] | None = None
     fractions: tuple[StrictFloat, ...] | None = None
     seed: StrictInt = 0
+    split: Literal["random", "homology", "chromosome", "chromosome+homology"] | None = None
+    valid_chromosomes: tuple[str, ...] | None = None
+    test_chromosomes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         sources = [name for name in ("dataset", "path", "positives", "folder") if getattr(self, name) is not None]
@@ -96,6 +102,14 @@ class DataSpec:
                 f"split fractions {self.fractions}: expected three numbers above 0 for train, valid and test that sum "
                 f"to 1."
             )
+        if self.split is not None and self.split_column is not None:
+            raise DataError(
+                f'split = "{self.split}" and split_column ask for two different splits. Remove split_column to have '
+                "the table split, or split to keep its own."
+            )
+        for name in ("valid_chromosomes", "test_chromosomes"):
+            if getattr(self, name) is not None and not (self.split or "").startswith("chromosome"):
+                raise DataError(f'{name} belongs to split = "chromosome" or "chromosome+homology"; set one of them.')
         for name, by in _NEEDS.items():
             if getattr(self, name) != _DEFAULTS[name] and source not in by:
                 raise DataError(f"{name} means nothing beside {source}; it belongs to {' or '.join(by)}.")
@@ -128,6 +142,9 @@ _NEEDS = {
     "group_column": ("path",),
     "tasks": ("path", "positives", "folder"),
     "fractions": ("path", "positives"),
+    "split": ("path", "positives"),
+    "valid_chromosomes": ("path", "positives"),
+    "test_chromosomes": ("path", "positives"),
 }
 _DEFAULTS = {field.name: field.default for field in fields(DataSpec)}
 
