@@ -158,6 +158,13 @@ def read(spec: DataSpec, base: Path | None = None, *, max_memory: int | None = N
     return READERS[name].read(spec, path, max_memory)
 
 
+def splits_itself(spec: DataSpec) -> bool:
+    """Whether tuner splits the sequences of a data section; otherwise they come split, or are simulated."""
+    if spec.dataset is not None or spec.folder is not None or spec.split_column is not None:
+        return False
+    return spec.positives is not None or "split" in READERS[_reader_of(spec.reader, Path(str(spec.path)))].keys
+
+
 def _reader_of(name: str | None, path: Path) -> str:
     by_path = {key: row for key, row in READERS.items() if row.endings}
     if name is not None:

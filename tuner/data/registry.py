@@ -17,7 +17,7 @@ import pooch
 
 from tuner.data.dataset import Dataset, check
 from tuner.data.hdf5 import koo_hdf5
-from tuner.data.readers import read
+from tuner.data.readers import read, splits_itself
 from tuner.data.separation import unknown_base_warnings
 from tuner.data.simulate import SIMULATORS, simulate
 from tuner.data.spec import DataSpec
@@ -92,6 +92,7 @@ def load_dataset(
     offline: bool = False,
     progress: bool = False,
     max_memory: int | None = None,
+    fingerprint: str | None = None,
 ) -> Dataset:
     """Load the data set that the data section of a study names, and check it.
 
@@ -110,6 +111,10 @@ def load_dataset(
         Whether to show a progress bar while downloading.
     max_memory : int, optional, bytes
         Largest amount of memory for reading; by default half of the available memory.
+    fingerprint : str, optional
+        Fingerprint of the data of a stored study. If the data section does not say how to split, and relatives in one
+        split give another fingerprint, but only copies in one split, as earlier versions split them, give this one, the
+        data are split like this.
 
     Returns
     -------
@@ -123,6 +128,9 @@ def load_dataset(
     """
     try:
         dataset = _load(spec, data_dir, cache, base, offline, progress, max_memory)
+        if fingerprint not in (None, dataset.fingerprint) and spec.split is None and splits_itself(spec):
+            former = read(replace(spec, split="random"), base, max_memory=max_memory)
+            dataset = former if former.fingerprint == fingerprint else dataset
     except MemoryError as error:
         named = spec.dataset or spec.path or spec.positives or spec.folder
         raise DataError(

@@ -87,8 +87,8 @@ def evaluate_study(
     plan, identity, data_dir = restore_study(storage, name, data, data_dir=data_dir)
     variant = dataset_of(storage, name, trial) if plan.space.dataset_names else None
     spec = DataSpec(dataset=variant) if variant else plan.data_spec
-    dataset = load_dataset(spec, data_dir=data_dir, cache=cache, max_memory=max_memory)
     stored = identity["data sets"][variant] if variant else identity["data set"]["fingerprint"]
+    dataset = load_dataset(spec, data_dir=data_dir, cache=cache, max_memory=max_memory, fingerprint=stored)
     if dataset.fingerprint != stored:
         raise StudyError(f"{name}: the data set has changed since the study was created, and its test split with it.")
     same = dataset.fingerprint == identity["data set"]["fingerprint"]

@@ -79,7 +79,8 @@ def load_bench(
     max_memory : int, optional, bytes
         Memory that reading the data may take; by default half of what is available.
     stored : mapping of str to any, optional
-        Identity of the study, if it is stored already; see `load_motifs`.
+        Identity of the study, if it is stored already: its data are split, and its motif database is screened, by the
+        rules of the version that created it; see `load_dataset` and `load_motifs`.
 
     Raises
     ------
@@ -87,7 +88,9 @@ def load_bench(
         Something is missing or broken; the message says what, where, and what to do.
     """
     found = resolve_device(device)
-    dataset = load_dataset(plan.data_spec, data_dir=data_dir, cache=cache, max_memory=max_memory)
+    dataset = load_dataset(
+        plan.data_spec, data_dir=data_dir, cache=cache, max_memory=max_memory, fingerprint=stored_fingerprint(stored)
+    )
     database = load_motifs(plan, cache, stored)
     check_targets(database, plan.study.motifs.targets)
     variants = {
@@ -101,6 +104,13 @@ def load_bench(
                 f"own data have {dataset.n_tasks} of {dataset.length} bp. Vary only data sets of one shape."
             )
     return Bench(plan, share_codes(dataset.without_test(), cache), database, str(found), cache, variants)
+
+
+def stored_fingerprint(stored: Mapping[str, Any] | None) -> str | None:
+    """Return the fingerprint of the data in the identity of a stored study, if there is one."""
+    described = (stored or {}).get("data set")
+    found = described.get("fingerprint") if isinstance(described, Mapping) else None
+    return found if isinstance(found, str) else None
 
 
 def load_motifs(plan: Plan, cache: Path | None, stored: Mapping[str, Any] | None = None) -> MotifDatabase:
