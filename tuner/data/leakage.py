@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.data.relatives import related
+from tuner.data.relatives import portion, related
 from tuner.data.separation import separation
 from tuner.data.splits import sample_rows
 from tuner.data.words import shared_words
@@ -131,28 +131,43 @@ def memoriser_scores(train: Codes, labels: NDArray[Any], other: Codes) -> NDArra
     from scipy.sparse import csr_array  # slow to import
 
     n, m = len(train), len(other)
-    codes = np.concatenate([train, other])
-    numbers, rows, count = [], [], 0
-    for words, held in shared_words(codes, WORD, max(1 << 20, codes.size // 4)):
-        numbers.append(count + np.cumsum(np.append(False, words[1:] != words[:-1])[: len(words)]))
-        rows.append(held.astype(np.int64))
-        count = int(numbers[-1][-1]) + 1 if len(words) else count
-    number = np.concatenate([*numbers, np.zeros(0, dtype=np.int64)])
-    row = np.concatenate([*rows, np.zeros(0, dtype=np.int64)])
-    frequency = np.bincount(number[row < n], minlength=count)
-    use = (frequency > 0) & (frequency <= max(100, n // 100))
-    weight = np.log((n + 1) / np.maximum(frequency, 1)) * use
-    keep = use[number]
-    number, row = number[keep], row[keep]
-    held = csr_array((weight[number], (row, number)), shape=(n + m, max(1, count)))
-    known = csr_array((np.ones(len(row)), (row, number)), shape=(n + m, max(1, count)))[:n]
+    number, row, frequency = _common_words(np.concatenate([train, other]), n)
+    weight = np.log((n + 1) / np.maximum(frequency, 1)).astype(np.float32)
+    shape = (n + m, max(1, len(frequency)))
+    held = csr_array((weight[number], (row, number)), shape=shape)[n:]
+    known = csr_array((np.ones(len(row), dtype=np.float32), (row, number)), shape=shape)[:n]
     sides = [(known[y > 0].T.tocsr(), known[y == 0].T.tocsr()) for y in np.asarray(labels).T]
     scores = np.zeros((m, len(sides)))
     for start in range(0, m, _BLOCK):
-        block = held[n + start : n + start + _BLOCK]
+        block = held[start : start + _BLOCK]
         for task, (positive, negative) in enumerate(sides):
             scores[start : start + _BLOCK, task] = _nearest(block @ positive) - _nearest(block @ negative)
     return scores
+
+
+def _common_words(codes: Codes, n: int) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
+    """List the words that both the first n and the other sequences hold.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Number of a word, and a row that holds it, shape=(entries,); how many of the first n rows hold each word.
+    """
+    numbers, rows, frequencies, count = [], [], [], 0
+    for words, held in shared_words(codes, WORD, portion(codes)):
+        if not len(words):
+            continue
+        first = np.flatnonzero(np.append(True, words[1:] != words[:-1]))
+        size = np.diff(np.append(first, len(words)))
+        trained = np.add.reduceat((held < n).astype(np.int64), first)
+        use = (trained > 0) & (trained < size) & (trained <= max(100, n // 100))
+        numbers.append(np.repeat(np.arange(count, count + use.sum(), dtype=np.int32), size[use]))
+        rows.append(held[np.repeat(use, size)].astype(np.int32))
+        frequencies.append(trained[use])
+        count += int(use.sum())
+    if not numbers:
+        return np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int64)
+    return np.concatenate(numbers), np.concatenate(rows), np.concatenate(frequencies)
 
 
 def _nearest(similarity: Any) -> NDArray[np.float64]:

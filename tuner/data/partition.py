@@ -20,7 +20,7 @@ from tuner.data.relatives import linked, relatives
 from tuner.data.sequence import Codes
 from tuner.data.sizes import counted
 from tuner.data.spec import FRACTIONS, DataSpec
-from tuner.data.splits import duplicate_groups, merge_groups, stratified
+from tuner.data.splits import balanced, duplicate_groups, merge_groups, stratified
 from tuner.errors import DataError, unknown
 
 Index = NDArray[np.int64]
@@ -133,8 +133,9 @@ def partition(
     clusters = kin(codes, together, intervals)
     if rule.by == "homology":
         notes += _large(clusters, source)
+        deal = stratified if np.array_equal(clusters, together) else balanced  # as always where nothing is related
         clusters = np.tile(clusters, copies)
-        return Partition(stratified(labels, rule.fractions, seed=rule.seed, groups=clusters), clusters, tuple(notes))
+        return Partition(deal(labels, rule.fractions, seed=rule.seed, groups=clusters), clusters, tuple(notes))
     chromosomes = _chromosomes(intervals, groups, rule, source)
     part, shares = by_chromosome(chromosomes, np.asarray(labels)[: len(codes)], rule, source)
     kept = first_only(part, clusters)

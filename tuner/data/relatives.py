@@ -27,8 +27,8 @@ LEAST: Final = STRETCH - WORD + 1
 """Different words that relatives share at least: those of one common stretch."""
 COMMON: Final = 100
 """A word that more sequences hold is no evidence that two of them are relatives: it belongs to a motif or a repeat."""
-_PORTION: Final = 1 << 19  # words sorted at a time, with 24 to 32 bytes each; more in large data
-_PAIRS: Final = 1 << 20  # pairs counted at a time
+_PORTION: Final = 1 << 16  # words sorted at a time, with 24 to 32 bytes each; more in large data
+_PAIRS: Final = 1 << 18  # pairs counted at a time
 
 
 def relatives(codes: Codes) -> Index:
@@ -50,7 +50,7 @@ def relatives(codes: Codes) -> Index:
         return cluster
     some = codes[near]
     within = np.arange(len(near), dtype=np.int64)
-    for words, rows in shared_words(some, STRETCH, _portion(some), _stretches):
+    for words, rows in shared_words(some, STRETCH, portion(some), _stretches):
         same = words[1:] == words[:-1]
         within = linked(within, rows[:-1][same], rows[1:][same])
     for first, second in _alike(some, within):
@@ -75,7 +75,7 @@ def related(train: Codes, other: Codes) -> NDArray[np.bool_]:
     near = _candidates(codes)
     some, known = codes[near], near < len(train)
     found = np.zeros(len(codes), dtype=bool)
-    for words, rows in shared_words(some, STRETCH, _portion(some), _stretches):
+    for words, rows in shared_words(some, STRETCH, portion(some), _stretches):
         first = np.flatnonzero(np.append(True, words[1:] != words[:-1])[: len(words)])
         size = np.diff(np.append(first, len(words)))
         if len(first):
@@ -118,15 +118,15 @@ def _stretches(codes: Codes) -> tuple[Words, NDArray[np.bool_]]:
     return stretches_of(codes, STRETCH, WORD)
 
 
-def _portion(codes: Codes) -> int:
-    """Words to sort at a time: in large data a quarter of all, which takes 8 bytes a base and four passes."""
-    return max(_PORTION, codes.size // 4)
+def portion(codes: Codes) -> int:
+    """Words to sort at a time: in large data a sixth of all, which takes 5 bytes a base and six passes."""
+    return max(_PORTION, codes.size // 6)
 
 
 def _candidates(codes: Codes) -> Index:
     """The rows that share enough words with any others, of whatever sequences, to have a relative at all."""
     shared = np.zeros(len(codes), dtype=np.int64)
-    for _, rows in shared_words(codes, WORD, _portion(codes)):
+    for _, rows in shared_words(codes, WORD, portion(codes)):
         shared += np.bincount(rows, minlength=len(codes))
     return np.flatnonzero(shared >= LEAST)
 
@@ -134,7 +134,7 @@ def _candidates(codes: Codes) -> Index:
 def _alike(codes: Codes, side: Index, between: tuple[int, int] | None = None) -> Iterator[tuple[Rows, Rows]]:
     """List the pairs of rows of different sides (of the two named ones) that share enough words."""
     kept: list[tuple[Words, Rows]] = []
-    for words, rows in shared_words(codes, WORD, _portion(codes)):
+    for words, rows in shared_words(codes, WORD, portion(codes)):
         first = np.flatnonzero(np.append(True, words[1:] != words[:-1])[: len(words)])
         if not len(first):
             continue

@@ -23,7 +23,7 @@ LONGEST: Final = 31  # bp: two bits a base in 64 bits, and the largest number st
 FEWEST_TRIPLETS: Final = 0.4
 """Least share of distinct triplets in a word. A repeat of period p has at most p of them: of the 14 triplets of a word
 of 16 bases, a repeat of period 5 has 5 (.36). Of random words of 16 bases, 2 in 100,000 have so few."""
-_CHUNK: Final = 1 << 19  # words made at a time
+_CHUNK: Final = 1 << 14  # words made at a time, with about 60 bytes each
 _MULTIPLIER: Final = np.uint64(0x9E3779B97F4A7C15)  # Fibonacci hashing (Knuth, TAOCP 3, section 6.4)
 
 
