@@ -102,7 +102,12 @@ def test_the_split_of_a_seed_never_changes():
     assert first == FIRST
 
 
-FIRST: dict[str, list[int]] = {}
+FIRST = {
+    "random": [0, 36, 44, 61, 62, 66],
+    "homology": [3, 11, 18, 31, 39, 41],
+    "chromosome": [5, 12, 16, 33, 41, 42],
+    "chromosome+homology": [5, 12, 16, 33, 41, 42],
+}
 
 
 def test_where_nothing_is_related_the_split_is_that_of_copies_alone(tmp_path):
@@ -208,7 +213,7 @@ def test_what_cannot_be_split_by_chromosomes_is_refused_with_what_to_do(tmp_path
 
 
 def test_keys_that_contradict_each_other_are_refused():
-    with pytest.raises(DataError, match="split and split_column|split_column ask for two different splits"):
+    with pytest.raises(DataError, match="split_column ask for two different splits"):
         DataSpec(path="t.tsv", split="homology", split_column="set")
     with pytest.raises(DataError, match='test_chromosomes belongs to split = "chromosome"'):
         DataSpec(path="t.tsv", test_chromosomes=("chr1",))

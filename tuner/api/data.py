@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from html import escape
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from tuner.api.places import folders_of
 from tuner.data.dataset import Dataset
 from tuner.data.fasta import SHUFFLE
+from tuner.data.partition import By
 from tuner.data.registry import load_dataset
 from tuner.data.spec import FRACTIONS, DataSpec
 from tuner.errors import DataError
@@ -33,8 +35,9 @@ class DataCheck(NamedTuple):
     tasks : tuple of str
         Names of the labels.
     splits : pandas.DataFrame
-        One row per split: sequences, positives, share of N, and GC and CpG content of each class. For the test split,
-        only its size is given.
+        One row per split: sequences, positives, share of N, and GC and CpG content of each class; sequences with
+        relatives in training (`related`), and on validation the AUROC of what remembers similar training sequences
+        (`memoriser`). For the test split, only its size and `related` are given.
     warnings : tuple of str
         Problems that do not prevent a study but should be known.
     """
@@ -73,6 +76,9 @@ class Data:
         fractions: tuple[float, float, float] = FRACTIONS,
         seed: int = 0,
         task: str | None = None,
+        split: By | None = None,
+        valid_chromosomes: tuple[str, ...] | None = None,
+        test_chromosomes: tuple[str, ...] | None = None,
     ) -> Data:
         """Read two FASTA files, plain or compressed.
 
@@ -90,12 +96,18 @@ class Data:
             Seed of the split and of the shuffled negatives.
         task : str, optional
             Name of the label.
+        split : str, optional
+            ``"homology"`` (the default) keeps relatives together; ``"random"``, ``"chromosome"`` or
+            ``"chromosome+homology"``, see `tuner.data.partition.SplitRule`.
+        valid_chromosomes, test_chromosomes : tuple of str, optional
+            Chromosomes of validation and of test, for a split by chromosomes; by default they are chosen.
         """
         tasks = None if task is None else (task,)
         return cls(
             DataSpec(
                 positives=_absolute(positives), negatives=_absolute(negatives), length=length, fractions=fractions,
-                seed=seed, tasks=tasks,
+                seed=seed, tasks=tasks, split=split, valid_chromosomes=_listed(valid_chromosomes),
+                test_chromosomes=_listed(test_chromosomes),
             )
         )  # fmt: skip
 
@@ -111,6 +123,9 @@ class Data:
         length: int | str | None = None,
         fractions: tuple[float, float, float] = FRACTIONS,
         seed: int = 0,
+        split: By | None = None,
+        valid_chromosomes: tuple[str, ...] | None = None,
+        test_chromosomes: tuple[str, ...] | None = None,
     ) -> Data:
         """Read a table with one sequence and its labels per row: TSV, CSV, or DeepBind's pairs (``.seq``).
 
@@ -120,7 +135,7 @@ class Data:
             The file, plain or compressed.
         sequence_column, label_columns, split_column, group_column : optional
             Names of the columns. Without `label_columns`, every other column is a label.
-        length, fractions, seed
+        length, fractions, seed, split, valid_chromosomes, test_chromosomes
             As for `from_fasta`.
         """
         labels = None if label_columns is None else tuple(label_columns)
@@ -128,6 +143,7 @@ class Data:
             DataSpec(
                 path=_absolute(path), sequence_column=sequence_column, label_columns=labels,
                 split_column=split_column, group_column=group_column, length=length, fractions=fractions, seed=seed,
+                split=split, valid_chromosomes=_listed(valid_chromosomes), test_chromosomes=_listed(test_chromosomes),
             )
         )  # fmt: skip
 
@@ -211,7 +227,7 @@ class Data:
         import pandas as pd
 
         told = self._load(data_dir, cache, max_memory).describe()
-        rows = {name: _row(split) for name, split in told["splits"].items()}
+        rows = {name: _row(split) | told["relatives"].get(name, {}) for name, split in told["splits"].items()}
         return DataCheck(
             told["source"], told["length"], tuple(told["tasks"]), pd.DataFrame.from_dict(rows, orient="index"),
             tuple(told["warnings"]),
@@ -235,6 +251,10 @@ class Data:
     def _repr_html_(self) -> str:
         rows = "".join(f"<tr><td>{key}</td><td>{escape(str(v))}</td></tr>" for key, v in self.section().items())
         return f"<table>{rows}</table>"
+
+
+def _listed(names: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if names is None else tuple(names)
 
 
 def _absolute(path: str | Path) -> str:

@@ -74,6 +74,11 @@ def print_examination(name: str, result: Examination) -> None:
             if value is not None
         ]
         console.print(f"  matched by {', by '.join(alone)}")
+    if result.memoriser is not None:
+        console.print(
+            f"  AUROC of what remembers similar training sequences   {result.memoriser:.4f} "
+            f"({result.related or 'no'} test sequences have relatives in training)"
+        )
     if result.tasks:
         table = Table(title="each task", title_justify="left", title_style="bold")
         for column in ("task", "positives", "AUROC (95 %)", "average precision (95 %)"):

@@ -86,6 +86,23 @@ def leakage(dataset: Dataset) -> Leakage:
     return Leakage(found, warnings)
 
 
+def remembered(train: Split, test: Split) -> dict[str, Any]:
+    """Measure an opened test split: its sequences with relatives in training, and the AUROC of the memoriser there.
+
+    Parameters
+    ----------
+    train, test : Split
+
+    Returns
+    -------
+    dict
+        ``related`` and ``memoriser``; None if the data have more than 200 million bases.
+    """
+    if train.codes.size + test.codes.size > MOST_BASES:
+        return {"related": None, "memoriser": None}
+    return {"related": int(related(train.codes, test.codes).sum()), "memoriser": memoriser(train, test)}
+
+
 def memoriser(train: Split, other: Split) -> float | None:
     """Measure how well the labels of similar training sequences predict those of a split.
 

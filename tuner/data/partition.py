@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tuner.data.coordinates import Interval, overlapping
-from tuner.data.dataset import SPLITS
+from tuner.data.dataset import SPLITS, Dataset
 from tuner.data.relatives import linked, relatives
 from tuner.data.sequence import Codes
 from tuner.data.sizes import counted
@@ -174,6 +174,28 @@ def kin(codes: Codes, together: Index, intervals: Sequence[Interval | None] | No
     smallest = np.full(joined.max(initial=-1) + 1, np.iinfo(np.int64).max)
     np.minimum.at(smallest, joined, together)
     return np.asarray(smallest[joined], dtype=np.int64)
+
+
+def with_relatives(dataset: Dataset) -> Dataset:
+    """Return the data set with groups that hold the relatives of its training and validation sequences.
+
+    For data that come split: their splits stay, and folds made from them keep relatives together.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Its test split, if it is open, gets no groups.
+    """
+    parts = (dataset.train, dataset.valid)
+    codes = np.concatenate([part.codes for part in parts])
+    together = duplicate_groups(codes)
+    named = [part.groups for part in parts if part.groups is not None]
+    if len(named) == len(parts):
+        together = merge_groups(together, np.concatenate(named))
+    groups = np.split(kin(codes, together), [len(dataset.train)])
+    both = zip(("train", "valid"), parts, groups, strict=True)
+    splits = {name: replace(part, groups=own) for name, part, own in both}
+    return replace(dataset, splits={**dataset.splits, **splits})
 
 
 def first_only(part: Index, clusters: Index) -> NDArray[np.bool_]:

@@ -58,6 +58,10 @@ class Examination(NamedTuple):
         models' mean to it with its 95 % interval (`lead`, `low`, `high`).
     openings : int
         How often the test split of this study has been opened, this time included.
+    related : int or None
+        Test sequences with relatives in training (`tuner.data.relatives`); None if the data are too large to search.
+    memoriser : float or None
+        Test AUROC of what remembers the labels of similar training sequences (`tuner.data.leakage`).
     """
 
     trial: int
@@ -75,6 +79,8 @@ class Examination(NamedTuple):
     tasks: dict[str, dict[str, float]]
     baselines: dict[str, dict[str, float]]
     openings: int
+    related: int | None = None
+    memoriser: float | None = None
 
 
 class Scored(NamedTuple):
@@ -132,6 +138,7 @@ def score_test(
     StorageError
         A stored model is gone, or not what was stored; the opening is not recorded then.
     """
+    from tuner.data.leakage import remembered
     from tuner.models.matched import matched_part  # here: who only reads the record need not wait for torch
     from tuner.models.training import predict
 
@@ -176,6 +183,7 @@ def score_test(
         tasks=_task_scores(dataset.tasks, test.labels, logits, seed) if len(dataset.tasks) > 1 else {},
         baselines=beside,
         openings=openings,
+        **remembered(dataset.train, test),
     )
     return Scored(result, logits)
 

@@ -8,6 +8,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from tuner.data.dataset import Dataset
+from tuner.data.partition import with_relatives
+from tuner.data.readers import splits_itself
 from tuner.data.registry import load_dataset
 from tuner.data.shared import share_codes
 from tuner.data.spec import DataSpec
@@ -15,7 +17,7 @@ from tuner.errors import StudyError
 from tuner.models.training import resolve_device
 from tuner.motifs.database import MotifDatabase, load_database
 from tuner.motifs.match import check_targets
-from tuner.study.plan import Plan, identity
+from tuner.study.plan import FOLDS, Plan, identity
 
 
 class Bench(NamedTuple):
@@ -35,6 +37,8 @@ class Bench(NamedTuple):
         Folder of Tomtom's compiled kernel.
     variants : mapping of str to Dataset
         Data sets that a grid's parameter ``dataset`` chooses from, without test splits; usually none.
+    kin : bool
+        Whether folds of data that came split keep relatives together, as those of every new study do.
     """
 
     plan: Plan
@@ -43,11 +47,12 @@ class Bench(NamedTuple):
     device: str
     cache: Path | None = None
     variants: Mapping[str, Dataset] = MappingProxyType({})
+    kin: bool = False
 
     @property
     def identity(self) -> dict[str, Any]:
         """Everything that two workers must agree on."""
-        return identity(self.plan, self.dataset, self.database, self.variants)
+        return identity(self.plan, self.dataset, self.database, self.variants, kin=self.kin)
 
     def dataset_of(self, point: Mapping[str, object]) -> Dataset:
         """The data set on which a point is trained."""
@@ -103,7 +108,9 @@ def load_bench(
                 f"{plan.study.name} [dataset]: {name} has {variant.n_tasks} tasks of {variant.length} bp, the study's "
                 f"own data have {dataset.n_tasks} of {dataset.length} bp. Vary only data sets of one shape."
             )
-    return Bench(plan, share_codes(dataset.without_test(), cache), database, str(found), cache, variants)
+    kin = plan.confirmation.folds > 0 and not splits_itself(plan.data_spec) and (stored is None or FOLDS in stored)
+    closed = with_relatives(dataset.without_test()) if kin else dataset.without_test()
+    return Bench(plan, share_codes(closed, cache), database, str(found), cache, variants, kin)
 
 
 def stored_fingerprint(stored: Mapping[str, Any] | None) -> str | None:
