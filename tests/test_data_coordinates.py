@@ -60,7 +60,9 @@ def test_what_is_written_is_read_again(chrom, start, length, strand):
 def test_real_headers_have_coordinates(data_dir: Path) -> None:
     klf1 = read_fasta(data_dir / "klf1_mm9" / "Klf1.fna")
     assert all(record.interval is not None and record.interval.end - record.interval.start == 500 for record in klf1)
-    assert len({record.interval.chrom for record in klf1 if record.interval}) == 21
+    headers = (data_dir / "klf1_mm9" / "Klf1.fna").read_text().split(">")[1:]
+    by_hand = [header.split(":")[0] for header in headers]
+    assert [record.interval.chrom for record in klf1 if record.interval] == by_hand
     nfe2 = read_fasta(data_dir / "nfe2_gm12878" / "tr.fa")
     assert all(record.interval is not None for record in nfe2)
     nfe2_sizes = {record.interval.end - record.interval.start - len(record.codes) for record in nfe2 if record.interval}

@@ -91,13 +91,13 @@ def test_a_description_counts_relatives_and_reads_no_label_of_the_test_split() -
     assert set(data.without_test().describe()["relatives"]) == {"valid"}
 
 
-def test_the_human_tasks_of_gue_have_relatives_in_their_test_splits(data_dir: Path) -> None:
-    data = table(data_dir / "gue" / "gue_tf_2.tsv.gz", split_column="split")
+def test_a_task_of_gue_has_relatives_in_its_test_split(data_dir: Path) -> None:
+    data = table(data_dir / "gue" / "gue_mouse_3.tsv.gz", split_column="split")
     train = {t[i : i + 40] for t in decode(data.train.codes) for i in range(62)}
     train |= {word.translate(COMPLEMENT)[::-1] for word in train}
     by_hand = sum(any(t[i : i + 40] in train for i in range(62)) for t in decode(data.test.codes))
     found = data.describe()
-    assert found["relatives"]["test"]["related"] >= by_hand > 20
+    assert found["relatives"]["test"]["related"] >= by_hand > 5
     assert any("sequences of test have relatives in train" in text for text in found["warnings"])
 
 

@@ -126,10 +126,19 @@ def test_sequences_too_short_for_a_word_have_no_relatives() -> None:
     assert stretches_of(np.zeros((2, 10), np.uint8), 30, 16)[0].shape == (2, 0)
 
 
-def test_a_common_motif_of_21_bases_and_simple_repeats_glue_nothing() -> None:
-    rng = np.random.default_rng(1)
-    codes = rng.integers(0, 4, (3000, 200)).astype(np.uint8)
-    codes[:, 90:111] = encode(["TTCAGCACCATGGACAGCGCC"])  # a site of REST
+def test_a_common_motif_of_21_bases_glues_nothing() -> None:
+    codes = np.random.default_rng(1).integers(0, 4, (3000, 200)).astype(np.uint8)
+    codes[:, 90:111] = encode(["TTCAGCACCATGGACAGCGCC"])  # the same site of REST in all
+    # By chance l bases before the site and r after it agree, and the next ones do not; l + r >= 9 is a stretch of 30.
+    chance = sum(0.75**2 * 0.25 ** (i + j) for i in range(90) for j in range(90) if i + j >= 9)
+    expected = chance * 3000 * 2999 / 2  # 133 pairs
+    sizes = np.bincount(relatives(codes))
+    assert 3000 - (sizes > 0).sum() == pytest.approx(expected, abs=3 * expected**0.5)
+    assert sizes.max() <= 4
+
+
+def test_simple_repeats_glue_nothing() -> None:
+    codes = np.random.default_rng(1).integers(0, 4, (3000, 200)).astype(np.uint8)
     codes[:1000, 150:190] = 0  # poly-A
     codes[1000:2000, 150:190] = np.resize([1, 0], 40)  # CACACA...
     codes[2000:, 150:190] = np.resize(encode(["TTAGG"])[0], 40)

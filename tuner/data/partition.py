@@ -292,7 +292,7 @@ def _named(rule: SplitRule, names: list[str], source: str) -> Index:
             part[names.index(name)] = i
     if not (part < 0).any():
         raise DataError(
-            f"{source}: valid_chromosomes and test_chromosomes name all chromosomes, so none is left to train."
+            f"{source}: valid_chromosomes and test_chromosomes name every chromosome. Leave one for training."
         )
     return part
 
