@@ -20,7 +20,6 @@ from sklearn.metrics import roc_auc_score
 
 import tuner
 from tuner.data.assemblies import ASSEMBLIES
-from tuner.data.chromosome_split import chromosome_split
 from tuner.data.dataset import Dataset
 from tuner.data.genome import Genome
 from tuner.data.intervals import Axis, Regions
@@ -408,22 +407,19 @@ def test_two_files_are_two_tasks(small: Callable[..., Dataset], tmp_path: Path) 
 # Splits
 
 
-@settings(max_examples=100, deadline=None, derandomize=True, database=None)
-@given(st.lists(st.integers(0, 1000), min_size=3, max_size=30), st.integers(0, 9))
-def test_whole_chromosomes_hit_the_shares_as_far_as_they_can(counts: list[int], seed: int) -> None:
-    sizes = {f"chr{i}": n for i, n in enumerate(counts)}
-    named = [name for name, n in sizes.items() if n]
-    if len(named) < 3:
-        with pytest.raises(DataError, match="at least three chromosomes"):
-            chromosome_split(sizes, (0.7, 0.1, 0.2), seed)
-        return
-    split = chromosome_split(sizes, (0.7, 0.1, 0.2), seed)
-    assert split == chromosome_split(sizes, (0.7, 0.1, 0.2), seed)
-    assert set(split) == set(named)
-    assert set(split.values()) == {"train", "valid", "test"}
-    if len(named) >= 10 and max(counts) < 0.1 * sum(counts):
-        for part, share in (("train", 0.7), ("valid", 0.1), ("test", 0.2)):
-            assert abs(sum(sizes[n] for n in named if split[n] == part) / sum(counts) - share) < 0.05
+@pytest.mark.parametrize("by", ["chromosome", "chromosome+homology", "homology", "random"])
+def test_every_split_rule_keeps_what_it_promises(by: str, yeast: Path, tmp_path: Path) -> None:
+    dataset = reb1(yeast, tmp_path, split=by)
+    where = {name: {i.partition(":")[0] for i in split.ids or ()} for name, split in dataset.splits.items()}
+    shares = {name: int(split.labels.sum()) for name, split in dataset.splits.items()}
+    total = sum(shares.values())
+    for name, share in zip(("train", "valid", "test"), (0.7, 0.1, 0.2), strict=True):
+        assert abs(shares[name] / total - share) < 0.05
+    assert (not any(a & b for a, b in itertools.combinations(where.values(), 2))) == by.startswith("chromosome")
+    kin_in_test = int(related(dataset.train.codes, dataset.test.codes).sum())
+    assert (kin_in_test == 0) == by.endswith("homology")
+    groups = [set(np.asarray(split.groups).tolist()) for split in dataset.splits.values()]
+    assert not any(a & b for a, b in itertools.combinations(groups, 2))
 
 
 # A study file, the command line and Python

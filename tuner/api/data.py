@@ -12,6 +12,7 @@ from tuner.api.places import folders_of
 from tuner.data.dataset import Dataset
 from tuner.data.fasta import SHUFFLE
 from tuner.data.genome_names import GENOMES
+from tuner.data.partition import By
 from tuner.data.peak_keys import NEGATIVE_KINDS
 from tuner.data.registry import load_dataset
 from tuner.data.spec import DataSpec, recipe
@@ -38,8 +39,9 @@ class DataCheck(NamedTuple):
     tasks : tuple of str
         Names of the labels.
     splits : pandas.DataFrame
-        One row per split: sequences, positives, share of N, and GC and CpG content of each class. For the test split,
-        only its size is given.
+        One row per split: sequences, positives, share of N, and GC and CpG content of each class; sequences with
+        relatives in training (`related`), and on validation the AUROC of what remembers similar training sequences
+        (`memoriser`). For the test split, only its size and `related` are given.
     warnings : tuple of str
         Problems that do not prevent a study but should be known.
     separation : pandas.DataFrame
@@ -89,6 +91,9 @@ class Data:
         seed: int = 0,
         task: str | None = None,
         test: Data | None = None,
+        split: By | None = None,
+        valid_chromosomes: tuple[str, ...] | None = None,
+        test_chromosomes: tuple[str, ...] | None = None,
     ) -> Data:
         """Read two FASTA files, plain or compressed.
 
@@ -108,6 +113,11 @@ class Data:
             Name of the label.
         test : Data, optional
             Files whose sequences, all of them, are the test split.
+        split : str, optional
+            ``"homology"`` (the default) keeps relatives together; ``"random"``, ``"chromosome"`` or
+            ``"chromosome+homology"``, see `tuner.data.partition.SplitRule`.
+        valid_chromosomes, test_chromosomes : tuple of str, optional
+            Chromosomes of validation and of test, for a split by chromosomes; by default they are chosen.
         """
         tasks = None if task is None else (task,)
         return cls(
@@ -130,6 +140,9 @@ class Data:
         fractions: tuple[float, ...] | None = None,
         seed: int = 0,
         test: Data | None = None,
+        split: By | None = None,
+        valid_chromosomes: tuple[str, ...] | None = None,
+        test_chromosomes: tuple[str, ...] | None = None,
     ) -> Data:
         """Read a table with one sequence and its labels per row: TSV, CSV, or DeepBind's pairs (``.seq``).
 
@@ -148,6 +161,7 @@ class Data:
                 path=_absolute(path), sequence_column=sequence_column, label_columns=labels,
                 split_column=split_column, group_column=group_column, length=length, fractions=fractions, seed=seed,
                 test=_spec(test),
+                split=split, valid_chromosomes=_listed(valid_chromosomes), test_chromosomes=_listed(test_chromosomes),
             )
         )  # fmt: skip
 
@@ -394,6 +408,10 @@ def other_data(
 
 def _spec(test: Data | None) -> DataSpec | None:
     return None if test is None else test.spec
+
+
+def _listed(names: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if names is None else tuple(names)
 
 
 def _absolute(path: str | Path) -> str:

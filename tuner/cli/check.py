@@ -144,7 +144,7 @@ def print_check(d: dict[str, Any]) -> None:
     if "data" in d:
         context.note(f"data     {d['data']['source']}: {d['data']['length']} bp, tasks {', '.join(d['data']['tasks'])}")
         for split, s in d["data"]["splits"].items():
-            context.note(f"         {split}: {_split(s)}")
+            context.note(f"         {split}: {_split(s)}{_relatives(d['data']['relatives'].get(split))}")
         for sentence in d["data"]["recipe"]:
             context.note(f"         {sentence}")
         told = d.get("audit", {"lines": [], "warnings": []})
@@ -167,6 +167,15 @@ def print_check(d: dict[str, Any]) -> None:
             )
         if m["broken"]:
             name_broken(m["broken"])
+
+
+def _relatives(found: dict[str, Any] | None) -> str:
+    """Say how many sequences of a split have relatives in training, and what remembering these reaches."""
+    if found is None:
+        return ""
+    reached = found.get("memoriser")
+    reaches = "" if reached is None else f"; a memoriser reaches AUROC {reached:.2f}"
+    return f"; {found['related'] or 'no'} relatives of training sequences{reaches}"
 
 
 def _split(s: dict[str, Any]) -> str:

@@ -80,6 +80,11 @@ def print_examination(name: str, result: Examination) -> None:
         _print_predictor(result.predictor, result.matched_sequences)
     if result.models > 1 or result.predictor is None:
         _print_means(result)
+    if result.memoriser is not None:
+        console.print(
+            f"AUROC of what remembers similar training sequences   {result.memoriser:.4f} "
+            f"({result.related or 'no'} of these sequences have relatives in training)"
+        )
     if result.predictor is not None:
         _print_tasks(result.predictor)
     _print_baselines(result)

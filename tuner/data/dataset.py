@@ -173,9 +173,12 @@ class Dataset:
         -------
         dict
             ``name``, ``source``, ``fingerprint``, ``length``, ``tasks``, ``splits`` (see `_describe_split`; for the
-            test split only its size), ``recipe`` and ``warnings``: notes of the reader, duplicates, and classes that
-            are too small for a conclusion.
+            test split only its size), ``recipe``, ``relatives`` (see `tuner.data.leakage.Leakage`) and ``warnings``:
+            notes of the reader, duplicates, relatives in two splits, and classes that are too small for a conclusion.
         """
+        from tuner.data.leakage import leakage  # imports this module
+
+        leak = leakage(self)
         return {
             "name": self.name,
             "source": self.source,
@@ -187,7 +190,8 @@ class Dataset:
                 for name, split in self.splits.items()
             },
             "recipe": list(self.recipe),
-            "warnings": [*self.notes, *self._shuffled_note(), *_duplicates(self), *_few(self)],
+            "relatives": leak.found,
+            "warnings": [*self.notes, *self._shuffled_note(), *_duplicates(self), *leak.warnings, *_few(self)],
         }
 
 

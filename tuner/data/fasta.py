@@ -10,12 +10,13 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.data.coordinates import Interval, parse_interval
 from tuner.data.dataset import SPLITS, Dataset, Split
 from tuner.data.lengths import BYTES_A_BASE, BYTES_A_SEQUENCE, fit_lengths
+from tuner.data.partition import SplitRule, partition
 from tuner.data.sequence import AMBIGUOUS, Codes, encode_one
 from tuner.data.shuffle import dinucleotide_shuffle
 from tuner.data.spec import FRACTIONS
-from tuner.data.splits import duplicate_groups, stratified
 from tuner.data.textfile import read_text
 from tuner.errors import DataError
 from tuner.limits import require
@@ -26,12 +27,15 @@ _AMBIGUITY: Final = str.maketrans("", "", "ACGTUNacgtun")
 
 
 class Record(NamedTuple):
-    """One FASTA record: number in the file, from 1; id, the first word; codes, shape=(length,); ambiguity letters."""
+    """One FASTA record: number in the file, from 1; id, the first word; codes, shape=(length,); ambiguity letters;
+    and the coordinates in its header, if it has any.
+    """
 
     number: int
     id: str
     codes: Codes
     ambiguous: int
+    interval: Interval | None = None
 
 
 def read_fasta(path: str | Path, max_memory: int | None = None) -> list[Record]:
@@ -90,7 +94,9 @@ def _record(path: Path, number: int, header: bytes, sequence: bytearray) -> Reco
     if not sequence:
         raise DataError(f"{where} has no sequence.")
     text = sequence.decode()
-    return Record(number, name, encode_one(text, where), len(text.translate(_AMBIGUITY)))
+    codes = encode_one(text, where)
+    interval = parse_interval(header.decode(errors="replace"), len(codes))
+    return Record(number, name, codes, len(text.translate(_AMBIGUITY)), interval)
 
 
 def fasta(
@@ -102,8 +108,9 @@ def fasta(
     seed: int = 0,
     task: str = "bound",
     max_memory: int | None = None,
+    split: SplitRule | None = None,
 ) -> Dataset:
-    """Read positives and negatives, and split them: stratified, seeded, with copies of a sequence in one split.
+    """Read positives and negatives, and split them: stratified, seeded, with relatives in one split.
 
     Parameters
     ----------
@@ -120,6 +127,8 @@ def fasta(
         Name of the only label column.
     max_memory : int, optional, bytes
         As in `read_fasta`.
+    split : SplitRule, optional
+        How to split; by default by relatives, with these fractions and this seed.
 
     Returns
     -------
@@ -128,7 +137,8 @@ def fasta(
     Raises
     ------
     DataError
-        As in `read_fasta`, or if sequences differ in length and no `length` is given.
+        As in `read_fasta` and `tuner.data.partition.partition`, or if sequences differ in length and no `length` is
+        given.
     """
     positives = Path(positives)
     files = [positives]
@@ -139,24 +149,25 @@ def fasta(
         parts.append(read_fasta(negatives, max_memory))
     ids = tuple(record.id for part in parts for record in part)
     labels = np.repeat(np.array([1, 0], dtype=np.uint8)[: len(parts)], [len(part) for part in parts])
-    codes, notes = _stack(" + ".join(file.name for file in files), files, parts, length, labels, max_memory, shuffled)
-    groups = duplicate_groups(codes)
+    source = " + ".join(file.name for file in files)
+    codes, notes = _stack(source, files, parts, length, labels, max_memory, shuffled)
+    intervals = [record.interval for part in parts for record in part]
+    rule = split or SplitRule(fractions=fractions, seed=seed)
+    rows, groups, decided = partition(codes, labels, rule, source=source, intervals=intervals)
     if shuffled:
+        n = len(codes)
         codes = np.concatenate([codes, dinucleotide_shuffle(codes, seed=seed)])
         groups = np.concatenate([groups, groups])
         labels = np.concatenate([labels, np.zeros_like(labels)])
         ids = (*ids, *(f"{name}_shuffled" for name in ids))
-        parted = stratified(labels[: len(labels) // 2], fractions, seed=seed, groups=groups[: len(labels) // 2])
-        rows = {name: np.concatenate([part, part + len(labels) // 2]) for name, part in parted.items()}
-    else:
-        rows = stratified(labels, fractions, seed=seed, groups=groups)
+        rows = {name: np.concatenate([part, part + n]) for name, part in rows.items()}
     whole = Split(codes=codes, labels=labels[:, None], ids=ids, groups=groups)
     return Dataset(
         name=positives.name,
         tasks=(task,),
         splits={name: whole.take(part) for name, part in rows.items()},
         source=f"{positives} + {negatives}",
-        notes=notes,
+        notes=notes + decided,
     )
 
 

@@ -43,7 +43,7 @@ def place_of(spec: DataSpec, files: Iterable[Path], cache: Path) -> Path:
     for path in files:
         state = path.stat()
         found.append([str(path.resolve()), state.st_size, state.st_mtime_ns])
-    told = json.dumps([VERSION, asdict(spec), found], sort_keys=True, default=str)
+    told = json.dumps([VERSION, asdict(spec), spec.shares, found], sort_keys=True, default=str)
     return cache / "peaks" / f"{hashlib.sha256(told.encode()).hexdigest()[:32]}.npz"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -10,7 +11,6 @@ import numpy as np
 import pooch
 from numpy.typing import NDArray
 
-from tuner.data.chromosome_split import chromosome_split
 from tuner.data.chromosomes import read_aliases
 from tuner.data.dataset import SPLITS, Dataset, Split
 from tuner.data.fasta import read_fasta
@@ -19,6 +19,7 @@ from tuner.data.genomes import open_genome
 from tuner.data.intervals import Axis, Index, Regions, union, window_letters
 from tuner.data.lengths import BYTES_A_BASE, BYTES_A_SEQUENCE, fit_length
 from tuner.data.negatives import NEGATIVES, Draw, Ground, Share, draw_from, repeated, shortfalls
+from tuner.data.partition import by_chromosome, first_only, kin, partition, rule_of
 from tuner.data.peak_cache import keep, kept, place_of
 from tuner.data.peak_keys import LENGTH, SHUFFLE, tasks_of
 from tuner.data.peaks import Peaks, read_peaks
@@ -113,16 +114,17 @@ def _made(
     name = next(iter(files.values())).name if len(files) == 1 else "+".join(files)
     count = len(found.sites) * (1 + int(np.ceil(spec.ratio or 1)))
     require(name, count * (BYTES_A_SEQUENCE + BYTES_A_BASE * length), max_memory, f"{count} windows of {length} bases")
-    split_of = _split_chromosomes(axis, found.sites, spec, name)
+    split_of, held = _split_chromosomes(axis, found, spec, name)
     positives = _codes(genome, axis, found.sites.start, found.sites.strand, length)
     parts, notes = _with_negatives(spec, genome, axis, found, split_of, positives, length, max_memory)
+    parts, dealt = _resplit(parts, spec, name)
     return Dataset(
         name=name,
         tasks=tuple(files),
         splits=parts,
         source=f"{' + '.join(str(path) for path in files.values())} on {genome.path}",
         notes=(*found.notes, *genome.notes, *notes),
-        recipe=(*found.recipe, _recipe(spec, genome, axis, split_of, length)),
+        recipe=tuple(text for text in (*found.recipe, _recipe(spec, genome, length), held, *dealt) if text),
     )
 
 
@@ -171,15 +173,49 @@ def _find(
     return Found(sites, labels, zone, tuple(notes), tuple(recipe))
 
 
-def _split_chromosomes(axis: Axis, sites: Sites, spec: DataSpec, name: str) -> dict[int, str]:
-    """The split of each chromosome that has sites, by the number of the chromosome."""
-    number, count = np.unique(axis.chromosome(sites.start), return_counts=True)
-    names = {axis.names[i]: int(i) for i in number.tolist()}
-    try:
-        split = chromosome_split(dict(zip(names, count.tolist(), strict=True)), spec.shares, spec.seed)
-    except DataError as error:
-        raise DataError(f"{name}: {error}") from error
-    return {names[chrom]: part for chrom, part in split.items()}
+def _split_chromosomes(axis: Axis, found: Found, spec: DataSpec, name: str) -> tuple[dict[int, str], str]:
+    """The split of each chromosome that has sites, by the number of the chromosome, and a note of the choice."""
+    number = axis.chromosome(found.sites.start)
+    if _dealt_later(spec):
+        return {int(i): SPLITS[0] for i in np.unique(number)}, ""
+    names = np.array([axis.names[int(i)] for i in number])
+    part, note = by_chromosome(names, found.labels, rule_of(spec), name)
+    return {int(i): SPLITS[int(part[number == i][0])] for i in np.unique(number)}, note
+
+
+def _dealt_later(spec: DataSpec) -> bool:
+    """Whether windows of all chromosomes are split after the negatives are drawn, or not at all."""
+    return spec.split in ("random", "homology") or len(spec.shares) == 1
+
+
+def _resplit(
+    parts: dict[str, Split], spec: DataSpec, name: str
+) -> tuple[dict[str, Split], tuple[str, ...]]:  # fmt: skip
+    """Apply what a rule asks beside whole chromosomes: relatives in one split, or none of them after training."""
+    if len(spec.shares) == 1 or (spec.split or "chromosome") == "chromosome":
+        return parts, ()
+    if _dealt_later(spec):
+        [whole] = parts.values()
+        found = partition(whole.codes, whole.labels, rule_of(spec), source=name, groups=whole.groups)
+        grouped = replace(whole, groups=found.groups)
+        return {part: grouped.take(rows) for part, rows in found.rows.items()}, found.notes
+    names = list(parts)
+    codes = np.concatenate([parts[part].codes for part in names])
+    groups = np.concatenate([np.asarray(parts[part].groups) for part in names])
+    number = np.repeat(np.arange(len(names)), [len(parts[part]) for part in names])
+    clusters = kin(codes, groups)
+    stays = first_only(number, clusters)
+    kept: dict[str, Split] = {}
+    notes = []
+    for i, part in enumerate(names):
+        own = number == i
+        kept[part] = replace(parts[part], groups=clusters[own]).take(np.flatnonzero(stays[own]))
+        if gone := int((~stays[own]).sum()):
+            notes.append(
+                f"{name}: {gone} of {int(own.sum())} windows of {part} have relatives in {' or '.join(names[:i])} and "
+                "were left out."
+            )
+    return kept, tuple(notes)
 
 
 def _codes(genome: Genome, axis: Axis, start: Index, strand: NDArray[np.str_], length: int) -> Codes:
@@ -200,15 +236,13 @@ def _ids(axis: Axis, start: Index, strand: NDArray[np.str_], length: int) -> tup
     )
 
 
-def _recipe(spec: DataSpec, genome: Genome, axis: Axis, split_of: Mapping[int, str], length: int) -> str:
+def _recipe(spec: DataSpec, genome: Genome, length: int) -> str:
     """How the data set was made, in one sentence."""
-    chosen = {part: [axis.names[i] for i, one in split_of.items() if one == part] for part in SPLITS[1:]}
     which = f" ({genome.assembly.assembly})" if genome.assembly is not None else ""
-    held = "; ".join(f"{part} is {', '.join(names)}" for part, names in chosen.items())
     ratio = "" if spec.ratio is None else f", {spec.ratio:g} per positive"
     return (
-        f"made from {genome.name}{which}: windows of {length} bp, negatives {_words(spec.negatives)}{ratio}, seed "
-        f"{spec.seed}; {held}."
+        f"made from {genome.name}{which}: windows of {length} bp, negatives {_words(spec.negatives)}{ratio}, split by "
+        f"{spec.split or 'chromosome'}, seed {spec.seed}."
     )
 
 
@@ -226,7 +260,7 @@ def _with_negatives(
     """Draw the negatives of every split and join them with its positives."""
     ground = Ground(genome, axis, found.near, length)
     part = np.array([split_of[int(i)] for i in axis.chromosome(found.sites.start)])
-    rows = {name: np.flatnonzero(part == name) for name in SPLITS}
+    rows = {name: np.flatnonzero(part == name) for name in SPLITS if name in split_of.values()}
     wanted = {name: max(1, round((spec.ratio or 1) * len(index))) for name, index in rows.items()}
     rng = np.random.default_rng([spec.seed, 1])
     codes: dict[str, Codes] = {}
@@ -294,7 +328,8 @@ def _fasta_negatives(
             )
     codes = np.stack([fit_length(record.codes, length) for record in records])
     labels = np.zeros(len(codes), dtype=np.uint8)
-    rows = stratified(labels, spec.shares, seed=spec.seed, groups=duplicate_groups(codes))
+    shares = (1.0,) if _dealt_later(spec) else spec.shares
+    rows = stratified(labels, shares, seed=spec.seed, groups=duplicate_groups(codes))
     if spec.ratio is not None:
         rng = np.random.default_rng([spec.seed, 2])
         rows = {name: np.sort(rng.permutation(index)[: wanted[name]]) for name, index in rows.items()}
@@ -313,15 +348,14 @@ def _joined(
 ) -> dict[str, Split]:  # fmt: skip
     """Join positives and negatives; copies, overlapping windows and a positive with its shuffles share a group."""
     n_tasks = found.labels.shape[1]
-    all_codes = np.concatenate([part for name in SPLITS for part in (positives[rows[name]], codes[name])])
+    all_codes = np.concatenate([part for name in rows for part in (positives[rows[name]], codes[name])])
     groups = duplicate_groups(all_codes)
     if starts:
-        place = np.concatenate([part for name in SPLITS for part in (found.sites.start[rows[name]], starts[name])])
+        place = np.concatenate([part for name in rows for part in (found.sites.start[rows[name]], starts[name])])
         groups = merge_groups(groups, _overlapping(place, length))
     splits = {}
     at = 0
-    for name in SPLITS:
-        index = rows[name]
+    for name, index in rows.items():
         n = len(index) + len(codes[name])
         labels = np.concatenate([found.labels[index], np.zeros((len(codes[name]), n_tasks), dtype=np.uint8)])
         own = _ids(axis, found.sites.start[index], found.sites.strand[index], length)

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from tuner.data.dataset import SPLITS, Dataset
 from tuner.data.fasta import SHUFFLE, fasta, folder, read_fasta
 from tuner.data.hdf5 import koo_hdf5, write_koo_hdf5
+from tuner.data.partition import rule_of
 from tuner.data.spec import DataSpec, WholeSpec, given_keys
 from tuner.data.table import deepbind, read_table, table
 from tuner.errors import DataError, unknown
@@ -75,7 +76,7 @@ def _task(spec: DataSpec) -> str:
 def _fasta(spec: DataSpec, path: Path, max_memory: int | None) -> Dataset:
     return fasta(
         path, str(spec.negatives), length=spec.length, fractions=spec.shares, seed=spec.seed, task=_task(spec),
-        max_memory=max_memory,
+        max_memory=max_memory, split=rule_of(spec),
     )  # fmt: skip
 
 
@@ -84,8 +85,12 @@ def _folder(spec: DataSpec, path: Path, max_memory: int | None) -> Dataset:
 
 
 def _deepbind(spec: DataSpec, path: Path, max_memory: int | None) -> Dataset:
-    return deepbind(path, length=spec.length, fractions=spec.shares, seed=spec.seed, max_memory=max_memory)
+    return deepbind(
+        path, length=spec.length, fractions=spec.shares, seed=spec.seed, max_memory=max_memory, split=rule_of(spec)
+    )
 
+
+_SPLIT_KEYS: Final = frozenset({"fractions", "split", "valid_chromosomes", "test_chromosomes"})
 
 READERS: Final[Mapping[str, Reader]] = {
     "koo_hdf5": Reader(
@@ -98,7 +103,7 @@ READERS: Final[Mapping[str, Reader]] = {
         _fasta,
         (),
         "a FASTA file of positives and one of negatives",
-        frozenset({"negatives", "length", "fractions", "tasks"}),
+        frozenset({"negatives", "length", "tasks"}) | _SPLIT_KEYS,
     ),
     "folder": Reader(
         _folder,
@@ -110,10 +115,10 @@ READERS: Final[Mapping[str, Reader]] = {
         read_table,
         _packed(".tsv", ".csv", ".txt"),
         "one sequence and its labels per row",
-        frozenset({"length", "fractions", "sequence_column", "label_columns", "split_column", "group_column"}),
+        frozenset({"length", "sequence_column", "label_columns", "split_column", "group_column"}) | _SPLIT_KEYS,
     ),
     "deepbind": Reader(
-        _deepbind, _packed(".seq"), "TSV with FoldID, EventID, seq, Bound", frozenset({"length", "fractions"})
+        _deepbind, _packed(".seq"), "TSV with FoldID, EventID, seq, Bound", frozenset({"length"}) | _SPLIT_KEYS
     ),
 }
 
@@ -176,6 +181,13 @@ def names_tasks(spec: DataSpec) -> bool:
     if spec.path is None:
         return spec.tasks is not None or spec.dataset is not None
     return _reader_of(spec.reader, Path(spec.path)) != "deepbind"
+
+
+def splits_itself(spec: DataSpec) -> bool:
+    """Whether tuner splits the sequences of a data section; otherwise they come split, or are simulated."""
+    if spec.split_column is not None or any(s is not None for s in (spec.dataset, spec.folder, spec.peaks)):
+        return False
+    return spec.positives is not None or "split" in READERS[_reader_of(spec.reader, Path(str(spec.path)))].keys
 
 
 def _reader_of(name: str | None, path: Path) -> str:

@@ -11,14 +11,14 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import pooch
 
 from tuner.data.dataset import Dataset, check
 from tuner.data.hdf5 import koo_hdf5
 from tuner.data.peak_dataset import peak_dataset
-from tuner.data.readers import read
+from tuner.data.readers import read, splits_itself
 from tuner.data.separation import unknown_base_warnings
 from tuner.data.simulate import SIMULATORS, simulate
 from tuner.data.spec import DataSpec
@@ -94,6 +94,7 @@ def load_dataset(
     offline: bool = False,
     progress: bool = False,
     max_memory: int | None = None,
+    fingerprint: str | None = None,
 ) -> Dataset:
     """Load the data set that the data section of a study names, and check it.
 
@@ -112,6 +113,10 @@ def load_dataset(
         Whether to show a progress bar while downloading.
     max_memory : int, optional, bytes
         Largest amount of memory for reading; by default half of the available memory.
+    fingerprint : str, optional
+        Fingerprint of the data of a stored study. If the data section does not say how to split, and relatives in one
+        split give another fingerprint, but only copies in one split, as earlier versions split them, give this one, the
+        data are split like this.
 
     Returns
     -------
@@ -123,9 +128,11 @@ def load_dataset(
         If the name is unknown, the file is missing, broken or not the published one, or memory runs out; or as in
         `tuner.data.dataset.check`.
     """
-    dataset = load_unchecked(
-        spec, data_dir=data_dir, cache=cache, base=base, offline=offline, progress=progress, max_memory=max_memory
-    )
+    where: dict[str, Any] = {"data_dir": data_dir, "cache": cache, "base": base, "offline": offline}
+    dataset = load_unchecked(spec, **where, progress=progress, max_memory=max_memory)
+    if fingerprint not in (None, dataset.fingerprint) and spec.split is None and splits_itself(spec):
+        former = load_unchecked(replace(spec, split="random"), **where, progress=progress, max_memory=max_memory)
+        dataset = former if former.fingerprint == fingerprint else dataset
     check(dataset)
     return replace(dataset, notes=dataset.notes + unknown_base_warnings(dataset))
 

@@ -19,7 +19,7 @@ SHUFFLE = "shuffle"  # in place of a file of negatives
 TEST = "test."  # begins the keys of the files of a test set
 
 # What a test set cannot have, as all of it is the test split.
-_NOT_OF_TEST = ("fractions", "group_column", "test")
+_NOT_OF_TEST = ("fractions", "group_column", "test", "split", "valid_chromosomes", "test_chromosomes")
 _NO_KEY = "[data.test] has no key {}: all of its sequences are the test split."
 
 
@@ -86,6 +86,10 @@ class DataSpec:
     test : DataSpec, optional
         Files whose sequences, all of them, are the test split; those of `path` or `positives` are then split into
         train and valid only.
+    split : str, optional
+        How a file that does not split is split, see `tuner.data.partition.SplitRule`; by default ``"homology"``.
+    valid_chromosomes, test_chromosomes : tuple of str, optional
+        Chromosomes of validation and test, for a split by chromosomes.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}  # lists become tuples; no other type is converted
@@ -113,6 +117,9 @@ class DataSpec:
     fractions: tuple[StrictFloat, ...] | None = None
     seed: StrictInt = 0
     test: Annotated[DataSpec | None, WrapValidator(_word_test)] = None
+    split: Literal["random", "homology", "chromosome", "chromosome+homology"] | None = None
+    valid_chromosomes: tuple[str, ...] | None = None
+    test_chromosomes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         sources = [n for n in ("dataset", "path", "positives", "folder", "peaks") if getattr(self, n) is not None]
@@ -141,6 +148,15 @@ class DataSpec:
             self._check_test(source)
         if self.fractions is not None:
             _check_fractions(self.fractions, named_test=self.test is not None)
+        if self.split is not None and self.split_column is not None:
+            raise DataError(
+                f'split = "{self.split}" and split_column ask for two different splits. Remove split_column to have '
+                "the table split, or split to keep its own."
+            )
+        for name in ("valid_chromosomes", "test_chromosomes"):
+            by_chromosomes = (self.split or ("chromosome" if source == "peaks" else "")).startswith("chromosome")
+            if getattr(self, name) is not None and not by_chromosomes:
+                raise DataError(f'{name} belongs to split = "chromosome" or "chromosome+homology"; set one of them.')
         for name, by in _NEEDS.items():
             if getattr(self, name) != _DEFAULTS[name] and source not in by:
                 raise DataError(f"{name} means nothing beside {source}; it belongs to {' or '.join(by)}.")
@@ -227,6 +243,9 @@ _NEEDS = {
     "tasks": ("path", "positives", "folder", "peaks"),
     "fractions": ("path", "positives", "peaks"),
     "test": ("path", "positives"),
+    "split": ("path", "positives", "peaks"),
+    "valid_chromosomes": ("path", "positives", "peaks"),
+    "test_chromosomes": ("path", "positives", "peaks"),
 } | dict.fromkeys(("genome", "ratio", "top", "blacklist", "aliases", "min_overlap"), ("peaks",))
 _DEFAULTS = {field.name: field.default for field in fields(DataSpec)}
 

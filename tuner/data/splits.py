@@ -18,6 +18,8 @@ from tuner.errors import DataError
 
 Index = NDArray[np.int64]
 
+_RARE = 20  # rows of one pattern of labels that are too few to have shares of 10 %
+
 
 def duplicate_groups(codes: Codes) -> Index:
     """Number sequences so that copies of a sequence, on either strand, have the same number.
@@ -97,6 +99,46 @@ def stratified(
         )
     part = _deal(labels, fractions, seed, groups)
     return {name: np.flatnonzero(part == i) for i, name in enumerate(SPLITS[: len(fractions)])}
+
+
+def balanced(labels: NDArray[Any], fractions: Sequence[float], *, seed: int, groups: NDArray[Any]) -> dict[str, Index]:
+    """Split rows in large groups of mixed labels so that every split has the label patterns in the same proportions.
+
+    `stratified` takes a group for rows of one pattern, which is right for copies and too coarse for relatives. Here
+    groups of several rows are dealt first, the largest at the head, and single rows then fill what each pattern lacks.
+
+    Parameters
+    ----------
+    labels, fractions, seed, groups
+        As in `stratified`.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        Sorted row numbers of ``train``, ``valid`` and ``test``.
+    """
+    pattern = _numbered(np.asarray(labels).reshape(len(labels), -1))
+    rare = np.bincount(pattern) < _RARE
+    pattern = _numbered(np.where(rare[pattern], -1, pattern))  # rare patterns are one stratum
+    group = _numbered(groups)
+    size = np.bincount(group)
+    rows = np.argsort(group, kind="stable")
+    begins = np.cumsum(size) - size
+    order = np.lexsort((np.random.default_rng(seed).random(len(size)), -size))
+    share = np.asarray(fractions, dtype=np.float64)
+    total = np.zeros(pattern.max(initial=-1) + 1)
+    dealt = np.zeros((len(share), len(total)))
+    part_of_group = np.zeros(len(size), dtype=np.int64)
+    for unit in order:
+        own = pattern[rows[begins[unit] : begins[unit] + size[unit]]]
+        kinds, count = (own, np.ones(1)) if len(own) == 1 else np.unique(own, return_counts=True)
+        total[kinds] += count
+        lack = share[:, None] * total[kinds] - dealt[:, kinds]
+        part = int(np.argmax(np.round(lack @ count, 6)))  # rounded: the order of a sum must not decide
+        dealt[part, kinds] += count
+        part_of_group[unit] = part
+    part_of_row = part_of_group[group]
+    return {name: np.flatnonzero(part_of_row == i) for i, name in enumerate(SPLITS[: len(share)])}
 
 
 def k_fold(labels: NDArray[Any], k: int, seed: int = 0, groups: NDArray[Any] | None = None) -> Index:

@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.data.cells import Cells, read_cells
+from tuner.data.coordinates import Interval, parse_interval
 from tuner.data.dataset import SPLITS, Dataset, Split
 from tuner.data.lengths import BYTES_A_BASE, BYTES_A_SEQUENCE, fit_lengths
+from tuner.data.partition import SplitRule, partition, rule_of
 from tuner.data.sequence import AMBIGUOUS, N_CODE, Codes, encode_one
 from tuner.data.shuffle import dinucleotide_shuffle
 from tuner.data.spec import FRACTIONS, DataSpec
-from tuner.data.splits import duplicate_groups, merge_groups, stratified
+from tuner.data.splits import duplicate_groups
 from tuner.data.textfile import read_text
 from tuner.errors import DataError, unknown
 from tuner.limits import require
@@ -64,6 +66,7 @@ def table(
     fractions: Sequence[float] = FRACTIONS,
     seed: int = 0,
     max_memory: int | None = None,
+    split: SplitRule | None = None,
 ) -> Dataset:
     """Read a TSV or CSV file, plain or compressed, with a header line.
 
@@ -76,7 +79,7 @@ def table(
     label_columns : sequence of str, optional
         One task each, 0 or 1 (also 0., 1.0, True, false). By default every column except sequence, id, split and group.
     split_column : str, optional
-        Column with train, valid or test; without it a stratified split is made.
+        Column with train, valid or test; without it a split is made.
     group_column : str, optional
         Rows of one group (chromosome, gene family) stay in one split.
     length : int or str, optional
@@ -87,6 +90,8 @@ def table(
         Seed of the split.
     max_memory : int, optional, bytes
         Largest amount of memory for reading; by default half of the available memory.
+    split : SplitRule, optional
+        How to split; by default by relatives, with these fractions and this seed.
 
     Returns
     -------
@@ -118,21 +123,25 @@ def table(
         found.sequences, length, found.labels, source=path.name, max_memory=max_memory,
         where=lambda index: f"{path.name} line {found.lines[index]}: the sequence",
     )  # fmt: skip
-    groups = duplicate_groups(fitted.codes)
+    named = None
     if group_column is not None:
         place = {name: i for i, name in enumerate(sorted(set(found.groups)))}
-        groups = merge_groups(groups, np.array([place[name] for name in found.groups]))
-    whole = Split(codes=fitted.codes, labels=found.labels, ids=found.ids, groups=groups)
+        named = np.array([place[name] for name in found.groups])
+    decided: tuple[str, ...] = ()
     if split_column is not None:
-        parts = _named_splits(found.splits, found.lines, path.name)
+        parts, groups = _named_splits(found.splits, found.lines, path.name), duplicate_groups(fitted.codes)
     else:
-        parts = stratified(found.labels, fractions, seed=seed, groups=groups)
+        parts, groups, decided = partition(
+            fitted.codes, found.labels, split or SplitRule(fractions=fractions, seed=seed), source=path.name,
+            intervals=_intervals(found), groups=named,
+        )  # fmt: skip
+    whole = Split(codes=fitted.codes, labels=found.labels, ids=found.ids, groups=groups)
     return Dataset(
         name=path.name,
         tasks=tasks,
         splits={name: whole.take(part) for name, part in parts.items()},
         source=str(path),
-        notes=found.notes + fitted.notes,
+        notes=found.notes + fitted.notes + decided,
     )
 
 
@@ -143,6 +152,7 @@ def deepbind(
     fractions: Sequence[float] = FRACTIONS,
     seed: int = 0,
     max_memory: int | None = None,
+    split: SplitRule | None = None,
 ) -> Dataset:
     """Read DeepBind's ChIP-seq format: TSV with FoldID, EventID, seq and Bound (Alipanahi et al. 2015).
 
@@ -159,6 +169,8 @@ def deepbind(
         Seed of the split and the shuffle.
     max_memory : int, optional, bytes
         As in `table`.
+    split : SplitRule, optional
+        As in `table`.
 
     Returns
     -------
@@ -174,15 +186,16 @@ def deepbind(
         shuffled=bool(found.labels.all()),
     )  # fmt: skip
     codes, labels, ids = fitted.codes, found.labels[:, 0], found.ids or ()
-    notes = found.notes + fitted.notes
-    groups = duplicate_groups(codes)
+    real = codes
     if labels.all():
         codes = np.concatenate([codes, dinucleotide_shuffle(codes, seed=seed)])
-        groups, ids = np.concatenate([groups, groups]), (*ids, *(f"{name}_shuffled" for name in ids))
+        ids = (*ids, *(f"{name}_shuffled" for name in ids))
         labels = np.concatenate([labels, np.zeros_like(labels)])
+    rule = split or SplitRule(fractions=fractions, seed=seed)
+    parts, groups, decided = partition(real, labels, rule, source=path.name, intervals=_intervals(found))
     whole = Split(codes=codes, labels=labels[:, None], ids=ids, groups=groups)
-    parts = stratified(labels, fractions, seed=seed, groups=groups)
     splits = {name: whole.take(part) for name, part in parts.items()}
+    notes = found.notes + fitted.notes + decided
     return Dataset(name=path.name, tasks=("bound",), splits=splits, source=str(path), notes=notes)
 
 
@@ -198,7 +211,15 @@ def read_table(spec: DataSpec, path: Path, max_memory: int | None = None) -> Dat
         fractions=spec.shares,
         seed=spec.seed,
         max_memory=max_memory,
+        split=rule_of(spec),
     )
+
+
+def _intervals(found: _Columns) -> list[Interval | None] | None:
+    """Read the coordinates in the names of the rows."""
+    if found.ids is None:
+        return None
+    return [parse_interval(name, len(codes)) for name, codes in zip(found.ids, found.sequences, strict=True)]
 
 
 def _open(path: Path, max_memory: int | None, wanted: Sequence[str]) -> Cells:

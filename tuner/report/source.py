@@ -17,7 +17,7 @@ from tuner.models.training import resolve_device
 from tuner.results.leaderboard import FrozenTrial, TrialState, stage_trials
 from tuner.results.test_split import declared_models
 from tuner.results.trial_files import WEIGHTS, stored_network
-from tuner.search.loaded import Bench, load_motifs
+from tuner.search.loaded import Bench, load_motifs, stored_fingerprint
 from tuner.storage.artifacts import Artifacts
 from tuner.storage.keys import CONFIRMATION, CONTROLS
 from tuner.storage.storage import FencedStorage
@@ -176,7 +176,9 @@ def open_source(
             "Compare its trials with tuner table; report a study of one of these data sets."
         )
     place = str(resolve_device(device))
-    dataset = load_dataset(plan.data_spec, data_dir=data_dir, cache=cache, max_memory=max_memory)
+    dataset = load_dataset(
+        plan.data_spec, data_dir=data_dir, cache=cache, max_memory=max_memory, fingerprint=stored_fingerprint(identity)
+    )
     if options.task is not None and options.task not in dataset.tasks:
         raise StudyError(f"{name}: {unknown('task', options.task, dataset.tasks)}")
     bench = Bench(plan, dataset.without_test(), load_motifs(plan, cache, identity), place, cache)

@@ -85,6 +85,8 @@ class Examination(NamedTuple):
     openings: int
     predictor: Predictor | None = None
     on: dict[str, Any] | None = None
+    related: int | None = None
+    memoriser: float | None = None
 
 
 class Scored(NamedTuple):
@@ -116,6 +118,7 @@ def score_test(
     validation: Callable[[FrozenTrial], Split] | None = None,
     on: Mapping[str, Any] | None = None,
     columns: Sequence[int] | None = None,
+    training: Split | None = None,
 ) -> Scored:
     """Score a trial's models and every baseline of the study on the test split, and keep the predictions.
 
@@ -146,6 +149,8 @@ def score_test(
         Description to record of a data set that is not the study's own; see `Examination`.
     columns : sequence of int, optional
         The outputs of models and baselines to score, one per task of `dataset`; by default all.
+    training : Split, optional
+        The sequences that the models were trained on, in which relatives are looked for; by default those of `dataset`.
 
     Raises
     ------
@@ -154,6 +159,7 @@ def score_test(
     StorageError
         A stored model is gone, or not what was stored; the opening is not recorded then.
     """
+    from tuner.data.leakage import remembered
     from tuner.models.matched import matched_part  # here: who only reads the record need not wait for torch
     from tuner.models.training import predict
 
@@ -196,6 +202,7 @@ def score_test(
             beside[label] |= {"matched": matched.values[label], "matched_lead": there.estimate}
             beside[label] |= {name: end for name, end in ends.items() if math.isfinite(end)}
     per_model = [metrics.auroc(test.labels, one) for one in logits]
+    kept = remembered(dataset.train if training is None else training, test)
     result = Examination(
         trial=trial,
         models=len(runs),
@@ -216,6 +223,8 @@ def score_test(
             matched=None if matched is None else matched.interval(ENSEMBLE), seed=seed,
         ),
         on=None if on is None else dict(on),
+        related=kept.related,
+        memoriser=kept.memoriser,
     )  # fmt: skip
     return Scored(result, logits)
 

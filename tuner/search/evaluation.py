@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -98,8 +99,8 @@ def evaluate_study(
     plan, identity, data_dir = restore_study(storage, name, data, data_dir=data_dir)
     variant = dataset_of(storage, name, trial) if plan.space.dataset_names else None
     spec = DataSpec(dataset=variant) if variant else plan.data_spec
-    dataset = load_dataset(spec, data_dir=data_dir, cache=cache, max_memory=max_memory)
     stored = identity["data sets"][variant] if variant else identity["data set"]["fingerprint"]
+    dataset = load_dataset(spec, data_dir=data_dir, cache=cache, max_memory=max_memory, fingerprint=stored)
     if dataset.fingerprint != stored:
         raise StudyError(f"{name}: the data set has changed since the study was created, and its test split with it.")
     same = dataset.fingerprint == identity["data set"]["fingerprint"]
@@ -114,5 +115,6 @@ def evaluate_study(
         found = score_test(
             storage, artifacts, other.dataset, name, trial, device=where, when=when, baselines=same,
             validation=unfitted, on=other.about, columns=other.columns,
+            training=replace(dataset.train, labels=dataset.train.labels[:, list(other.columns)]),
         )  # fmt: skip
     return Evaluated(found.examination, None if same else variant)

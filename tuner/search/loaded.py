@@ -8,6 +8,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from tuner.data.dataset import Dataset
+from tuner.data.partition import with_relatives
+from tuner.data.readers import splits_itself
 from tuner.data.registry import load_dataset
 from tuner.data.shared import share_codes
 from tuner.data.spec import DataSpec
@@ -15,7 +17,7 @@ from tuner.errors import StudyError
 from tuner.models.training import resolve_device
 from tuner.motifs.database import MotifDatabase, load_database
 from tuner.motifs.match import check_targets
-from tuner.study.plan import Plan, identity
+from tuner.study.plan import FOLDS, Plan, identity
 
 
 class Bench(NamedTuple):
@@ -35,6 +37,8 @@ class Bench(NamedTuple):
         Cache folder, which contains Tomtom's compiled kernel.
     variants : mapping of str to Dataset
         Name -> data set, without its test split, for a grid with a parameter ``dataset``; usually empty.
+    kin : bool
+        Whether folds of data that came split keep relatives together, as those of every new study do.
     """
 
     plan: Plan
@@ -43,11 +47,12 @@ class Bench(NamedTuple):
     device: str
     cache: Path | None = None
     variants: Mapping[str, Dataset] = MappingProxyType({})
+    kin: bool = False
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Everything that must be the same for all workers of the study."""
-        return identity(self.plan, self.dataset, self.database, self.variants)
+        """Everything that two workers must agree on."""
+        return identity(self.plan, self.dataset, self.database, self.variants, kin=self.kin)
 
     def dataset_of(self, point: Mapping[str, object]) -> Dataset:
         """Data set on which a point is trained."""
@@ -79,7 +84,8 @@ def load_bench(
     max_memory : int, optional, bytes
         Memory that reading the data may take; by default half of the available memory.
     stored : mapping of str to any, optional
-        Identity of the study, if it is stored already; see `load_motifs`.
+        Identity of the study, if it is stored already: its data are split, and its motif database is screened, by the
+        rules of the version that created it; see `load_dataset` and `load_motifs`.
 
     Raises
     ------
@@ -89,7 +95,9 @@ def load_bench(
         A data set of ``dataset`` in the search space has another shape than the study's own.
     """
     found = resolve_device(device)
-    dataset = load_dataset(plan.data_spec, data_dir=data_dir, cache=cache, max_memory=max_memory)
+    dataset = load_dataset(
+        plan.data_spec, data_dir=data_dir, cache=cache, max_memory=max_memory, fingerprint=stored_fingerprint(stored)
+    )
     database = load_motifs(plan, cache, stored)
     check_targets(database, plan.study.motifs.targets)
     variants = {
@@ -102,7 +110,16 @@ def load_bench(
                 f"{plan.study.name} [dataset]: {name} has {variant.n_tasks} tasks and {variant.length} bp, but the "
                 f"study's own data have {dataset.n_tasks} tasks and {dataset.length} bp. Use data sets of equal shape."
             )
-    return Bench(plan, share_codes(dataset.without_test(), cache), database, str(found), cache, variants)
+    kin = plan.confirmation.folds > 0 and not splits_itself(plan.data_spec) and (stored is None or FOLDS in stored)
+    closed = with_relatives(dataset.without_test()) if kin else dataset.without_test()
+    return Bench(plan, share_codes(closed, cache), database, str(found), cache, variants, kin)
+
+
+def stored_fingerprint(stored: Mapping[str, Any] | None) -> str | None:
+    """Return the fingerprint of the data in the identity of a stored study, if there is one."""
+    described = (stored or {}).get("data set")
+    found = described.get("fingerprint") if isinstance(described, Mapping) else None
+    return found if isinstance(found, str) else None
 
 
 def load_motifs(plan: Plan, cache: Path | None, stored: Mapping[str, Any] | None = None) -> MotifDatabase:

@@ -81,7 +81,7 @@ def prepare_other(
     if part not in PARTS:
         raise UsageError(unknown("split to score", part, PARTS))
     spec = other.spec
-    if part == "all" and spec.dataset is None and spec.test is None:
+    if part == "all" and spec.dataset is None and spec.test is None and spec.peaks is None:
         found = read_whole(spec, own.length, max_memory=max_memory)
     else:
         loaded = load_unchecked(with_length(spec, own.length), data_dir=data_dir, cache=cache, max_memory=max_memory)

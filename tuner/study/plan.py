@@ -27,6 +27,7 @@ from tuner.study.parameters import check_names, recipe_of
 from tuner.study.space import Parameter, SearchSpace, WarmStart, listed_space, read_space
 from tuner.study.toml import Table, parse_table
 
+FOLDS = "folds"
 MOST_TRIALS = 1_000_000  # the database column could hold two thousand times as many, but no study can run for so long
 
 
@@ -273,9 +274,18 @@ def load_object(text: object, name: str, key: str) -> dict[str, Any]:
 
 
 def identity(
-    plan: Plan, dataset: Dataset, database: MotifDatabase, variants: Mapping[str, Dataset] | None = None
+    plan: Plan,
+    dataset: Dataset,
+    database: MotifDatabase,
+    variants: Mapping[str, Dataset] | None = None,
+    *,
+    kin: bool = False,
 ) -> dict[str, Any]:
-    """Return everything that two workers must agree on before they may share a study."""
+    """Return everything that two workers must agree on before they may share a study.
+
+    `kin` says that the folds of data that came split keep relatives together; in studies of earlier versions they keep
+    copies together, and nothing is said.
+    """
     asked = {"koo": plan.study.koo, "attribution": plan.study.attribution, "stopping": plan.study.search.stopping}
     described: dict[str, Any] = {
         "search space": plan.space.canonical(),
@@ -291,6 +301,8 @@ def identity(
         "confirmation": plan.confirmation.model_dump(),
         "preset": plan.preset,
     }
+    if kin:
+        described[FOLDS] = "relatives together"
     if variants:
         described["data sets"] = {name: variant.fingerprint for name, variant in variants.items()}
     return described | {key: section.model_dump() for key, section in asked.items() if section is not None}
