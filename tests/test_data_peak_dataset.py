@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from tuner.data.genome import Genome
 from tuner.data.intervals import Axis, Regions
 from tuner.data.peaks import read_peaks
 from tuner.data.registry import load_dataset
+from tuner.data.relatives import related
 from tuner.data.sequence import decode, gc_content
 from tuner.data.site_merging import merge_sites
 from tuner.data.sites import Sites, locate, make_sites

@@ -12,6 +12,7 @@ import pooch
 from numpy.typing import NDArray
 
 from tuner.data.chromosomes import read_aliases
+from tuner.data.coordinates import parse_interval
 from tuner.data.dataset import SPLITS, Dataset, Split
 from tuner.data.fasta import read_fasta
 from tuner.data.genome import Genome
@@ -33,6 +34,7 @@ from tuner.data.textfile import read_text
 from tuner.errors import DataError
 from tuner.limits import require
 
+SHUFFLED: Final = "_shuffled"  # ends the name of a shuffled window
 FEWEST_SITES: Final = 100
 """Sites below which a note says that they are too few to train and compare networks."""
 
@@ -192,8 +194,10 @@ def _resplit(
     parts: dict[str, Split], spec: DataSpec, name: str
 ) -> tuple[dict[str, Split], tuple[str, ...]]:  # fmt: skip
     """Apply what a rule asks beside whole chromosomes: relatives in one split, or none of them after training."""
-    if len(spec.shares) == 1 or (spec.split or "chromosome") == "chromosome":
+    if len(spec.shares) == 1:
         return parts, ()
+    if (spec.split or "chromosome") == "chromosome":
+        return _by_chromosomes(parts), ()
     if _dealt_later(spec):
         [whole] = parts.values()
         found = partition(whole.codes, whole.labels, rule_of(spec), source=name, groups=whole.groups)
@@ -216,6 +220,19 @@ def _resplit(
                 "were left out."
             )
     return kept, tuple(notes)
+
+
+def _by_chromosomes(parts: dict[str, Split]) -> dict[str, Split]:
+    """Group windows by chromosome, so that folds hold whole chromosomes too; negatives of a FASTA file have none."""
+    places = {part: [parse_interval(one.removesuffix(SHUFFLED)) for one in s.ids or ()] for part, s in parts.items()}
+    if any(place is None for listed in places.values() for place in listed):
+        return parts
+    names = {part: [place.chrom for place in listed if place is not None] for part, listed in places.items()}
+    number = {name: i for i, name in enumerate(sorted({one for listed in names.values() for one in listed}))}
+    return {
+        part: replace(split, groups=np.array([number[one] for one in names[part]], dtype=np.int64))
+        for part, split in parts.items()
+    }
 
 
 def _codes(genome: Genome, axis: Axis, start: Index, strand: NDArray[np.str_], length: int) -> Codes:
@@ -273,7 +290,7 @@ def _with_negatives(
             chosen = index[repeated(len(index), wanted[name], rng)]
             codes[name] = dinucleotide_shuffle(positives[chosen], seed=spec.seed)
             own = _ids(axis, found.sites.start[chosen], found.sites.strand[chosen], length)
-            ids[name] = tuple(f"{one}_shuffled" for one in own)
+            ids[name] = tuple(f"{one}{SHUFFLED}" for one in own)
             starts[name] = found.sites.start[chosen]
     elif isinstance(kind, str) and kind not in NEGATIVES and _is_fasta(kind, max_memory):
         codes, ids, notes = _fasta_negatives(Path(kind), spec, wanted, length, max_memory)
