@@ -152,7 +152,7 @@ def test_loading_checks_what_was_read(tmp_path):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({}, "one of dataset, path, positives .with negatives. or folder; it gives none of them"),
+        ({}, "one of dataset, path, positives .with negatives., folder or peaks .with genome.; it gives none of them"),
         ({"path": "a", "folder": "b"}, "it gives path, folder"),
         ({"dataset": "zbed2", "folder": "b"}, "it gives dataset, folder"),
         ({"positives": "a"}, r'positives need negatives: .* negatives = "shuffle"'),

@@ -137,6 +137,17 @@ class Identified(NamedTuple):
     shared: int
     differing: tuple[tuple[str, int, int], ...]
 
+    @property
+    def other_sizes(self) -> str:
+        """Name the chromosomes whose size is not that of the assembly, as in a file that was cut short."""
+        if not self.differing:
+            return ""
+        told = ", ".join(f"{name} has {here:,} bp and not {there:,}" for name, here, there in self.differing[:3])
+        return (
+            f"{len(self.differing)} of its {self.shared} chromosomes differ from {self.assembly} in size ({told}). If "
+            f"nobody changed them, the file was cut short: copy or download it again."
+        )
+
 
 def identify(sizes: Mapping[str, int]) -> Identified | None:
     """Find the assembly whose chromosomes have these sizes.

@@ -30,8 +30,10 @@ _LINE_ENDS: Final = (ord("\n"), ord("\r"))
 
 
 class _Source(Protocol):
-    sizes: Mapping[str, int]
-    notes: tuple[str, ...]
+    @property
+    def sizes(self) -> Mapping[str, int]: ...
+    @property
+    def notes(self) -> tuple[str, ...]: ...
 
     def letters(self, chrom: str, start: int, end: int) -> Bytes: ...
 

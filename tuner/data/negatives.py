@@ -46,7 +46,7 @@ class Ground:
         """Whether each window lies within its chromosome, touches no taken region, and holds little N; shape=(n,)."""
         number = np.clip(self.axis.chromosome(start), 0, len(self.axis.names) - 1)
         first = start - self.axis.offset[number]
-        good = (first >= 0) & (first + self.length <= self.axis.sizes[number])
+        good: NDArray[np.bool_] = (first >= 0) & (first + self.length <= self.axis.sizes[number])
         good &= ~self.taken.touched(start, start + self.length)
         good[good] = unknown_share(self.genome, self.axis, start[good], self.length) <= MOST_N
         return good
@@ -105,7 +105,7 @@ def draw_flanks(ground: Ground, share: Share, rng: np.random.Generator) -> Index
     rows = repeated(len(share.positives), share.wanted, rng)
     found = np.zeros(0, dtype=np.int64)
     for farthest in range(1, FARTHEST + 1):
-        side = rng.choice(np.array([-1, 1]), len(rows))
+        side: Index = 2 * rng.integers(0, 2, len(rows)) - 1
         away = ground.length * 2 + rng.integers(0, farthest * ground.length, len(rows))
         start = share.positives[rows] + side * away
         good = ground.usable(start)

@@ -120,12 +120,14 @@ def _made(
     positives = _codes(genome, axis, found.sites.start, found.sites.strand, length)
     parts, notes = _with_negatives(spec, genome, axis, found, split_of, positives, length, max_memory)
     parts, dealt = _resplit(parts, spec, name)
+    sizes = genome.assembly.other_sizes if genome.assembly is not None else ""
+    other = (f"{genome.name}: {sizes}",) if sizes else ()
     return Dataset(
         name=name,
         tasks=tuple(files),
         splits=parts,
         source=f"{' + '.join(str(path) for path in files.values())} on {genome.path}",
-        notes=(*found.notes, *genome.notes, *notes),
+        notes=(*found.notes, *genome.notes, *other, *notes),
         recipe=tuple(text for text in (*found.recipe, _recipe(spec, genome, length), held, *dealt) if text),
     )
 

@@ -148,9 +148,11 @@ def _past(peaks: Peaks, genome: Genome, axis: Axis, number: Index, past: Index) 
     which = f" ({here})" if here else ""
     more = f", and so are {others} others of {len(peaks)}" if others else ""
     fits = f" The peaks fit {' or '.join(likely)}." if likely else ""
+    sizes = genome.assembly.other_sizes if genome.assembly else ""
+    cut = f" In {genome.name}, {sizes}" if sizes else ""
     return (
         f"{peaks.where(first)} is past the end of {axis.names[number[first]]} in {genome.name}{which}, which has "
-        f"{axis.sizes[number[first]]:,} bp{more}.{fits} Give the genome to which the reads were mapped."
+        f"{axis.sizes[number[first]]:,} bp{more}.{fits} Give the genome to which the reads were mapped.{cut}"
     )
 
 

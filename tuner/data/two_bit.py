@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from tuner.errors import DataError, permission
 
 Bytes = NDArray[np.uint8]
 
-SIGNATURES: Final = {b"\x43\x27\x41\x1a": "<", b"\x1a\x41\x27\x43": ">"}
+SIGNATURES: Final[Mapping[bytes, Literal["<", ">"]]] = {b"\x43\x27\x41\x1a": "<", b"\x1a\x41\x27\x43": ">"}
 """First four bytes of a file -> order of its bytes."""
 _BASES: Final = np.frombuffer(b"TCAG", dtype=np.uint8)
 _SHIFTS: Final = np.array([6, 4, 2, 0], dtype=np.uint8)
@@ -64,7 +64,7 @@ class TwoBit:
             self._content: Bytes = np.memmap(path, dtype=np.uint8, mode="r")
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror or error}).{permission(error)}") from error
-        self._order = SIGNATURES.get(self._content[:4].tobytes(), "<")
+        self._order: Literal["<", ">"] = SIGNATURES.get(self._content[:4].tobytes(), "<")
         self._records = dict(self._read())
         self.sizes = {name: record.size for name, record in self._records.items()}
 
@@ -93,7 +93,7 @@ class TwoBit:
             at += 4 + 8 * count
         if at + 4 + -(-size // 4) > len(self._content):
             self._part(len(self._content), 1)
-        return _Record(size, *blocks, at + 4)
+        return _Record(size, blocks[0], blocks[1], at + 4)
 
     def _part(self, at: int, size: int) -> Bytes:
         if at + size > len(self._content):
@@ -113,7 +113,7 @@ class TwoBit:
         first = start // 4
         packed = self._content[record.offset + first : record.offset + -(-end // 4)]
         codes = (np.asarray(packed)[:, None] >> _SHIFTS) & 3  # (bytes, 4)
-        letters = _BASES[codes.reshape(-1)[start - 4 * first : end - 4 * first]]
+        letters: Bytes = _BASES[codes.reshape(-1)[start - 4 * first : end - 4 * first]]
         for part in record.unknown.within(start, end):
             letters[part] = ord("N")
         for part in record.repeats.within(start, end):

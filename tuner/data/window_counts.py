@@ -72,7 +72,9 @@ def count_windows(genome: Genome, axis: Axis, start: Index, length: int) -> Coun
     order = np.argsort(start, kind="stable")
     ordered = start[order]
     cell = axis.chromosome(ordered) * (1 + int(axis.offset[-1] + axis.sizes[-1]) // _SPAN) + ordered // _SPAN
-    edges = np.flatnonzero(np.diff(cell, prepend=cell[:1] - 1, append=cell[-1:] + 1)) if len(cell) else []
+    edges: list[int] = []
+    if len(cell):
+        edges = np.flatnonzero(np.diff(cell, prepend=cell[:1] - 1, append=cell[-1:] + 1)).tolist()
     for at, stop in pairwise(edges):
         rows, first = order[at:stop], ordered[at:stop]
         span = int(first[-1] - first[0]) + length
