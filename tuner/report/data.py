@@ -17,6 +17,7 @@ import numpy as np
 
 from tuner.report.parts import (
     Completeness,
+    Consensus,
     EngineAgreement,
     MarginalRow,
     Matrix,
@@ -35,6 +36,7 @@ __all__ = [
     "BaselineRow",
     "CalibrationCurve",
     "Completeness",
+    "Consensus",
     "DataInfo",
     "EngineAgreement",
     "Estimate",
