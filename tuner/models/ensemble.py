@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +54,8 @@ class MeanLogit(nn.Module):
     @property
     def networks(self) -> list[nn.Module]:
         """The networks, in the given order."""
-        return [part.network if both else part for part, both in zip(self.parts, self.average_strands, strict=True)]
+        both = zip(self.parts, self.average_strands, strict=True)
+        return [cast(Siamese, part).network if averaged else part for part, averaged in both]
 
     @property
     def strandless(self) -> bool:
