@@ -86,8 +86,8 @@ def main() -> None:
              "miss_first_model": own.median, "correlation": r, "cpu_seconds": seconds}
         )  # fmt: skip
         print(
-            f"{name:28} misses the displayed logit by {displayed.median:.2%} (median), {displayed.maximum:.2%} (worst), "
-            f"the first model's prediction by {own.median:.2%}; r = {r:.3f}; {seconds:.1f} s"
+            f"{name:28} misses the displayed logit by {displayed.median:.2%} (median), {displayed.maximum:.2%} (worst),"
+            f" the first model's prediction by {own.median:.2%}; r = {r:.3f}; {seconds:.1f} s"
         )
     consensus = None
     if last.consensus is not None:
