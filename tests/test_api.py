@@ -18,8 +18,8 @@ from command_line import PLANTED, Terminal, prepare_environment, write_tiny_stud
 
 import tuner
 from tuner.api.progress import Progress
-from tuner.data.sequence import decode, one_hot
-from tuner.errors import StudyError, UsageError
+from tuner.data.sequence import decode, one_hot, reverse_complement
+from tuner.errors import ModelError, StudyError, UsageError
 from tuner.models import compiled, metrics
 from tuner.results.leaderboard import FrozenTrial, stage_trials
 from tuner.results.trial_table import tidy
@@ -274,10 +274,52 @@ def test_a_model_predicts_text_codes_and_one_hot_as_its_trial_was_measured(tiny:
     assert chances == pytest.approx(1 / (1 + np.exp(-logits)))
     found = model.attribute(decode(valid.codes)[:2], method="saliency")
     assert found.contributions.shape == (2, 4, 60)
-    assert np.array_equal(found.effects, tuner.attribute(model.module, valid.codes[:2], "saliency").effects)
+    # Its prediction is the mean over both strands, and that is what is explained.
+    assert np.array_equal(found.effects, tuner.attribute(model, valid.codes[:2], "saliency").effects)
+    other = reverse_complement(valid.codes[:2])
+    forward, reverse = (tuner.attribute(model.module, s, "saliency").effects for s in (valid.codes[:2], other))
+    assert found.effects == pytest.approx((forward + reverse[:, ::-1, ::-1]) / 2, abs=1e-6)
+    deep = model.attribute(valid.codes[:2], references=3)
+    change = logits[:2, 0] - model.predict(deep.references.reshape(-1, 60)).reshape(2, 3).mean(axis=1)
+    assert deep.scores.sum(axis=1) == pytest.approx(change, rel=1e-3, abs=1e-5)
     assert model.predict([]).shape == (0, 1)
     with_n = "N" * 60
     assert np.array_equal(model.predict(np.zeros((1, 4, 60))), model.predict([with_n]))
+
+
+def test_the_ensemble_of_a_trial_predicts_and_explains_the_mean_of_its_retrained_models(tiny: tuner.Study) -> None:
+    together = tiny.ensemble()
+    table = tiny.trials("confirmation")
+    own = [int(n) for n in table.index[(table["state"] == "COMPLETE") & (table["candidate"] == tiny.primary.number)]]
+    models = [tiny.trial(n, "confirmation").model() for n in own]
+    assert len(together.models) == len(models) >= 1
+    folder = Path(tiny.storage).parent
+    codes = tuner.Data.from_fasta(folder / "positives.fa", folder / "negatives.fa").load().valid.codes
+    logits = np.mean([m.predict(codes) for m in models], axis=0)
+    assert together.predict(codes) == pytest.approx(logits, abs=1e-6)
+    assert together.predict(codes, output="probability") == pytest.approx(1 / (1 + np.exp(-logits)), abs=1e-6)
+    pair = tuner.Ensemble((*models, tiny.primary.model()))  # also of any other models
+    found = pair.attribute(codes[:3], task=pair.tasks[0], references=2)
+    each = [m.attribute(codes[:3], references=found.references) for m in pair.models]
+    assert found.contributions == pytest.approx(np.mean([e.contributions for e in each], axis=0), abs=1e-6)
+    assert found.consensus.shape == (3,)
+    assert each[0].consensus is None
+    assert np.array_equal(tuner.attribute(pair, codes[:3], references=2).effects, found.effects)
+    alone = [n for n in tiny.trials().index if n not in set(table["candidate"])]
+    for n in alone[:1]:
+        assert len(tiny.ensemble(int(n)).models) == 1
+    assert repr(pair) == f"Ensemble({len(models) + 1} models; 60 bp -> {', '.join(pair.tasks)})"
+    with pytest.raises(StudyError, match="trial 99 is not there"):
+        tiny.ensemble(99)
+    with pytest.raises(ModelError, match="at least one model"):
+        tuner.Ensemble(())
+    with pytest.raises(ModelError, match="unknown task 'x'"):
+        pair.attribute(codes[:1], task="x")
+    with pytest.raises(ModelError, match="unknown output 'odds'"):
+        pair.predict(codes[:1], output="odds")
+    other = tuner.Model(pair.models[0].module, pair.tasks, 61, True)
+    with pytest.raises(ModelError, match="models of different tasks or lengths have no mean: 60 bp"):
+        tuner.Ensemble((pair.models[0], other))
 
 
 def test_filters_are_matrices_a_table_and_logos(tiny: tuner.Study, cache: Path) -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 import sqlite3
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,17 @@ from sklearn.metrics import average_precision_score, brier_score_loss, matthews_
 
 from tuner.cli import report as command
 from tuner.data.registry import load_dataset
+from tuner.interpret.attribution import attribute
 from tuner.models.calibration import Calibration
+from tuner.models.ensemble import MeanLogit
+from tuner.models.prediction import predict
 from tuner.report.cache import Cache, Result
+from tuner.report.numbers import number
 from tuner.report.selection import stored_choices
 from tuner.report.stages import STAGES, Event
 from tuner.results.leaderboard import stage_trials
-from tuner.results.test_split import openings
+from tuner.results.test_split import declared_models, openings
+from tuner.results.trial_files import stored_network
 from tuner.search.loaded import Bench, load_bench
 from tuner.search.stages import Search
 from tuner.storage.artifacts import Artifacts
@@ -194,6 +200,44 @@ def test_contributions_lie_on_the_bases_that_are_there_and_add_up(reported: Path
     at = list(rows).index(row) if row is not None else list(np.array(test.ids)[rows]).index(strongest["name"])
     start, heights = strongest["start"], np.array(strongest["heights"])
     np.testing.assert_allclose(heights, contributions[at][:, start : start + heights.shape[1]], rtol=1e-6)
+
+
+def test_contributions_add_up_to_the_change_of_the_displayed_logit(reported: Path, bench: Bench) -> None:
+    # By the stored models themselves: every retrained one, on both strands as the default recipe predicts.
+    storage = open_storage(reported / "runs" / "tuner.db")
+    runs = declared_models(storage, "tiny", 0)
+    stored = [stored_network(Artifacts(reported / "runs" / "artifacts"), run) for run in runs]
+    storage.close()
+    assert all(both for _, both in stored)
+
+    def logits(codes: np.ndarray) -> np.ndarray:
+        return np.mean([predict(network, codes, average_strands=True)[:, 0] for network, _ in stored], axis=0)
+
+    with np.load(reported / "runs/reports/tiny/trial-0/contributions.npz", allow_pickle=False) as file:
+        codes = np.where(file["one_hot"].any(axis=1), file["one_hot"].argmax(axis=1), 4).astype(np.uint8)
+        shown, sums, references = file["logits"], file["contributions"].sum(axis=(1, 2)), file["references"]
+        rows = file["rows"]
+    np.testing.assert_allclose(shown, logits(codes), atol=1e-5)
+    change = shown - logits(references.reshape(-1, codes.shape[1])).reshape(references.shape[:2]).mean(axis=1)
+    np.testing.assert_allclose(sums, change, atol=1e-4 * np.abs(change).max())
+    [stage] = (reported / "runs/reports/tiny/.stages").glob("examine-*.npz")
+    with np.load(stage) as file:  # the logits that the test scores are made from
+        np.testing.assert_allclose(shown, file["logits"].mean(axis=0)[rows, 0], atol=1e-5)
+    model = document(reported)["models"][0]
+    many = len(stored) > 1
+    what = f"the mean logit of the {len(stored)} retrained models of trial 0" if many else "the logit of the one"
+    assert model["explained"].startswith(what)
+    assert model["explained"].endswith("averaged over both strands")
+    assert (model["consensus"] is not None) is many
+    page = (reported / "runs/reports/tiny/report.html").read_text()
+    assert f"Contributions to {model['explained']}: DeepSHAP against 3 shuffled references" in page
+    if many:
+        found = model["consensus"]
+        assert (found["models"], found["n"]) == (len(stored), len(rows))
+        each = [attribute("deep_shap", MeanLogit([n]), codes, references=references).scores for n, _ in stored]
+        pairs = [[np.corrcoef(a, b)[0, 1] for a, b in zip(*two, strict=True)] for two in combinations(each, 2)]
+        assert found["median"] == pytest.approx(np.median(np.mean(pairs, axis=0)), abs=1e-5)
+        assert f"correlate with r = {number(found['median'], 2)} in the median over {len(rows)} sequences" in page
 
 
 def test_tables_and_json_hold_the_same_numbers(reported: Path) -> None:

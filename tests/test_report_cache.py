@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -10,7 +12,8 @@ import pytest
 from tuner.errors import StorageError, UsageError
 from tuner.report.cache import Cache, Result, digest
 from tuner.report.notes import escape
-from tuner.report.stages import STAGES, needed, parse_stages
+from tuner.report.source import Options
+from tuner.report.stages import STAGES, Runner, needed, parse_stages
 
 
 @pytest.mark.parametrize("arrays", [{}, {"cwm.pos.0": np.arange(8.0).reshape(4, 2)}])
@@ -100,3 +103,30 @@ def test_a_changed_digit_of_a_result_or_of_its_files_is_noticed(tmp_path: Path) 
     # What a version without digests kept is still read: the test split is not opened again for it.
     path.write_text('{"values": {"auroc": 0.75}, "files": ["patterns.meme"]}')
     assert cache.read("patterns", "ab") == Result({"auroc": 0.75}, {}, ("patterns.meme",))
+
+
+def test_what_explained_one_strand_is_computed_again_and_the_test_split_is_not(tmp_path: Path) -> None:
+    run = SimpleNamespace(params={"filters": 8}, duration=None)
+    source: Any = SimpleNamespace(
+        options=Options(), identity={"seed": 1}, baselines=["gc"], models=lambda trial: [run],
+        weights=lambda runs: ["w"] * len(runs), shuffled=lambda trial: None, trial=lambda trial: run,
+    )  # fmt: skip
+    keys = Runner(cast(Any, source), Cache(tmp_path), [3], None, print).keys[3]
+
+    def former(name: str, own: Any, before: list[str]) -> str:
+        options = [getattr(source.options, option) for option in STAGES[name].options]
+        return digest(name, source.identity, 3, ["w"], own, options, before)
+
+    assert keys["examine"] == former("examine", ["gc"], [])  # what a former version stored is still found
+    assert keys["filters"] == former("filters", None, [])
+    null_model = former("null_model", [{"filters": 8}], [])
+    assert keys["null_model"] == null_model
+    contributions = former("contributions", None, [keys["examine"]])
+    patterns = former("patterns", None, [contributions])
+    assert keys["contributions"] != contributions
+    assert keys["patterns"] != patterns
+    assert keys["null_patterns"] != former("null_patterns", None, [contributions, null_model])
+    assert keys["marginalise"] != former("marginalise", None, [keys["filters"], patterns])
+    source.options = Options(modisco="none")  # without patterns a motif is inserted all the same
+    keys = Runner(cast(Any, source), Cache(tmp_path), [3], None, print).keys[3]
+    assert keys["marginalise"] != former("marginalise", None, [keys["filters"]])

@@ -79,6 +79,14 @@ def test_the_motif_stands_before_everything_but_the_headline(pages: dict[str, st
     assert "above the null" in hero
 
 
+def test_the_page_says_which_logit_is_explained_and_how_well_the_models_agree(pages: dict[str, str]) -> None:
+    text = pages["irf1"]
+    explained = "the mean logit of the 5 retrained models of trial 25, averaged over both strands"
+    assert f"Contributions to {explained}: DeepSHAP against 20 shuffled references" in text
+    assert "of two of the 5 models by themselves correlate with r = 0.89" in text
+    assert "by themselves correlate" not in pages["bare"]
+
+
 def test_the_page_of_a_shuffled_model_shows_no_motif(pages: dict[str, str]) -> None:
     assert 'id="motif"' not in pages["shuffled"]
     assert "There is no motif to show" in pages["shuffled"]

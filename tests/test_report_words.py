@@ -312,3 +312,11 @@ def test_the_studys_own_target_is_one_planned_comparison() -> None:
     # Two hundred named motifs are two hundred comparisons.
     many = model(patterns=(replace(first, match=replace(match, planned=200 * 0.032 / 993 * 2)),), filters=(), ppms={})
     assert evidence(many).kind == "unmatched"
+
+
+def test_agreement_between_models_is_said_where_there_are_several() -> None:
+    assert words.consensus_words(model()) == (
+        "The contributions of two of the 5 models by themselves correlate with r = 0.89 in the median over 374 "
+        "sequences (above 0.76 in 9 of 10); shown is their mean."
+    )
+    assert words.consensus_words(model(consensus=None)) == ""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tuner.api import Data as Data
+    from tuner.api import Ensemble as Ensemble
     from tuner.api import Filters as Filters
     from tuner.api import Model as Model
     from tuner.api import Progress as Progress
@@ -29,6 +30,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Data": "tuner.api",
+    "Ensemble": "tuner.api",
     "Filters": "tuner.api",
     "Model": "tuner.api",
     "Progress": "tuner.api",
@@ -47,6 +49,7 @@ _HOMES = {
 
 __all__ = [
     "Data",
+    "Ensemble",
     "Filters",
     "Model",
     "Progress",

@@ -6,7 +6,7 @@ Nothing here prints, reads an environment variable or ends the process.
 from __future__ import annotations
 
 from tuner.api.data import Data, DataCheck
-from tuner.api.model import Model, attribute
+from tuner.api.model import Ensemble, Model, attribute
 from tuner.api.motifs import match
 from tuner.api.progress import Progress
 from tuner.api.running import run
@@ -16,6 +16,7 @@ from tuner.api.trial import Filters, Trial
 __all__ = [
     "Data",
     "DataCheck",
+    "Ensemble",
     "Filters",
     "Model",
     "Progress",

@@ -1,8 +1,8 @@
-"""`Model`: a trained network that takes sequences in any common form, and `attribute` for any network."""
+"""`Model` and `Ensemble`: trained networks that take sequences in any common form; `attribute` for any network."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from tuner.data.sequence import N_CODE, Codes, encode
 from tuner.errors import DataError, ModelError, unknown
 from tuner.interpret import attribution
 from tuner.interpret.attribution import Attribution
+from tuner.models.ensemble import predicted
 from tuner.models.network import Network
 from tuner.models.prediction import predict
 
@@ -69,8 +70,56 @@ def _from_one_hot(array: npt.NDArray[Any]) -> Codes:
     return codes
 
 
+class _Explained:
+    """What `Model` and `Ensemble` share: one function that is predicted and explained."""
+
+    tasks: tuple[str, ...]
+    length: int
+
+    @property
+    def function(self) -> nn.Module:
+        """The torch module whose logits `predict` returns and `attribute` explains."""
+        raise TypeError(f"{type(self).__name__} does not say what it predicts.")  # pragma: no cover
+
+    def attribute(
+        self, sequences: Sequences, method: str = "deep_shap", *, task: int | str = 0, **options: Any
+    ) -> Attribution:
+        """Compute what each base contributes to a prediction.
+
+        What is explained is what `predict` returns: if that averages both strands, so do the contributions, and
+        those of the reverse complement of a sequence are the same, turned.
+
+        Parameters
+        ----------
+        sequences : str, sequence of str, or array
+            As for `predict`; the contributions are given on the strand that is passed.
+        method : str
+            ``deep_shap``, ``saliency``, ``mutagenesis``, ``integrated_gradients`` or ``integrated_gradients_complete``.
+        task : int or str
+            The output to attribute.
+        options
+            As for `tuner.attribute`.
+
+        Returns
+        -------
+        Attribution
+            Of several models it also holds the agreement of their own contributions (`consensus`).
+        """
+        if isinstance(task, str):
+            if task not in self.tasks:
+                raise ModelError(unknown("task", task, self.tasks))
+            task = self.tasks.index(task)
+        return attribute(self.function, self._codes(sequences), method, task=task, **options)
+
+    def _codes(self, sequences: Sequences) -> Codes:
+        codes = to_codes(sequences)
+        if len(codes) and codes.shape[1] != self.length:
+            raise ModelError(f"sequences of {codes.shape[1]} bp; this model takes sequences of {self.length} bp.")
+        return codes.reshape(len(codes), self.length)
+
+
 @dataclass(frozen=True, eq=False)
-class Model:
+class Model(_Explained):
     """A trained network.
 
     Parameters
@@ -111,48 +160,85 @@ class Model:
         DataError, ModelError, DeviceError
             The model cannot take the sequences, or the device does not exist.
         """
-        if output not in OUTPUTS:
-            raise ModelError(unknown("output", output, OUTPUTS))
-        logits = predict(self.module, self._codes(sequences), device=device, average_strands=self.average_strands)
-        if output == "logit":
-            return logits
-        return np.asarray(1.0 / (1.0 + np.exp(-logits.astype(np.float64))), dtype=np.float32)
+        convert = _converter(output)
+        return convert(
+            predict(self.module, self._codes(sequences), device=device, average_strands=self.average_strands)
+        )
 
-    def attribute(
-        self, sequences: Sequences, method: str = "deep_shap", *, task: int | str = 0, **options: Any
-    ) -> Attribution:
-        """Compute what each base contributes to a prediction.
-
-        Parameters
-        ----------
-        sequences : str, sequence of str, or array
-            As for `predict`; one strand, as given.
-        method : str
-            ``deep_shap``, ``saliency``, ``mutagenesis``, ``integrated_gradients`` or ``integrated_gradients_complete``.
-        task : int or str
-            The output to attribute.
-        options
-            As for `tuner.attribute`.
-        """
-        if isinstance(task, str):
-            if task not in self.tasks:
-                raise ModelError(unknown("task", task, self.tasks))
-            task = self.tasks.index(task)
-        return attribute(self.module, self._codes(sequences), method, task=task, **options)
-
-    def _codes(self, sequences: Sequences) -> Codes:
-        codes = to_codes(sequences)
-        if len(codes) and codes.shape[1] != self.length:
-            raise ModelError(f"sequences of {codes.shape[1]} bp; this model takes sequences of {self.length} bp.")
-        return codes.reshape(len(codes), self.length)
+    @property
+    def function(self) -> nn.Module:
+        """The torch module whose logits `predict` returns: the network on the given strand, or its mean over both."""
+        return predicted([self.module], self.average_strands)
 
     def __repr__(self) -> str:
         n = sum(p.numel() for p in self.module.parameters() if p.requires_grad)
         return f"Model({self.length} bp -> {', '.join(self.tasks)}; {n:,} parameters)"
 
 
+@dataclass(frozen=True, eq=False)
+class Ensemble(_Explained):
+    """Trained networks of the same tasks; their mean logit is the prediction.
+
+    Parameters
+    ----------
+    models : tuple of Model
+        The networks; at least one.
+
+    Raises
+    ------
+    ModelError
+        If there is no model, or the models have different tasks or lengths.
+    """
+
+    models: tuple[Model, ...]
+
+    def __post_init__(self) -> None:
+        if not self.models:
+            raise ModelError("an ensemble needs at least one model; none was given.")
+        kinds = {(model.length, model.tasks) for model in self.models}
+        if len(kinds) > 1:
+            words = "; ".join(f"{length} bp -> {', '.join(tasks)}" for length, tasks in sorted(kinds))
+            raise ModelError(f"models of different tasks or lengths have no mean: {words}.")
+
+    @property
+    def tasks(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Names of the outputs."""
+        return self.models[0].tasks
+
+    @property
+    def length(self) -> int:  # type: ignore[override]
+        """Length of the sequences, bp."""
+        return self.models[0].length
+
+    @property
+    def function(self) -> nn.Module:
+        """The torch module whose logits `predict` returns: the mean over the models, each as it predicts."""
+        return predicted([m.module for m in self.models], [m.average_strands for m in self.models])
+
+    def predict(self, sequences: Sequences, *, output: str = "logit", device: str = "cpu") -> npt.NDArray[np.float32]:
+        """Predict binding by the mean logit of the models; parameters, returns and errors as for `Model.predict`.
+
+        A probability is that of the mean logit.
+        """
+        convert = _converter(output)
+        each = [model.predict(sequences, device=device) for model in self.models]
+        return convert(np.asarray(np.mean(each, axis=0, dtype=np.float64), dtype=np.float32))
+
+    def __repr__(self) -> str:
+        return f"Ensemble({len(self.models)} models; {self.length} bp -> {', '.join(self.tasks)})"
+
+
+def _converter(output: str) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
+    """Return what turns logits into an output."""
+    if output not in OUTPUTS:
+        raise ModelError(unknown("output", output, OUTPUTS))
+    if output == "logit":
+        return lambda logits: logits
+    return lambda logits: np.asarray(1.0 / (1.0 + np.exp(-logits.astype(np.float64))), dtype=np.float32)
+
+
 def attribute(
-    network: nn.Module | Model,
+    network: nn.Module | Model | Ensemble,
     sequences: Sequences,
     method: str = "deep_shap",
     *,
@@ -166,10 +252,11 @@ def attribute(
 
     Parameters
     ----------
-    network : torch.nn.Module or Model
-        Maps (n, 4, length) one-hot to (n, n_tasks) logits; not modified.
+    network : torch.nn.Module, Model or Ensemble
+        Maps (n, 4, length) one-hot to (n, n_tasks) logits; not modified. A torch module is read on the given strand;
+        of a `Model` or an `Ensemble` what it predicts is explained, so both strands where it averages them.
     sequences : str, sequence of str, or array
-        As for `to_codes`; one strand, as given.
+        As for `to_codes`; the contributions are given on this strand.
     method : str
         ``deep_shap``, ``saliency``, ``mutagenesis``, ``integrated_gradients`` or ``integrated_gradients_complete``.
     output : str
@@ -193,7 +280,7 @@ def attribute(
     AttributionError, DataError, DeviceError
         The attribution cannot be computed; says why.
     """
-    module = network.module if isinstance(network, Model) else network
+    module = network.function if isinstance(network, Model | Ensemble) else network
     return attribution.attribute(
         method, module, to_codes(sequences), output=output, task=task, references=references, seed=seed, device=device
     )

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from tuner.api.data import Data, other_data
+from tuner.api.model import Ensemble
 from tuner.api.places import Folders, artifacts_of, folders_of, storage_of
 from tuner.api.trial import Trial
 from tuner.errors import StudyError, unknown
@@ -19,7 +20,7 @@ from tuner.results.confirmation import Verdict
 from tuner.results.findings import BESIDE, findings, primary_trial
 from tuner.results.leaderboard import TrialState, objective_names, stage_trials
 from tuner.results.overview import STAGES, find_trial, overview
-from tuner.results.test_split import Examination
+from tuner.results.test_split import Examination, declared_models
 from tuner.results.trial_table import tidy
 from tuner.storage.artifacts import Artifacts
 from tuner.storage.catalog import listed
@@ -144,6 +145,26 @@ class Study:
         name, objectives = self._stage(stage)
         found = find_trial(self._storage, self.name, number, stage)
         return Trial(name, found, objectives, self._artifacts())
+
+    def ensemble(self, number: int | None = None) -> Ensemble:
+        """Return the models that stand for a trial as one predictor: their mean logit, which a report explains.
+
+        Parameters
+        ----------
+        number : int, optional
+            Number of the trial in the search; by default the primary trial. The models are its retrained ones, or the
+            search's own network if it was not retrained.
+
+        Raises
+        ------
+        StudyError
+            There is no such completed trial, or no primary trial yet.
+        StorageError
+            A stored model is missing, or differs from what was stored.
+        """
+        trial = self.primary.number if number is None else number
+        runs = declared_models(self._storage, self.name, trial)
+        return Ensemble(tuple(Trial(self.name, run, self.objectives, self._artifacts()).model() for run in runs))
 
     def candidates(self) -> pd.DataFrame:
         """One row per retrained candidate, the best first: means over its runs, with 95 % intervals."""

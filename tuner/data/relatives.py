@@ -76,10 +76,10 @@ def related(train: Codes, other: Codes) -> NDArray[np.bool_]:
     some, known = codes[near], near < len(train)
     found = np.zeros(len(codes), dtype=bool)
     for words, rows in shared_words(some, STRETCH, portion(some), _stretches):
-        first = np.flatnonzero(np.append(True, words[1:] != words[:-1])[: len(words)])
-        size = np.diff(np.append(first, len(words)))
-        if len(first):
-            taught = np.repeat(np.logical_or.reduceat(known[rows], first), size)
+        begins = np.flatnonzero(np.append(True, words[1:] != words[:-1])[: len(words)])
+        size = np.diff(np.append(begins, len(words)))
+        if len(begins):
+            taught = np.repeat(np.logical_or.reduceat(known[rows], begins), size)
             found[near[rows[taught]]] = True
     side = np.where(known, 0, 1 + found[near])  # who has a relative already need not be compared again
     for first, second in _alike(some, side, between=(0, 1)):

@@ -17,10 +17,10 @@ from torch import nn
 
 from tuner.data.sequence import Codes, one_hot
 from tuner.errors import AttributionError, unknown
+from tuner.interpret.averaged import mean_effects, readings, references_for
 from tuner.interpret.deep_shap import Agreement, compare_scores, deep_shap, deep_shap_engine, shap_scores
 from tuner.interpret.gradients import complete_integrated_gradients, integrated_gradients, saliency
 from tuner.interpret.mutagenesis import mutagenesis, mutagenesis_engine
-from tuner.interpret.references import make_references
 from tuner.interpret.target import FloatArray, Target, check_codes, precise
 from tuner.models.prediction import exact_kernels, resolve_device
 
@@ -142,6 +142,9 @@ class Attribution:
         Shuffled sequences; n_references is 0 if the method uses none.
     engine : str
         Implementation used, if the method has several, and why the fast one was not used.
+    consensus : numpy.ndarray, shape=(n,), float64, or None
+        For the mean logit of several networks, how well the networks' own position scores agree
+        (:func:`~tuner.interpret.averaged.agreement`); else None.
     """
 
     method: str
@@ -151,12 +154,14 @@ class Attribution:
     contributions: FloatArray
     references: NDArray[np.uint8]
     engine: str = ""
+    consensus: NDArray[np.float64] | None = None
 
     def part(self, rows: NDArray[np.int64]) -> Attribution:
         """Return the attribution of some of the sequences, in the order of `rows`."""
         return replace(
-            self, effects=self.effects[rows], contributions=self.contributions[rows], references=self.references[rows]
-        )
+            self, effects=self.effects[rows], contributions=self.contributions[rows], references=self.references[rows],
+            consensus=None if self.consensus is None else self.consensus[rows],
+        )  # fmt: skip
 
     @property
     def scores(self) -> FloatArray:
@@ -205,9 +210,10 @@ def attribute(
     method : str
         A key of :data:`ATTRIBUTIONS`.
     network : torch.nn.Module
-        Maps (n, 4, length) one-hot to (n, n_tasks) logits. It is copied and not changed.
+        Maps (n, 4, length) one-hot to (n, n_tasks) logits. It is copied and not changed. To explain what is predicted
+        from both strands, or by several networks, pass a :class:`~tuner.models.ensemble.MeanLogit`.
     codes : numpy.ndarray, shape=(n, length), uint8
-        A, C, G, T = 0..3, N = 4. Only the given strand is attributed.
+        A, C, G, T = 0..3, N = 4. A network is read on the given strand only, unless it is a mean over both.
     output : str
         "logit" or "probability".
     task : int
@@ -215,7 +221,7 @@ def attribute(
     references : int or numpy.ndarray, shape=(n, n_references, length), uint8
         How many references to make, or the references to use. Ignored if the method needs none.
     shuffle, seed
-        As for :func:`~tuner.interpret.references.make_references`.
+        As for :func:`~tuner.interpret.averaged.references_for`.
     device : str
         As for :func:`~tuner.models.prediction.resolve_device`.
     batch : int
@@ -236,14 +242,18 @@ def attribute(
         raise AttributionError(unknown("attribution method", method, ATTRIBUTIONS))
     row = ATTRIBUTIONS[method]
     check_codes(network, codes, task)
-    origin = _references(codes, references, shuffle, seed) if row.needs_references else codes[:, None][:, :0]
-    target = make_target(network, output, task, device, double=row.double)
-    with exact_kernels(target.place):
-        effects = row.compute(target, codes, origin, batch)
+    origin = _references(network, codes, references, shuffle, seed) if row.needs_references else codes[:, None][:, :0]
+    with exact_kernels(resolve_device(device)):
+        effects, consensus, engine = mean_effects(
+            readings(network, output), codes, origin,
+            target=lambda one: make_target(one, output, task, device, double=row.double),
+            compute=lambda target, x, r: row.compute(target, x, r, batch),
+            contribute=row.contribute, engine=row.engine,
+        )  # fmt: skip
     if not np.isfinite(effects).all():
         raise AttributionError(f"{method}: {int((~np.isfinite(effects)).sum())} effects are not finite.")
     contributions = row.contribute(effects, one_hot(codes).numpy())
-    return Attribution(method, output, task, effects, contributions, origin, row.engine(target))
+    return Attribution(method, output, task, effects, contributions, origin, engine, consensus)
 
 
 def engine_agreement(network: nn.Module, codes: Codes, attribution: Attribution, *, device: str = "cpu") -> Agreement:
@@ -278,9 +288,11 @@ def engine_agreement(network: nn.Module, codes: Codes, attribution: Attribution,
     return compare_scores(attribution.scores[: len(codes)], other)
 
 
-def _references(codes: Codes, given: int | NDArray[np.uint8], shuffle: str, seed: int) -> NDArray[np.uint8]:
+def _references(
+    network: nn.Module, codes: Codes, given: int | NDArray[np.uint8], shuffle: str, seed: int
+) -> NDArray[np.uint8]:
     if not isinstance(given, np.ndarray):
-        return make_references(codes, given, shuffle=shuffle, seed=seed)
+        return references_for(network, codes, given, shuffle=shuffle, seed=seed)
     n, length = codes.shape
     if given.ndim != 3 or given.shape[::2] != (n, length) or not given.shape[1] or given.dtype != np.uint8:
         raise AttributionError(

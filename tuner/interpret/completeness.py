@@ -58,7 +58,7 @@ def measure_completeness(
     Parameters
     ----------
     network : torch.nn.Module
-        The network that was attributed.
+        The network that was attributed: a :class:`~tuner.models.ensemble.MeanLogit` if that was explained.
     codes : numpy.ndarray, shape=(n, length), uint8
         The first of the attributed sequences, or all of them.
     attribution : Attribution
@@ -226,13 +226,15 @@ def layer_errors(target: Target, codes: Codes, references: Codes) -> dict[str, f
     with exact_kernels(target.place), _attributing(target, target.place, rules), _recorded(target) as calls:
         y = target(x)[:, 0]
         tensors = [t for call in calls for t in (*call.inputs, *call.outputs)]
-        flowing = [t for t in tensors if t.requires_grad and len(t) == 2 * pairs]
+        # Several rows of a pair stand next to each other where a network is read on both strands.
+        flowing = [t for t in tensors if t.requires_grad and len(t) and len(t) % (2 * pairs) == 0]
         gradients = torch.autograd.grad(y.sum(), flowing, allow_unused=True)
     through: dict[int, NDArray[np.float64]] = {}
     for tensor, gradient in zip(flowing, gradients, strict=True):
         if gradient is not None:
-            change = gradient[:pairs] * (tensor[:pairs] - tensor[pairs:])
-            through[id(tensor)] = change.detach().flatten(1).sum(dim=1).double().cpu().numpy()
+            half = len(tensor) // 2
+            change = gradient[:half] * (tensor[:half] - tensor[half:])
+            through[id(tensor)] = change.detach().reshape(pairs, -1).sum(dim=1).double().cpu().numpy()
     nothing = np.zeros(pairs)
 
     def loss(call: _Call) -> NDArray[np.float64]:

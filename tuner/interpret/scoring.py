@@ -13,8 +13,8 @@ from tuner.data.dataset import Split
 from tuner.data.sequence import Codes
 from tuner.errors import AttributionError, DataError
 from tuner.interpret.attribution import ATTRIBUTIONS, Attribution, attribute
+from tuner.interpret.averaged import references_for
 from tuner.interpret.completeness import check_completeness
-from tuner.interpret.references import make_references
 from tuner.models.metrics import SCORES
 
 INFORMATIVE = 0.01
@@ -162,7 +162,7 @@ def attribution_scores(
     Parameters
     ----------
     network : torch.nn.Module
-        Trained network.
+        Trained network; a :class:`~tuner.models.ensemble.MeanLogit` where its predictions average both strands.
     split : Split
         Must have `truth`.
     methods : sequence of str
@@ -187,7 +187,7 @@ def attribution_scores(
         If a name is unknown, or the contributions of a complete method do not add up; the message names the layer.
     """
     codes, truth = positive_sequences(split, n_sequences, task=task)
-    references = make_references(codes, n_references, shuffle=shuffle, seed=seed)
+    references = references_for(network, codes, n_references, shuffle=shuffle, seed=seed)
     found: dict[str, float] = {}
     for method in methods:
         result = attribute(method, network, codes, output=output, task=task, references=references, device=device)
@@ -239,7 +239,7 @@ def background_scores(
             f"counts is {tuple(counts)}; expected one or more numbers of references, each at least 1."
         )
     codes, truth = positive_sequences(split, n_sequences, task=task)
-    references = make_references(codes, max(counts), shuffle=shuffle, seed=seed)
+    references = references_for(network, codes, max(counts), shuffle=shuffle, seed=seed)
     found: dict[str, float] = {}
     for method in methods:
         total: NDArray[np.float64] = np.zeros(codes.shape)

@@ -15,6 +15,7 @@ from tuner.report.collect import baseline_rows
 from tuner.report.data import (
     CalibrationCurve,
     Completeness,
+    Consensus,
     EngineAgreement,
     Estimate,
     MarginalRow,
@@ -135,12 +136,15 @@ def _filters(result: Result) -> dict[str, Any]:
 
 def _contributions(source: Source, result: Result) -> dict[str, Any]:
     v = result.values
-    found: dict[str, Any] = {"sequences_used": len(result.arrays["rows"]), "references": v["references"]}
+    found: dict[str, Any] = {
+        "sequences_used": len(result.arrays["rows"]), "references": v["references"], "explained": v["network"],
+    }  # fmt: skip
     if v["refused"]:
         return found | {"refused": v["refused"]}
     return found | {
         "completeness": Completeness(**v["completeness"]),
         "agreement": EngineAgreement(**v["agreement"]),
+        "consensus": Consensus(**v["consensus"]) if v.get("consensus") else None,
         "contributions": strongest(source, result),
     }
 

@@ -18,6 +18,7 @@ import numpy as np
 from tuner.models.audit import Audit
 from tuner.report.parts import (
     Completeness,
+    Consensus,
     EngineAgreement,
     MarginalRow,
     Matrix,
@@ -37,6 +38,7 @@ __all__ = [
     "BaselineRow",
     "CalibrationCurve",
     "Completeness",
+    "Consensus",
     "DataInfo",
     "EngineAgreement",
     "Estimate",

@@ -24,6 +24,7 @@ from tuner.search.held_out import held_out
 from tuner.storage.records import is_count
 from tuner.study.plan import mix
 
+LOW = 0.1  # quantile of the agreement between models that is shown beside the median
 CHECKED, COMPARED = 100, 8  # sequences whose completeness, and whose agreement between engines, is measured
 Inputs = Mapping[str, Result]
 
@@ -74,17 +75,20 @@ def kept_epoch(source: Source, run: FrozenTrial, epochs: int) -> int | None:
 
 
 def contributions(source: Source, trial: int, inputs: Inputs, out: Path) -> Result:
-    """DeepSHAP of test positives against their own shuffles; refused, in words, where they do not add up."""
+    """DeepSHAP of the trial's displayed logit; refused, in words, where contributions do not add up.
+
+    The sequences are test positives, the references their own shuffles, and the logit is the mean over the trial's
+    models and, where they predict so, over both strands.
+    """
     test, task, options = source.dataset.test, source.task, source.options
     positives = np.flatnonzero(test.labels[:, task])
     if len(positives) > options.sequences:
         drawn = np.random.default_rng(mix(source.bench.plan.seed, "contributions")).permutation(positives)
         positives = np.sort(drawn[: options.sequences])
     codes = test.codes[positives]
-    run, words = source.shown(trial)
-    network, average = source.network(run)
+    network, models, words = source.explained(trial)
     device = source.bench.device
-    logits = predict(network, codes, device=device, average_strands=average)[:, task]
+    logits = predict(network, codes, device=device, average_strands=False)[:, task]  # it averages by itself
     arrays: dict[str, np.ndarray] = {"rows": positives, "codes": codes, "logits": logits}
     values: dict[str, Any] = {"network": words, "refused": "", "references": options.references}
     try:
@@ -99,9 +103,19 @@ def contributions(source: Source, trial: int, inputs: Inputs, out: Path) -> Resu
     except AttributionError as e:
         return Result({**values, "refused": str(e)}, arrays)
     values["completeness"] = {"median": error.median, "max": error.maximum, "n": len(error.errors)}
+    if found.consensus is not None:
+        values["consensus"] = _consensus(found.consensus, models)
     values["agreement"] = _agreement(source, network, codes[compared], found.part(compared))
     arrays |= {"hypothetical": found.hypothetical, "references": found.references}
     return Result(values, arrays)
+
+
+def _consensus(per_sequence: np.ndarray, models: int) -> dict[str, Any] | None:
+    """Summarise how well the models agree over the sequences where each of them has contributions that vary."""
+    known = per_sequence[np.isfinite(per_sequence)]
+    if not len(known):
+        return None
+    return {"median": float(np.median(known)), "low": float(np.quantile(known, LOW)), "models": models, "n": len(known)}
 
 
 def _agreement(source: Source, network: Any, codes: np.ndarray, found: Any) -> dict[str, Any]:

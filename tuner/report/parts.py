@@ -50,6 +50,24 @@ class EngineAgreement:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Consensus:
+    """Agreement of the contributions that each of several models gives by itself.
+
+    Attributes
+    ----------
+    median, low : float
+        Median and 10 % quantile, over sequences, of the Pearson correlation between two models (mean over pairs).
+    models, n : int
+        Models, and sequences.
+    """
+
+    median: float
+    low: float
+    models: int
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class SequenceLogo:
     """The part of a sequence with the largest contributions.
 
@@ -203,6 +221,10 @@ class ModelReport:
         Family -> number of the `stability_of` confirmation models in which a significant filter shows it.
     completeness, agreement : Completeness, EngineAgreement or None
         Checks of the contributions.
+    explained : str
+        Which logit the contributions, patterns and inserted motifs are about, in words.
+    consensus : Consensus or None
+        How well the contributions of the single models agree; None for one model.
     refused : str
         Why the contributions were refused (they do not add up), else empty; patterns and logos are empty then.
     references, sequences_used : int
@@ -241,6 +263,8 @@ class ModelReport:
     stability_of: int = 0
     completeness: Completeness | None = None
     agreement: EngineAgreement | None = None
+    explained: str = ""
+    consensus: Consensus | None = None
     refused: str = ""
     references: int = 0
     sequences_used: int = 0

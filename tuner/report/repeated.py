@@ -13,6 +13,7 @@ from tuner.interpret.attribution import attribute
 from tuner.interpret.completeness import check_completeness
 from tuner.interpret.marginal import marginalise as insert_motifs
 from tuner.interpret.modisco import Patterns, find_patterns, match_patterns, patterns_meme
+from tuner.models.ensemble import predicted
 from tuner.motifs.filters import trim_ppm
 from tuner.report.cache import Result, write_file
 from tuner.report.measure import Inputs
@@ -88,7 +89,8 @@ def null_patterns(source: Source, trial: int, inputs: Inputs, out: Path) -> Resu
     words = str(null.values["words"])
     if given.values["refused"] or WEIGHTS not in null.arrays:
         return Result({"patterns": [], "words": words, "made": False})
-    network, _ = load_network(null.arrays[WEIGHTS].tobytes(), null.arrays[DESCRIPTION].tobytes())
+    loaded, average = load_network(null.arrays[WEIGHTS].tobytes(), null.arrays[DESCRIPTION].tobytes())
+    network = predicted([loaded], average)
     codes, device = given.arrays["codes"], source.bench.device
     try:
         found = attribute(
@@ -122,7 +124,7 @@ def marginalise(source: Source, trial: int, inputs: Inputs, out: Path) -> Result
     chosen = sorted(best, key=lambda i: (best[i][0], i))[:MARGINAL_MOTIFS]
     if not chosen:
         return Result({"rows": []})
-    network, _ = source.network(source.shown(trial).run)
+    network = source.explained(trial).network
     ppms = [trim_ppm(source.bench.database.find(i).ppm)[0] for i in chosen]
     effects = insert_motifs(
         network, ppms, source.dataset.valid.codes, task=source.task, device=source.bench.device,

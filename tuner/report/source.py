@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from torch import nn
+
 from tuner.data.dataset import Dataset
 from tuner.data.registry import load_dataset
 from tuner.errors import StudyError, UsageError, unknown
+from tuner.models.ensemble import predicted
 from tuner.models.network import Network
 from tuner.models.training import resolve_device
 from tuner.results.leaderboard import FrozenTrial, TrialState, stage_trials
@@ -56,9 +59,27 @@ class Options:
 
 
 class Shown(NamedTuple):
-    """The network of a trial whose filters and contributions are shown."""
+    """The network of a trial whose filters are shown."""
 
     run: FrozenTrial
+    words: str
+
+
+class Explained(NamedTuple):
+    """What a trial's displayed logit is, and so what its contributions explain.
+
+    Attributes
+    ----------
+    network : torch.nn.Module
+        Mean logit of all models that stand for the trial, on one strand or on both as each predicts.
+    models : int
+        Number of these models.
+    words : str
+        The same in words.
+    """
+
+    network: nn.Module
+    models: int
     words: str
 
 
@@ -105,7 +126,7 @@ class Source:
         return "candidate" in self.models(trial)[0].user_attrs
 
     def shown(self, trial: int) -> Shown:
-        """The network of a trial that filters and contributions are read from: its first retrained one."""
+        """The network of a trial that filters are read from: its first retrained one."""
         run = self.models(trial)[0]
         if self.retrained(trial):
             return Shown(run, f"retrained model {int(run.user_attrs['replicate'])} of trial {trial} (confirmation)")
@@ -114,6 +135,22 @@ class Source:
     def network(self, run: FrozenTrial) -> tuple[Network, bool]:
         """Weights of a run, and whether its predictions average both strands."""
         return stored_network(self.artifacts, run)
+
+    def explained(self, trial: int) -> Explained:
+        """Return the function whose value a trial's page displays: the mean logit of its models."""
+        stored = [self.network(run) for run in self.models(trial)]
+        both = [average for _, average in stored]
+        n = len(stored)
+        if not self.retrained(trial):
+            words = f"the logit of the search's own network of trial {trial}"
+        elif n == 1:
+            words = f"the logit of the one retrained model of trial {trial}"
+        else:
+            words = f"the mean logit of the {n} retrained models of trial {trial}"
+        strands = "averaged over both strands" if all(both) else "on the given strand" if not any(both) else ""
+        return Explained(
+            predicted([network for network, _ in stored], both), n, f"{words}, {strands}" if strands else words
+        )
 
     def weights(self, runs: list[FrozenTrial]) -> list[str]:
         """SHA-256 of the weights of each run."""

@@ -31,6 +31,8 @@ class Stage(NamedTuple):
         Seconds it usually takes, for estimating the remaining time.
     note : str
         Shown while it runs.
+    edition : int
+        Raised when the stage computes something else from the same inputs, so that earlier results are not read.
     """
 
     compute: Callable[[Source, int, Mapping[str, Result], Path], Result]
@@ -38,6 +40,7 @@ class Stage(NamedTuple):
     options: tuple[str, ...]
     share: float
     note: str
+    edition: int = 1
 
 
 # `contributions` are of test sequences, so they follow the recorded opening.
@@ -46,14 +49,19 @@ STAGES: Mapping[str, Stage] = MappingProxyType(
         "examine": Stage(measure.examine, (), (), 5, "open the test split, on record"),
         "filters": Stage(measure.filters, (), (), 1, "first-layer filters and their matches"),
         "contributions": Stage(
-            measure.contributions, ("examine",), ("sequences", "references", "task"), 60, "DeepSHAP contributions"
+            measure.contributions, ("examine",), ("sequences", "references", "task"), 60, "DeepSHAP contributions", 2
         ),
         "patterns": Stage(repeated.patterns, ("contributions",), ("modisco",), 30, "TF-MoDISco patterns"),
         "null_model": Stage(repeated.null_model, (), (), 1, "a network trained on shuffled labels"),
         "null_patterns": Stage(
-            repeated.null_patterns, ("contributions", "null_model"), ("modisco",), 90, "the same with shuffled labels"
+            repeated.null_patterns,
+            ("contributions", "null_model"),
+            ("modisco",),
+            90,
+            "the same with shuffled labels",
+            2,
         ),
-        "marginalise": Stage(repeated.marginalise, ("filters", "patterns"), ("task",), 2, "insert matched motifs"),
+        "marginalise": Stage(repeated.marginalise, ("filters", "patterns"), ("task",), 2, "insert matched motifs", 2),
     }
 )
 MODISCO_STAGES = ("patterns", "null_model", "null_patterns")
@@ -167,7 +175,8 @@ class Runner:
             row = STAGES[name]
             options = [getattr(source.options, option) for option in row.options]
             before = [keys[need] for need in row.needs if need in keys]
-            keys[name] = digest(name, source.identity, trial, weights, own.get(name), options, before)
+            changed = [row.edition] if row.edition > 1 else []  # `examine` must stay found: it opens the test split
+            keys[name] = digest(name, source.identity, trial, weights, own.get(name), options, before, *changed)
         return keys
 
     def _share(self, name: str, trial: int) -> float:
@@ -176,7 +185,8 @@ class Runner:
         if name == "null_model" and self.source.shuffled(trial) is None and duration is not None:
             return float(duration.total_seconds())
         pairs = options.sequences * options.references / 10_000 if name in ("contributions", "null_patterns") else 1.0
-        return STAGES[name].share * pairs
+        models = len(self.source.models(trial)) if name == "contributions" else 1
+        return STAGES[name].share * pairs * models
 
     def run(self) -> dict[int, dict[str, Result]]:
         """All results by trial and stage; stages that were left out are missing."""

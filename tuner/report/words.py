@@ -325,6 +325,17 @@ def importance_sentence(values: dict[str, float]) -> str:
     return ", ".join(f"{name} ({percent(value)})" for name, value in top)
 
 
+def consensus_words(model: ModelReport) -> str:
+    """Say how well the contributions of the single models agree; nothing for one model."""
+    c = model.consensus
+    if c is None:
+        return ""
+    return (
+        f"The contributions of two of the {c.models} models by themselves correlate with r = {number(c.median, 2)} in "
+        f"the median over {count(c.n, 'sequence')} (above {number(c.low, 2)} in 9 of 10); shown is their mean."
+    )
+
+
 def completeness_words(model: ModelReport) -> str:
     """Say how well contributions add up, and how well two engines agree."""
     parts = []

@@ -177,20 +177,22 @@ def _evaluate(
             average_strands=recipe.average_strands, device=bench.device, seed=mix(seed, "permutations"), rung=rung,
         )  # fmt: skip
         wanted = rung is None or any(OBJECTIVES[name].needs for name in rung)
-        more = _extras(bench, network, data) if wanted else {}
+        more = _extras(bench, network, data, recipe.average_strands) if wanted else {}
         return evaluation._replace(extras={**evaluation.extras, **more})
     finally:
         torch.set_num_threads(threads)
 
 
-def _extras(bench: Bench, network: Network, data: Dataset) -> dict[str, float]:
+def _extras(bench: Bench, network: Network, data: Dataset, average_strands: bool) -> dict[str, float]:
     """Metrics that the study's optional tables request in addition to those of every trial."""
     study, found = bench.plan.study, dict[str, float]()
     if study.koo is not None:
         found |= measure_koo(network, data, bench.database, study.motifs.targets, study.koo, bench.device)
     if study.attribution is not None:
         seed = mix(bench.plan.seed, "references")  # the same references for every trial
-        found |= measure_attribution(network, data, study.attribution, seed=seed, device=bench.device)
+        found |= measure_attribution(
+            network, data, study.attribution, average_strands=average_strands, seed=seed, device=bench.device
+        )
     return found
 
 

@@ -12,6 +12,7 @@ from tuner.data.dataset import Dataset
 from tuner.errors import unknown
 from tuner.interpret.attribution import ATTRIBUTIONS
 from tuner.interpret.scoring import attribution_scores, background_scores
+from tuner.models.ensemble import predicted
 from tuner.models.half_maximum import half_maximum_windows
 from tuner.models.network import Network
 from tuner.motifs.database import MotifDatabase
@@ -106,7 +107,7 @@ def measure_koo(
 
 
 def measure_attribution(
-    network: Network, dataset: Dataset, section: AttributionSection, *, seed: int, device: str
+    network: Network, dataset: Dataset, section: AttributionSection, *, average_strands: bool, seed: int, device: str
 ) -> dict[str, float]:
     """Score the study's attribution methods on the first positives of validation.
 
@@ -118,6 +119,8 @@ def measure_attribution(
         Its `.valid` contains the ground truth.
     section : AttributionSection
         Methods and their settings.
+    average_strands : bool
+        Whether predictions, and so what is attributed, are the mean logit of both strands.
     seed : int
         Seed of the references.
     device : str
@@ -143,12 +146,15 @@ def measure_attribution(
         "seed": seed,
         "device": device,
     }
+    explained = predicted([network], average_strands)
     values = attribution_scores(
-        network, dataset.valid, methods=section.methods, n_references=section.references, **common
+        explained, dataset.valid, methods=section.methods, n_references=section.references, **common
     )
     for area in ("auroc", "aupr"):
         values[f"attribution_{area}"] = values[f"{section.methods[0]}_{area}"]
     if section.background_counts:
         methods = [name for name in section.methods if ATTRIBUTIONS[name].needs_references]
-        values |= background_scores(network, dataset.valid, counts=section.background_counts, methods=methods, **common)
+        values |= background_scores(
+            explained, dataset.valid, counts=section.background_counts, methods=methods, **common
+        )
     return values
