@@ -14,7 +14,7 @@ from tuner.models import metrics
 from tuner.models.intervals import Interval, auroc_interval, bootstrap_interval, paired_auroc_difference
 from tuner.results.leaderboard import stage_trials
 from tuner.results.trial_files import stored_baseline, stored_network
-from tuner.storage.keys import CONFIRMATION, CONTROLS, OPENINGS
+from tuner.storage.keys import CONFIRMATION, CONTROLS, OPENINGS, TEST_SCORES
 from tuner.storage.records import kept_record
 from tuner.storage.storage import FencedStorage
 
@@ -177,7 +177,25 @@ def score_test(
         baselines=beside,
         openings=openings,
     )
+    storage.append_attr(storage.get_study_id_from_name(name), TEST_SCORES, _kept(result, when))
     return Scored(result, logits)
+
+
+def _kept(result: Examination, when: str) -> dict[str, Any]:
+    """What of the test results the study keeps: values with the ends of their intervals."""
+    return {
+        "when": when, "trial": result.trial, "models": result.models, "opening": result.openings,
+        "auroc": [_known(value) for value in result.auroc[:3]],
+        "average_precision": [_known(value) for value in result.average_precision[:3]],
+        "ensemble": result.ensemble, "matched": [result.matched, result.matched_low, result.matched_high],
+        "matched_sequences": result.matched_sequences,
+        "baselines": {label: row["auroc"] for label, row in result.baselines.items()},
+    }  # fmt: skip
+
+
+def kept_scores(storage: FencedStorage, name: str) -> list[dict[str, Any]]:
+    """The test results that the study keeps, oldest first; those of earlier versions were not kept."""
+    return kept_record(storage.get_study_system_attrs(storage.get_study_id_from_name(name)), TEST_SCORES, name)
 
 
 def _known(value: float) -> float | None:
