@@ -43,8 +43,8 @@ class TunerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Of the networks' input; by default that of the longest training sequence. Shorter sequences are padded with N.
     epochs : int
         Most epochs.
-    batch_size : int
-        Sequences per step.
+    batch_size : int, optional
+        Sequences per step; by default a twentieth of the training sequences, at least 8 and at most 100.
     learning_rate : float
         At the start.
     seeds : int
@@ -69,7 +69,7 @@ class TunerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         hyperparameters: dict[str, Any] | None = None,
         length: int | None = None,
         epochs: int = 20,
-        batch_size: int = 50,
+        batch_size: int | None = None,
         learning_rate: float = 1e-3,
         seeds: int = 1,
         random_state: int = 0,
@@ -132,7 +132,7 @@ class TunerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         train, valid = _parts(codes, targets, seed)
         recipe = Recipe(
             epochs=self.epochs,
-            batch_size=self.batch_size,
+            batch_size=min(max(len(train) // 20, 8), 100) if self.batch_size is None else self.batch_size,
             learning_rate=self.learning_rate,
             patience=max(self.epochs, 1),
         )
