@@ -31,7 +31,8 @@ CHECKS: list[Callable[[str, object], None]] = [
     estimator_checks.check_parameters_default_constructible,
     estimator_checks.check_valid_tag_types,
     estimator_checks.check_estimator_tags_renamed,
-    estimator_checks.check_do_not_raise_errors_in_init_or_set_param,
+    estimator_checks.check_estimator_sparse_tag,
+    estimator_checks.check_do_not_raise_errors_in_init_or_set_params,
 ]
 
 

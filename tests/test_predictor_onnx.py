@@ -44,8 +44,9 @@ def agrees(settings: dict[str, Any], tasks: tuple[str, ...] = ("bound",)) -> Non
         scale = max(1.0, np.abs(each).max())
         assert np.abs(found["logit"] - mean).max() <= 1e-4 * scale
         assert np.abs(found["sd"] - each.std(axis=0, ddof=1, dtype=np.float64)).max() <= 1e-4 * scale
-        probability = predictor.calibration.probability(mean).reshape(mean.shape)
-        assert np.abs(found["probability"] - probability).max() <= 1e-4
+        # A steep calibration of logits that hardly differ would magnify their rounding, so it is that of the graph's.
+        probability = predictor.calibration.probability(found["logit"]).reshape(mean.shape)
+        assert np.abs(found["probability"] - probability).max() <= 1e-4 + 1e-6 * max(predictor.calibration.slope)
         assert found["calibrated_logit"].shape == (batch, len(tasks))
     assert np.ptp(predictor.logits(rng.integers(0, 4, (7, LENGTH)).astype(np.uint8))) > 0  # or the comparison is empty
 
@@ -85,7 +86,7 @@ def test_a_graph_that_computes_something_else_is_not_written(monkeypatch: pytest
     frozen = EXPORTERS["traced"](Outputs(predictor), LENGTH).replace(b"batch", b"count")
     assert frozen  # the name of the axis is free
     monkeypatch.setattr(onnx_graph, "EXPORTERS", {"traced": lambda *_: graph, "captured": lambda *_: b"no graph"})
-    with pytest.raises(ModelError, match=r"traced: output logit differs from torch's by .*; captured: "):
+    with pytest.raises(ModelError, match=r"traced: output logit is off by .*; captured: "):
         write_graph(predictor, tmp_path / "model.onnx")
     assert not (tmp_path / "model.onnx").exists()
     with pytest.raises(ModelError, match="no ONNX graph"):

@@ -16,7 +16,7 @@ from tuner.data.sequence import encode_one
 from tuner.data.splits import duplicate_groups, k_fold
 from tuner.errors import DataError
 from tuner.models.architectures import build_model, complete
-from tuner.models.calibration import fit_calibration
+from tuner.models.calibration import THRESHOLD, Calibration, fit_calibration
 from tuner.models.recipe import Recipe
 from tuner.models.training import fit
 from tuner.predictor.ensemble import Member
@@ -24,14 +24,15 @@ from tuner.predictor.predictor import Predictor
 from tuner.predictor.reference import Reference
 
 FOLDS = 10  # one of them is the validation part of the training sequences
+FEWEST = 10  # held-out sequences of each class without which the networks' own probabilities are left as they are
 _SMALL_KERNEL = 7
 
 
 class TunerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Train networks of one architecture on sequences and labels; no search, no study.
 
-    A tenth of the training sequences, chosen with copies of a sequence on one side, is held out to choose the epoch and
-    to calibrate the probabilities.
+    A tenth of the training sequences is held out to choose the epoch and, if it has ten of each class, to calibrate
+    the probabilities. Copies of a sequence stay on one side.
 
     Parameters
     ----------
@@ -155,7 +156,8 @@ class TunerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
         """The more probable label of each sequence, shape=(n,)."""
-        return np.asarray(self.classes_[(self._scores(X, "probability") >= 0.5).astype(int)])
+        likely = self._scores(X, "probability") >= 0.5
+        return np.asarray(self.classes_[likely.astype(int)])
 
     def _scores(self, sequences: Any, column: str) -> npt.NDArray[np.float64]:
         check_is_fitted(self, "predictor_")
@@ -176,6 +178,8 @@ def _texts(sequences: Any) -> list[str]:
     """Sequences as a list; text in one column of a table is taken, too."""
     if isinstance(sequences, str):
         raise ValueError("expected a sequence of texts, got one text; put it into a list.")
+    if hasattr(sequences, "tocsr"):
+        raise ValueError("expected a sequence of texts, got a sparse matrix.")
     array = np.asarray(sequences, dtype=object)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
@@ -205,7 +209,13 @@ def _calibrated(members: tuple[Member, ...], task: str, length: int, valid: Spli
     from tuner.predictor.ensemble import member_logits
 
     logits = member_logits(members, valid.codes, "cpu").mean(axis=0, dtype=np.float64)
+    positives = int(valid.labels.sum())
+    negatives = len(valid) - positives
+    if min(positives, negatives) >= FEWEST:
+        calibration = fit_calibration(valid.labels, logits)
+    else:
+        calibration = Calibration((1.0,), (0.0,), (THRESHOLD,), (positives,), (negatives,))
     return Predictor(
-        members=members, tasks=(task,), length=length, calibration=fit_calibration(valid.labels, logits),
+        members=members, tasks=(task,), length=length, calibration=calibration,
         references=(Reference.of(valid.labels[:, 0], logits[:, 0]),),
     )  # fmt: skip

@@ -62,7 +62,7 @@ class BothStrands(nn.Module):
         """Mean logits, shape=(n, n_tasks), of one-hot sequences, shape=(n, 4, length), rows A, C, G, T."""
         both = torch.stack([x, x.flip(1, 2)], dim=1).flatten(0, 1)  # (2 n, 4, length): 0, rc of 0, 1, rc of 1, ...
         logits: Tensor = self.network(both)
-        return logits.unflatten(0, (-1, 2)).mean(dim=1)
+        return logits.reshape(-1, 2, logits.shape[1]).mean(dim=1)
 
 
 class Ensemble(nn.Module):

@@ -105,7 +105,7 @@ def _number(value: Any) -> float | None:
 def _thinned(ascending: FloatArray) -> FloatArray:
     if len(ascending) <= KEPT:
         return ascending
-    return ascending[((np.arange(KEPT) + 0.5) * len(ascending) / KEPT).astype(int)]
+    return np.asarray(ascending[((np.arange(KEPT) + 0.5) * len(ascending) / KEPT).astype(int)], dtype=np.float64)
 
 
 def _percent_below(ascending: FloatArray, logits: FloatArray) -> FloatArray:
