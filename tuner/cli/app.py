@@ -47,7 +47,7 @@ COMMANDS: dict[str, str] = {
 OF_FILES = frozenset(
     (
         errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO, errno.ESTALE, errno.ENOSPC,
-        errno.EDQUOT, errno.EMFILE, errno.ENFILE,
+        errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE,
     )
 )  # fmt: skip
 MEMORY_REMEDY = "Free memory, raise the limit of this process (ulimit -v, or the job's), or use fewer --workers."

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-from tuner.errors import StudyError
+from tuner.errors import StorageError, StudyError
 from tuner.models import metrics
 from tuner.models.intervals import Interval, auroc_interval, bootstrap_interval, paired_auroc_difference
 from tuner.results.leaderboard import stage_trials
 from tuner.results.trial_files import stored_baseline, stored_network
 from tuner.storage.keys import CONFIRMATION, CONTROLS, OPENINGS, TEST_SCORES
-from tuner.storage.records import kept_record
+from tuner.storage.records import REMEDY, check_numbers, kept_record
 from tuner.storage.storage import FencedStorage
 
 if TYPE_CHECKING:
@@ -194,8 +194,26 @@ def _kept(result: Examination, when: str) -> dict[str, Any]:
 
 
 def kept_scores(storage: FencedStorage, name: str) -> list[dict[str, Any]]:
-    """The test results that the study keeps, oldest first; those of earlier versions were not kept."""
-    return kept_record(storage.get_study_system_attrs(storage.get_study_id_from_name(name)), TEST_SCORES, name)
+    """The test results that the study keeps, oldest first; those of earlier versions were not kept.
+
+    Raises
+    ------
+    StorageError
+        The attribute is not what `score_test` writes.
+    """
+    rows = kept_record(storage.get_study_system_attrs(storage.get_study_id_from_name(name)), TEST_SCORES, name)
+    for row in rows:
+        intervals = [row.get(key) for key in ("auroc", "average_precision", "matched")]
+        values = [row.get("ensemble"), *(value for one in intervals if isinstance(one, list) for value in one)]
+        sizes = [len(one) for one in intervals if isinstance(one, list)]
+        if sizes != [3, 3, 3] or not all(value is None or _is_number(value) for value in values):
+            raise StorageError(f"{name}: the attribute {TEST_SCORES} {REMEDY}")
+        check_numbers(row, name, whole=("trial", "opening", "models", "matched_sequences"), real=())
+    return rows
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _known(value: float) -> float | None:
