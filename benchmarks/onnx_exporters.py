@@ -8,6 +8,7 @@ score on one thread.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 import onnxruntime
@@ -36,34 +37,39 @@ def ensemble(architecture: str, length: int, networks: int) -> Predictor:
     return Predictor(members, ("bound",), length, calibration, (Reference.of([0, 1], [0.0, 1.0]),))
 
 
+def rate(run: Callable[[], object]) -> str:
+    """Sequences a second, after one run that does not count."""
+    run()
+    start = time.perf_counter()
+    run()
+    return f"{SEQUENCES / (time.perf_counter() - start):.0f}"
+
+
+def measure(architecture: str, length: int, networks: int) -> list[str]:
+    """Cells of one row."""
+    predictor = ensemble(architecture, length, networks)
+    outputs, cells, graph = Outputs(predictor), [], b""
+    for export in EXPORTERS.values():
+        start = time.perf_counter()
+        graph = export(outputs, length)
+        seconds = time.perf_counter() - start
+        check_graph(graph, outputs, length)
+        cells.append(f"{seconds:.2f} s, {len(graph) / 1000:.0f} kB")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    codes = np.random.default_rng(0).integers(0, 4, (SEQUENCES, length)).astype(np.uint8)
+    x = one_hot(codes).contiguous().numpy()
+    return [*cells, rate(lambda: predictor.logits(codes)), rate(lambda: session.run(None, {INPUT: x}))]
+
+
 def main() -> None:
     """Print one row for each architecture."""
     torch.set_num_threads(1)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
     print(f"torch {torch.__version__}, onnxruntime {onnxruntime.__version__}, one thread")
-    print(
-        "architecture  bp  networks", *(f"{name} s, kB" for name in EXPORTERS), "torch /s", "onnxruntime /s", sep="  "
-    )
-    for architecture, length, networks in CASES:
-        predictor = ensemble(architecture, length, networks)
-        outputs, cells, graph = Outputs(predictor), [], b""
-        for export in EXPORTERS.values():
-            start = time.perf_counter()
-            graph = export(outputs, length)
-            seconds = time.perf_counter() - start
-            check_graph(graph, outputs, length)
-            cells.append(f"{seconds:.2f} s, {len(graph) / 1000:.0f} kB")
-        codes = np.random.default_rng(0).integers(0, 4, (SEQUENCES, length)).astype(np.uint8)
-        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        x = one_hot(codes).contiguous().numpy()
-        rates = []
-        for run in (lambda: predictor.logits(codes), lambda: session.run(None, {INPUT: x})):
-            run()
-            start = time.perf_counter()
-            run()
-            rates.append(f"{SEQUENCES / (time.perf_counter() - start):.0f}")
-        print(architecture, length, networks, *cells, *rates, sep="  ")
+    print("architecture", "bp", "networks", *EXPORTERS, "torch /s", "onnxruntime /s", sep="\t")
+    for case in CASES:
+        print(*case, *measure(*case), sep="\t")
 
 
 if __name__ == "__main__":

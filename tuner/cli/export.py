@@ -36,11 +36,12 @@ def command(
     split stays closed.
     """
     from tuner.predictor.folder import check_target
+    from tuner.storage.names import folder_name
 
     limit = context.max_memory(max_memory)
     opened = context.open_existing(storage, reading=True)
     found = context.stored_name(opened, study, preset, name)
-    folder = out or Path(f"{found}_model")
+    folder = out or Path(f"{folder_name(found)}_model")
     check_target(folder, force=force)
     if onnx:
         from tuner.predictor.onnx_graph import check_packages
