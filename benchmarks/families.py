@@ -21,7 +21,7 @@ import numpy as np
 
 from tuner.models.decisions import precision_at, proportion_interval, score_decisions
 from tuner.models.metrics import auroc
-from tuner.results.predictor import compare_task, family_confidence
+from tuner.results.predictor_scores import compare_task, family_confidence
 from tuner.results.statement import Beside, stand
 
 

@@ -20,7 +20,7 @@ os.environ["TUNER_COMPILED"] = (
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path.home() / ".cache" / "tuner" / "numba"))
 
 # Helpers with fixtures: no test file imports a fixture. They are loaded after the lines above.
-pytest_plugins = ["command_line", "database_roles", "storage_backends", "stores"]
+pytest_plugins = ["command_line", "database_roles", "predictor_models", "storage_backends", "stores"]
 
 
 @pytest.fixture(scope="session")

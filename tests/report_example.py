@@ -26,7 +26,7 @@ from tuner.report import data as d
 from tuner.results import words as verdicts
 from tuner.results.audit_words import audit_words
 from tuner.results.confirmation import Standing, Verdict
-from tuner.results.predictor import Predictor, TaskResult
+from tuner.results.predictor_scores import PredictorScores, TaskResult
 from tuner.results.verdict import Comparison, composition
 
 IRF = "Interferon-regulatory factors"
@@ -160,7 +160,7 @@ def curves(auroc: float, n: int = 120) -> dict[str, Any]:
 
 def predictor(
     auroc: float = 0.987, *, models: int = 5, gain: float = 0.002, tasks: tuple[str, ...] = ("IRF1",)
-) -> Predictor:
+) -> PredictorScores:
     """What one would use: normal scores that lie as far apart as this AUROC says, `gain` above the mean of the models.
 
     Every task has the same sequences; intervals are .008 to both sides, adjusted ones .012.
@@ -187,7 +187,7 @@ def predictor(
     )
     assert row.auroc is not None
     assert row.average_precision is not None
-    return Predictor(
+    return PredictorScores(
         models=models, auroc=row.auroc, average_precision=row.average_precision,
         matched=Interval(auroc + 0.001, auroc - 0.01, auroc + 0.009, 0.004), leads=leads,
         tasks=dict.fromkeys(tasks, row), calibration=calibration, calibrated_on="validation",

@@ -28,6 +28,7 @@ COMMANDS = (
     ("evaluate",),
     ("evaluate", "--trial", "0"),
     ("report",),
+    ("export", "--out", "m"),
     ("rerun", "--trial", "0"),
     ("confirm",),
     ("status",),

@@ -18,7 +18,7 @@ from tuner.errors import TunerError
 from tuner.report.dashboard import write_report_notes
 from tuner.report.selection import Choice, store_choice, stored_choices
 from tuner.results.quota import enforce_quota
-from tuner.results.test_split import openings, record_opening
+from tuner.results.test_split import kept_scores, openings, record_opening
 from tuner.storage.artifacts import Artifacts
 from tuner.storage.storage import FencedStorage, open_storage
 
@@ -27,7 +27,8 @@ pytestmark = pytest.mark.slow
 STUDY, USER, SYSTEM = "study_system_attributes", "trial_user_attributes", "trial_system_attributes"
 # Value as it stands in the database; every one is JSON, as what is none has its own test.
 OF_STUDIES = (
-    "tuner:quota", "tuner:report-figures", "tuner:report", "tuner:test_openings", "tuner:other_openings", "tuner:note",
+    "tuner:quota", "tuner:report-figures", "tuner:report", "tuner:test_openings", "tuner:other_openings",
+    "tuner:test_scores", "tuner:note",
     "dashboard:note_str:0", "dashboard:note_ver", "tuner:packages", "tuner:made", "tuner:identity",
     "tuner:source",
 )  # fmt: skip
@@ -101,6 +102,7 @@ def test_no_value_of_a_record_of_ours_is_a_bug(terminal: Terminal) -> None:
         "dashboard:note_ver": (STUDY, lambda s: write_report_notes(s, artifacts, "tiny", "new", {}, {})),
         "tuner:report": (STUDY, lambda s: (stored_choices(s, "tiny"), store_choice(s, "tiny", choice, "now"))),
         "tuner:test_openings": (STUDY, lambda s: (openings(s, "tiny"), record_opening(s, "tiny", {"by": 1}))),
+        "tuner:test_scores": (STUDY, lambda s: kept_scores(s, "tiny")),
     }
     taken: set[tuple[str, str]] = set()
     for key, (table, use) in uses.items():

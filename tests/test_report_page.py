@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import gzip
 import json
 import re
+import shlex
 import shutil
 import subprocess
 from base64 import b64decode
@@ -324,3 +326,17 @@ def test_a_browser_runs_no_hostile_name_nor_any_script_that_slipped_in(pages: di
     (seen,), complaints = browse(tmp_path, pages["bare"].replace("<body>", slipped, 1), 1280)
     assert len(complaints) >= 2  # the policy refuses the script and the handler, and says so
     assert seen["charts"] == "drawn"
+
+
+def test_three_commands_take_the_model_out_of_the_study(pages: dict[str, str]) -> None:
+    section = pages["irf1"].partition('<section id="use"')[2].partition("</section>")[0]
+    commands = [shlex.split(unescape(one)) for one in re.findall(r"<code>(.*?)</code>", section)]
+    assert [words[:2] for words in commands] == [["tuner", "export"], ["tuner", "predict"], ["python", "-c"]]
+    name = irf1().study.name
+    assert commands[0][2:] == ["--name", name, "--out", f"{name}_model"]
+    assert commands[1][2] == f"{name}_model"
+    ast.parse(commands[2][2])
+    assert '<a href="#use">' in pages["irf1"]
+    hostile_section = pages["hostile"].partition('<section id="use"')[2].partition("</section>")[0]
+    for one in re.findall(r"<code>(.*?)</code>", hostile_section):
+        assert shlex.split(unescape(one))[0] in ("tuner", "python")  # one command, whatever the name

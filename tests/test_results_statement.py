@@ -24,8 +24,8 @@ from tuner.data.sequence import decode
 from tuner.data.spec import DataSpec
 from tuner.models.baselines import fit_baseline
 from tuner.models.calibration import fit_calibration
-from tuner.results.predictor import (
-    Predictor,
+from tuner.results.predictor_scores import (
+    PredictorScores,
     calibrate,
     compare_task,
     family_confidence,
@@ -202,7 +202,7 @@ def test_json_keeps_a_predictor(study: Study) -> None:
     values = json.loads(json.dumps(predictor_values(study.found), allow_nan=False))
     again = read_predictor(values)
     assert again is not None
-    assert isinstance(again, Predictor)
+    assert isinstance(again, PredictorScores)
     assert predictor_values(again) == predictor_values(study.found)
     assert again.tasks["K562"].leads == study.found.tasks["K562"].leads
     assert again.calibration == study.found.calibration

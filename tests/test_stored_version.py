@@ -58,6 +58,20 @@ def test_the_test_split_of_the_former_version_is_opened_on_record(terminal: Term
     assert again.code == 0, again
 
 
+def test_the_winner_of_the_former_version_is_exported_and_predicts(terminal: Terminal) -> None:
+    before = values(terminal.folder)
+    exported = terminal("export", *WHERE, "--data", ".", "--out", "model", "--onnx", "--json")
+    assert exported.code == 0, exported
+    assert {"model.onnx", "matches.tsv", "card.md"} <= set(exported.json["files"])
+    predicted = terminal("predict", "model", "positives.fa", "--out", "scores.tsv", "--json")
+    assert predicted.code == 0, predicted
+    assert predicted.json["sequences"] == 60
+    assert terminal("predict", "model", "model/example.fa", "--out", "example.tsv").code == 0
+    folder = terminal.folder
+    assert (folder / "example.tsv").read_bytes() == (folder / "model" / "expected.tsv").read_bytes()
+    assert values(folder) == before
+
+
 def test_a_stored_study_of_the_former_version_is_reported(terminal: Terminal) -> None:
     built = terminal(
         "report", *WHERE, "--data", ".", "--modisco", "none", "--sequences", "4", "--references", "2", "--threads", "1"

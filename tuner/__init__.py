@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from tuner.api import match as match
     from tuner.api import open_study as open_study
     from tuner.api import run as run
+    from tuner.api.classifier import TunerClassifier as TunerClassifier
     from tuner.errors import TunerError as TunerError
     from tuner.models.architectures import build_model as build_model
     from tuner.models.recipe import Recipe as Recipe
     from tuner.models.training import fit as fit
     from tuner.motifs.database import load_database as load_database
+    from tuner.predictor.folder import load_model as load_model
+    from tuner.predictor.predictor import Predictor as Predictor
 
 __version__ = "0.1.0"
 
@@ -33,15 +36,18 @@ _HOMES = {
     "Ensemble": "tuner.api",
     "Filters": "tuner.api",
     "Model": "tuner.api",
+    "Predictor": "tuner.predictor.predictor",
     "Progress": "tuner.api",
     "Recipe": "tuner.models.recipe",
     "Study": "tuner.api",
     "Trial": "tuner.api",
+    "TunerClassifier": "tuner.api.classifier",
     "TunerError": "tuner.errors",
     "attribute": "tuner.api",
     "build_model": "tuner.models.architectures",
     "fit": "tuner.models.training",
     "load_database": "tuner.motifs.database",
+    "load_model": "tuner.predictor.folder",
     "match": "tuner.api",
     "open_study": "tuner.api",
     "run": "tuner.api",
@@ -52,15 +58,18 @@ __all__ = [
     "Ensemble",
     "Filters",
     "Model",
+    "Predictor",
     "Progress",
     "Recipe",
     "Study",
     "Trial",
+    "TunerClassifier",
     "TunerError",
     "attribute",
     "build_model",
     "fit",
     "load_database",
+    "load_model",
     "match",
     "open_study",
     "run",

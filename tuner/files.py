@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -151,3 +152,53 @@ def remove_empty(folder: Path) -> None:
     for one in (folder, folder.parent):
         with contextlib.suppress(OSError):  # not empty, or gone
             one.rmdir()
+
+
+@contextlib.contextmanager
+def replacing_folder(path: str | Path) -> Iterator[Path]:
+    """Let a block fill a temporary folder beside `path`, and then give it this name: it appears whole or not at all.
+
+    Parameters
+    ----------
+    path : str or Path
+        Its parent must exist. A folder that is there already is replaced; it comes back if the new one cannot have
+        its name.
+
+    Yields
+    ------
+    Path
+        An empty folder, for files; an exception in the block removes it.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    """
+    path = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
+    part = Path(tempfile.mkdtemp(prefix=f".{path.name[:150]}.", suffix=HALF, dir=path.parent))
+    try:
+        part.chmod(0o777 & ~_umask())
+        yield part
+        for file in part.iterdir():
+            sync(file)
+        sync_folder(part)
+        _take_place(part, path)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    sync_folder(path.parent)
+
+
+def _take_place(part: Path, path: Path) -> None:
+    """Rename a folder; what had the name is removed once it is done."""
+    if not path.is_dir():
+        os.rename(part, path)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{path.name[:150]}.", suffix=HALF, dir=path.parent))
+    os.rename(path, old)  # over an empty folder
+    try:
+        os.rename(part, path)
+    except BaseException:
+        os.rename(old, path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

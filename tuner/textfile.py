@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bz2
 import codecs
+import contextlib
 import gzip
 import io
 import lzma
@@ -18,7 +19,7 @@ import stat
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Final, NamedTuple
+from typing import IO, Any, Final, NamedTuple, TextIO
 
 from tuner.errors import TunerError, permission
 
@@ -127,6 +128,80 @@ def read_text(path: Path, expected: Expected, room: Callable[[], Room]) -> bytes
     return _newlines(_utf8(path, content, expected))
 
 
+@contextlib.contextmanager
+def open_text(path: Path, expected: Expected, progress: Callable[[int], None] | None = None) -> Iterator[TextIO]:
+    r"""Open a text file of any size, to be read piece by piece.
+
+    Parameters
+    ----------
+    path : Path
+        As for `read_text`; a pipe is read only once.
+    expected : Expected
+        What it should be.
+    progress : callable, optional
+        Called with the number of bytes of the file that have been read so far.
+
+    Yields
+    ------
+    TextIO
+        Its text; every line ends with ``\n``.
+
+    Raises
+    ------
+    TunerError
+        As `read_text`, but for the size; what is wrong further on is raised where it is read.
+    """
+    _size(path, expected)
+    kind = ""
+    try:
+        with open(path, "rb", opener=_opener) as file:
+            start = file.peek(512)[:512]
+            for offset, magic, words in (*((0, *other) for other in expected.others), *_OTHERS):
+                if start.startswith(magic, offset):
+                    raise expected.error(f"{path}: {expected.prefix}it is {words}.")
+            kind = next((kind for magic, kind in _KINDS if start.startswith(magic)), "")
+            pieces = io.BufferedReader(_Pieces(_parts(file, kind), file, progress), _CHUNK)
+            mark = pieces.peek(4)
+            encoding = next((name for sign, name in _MARKS if mark.startswith(sign)), "utf-8-sig")
+            with io.TextIOWrapper(pieces, encoding=encoding, newline=None) as text:
+                yield text
+    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+        raise _damaged(path, kind, error, expected) from error
+    except UnicodeDecodeError as error:
+        raise expected.error(
+            f"{path}: the byte 0x{error.object[error.start]:02x} is not {error.encoding.upper()} text. "
+            f"If it is a text file, save it as UTF-8."
+        ) from error
+    except OSError as error:
+        if error.errno is None:
+            raise _damaged(path, kind, error, expected) from error
+        raise expected.error(f"{path}: cannot be read ({error.strerror or error}).{permission(error)}") from error
+
+
+class _Pieces(io.RawIOBase):
+    """The text of a file, decompressed, as a stream."""
+
+    def __init__(self, parts: Iterator[bytes], file: IO[bytes], progress: Callable[[int], None] | None) -> None:
+        self._parts, self._file, self._progress = parts, file, progress
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._rest:
+            piece = next(self._parts, None)
+            if piece is None:
+                return 0
+            self._rest = memoryview(piece)
+            if self._progress is not None and self._file.seekable():
+                self._progress(self._file.tell())
+        taken = min(len(buffer), len(self._rest))
+        buffer[:taken] = self._rest[:taken]
+        self._rest = self._rest[taken:]
+        return taken
+
+
 def _opener(path: str, flags: int) -> int:
     """Open a pipe without waiting for a writer: pipes of a shell have one, and a pipe without one is empty."""
     handle = os.open(path, flags | os.O_NONBLOCK)
@@ -199,6 +274,8 @@ def _unpacked(file: IO[bytes], kind: str, room: Room) -> bytes:
 def _parts(file: IO[bytes], kind: str) -> Iterator[bytes]:
     if kind == "xz":
         return _streams(file)
+    if not kind:
+        return _all(file)
     return _all(gzip.GzipFile(fileobj=file, mode="rb") if kind == "gzip" else bz2.BZ2File(file))
 
 
@@ -206,7 +283,7 @@ def _damaged(path: Path, kind: str, error: Exception, expected: Expected) -> Tun
     return expected.error(f"{path}: its {kind} data are damaged or cut short ({error}). Copy or download it again.")
 
 
-def _all(file: gzip.GzipFile | bz2.BZ2File) -> Iterator[bytes]:
+def _all(file: gzip.GzipFile | bz2.BZ2File | IO[bytes]) -> Iterator[bytes]:
     while part := file.read(_CHUNK):
         yield part
 

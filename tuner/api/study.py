@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tuner.api.progress import Callback
+    from tuner.predictor.predictor import Predictor
     from tuner.report.stages import OnEvent
 
 SHOWN = 10  # trials in the notebook view of a study
@@ -301,6 +302,35 @@ class Study:
             data=None if data is None else Path(data), data_dir=self._folders.data_dir, cache=self._folders.cache,
             device=device, max_memory=None if max_memory is None else parse_size(max_memory), on=other, part=split,
         ).examination  # fmt: skip
+
+    def predictor(
+        self,
+        trial: int | None = None,
+        *,
+        data: str | Path | None = None,
+        device: str = "auto",
+        max_memory: str | None = None,
+    ) -> Predictor:
+        """Return the ensemble of a trial's confirmed models, calibrated on validation; the test split stays closed.
+
+        Parameters
+        ----------
+        trial, data, device, max_memory
+            As for `evaluate`.
+
+        Raises
+        ------
+        StudyError, NoResult, DataError, StorageError
+            Something is missing or has changed; says what.
+        """
+        from tuner.predictor.stored import study_predictor
+
+        self._storage.join(self.name, adopt_it=False)
+        return study_predictor(
+            self._storage, self._artifacts(), self.name, trial, data=None if data is None else Path(data),
+            data_dir=self._folders.data_dir, cache=self._folders.cache, device=device,
+            max_memory=None if max_memory is None else parse_size(max_memory),
+        )  # fmt: skip
 
     def report(
         self,

@@ -30,6 +30,8 @@ COMMANDS: dict[str, str] = {
     "confirm": "Retrain the best candidates with new seeds.",
     "evaluate": "Open the test split for a trial, on record.",
     "report": "Report the best trials on a page, test included.",
+    "export": "Write the winner as a model that needs no study.",
+    "predict": "Score sequences with a model or a study's winner.",
     "rerun": "Retrain one trial and compare its values.",
     "verify": "Check database and files of a study.",
     "match": "Match the motifs of a MEME file with a database.",
@@ -47,7 +49,7 @@ COMMANDS: dict[str, str] = {
 OF_FILES = frozenset(
     (
         errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO, errno.ESTALE, errno.ENOSPC,
-        errno.EDQUOT, errno.EMFILE, errno.ENFILE,
+        errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE,
     )
 )  # fmt: skip
 MEMORY_REMEDY = "Free memory, raise the limit of this process (ulimit -v, or the job's), or use fewer --workers."

@@ -13,7 +13,7 @@ from tuner.cli import context, options
 
 if TYPE_CHECKING:
     from tuner.models.intervals import Interval
-    from tuner.results.predictor import Predictor
+    from tuner.results.predictor_scores import PredictorScores
     from tuner.results.test_split import Examination
 
 EXAMPLE = "Example: tuner evaluate --study zbed2"
@@ -60,7 +60,7 @@ def command(
     if variant:
         context.note(f"trial {result.trial} was trained on {variant}; the baselines were not, so they are left out")
     if as_json:
-        from tuner.results.predictor import predictor_values
+        from tuner.results.predictor_scores import predictor_values
 
         context.emit({"study": found, **result._asdict(), "predictor": predictor_values(result.predictor)})
     else:
@@ -102,7 +102,7 @@ def print_examination(name: str, result: Examination) -> None:
     console.print(f"This was the {times} of the study's test split; it is recorded in the study.")
 
 
-def _print_predictor(found: Predictor, matched_sequences: int) -> None:
+def _print_predictor(found: PredictorScores, matched_sequences: int) -> None:
     """Print what one would use: its scores, and of one task its probabilities."""
     console = context.console()
     if found.models > 1:
@@ -159,7 +159,7 @@ def _print_means(result: Examination) -> None:
         console.print(f"  each calibrated by itself: {', '.join(shown)}")
 
 
-def _print_tasks(found: Predictor) -> None:
+def _print_tasks(found: PredictorScores) -> None:
     """Print each of several tasks."""
     from rich.table import Table
 

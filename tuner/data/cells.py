@@ -9,7 +9,7 @@ continues on the next line would swallow rows, so it is an error.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from tuner.errors import DataError
@@ -67,7 +67,12 @@ def read_cells(content: bytes, where: str, wanted: Sequence[str] = ()) -> Cells:
         If the header has a name twice. While the rows are read: if a row has another number of cells than the header,
         an unclosed quote, or a carriage return.
     """
-    lines = ((number, line.decode().rstrip("\n")) for number, line in enumerate(io.BytesIO(content), start=1))
+    return cells_of((line.decode().rstrip("\n") for line in io.BytesIO(content)), where, wanted)
+
+
+def cells_of(texts: Iterable[str], where: str, wanted: Sequence[str] = ()) -> Cells:
+    """Read a table line by line; parameters and errors as in `read_cells`, lines without their ends."""
+    lines = iter(enumerate(texts, start=1))
     at, text = next(((number, line) for number, line in lines if line.strip()), (1, ""))
     delimiter = _delimiter(text, wanted, f"{where} line {at}")
     quoted = delimiter != "\t" or all(_is_quoted(cell) for cell in text.split("\t"))

@@ -32,7 +32,7 @@ from tuner.report.selection import Choice
 from tuner.report.source import Source
 from tuner.results.confirmation import Confirmed
 from tuner.results.leaderboard import watched
-from tuner.results.predictor import read_predictor
+from tuner.results.predictor_scores import read_predictor
 from tuner.results.trial_files import from_plain
 from tuner.results.verdict import compare
 

@@ -29,7 +29,7 @@ from tuner.report.source import Source
 from tuner.results.audit_words import audit_words
 from tuner.results.confirmation import Standing
 from tuner.results.leaderboard import FrozenTrial, TrialState, stage_trials
-from tuner.results.predictor import Predictor
+from tuner.results.predictor_scores import PredictorScores
 from tuner.results.verdict import Composition, composition
 from tuner.storage.artifacts import undigested
 from tuner.storage.keys import CONTROLS
@@ -212,7 +212,7 @@ def controls(source: Source) -> tuple[dict[str, tuple[float, str]], Shuffled]:
 
 
 def baseline_rows(
-    fitted: Mapping[str, tuple[float, str]], tested: Mapping[str, Any], predictor: Predictor | None = None
+    fitted: Mapping[str, tuple[float, str]], tested: Mapping[str, Any], predictor: PredictorScores | None = None
 ) -> tuple[BaselineRow, ...]:
     """Baselines on validation, and where test was opened beside what one would use there; best first."""
     rows = []

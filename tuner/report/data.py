@@ -31,7 +31,7 @@ from tuner.report.parts import (
 from tuner.report.scores import BaselineRow, CalibrationCurve, Estimate, PrecisionRecall, Roc, TestScores
 from tuner.results.confirmation import Verdict
 from tuner.results.leaderboard import TrialRow
-from tuner.results.predictor import Predictor, predictor_values
+from tuner.results.predictor_scores import PredictorScores, predictor_values
 from tuner.results.verdict import Composition
 
 __all__ = [
@@ -321,7 +321,7 @@ class ReportData:
 
 def plain(value: Any) -> Any:
     """Convert dataclasses, named tuples, arrays, tuples and numpy scalars to JSON values."""
-    if isinstance(value, Predictor):
+    if isinstance(value, PredictorScores):
         return predictor_values(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}

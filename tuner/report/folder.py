@@ -33,3 +33,24 @@ def rerun_commands(plan: Plan, typed: str) -> list[str]:
     words += ["--seed", str(plan.seed)] if plan.seed else []
     words += ["--trials", str(plan.trials)] if plan.sampler != "grid" else []
     return [shlex.join(words), typed]
+
+
+def use_commands(name: str, trial: int | None) -> list[tuple[str, str]]:
+    """Commands that take a model out of a study and use it, each with what it does.
+
+    Parameters
+    ----------
+    name : str
+        Of the study.
+    trial : int or None
+        Whose models; None for the primary trial.
+    """
+    folder = f"{folder_name(name)}_model"
+    export = ["tuner", "export", "--name", name, *([] if trial is None else ["--trial", str(trial)]), "--out", folder]
+    predict = ["tuner", "predict", folder, "sequences.fa", "--out", "scores.tsv"]
+    python = ["python", "-c", f"import tuner; print(tuner.load_model({folder!r}).predict_fasta('sequences.fa'))"]
+    return [
+        ("Write the models as a folder that needs no study", shlex.join(export)),
+        ("Score the sequences of a FASTA file or a table", shlex.join(predict)),
+        ("The same in Python", shlex.join(python)),
+    ]

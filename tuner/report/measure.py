@@ -17,7 +17,7 @@ from tuner.interpret.stability import stability
 from tuner.models.training import predict
 from tuner.report.cache import Result
 from tuner.report.source import Source
-from tuner.results.predictor import predictor_values
+from tuner.results.predictor_scores import predictor_values
 from tuner.results.test_split import score_test
 from tuner.results.trial_files import plain, read_filters, read_history, read_matches
 from tuner.search.held_out import held_out

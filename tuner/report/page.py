@@ -21,6 +21,7 @@ from tuner.report import figures, words
 from tuner.report.data import ModelReport, PatternRow, ReportData
 from tuner.report.evidence import evidence, matched, planned
 from tuner.report.families import merge_families, order_filters
+from tuner.report.folder import use_commands
 from tuner.report.numbers import count, e_words, number, scientific
 from tuner.report.pictures import (
     chart_json,
@@ -100,6 +101,7 @@ def render(data: ReportData) -> str:
         charts=_charts(shown, drawn),
         pictures=[(inline_svg(drawn[name], name, text), text) for name, text in DATA_FIGURES.items() if name in drawn],
         trials=_trials(shown),
+        use=_use(data),
         plotly=packed,
         style=Markup(sources.get_source(environment, "style.css")[0]),
         script=Markup(script),
@@ -213,6 +215,13 @@ def _charts(data: ReportData, drawn: dict[str, str]) -> dict[str, dict[str, Any]
         name: {"spec": chart_json(figure), "alt": alt, "static": inline_svg(drawn[name], f"fig-{name}", alt)}
         for name, (figure, alt) in made.items()
     }
+
+
+def _use(data: ReportData) -> list[tuple[str, str]]:
+    """Commands for the primary trial, else for the first that is reported; none where no trial is."""
+    if data.selection.primary is None and not data.models:
+        return []
+    return use_commands(data.study.name, None if data.selection.primary is not None else data.models[0].trial)
 
 
 def _trials(data: ReportData) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tuner.models.intervals import Interval
 from tuner.results.confirmation import Standing
-from tuner.results.predictor import Predictor
+from tuner.results.predictor_scores import PredictorScores
 from tuner.results.statement import Statement, stand
 
 
@@ -87,7 +87,7 @@ class TestScores:
         How many; positives of the report's task.
     baselines : tuple of BaselineRow
         Each beside this model.
-    predictor : Predictor or None
+    predictor : PredictorScores or None
         What one would use; None in results of a version before it, where the mean of the models leads.
     """
 
@@ -110,7 +110,7 @@ class TestScores:
     sequences: int
     positives: int
     baselines: tuple[BaselineRow, ...] = ()
-    predictor: Predictor | None = None
+    predictor: PredictorScores | None = None
 
     @property
     def used(self) -> Interval:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from tuner.results.confirmation import Standing
-from tuner.results.predictor import VALIDATION, Predictor
+from tuner.results.predictor_scores import VALIDATION, PredictorScores
 from tuner.results.words import baseline_name
 
 Ends = tuple[float, float]
@@ -76,7 +76,7 @@ def said(statement: Statement) -> str:
     }[statement.beside]
 
 
-def of_task(predictor: Predictor, task: str) -> Statement | None:
+def of_task(predictor: PredictorScores, task: str) -> Statement | None:
     """Judge one task by its adjusted intervals; None where test holds one class of it."""
     row = predictor.tasks[task]
     if row.auroc_adjusted is None:
@@ -84,7 +84,7 @@ def of_task(predictor: Predictor, task: str) -> Statement | None:
     return stand(row.auroc_adjusted.low, {name: (v.low, v.high) for name, v in row.leads_adjusted.items()})
 
 
-def family(predictor: Predictor) -> str:
+def family(predictor: PredictorScores) -> str:
     """Say on how many of several tasks a predictor is better than chance and every baseline."""
     tasks = predictor.tested
     n = len(tasks)
@@ -102,7 +102,7 @@ def family(predictor: Predictor) -> str:
     return f"{head}{''.join(named)}.{more}"
 
 
-def conclusion(predictor: Predictor) -> str:
+def conclusion(predictor: PredictorScores) -> str:
     """Say in one sentence where what one would use stands on test."""
     if len(predictor.tasks) > 1:
         return family(predictor)
@@ -110,7 +110,7 @@ def conclusion(predictor: Predictor) -> str:
     return "" if found is None else f"The {predictor.name} is {said(found)}."
 
 
-def basis(predictor: Predictor) -> str:
+def basis(predictor: PredictorScores) -> str:
     """Say what the probabilities rest on."""
     on = "validation" if predictor.calibrated_on == VALIDATION else "the fold that each model was validated on"
     left = [name for name, known in zip(predictor.tasks, predictor.calibration.fitted, strict=True) if not known]

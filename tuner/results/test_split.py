@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-from tuner.errors import StudyError
+from tuner.errors import StorageError, StudyError
 from tuner.models import metrics
 from tuner.models.intervals import Interval, auroc_interval, bootstrap_interval, paired_auroc_difference
 from tuner.results.leaderboard import stage_trials
-from tuner.results.predictor import Predictor, calibrate, score_predictor
+from tuner.results.predictor_scores import PredictorScores, calibrate, score_predictor
 from tuner.results.trial_files import stored_baseline, stored_network
-from tuner.storage.keys import CONFIRMATION, CONTROLS, FOLDS, OPENINGS, OTHER_OPENINGS
-from tuner.storage.records import kept_record
+from tuner.storage.keys import CONFIRMATION, CONTROLS, FOLDS, OPENINGS, OTHER_OPENINGS, TEST_SCORES
+from tuner.storage.records import REMEDY, check_numbers, kept_record
 from tuner.storage.storage import FencedStorage
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Examination(NamedTuple):
     openings : int
         How often the test split of this study has been opened, this time included; of other data, how often these
         sequences have been scored.
-    predictor : Predictor or None
+    predictor : PredictorScores or None
         What one would use: the ensemble of the models, or the only one, calibrated; with its leads over the baselines
         and every task. None in results that were stored by a version before it.
     on : dict of str to any, or None
@@ -83,7 +83,7 @@ class Examination(NamedTuple):
     tasks: dict[str, dict[str, float]]
     baselines: dict[str, dict[str, float]]
     openings: int
-    predictor: Predictor | None = None
+    predictor: PredictorScores | None = None
     on: dict[str, Any] | None = None
     related: int | None = None
     memoriser: float | None = None
@@ -226,7 +226,44 @@ def score_test(
         related=kept.related,
         memoriser=kept.memoriser,
     )  # fmt: skip
+    if on is None:
+        storage.append_attr(storage.get_study_id_from_name(name), TEST_SCORES, _kept(result, when))
     return Scored(result, logits)
+
+
+def _kept(result: Examination, when: str) -> dict[str, Any]:
+    """What of the test results the study keeps: values with the ends of their intervals."""
+    return {
+        "when": when, "trial": result.trial, "models": result.models, "opening": result.openings,
+        "auroc": [_known(value) for value in result.auroc[:3]],
+        "average_precision": [_known(value) for value in result.average_precision[:3]],
+        "ensemble": result.ensemble, "matched": [result.matched, result.matched_low, result.matched_high],
+        "matched_sequences": result.matched_sequences,
+        "baselines": {label: row["auroc"] for label, row in result.baselines.items()},
+    }  # fmt: skip
+
+
+def kept_scores(storage: FencedStorage, name: str) -> list[dict[str, Any]]:
+    """The test results that the study keeps, oldest first; those of earlier versions were not kept.
+
+    Raises
+    ------
+    StorageError
+        The attribute is not what `score_test` writes.
+    """
+    rows = kept_record(storage.get_study_system_attrs(storage.get_study_id_from_name(name)), TEST_SCORES, name)
+    for row in rows:
+        intervals = [row.get(key) for key in ("auroc", "average_precision", "matched")]
+        values = [row.get("ensemble"), *(value for one in intervals if isinstance(one, list) for value in one)]
+        sizes = [len(one) for one in intervals if isinstance(one, list)]
+        if sizes != [3, 3, 3] or not all(value is None or _is_number(value) for value in values):
+            raise StorageError(f"{name}: the attribute {TEST_SCORES} {REMEDY}")
+        check_numbers(row, name, whole=("trial", "opening", "models", "matched_sequences"), real=())
+    return rows
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _known(value: float) -> float | None:

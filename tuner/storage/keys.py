@@ -15,6 +15,7 @@ MADE: Final = "tuner:made"  # version of tuner that created the study or stage
 QUOTA: Final = "tuner:quota"  # bytes; an attribute of the study, so that it is the same for all workers
 OPENINGS: Final = "tuner:test_openings"  # each opening of the test split
 OTHER_OPENINGS: Final = "tuner:other_openings"  # each scoring of models on data that are not the study's
+TEST_SCORES: Final = "tuner:test_scores"  # what each opening of the test split found
 REPORTS: Final = "tuner:report"  # the subject of each report, oldest first
 FIGURES: Final = "tuner:report-figures"  # name -> artifact key and SHA-256 of each figure that a report stored
 NOTE: Final = "tuner:note"  # digest of the generated note, so that a note that a person has edited is kept

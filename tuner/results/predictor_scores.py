@@ -65,7 +65,7 @@ class TaskResult(NamedTuple):
         return self.above_chance and bool(leads) and all(lead.low > 0 for lead in leads)
 
 
-class Predictor(NamedTuple):
+class PredictorScores(NamedTuple):
     """What one would use: the ensemble of a trial's models, or its only model.
 
     Attributes
@@ -165,7 +165,7 @@ def score_predictor(
     *,
     matched: Interval | None = None,
     seed: int = 0,
-) -> Predictor:
+) -> PredictorScores:
     """Score the mean logit of models on test.
 
     Parameters
@@ -212,7 +212,7 @@ def score_predictor(
         )
     one = next(iter(found.values()))
     several = len(tasks) > 1
-    return Predictor(
+    return PredictorScores(
         models=len(logits),
         auroc=auroc_interval(labels, mean) if several or one.auroc is None else one.auroc,
         average_precision=bootstrap_interval(labels, mean, "average_precision", seed=seed)
@@ -250,9 +250,9 @@ def predictor_values(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def read_predictor(values: Mapping[str, Any] | None) -> Predictor | None:
+def read_predictor(values: Mapping[str, Any] | None) -> PredictorScores | None:
     """Read what `predictor_values` wrote; None where an earlier version stored none."""
-    return None if values is None else typing.cast(Predictor, _read(Predictor, values))
+    return None if values is None else typing.cast(PredictorScores, _read(PredictorScores, values))
 
 
 def _read(hint: Any, value: Any) -> Any:
