@@ -53,6 +53,7 @@ def examine(plan: Plan, points: int, max_memory: int | None = None) -> tuple[dic
     from tuner.motifs.match import check_targets
     from tuner.search.checks import build_points, sample_points
     from tuner.search.loaded import load_motifs
+    from tuner.study.directions import MOTIF_OBJECTIVES
 
     problems: list[tuple[str, int]] = []
     document: dict[str, Any] = {
@@ -67,11 +68,15 @@ def examine(plan: Plan, points: int, max_memory: int | None = None) -> tuple[dic
         "warm_starts": [start.source for start in plan.space.warm_starts],
         "confirmation": plan.confirmation.model_dump(),
     }
+    if not MOTIF_OBJECTIVES & set(plan.study.objectives):
+        document["confirmation"]["composition"] = 0
     try:
         dataset = load_dataset(
             plan.data_spec, data_dir=context.data_dir(), cache=context.cache_dir(), max_memory=max_memory
         )
         document["data"] = dataset.describe()
+        if dataset.shuffled:  # both classes have one composition
+            document["confirmation"]["composition"] = 0
         built = build_points(
             sample_points(plan.space, points, plan.seed), n_tasks=dataset.n_tasks, length=dataset.length
         )
@@ -115,7 +120,8 @@ def print_check(d: dict[str, Any]) -> None:
         runs = c["seeds"] * max(1, c["folds"])
         context.note(
             f"confirm  {counted(c['candidates'], 'candidate')}, {counted(runs, 'run')} each; "
-            f"{counted(c['shuffled'], 'label-shuffled model')}"
+            f"{counted(c['shuffled'], 'label-shuffled network')}, "
+            f"{counted(c['composition'], 'composition-only network')}"
         )
     if "data" in d:
         context.note(f"data     {d['data']['source']}: {d['data']['length']} bp, tasks {', '.join(d['data']['tasks'])}")

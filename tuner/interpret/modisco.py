@@ -184,6 +184,13 @@ def above_null(patterns: Sequence[Pattern], null_patterns: Sequence[Pattern]) ->
     return tuple(pattern.seqlets > most for pattern in patterns)
 
 
+def pattern_filter(index: int, ppm: NDArray[np.floating[Any]], seqlets: int) -> Filter:
+    """A pattern as a filter: its base frequencies, trimmed, with its seqlets as sites."""
+    trimmed, start = trim_ppm(ppm)
+    information = corrected_information(trimmed, seqlets) if trimmed.shape[1] else 0.0
+    return Filter(index, trimmed, seqlets, information, True, start)
+
+
 def match_patterns(patterns: Sequence[Pattern], database: MotifDatabase) -> tuple[FilterMatch, ...]:
     """Compare the trimmed matrix of each pattern with the screened motifs of a database, in the same way as filters.
 
@@ -204,11 +211,7 @@ def match_patterns(patterns: Sequence[Pattern], database: MotifDatabase) -> tupl
     MotifError
         If the database has no screened motifs.
     """
-    filters = []
-    for index, pattern in enumerate(patterns):
-        ppm, start = trim_ppm(pattern.ppm)
-        information = corrected_information(ppm, pattern.seqlets) if ppm.shape[1] else 0.0
-        filters.append(Filter(index, ppm, pattern.seqlets, information, True, start))
+    filters = [pattern_filter(index, p.ppm, p.seqlets) for index, p in enumerate(patterns)]
     return match_filters(filters, database, {}, n_filters=len(filters), permutations=1).rows
 
 

@@ -49,7 +49,7 @@ STAGES: Mapping[str, Stage] = MappingProxyType(
             measure.contributions, ("examine",), ("sequences", "references", "task"), 60, "DeepSHAP contributions"
         ),
         "patterns": Stage(repeated.patterns, ("contributions",), ("modisco",), 30, "TF-MoDISco patterns"),
-        "null_model": Stage(repeated.null_model, (), (), 1, "a network trained on shuffled labels"),
+        "null_model": Stage(repeated.null_model, (), (), 1, "networks trained on shuffled labels"),
         "null_patterns": Stage(
             repeated.null_patterns, ("contributions", "null_model"), ("modisco",), 90, "the same with shuffled labels"
         ),
@@ -160,7 +160,7 @@ class Runner:
         source = self.source
         weights = source.weights(source.models(trial))
         shuffled = source.shuffled(trial)
-        null = source.weights([shuffled]) if shuffled else dict(source.trial(trial).params)
+        null = source.weights(shuffled) if shuffled else dict(source.trial(trial).params)
         own = {"null_model": [null], "examine": source.baselines}
         keys: dict[str, str] = {}
         for name in self.used:
@@ -173,10 +173,11 @@ class Runner:
     def _share(self, name: str, trial: int) -> float:
         """Seconds that a stage should take: a null that must be trained takes what the trial took."""
         options, duration = self.source.options, self.source.trial(trial).duration
-        if name == "null_model" and self.source.shuffled(trial) is None and duration is not None:
+        shuffled = len(self.source.shuffled(trial))
+        if name == "null_model" and not shuffled and duration is not None:
             return float(duration.total_seconds())
         pairs = options.sequences * options.references / 10_000 if name in ("contributions", "null_patterns") else 1.0
-        return STAGES[name].share * pairs
+        return STAGES[name].share * pairs * (max(1, shuffled) if name == "null_patterns" else 1)
 
     def run(self) -> dict[int, dict[str, Result]]:
         """All results by trial and stage; stages that were left out are missing."""

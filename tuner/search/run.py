@@ -31,7 +31,15 @@ from tuner.search.loaded import Bench, load_bench
 from tuner.search.placement import Placement, device_names, place
 from tuner.search.restore import files_here, restore_study
 from tuner.search.shutdown import LocalStopper
-from tuner.search.stages import Confirmation, Controls, Search, Stage, check_name_of, stored_identity
+from tuner.search.stages import (
+    Confirmation,
+    Controls,
+    Search,
+    Stage,
+    check_name_of,
+    composition_networks,
+    stored_identity,
+)
 from tuner.search.supervisor import DEVICE, INDEX, Supervisor
 from tuner.search.worker import Pace, Worker
 from tuner.storage.artifacts import Artifacts
@@ -168,6 +176,7 @@ class Run:
         """Number of networks to train: open slots, and those of the confirmation and controls."""
         stage = self.plan.confirmation
         more = stage.candidates * stage.seeds * max(1, stage.folds) + stage.shuffled
+        more += composition_networks(self.bench.plan, paired=self.bench.dataset.shuffled)
         return self.left + (more if self.wishes.confirm and self.wishes.part is None else 0)
 
     def supervise(self, poll: Callable[[], object], tell: Callable[[str], None]) -> None:
@@ -401,7 +410,7 @@ def stages_of(bench: Bench, *, confirm: bool) -> list[Stage]:
     if plan.sampler == "grid":
         search = Grid(plan, bench.identity, part=None)
     retrain = [Confirmation(plan)] if confirm and plan.confirmation.candidates else []
-    return [search, *retrain, Controls(plan)]
+    return [search, *retrain, Controls(plan, paired=bench.dataset.shuffled)]
 
 
 def worker_command(plan: Plan, places: Places, wishes: Wishes, count: int) -> list[str]:

@@ -27,6 +27,7 @@ from tuner.study.parameters import check_names, recipe_of
 from tuner.study.space import Parameter, SearchSpace, WarmStart, listed_space, read_space
 from tuner.study.toml import Table, parse_table
 
+NULLS = ("shuffled", "composition")  # how many null networks [confirmation] asks for
 MOST_TRIALS = 1_000_000  # the database column could hold two thousand times as many, but no study can run for so long
 
 
@@ -151,7 +152,7 @@ def make_plan(
             given = f"{number:,}" if number < 10**15 else "more than 10^15"
             raise StudyError(f"{study.name}: {given} {what}; a study takes at most {MOST_TRIALS:,}.")
     confirmation = study.confirmation.model_copy(
-        update={k: scaled[k] for k in ("candidates", "seeds", "folds", "shuffled") if k in scaled}
+        update={k: scaled[k] for k in ("candidates", "seeds", "folds", *NULLS) if k in scaled}
     )
     return Plan(
         study=study,
@@ -288,7 +289,7 @@ def identity(
         },
         "training recipe": plan.recipe.settings(),
         "sampler": {"name": plan.sampler, "startup": plan.startup, "seed": plan.seed},
-        "confirmation": plan.confirmation.model_dump(),
+        "confirmation": plan.confirmation.model_dump(exclude=set(NULLS)),
         "preset": plan.preset,
     }
     if variants:
@@ -311,18 +312,27 @@ def differences(stored: Mapping[str, Any], current: Mapping[str, Any]) -> list[s
 def check_identity(name: str, stored: Mapping[str, Any], current: Mapping[str, Any]) -> None:
     """Refuse to join a study that was created from different files.
 
+    The number of null networks, which earlier versions stored, may differ: nothing else depends on it.
+
     Raises
     ------
     StudyError
         The identities differ; names the differences (the first eight).
     """
-    found = differences(stored, current)
+    found = differences(_without_nulls(stored), _without_nulls(current))
     if found:
         more = f"; and {len(found) - 8} more" if len(found) > 8 else ""
         raise StudyError(
             f"{name} was created with another {'; '.join(found[:8])}{more}. "
             "Use a new study name (--name), or restore the file."
         )
+
+
+def _without_nulls(described: Mapping[str, Any]) -> dict[str, Any]:
+    part = described.get("confirmation")
+    if not isinstance(part, Mapping):
+        return dict(described)
+    return {**described, "confirmation": {k: v for k, v in part.items() if k not in NULLS}}
 
 
 def mix(*parts: object) -> int:
