@@ -113,7 +113,8 @@ def test_a_pattern_that_just_misses_a_motif_of_the_filters_is_no_novelty() -> No
     said = words.pattern_sentence(both)
     assert "which a first-layer filter matches" in said
     assert "novel" not in said
-    assert "shows a pattern above the null (by chance in 1 of 2) and has" in words.headline(replace(irf1(), models=(both,)))
+    headline = words.headline(replace(irf1(), models=(both,)))
+    assert "shows a pattern above the null (by chance in 1 of 2) and has" in headline
 
 
 def test_a_null_without_patterns_is_a_null() -> None:
@@ -229,7 +230,8 @@ def test_every_mark_says_how_often_chance_is_above_the_null() -> None:
     five = model(null=Null(seqlets=(31, 24), networks=5, chance=1 / 6))
     assert words.headline(replace(irf1(), models=(five,))).endswith("above the null (by chance in 1 of 6).")
     assert words.null_words(five) == (
-        "the largest of 5 networks trained on shuffled labels has 31 seqlets, which chance alone exceeds in 1 of 6 cases"
+        "the largest of 5 networks trained on shuffled labels has 31 seqlets, "
+        "which chance alone exceeds in 1 of 6 cases"
     )
     none = model(null=Null(networks=0, chance=None, words="No null: it diverged."))
     assert words.chance_words(none.null) == ""

@@ -53,7 +53,6 @@ def examine(plan: Plan, points: int, max_memory: int | None = None) -> tuple[dic
     from tuner.motifs.match import check_targets
     from tuner.search.checks import build_points, sample_points
     from tuner.search.loaded import load_motifs
-    from tuner.study.directions import MOTIF_OBJECTIVES
 
     problems: list[tuple[str, int]] = []
     document: dict[str, Any] = {
@@ -66,17 +65,16 @@ def examine(plan: Plan, points: int, max_memory: int | None = None) -> tuple[dic
         "space": plan.space.name,
         "parameters": len(plan.space.parameters),
         "warm_starts": [start.source for start in plan.space.warm_starts],
-        "confirmation": plan.confirmation.model_dump(),
-    }
-    if not MOTIF_OBJECTIVES & set(plan.study.objectives):
-        document["confirmation"]["composition"] = 0
+        "confirmation": {
+            **plan.confirmation.model_dump(), "composition": plan.composition_networks(paired=False),
+        },
+    }  # fmt: skip
     try:
         dataset = load_dataset(
             plan.data_spec, data_dir=context.data_dir(), cache=context.cache_dir(), max_memory=max_memory
         )
         document["data"] = dataset.describe()
-        if dataset.shuffled:  # both classes have one composition
-            document["confirmation"]["composition"] = 0
+        document["confirmation"]["composition"] = plan.composition_networks(paired=dataset.shuffled)
         built = build_points(
             sample_points(plan.space, points, plan.seed), n_tasks=dataset.n_tasks, length=dataset.length
         )

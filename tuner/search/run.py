@@ -31,15 +31,7 @@ from tuner.search.loaded import Bench, load_bench
 from tuner.search.placement import Placement, device_names, place
 from tuner.search.restore import files_here, restore_study
 from tuner.search.shutdown import LocalStopper
-from tuner.search.stages import (
-    Confirmation,
-    Controls,
-    Search,
-    Stage,
-    check_name_of,
-    composition_networks,
-    stored_identity,
-)
+from tuner.search.stages import Confirmation, Controls, Search, Stage, check_name_of, stored_identity
 from tuner.search.supervisor import DEVICE, INDEX, Supervisor
 from tuner.search.worker import Pace, Worker
 from tuner.storage.artifacts import Artifacts
@@ -176,7 +168,7 @@ class Run:
         """Number of networks to train: open slots, and those of the confirmation and controls."""
         stage = self.plan.confirmation
         more = stage.candidates * stage.seeds * max(1, stage.folds) + stage.shuffled
-        more += composition_networks(self.bench.plan, paired=self.bench.dataset.shuffled)
+        more += self.bench.plan.composition_networks(paired=self.bench.dataset.shuffled)
         return self.left + (more if self.wishes.confirm and self.wishes.part is None else 0)
 
     def supervise(self, poll: Callable[[], object], tell: Callable[[str], None]) -> None:

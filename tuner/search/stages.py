@@ -29,7 +29,6 @@ from tuner.search.trial import BASELINES, Outcome, fold_dataset, run_baseline, r
 from tuner.storage.keys import CONFIRMATION, CONTROLS, FOLDS, IDENTITY, PACKAGES, SOURCE
 from tuner.storage.names import check_name
 from tuner.storage.storage import FencedStorage
-from tuner.study.directions import MOTIF_OBJECTIVES
 from tuner.study.objectives import OBJECTIVES
 from tuner.study.packages import check_packages, packages
 from tuner.study.plan import Plan, check_identity, load_object, mix, plan_source
@@ -247,7 +246,7 @@ class Controls:
         known = known_controls(storage.get_all_trials(study_id, deepcopy=False))
         if known and COMPOSITION not in known:
             return 0
-        return composition_networks(self.plan, paired=self.paired)
+        return self.plan.composition_networks(paired=self.paired)
 
     def _primary(self, storage: FencedStorage) -> int | None:
         try:
@@ -283,12 +282,6 @@ class Controls:
         candidate = search.get_trials(deepcopy=False)[int(trial.user_attrs["candidate"])]
         replicate = int(trial.user_attrs["replicate"])
         return run_null(bench, candidate.params, control, replicate=replicate, on_epoch=on_epoch)
-
-
-def composition_networks(plan: Plan, *, paired: bool) -> int:
-    """How many composition-only networks a study trains: none without a motif objective, none for paired negatives."""
-    motifs = MOTIF_OBJECTIVES & set(plan.study.objectives)
-    return plan.confirmation.composition if motifs and not paired else 0
 
 
 def known_controls(trials: Sequence[FrozenTrial]) -> tuple[str, ...]:

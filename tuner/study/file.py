@@ -58,15 +58,15 @@ class ConfirmationSection(Table):
     """How the candidates are retrained before one of them is declared the primary trial.
 
     `folds` = 0 retrains on the training split and stops early on validation; k > 1 cross-validates over both splits.
-    `shuffled` and `composition` are the numbers of label-shuffled and composition-only networks trained as nulls; they
-    are no part of the study's identity.
+    `shuffled` and `composition` are the numbers of label-shuffled and composition-only networks trained as nulls (by
+    default as many of these, at most 3); they are no part of the study's identity.
     """
 
     candidates: int = Field(default=5, ge=0)
     seeds: int = Field(default=5, ge=1)
     folds: int = Field(default=0, ge=0)
     shuffled: int = Field(default=5, ge=0)
-    composition: int = Field(default=3, ge=0)
+    composition: int | None = Field(default=None, ge=0)
 
 
 class StorageSection(Table):
@@ -101,10 +101,10 @@ class Preset(Table):
 
 
 PRESETS: Mapping[str, Preset] = {
-    "smoke": Preset(trials=3, replicates=1, epochs=6, candidates=1, seeds=2, shuffled=0, composition=0),
-    "fast": Preset(trials=10, replicates=1, epochs=16, candidates=2, seeds=2, shuffled=1, composition=1),
+    "smoke": Preset(trials=3, replicates=1, epochs=6, candidates=1, seeds=2, shuffled=0),
+    "fast": Preset(trials=10, replicates=1, epochs=16, candidates=2, seeds=2, shuffled=1),
     "standard": Preset(),
-    "best": Preset(trials=100, candidates=5, seeds=1, folds=5, shuffled=5, composition=5),
+    "best": Preset(trials=100, candidates=5, seeds=1, folds=5, shuffled=5),
 }
 
 

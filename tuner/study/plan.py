@@ -21,6 +21,7 @@ from tuner.errors import StudyError, unknown
 from tuner.models.recipe import Recipe
 from tuner.motifs.database import MotifDatabase
 from tuner.storage.names import shown
+from tuner.study.directions import MOTIF_OBJECTIVES
 from tuner.study.file import PRESETS, ConfirmationSection, Sampler, StudyFile
 from tuner.study.grid import grid_points
 from tuner.study.parameters import check_names, recipe_of
@@ -28,6 +29,7 @@ from tuner.study.space import Parameter, SearchSpace, WarmStart, listed_space, r
 from tuner.study.toml import Table, parse_table
 
 NULLS = ("shuffled", "composition")  # how many null networks [confirmation] asks for
+MOST_COMPOSITION = 3  # composition-only networks, unless a study asks for more
 MOST_TRIALS = 1_000_000  # the database column could hold two thousand times as many, but no study can run for so long
 
 
@@ -70,6 +72,25 @@ class Plan:
     max_failures: int
     confirmation: ConfirmationSection
     folder: Path
+
+    def composition_networks(self, *, paired: bool) -> int:
+        """How many composition-only networks the study trains.
+
+        Parameters
+        ----------
+        paired : bool
+            Whether the negatives are dinucleotide shuffles of the positives: then both classes have one composition,
+            and there is nothing for such a network to learn.
+
+        Returns
+        -------
+        int
+            0 for pairs, and in a study without a motif objective.
+        """
+        if paired or not MOTIF_OBJECTIVES & set(self.study.objectives):
+            return 0
+        asked = self.confirmation.composition
+        return min(self.confirmation.shuffled, MOST_COMPOSITION) if asked is None else asked
 
     @property
     def data_spec(self) -> DataSpec:
