@@ -35,7 +35,7 @@ def similarity(ppms: Sequence[np.ndarray], background: Sequence[np.ndarray]) -> 
     if not count:
         return np.zeros((0, 0))
     p_values = tomtom(ppms, [*ppms, *background]).p_value[:, :count]
-    smaller = np.minimum(p_values, p_values.T)
+    smaller: NDArray[np.float64] = np.minimum(p_values, p_values.T)
     np.fill_diagonal(smaller, 0.0)
     return smaller
 

@@ -3,6 +3,9 @@
 A search through a whole database asks about a thousand motifs at once, so its E-value is p times their number. What a
 study names before anything is seen is another question, with few comparisons: each of the named motifs with each filter
 or pattern that is tested. Its p is corrected for these alone (Bonferroni), also where another motif is the best match.
+
+Tomtom's p is too small for some motifs, which permuted filters match more often than p says. A corrected p counts up
+to .01, or up to half of that, a quarter, ... where more than 3 % of studies of permuted filters would claim a match.
 """
 
 from __future__ import annotations
@@ -10,11 +13,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tuner.motifs.database import MotifDatabase
 from tuner.motifs.filters import Filter
+from tuner.motifs.screen import permuted, reference_filters
 from tuner.motifs.tomtom import tomtom
 
-PLANNED_P = 0.01  # Tomtom's p-values of trimmed matrices are too small: measured, a corrected .01 is .05 at most
+PLANNED_P = 0.01  # corrected
+FALSE_CLAIMS = 0.03  # largest share of studies without a motif in which permuted filters may be claimed to match
+PERMUTED = 1500  # matrices, as many as the screen of a database uses
+_CHUNK = 250
+_SEED = 1  # that of the screen is 0
 
 
 class TargetMatch(NamedTuple):
@@ -36,6 +47,8 @@ class TargetMatch(NamedTuple):
         Tomtom's, of this pair.
     compared : int
         Comparisons that were planned: named motifs of all families x queries tested.
+    level : float
+        Largest corrected p that counts: .01, or less where permuted filters match these motifs too often.
     """
 
     query: int
@@ -45,6 +58,7 @@ class TargetMatch(NamedTuple):
     motif_family: str | None
     p_value: float
     compared: int
+    level: float = PLANNED_P
 
     @property
     def corrected(self) -> float:
@@ -53,8 +67,8 @@ class TargetMatch(NamedTuple):
 
     @property
     def significant(self) -> bool:
-        """Whether the corrected p is at most .01."""
-        return self.corrected <= PLANNED_P
+        """Whether the corrected p is at most `level`."""
+        return self.corrected <= self.level
 
 
 def match_targets(
@@ -79,9 +93,11 @@ def match_targets(
     column = {motif.id: index for index, motif in enumerate(database.screened)}
     known = {family: [i for i in ids if i in column] for family, ids in targets.items()}
     tested = [item for item in filters if item.gated and item.ppm.shape[1]]
-    compared = len({i for ids in known.values() for i in ids}) * len(tested)
+    named = sorted({column[i] for ids in known.values() for i in ids})
+    compared = len(named) * len(tested)
     if not compared:
         return ()
+    level = choose_level(permuted_p(database, named), compared, len(tested))
     p_values = tomtom([item.ppm for item in tested], [motif.ppm for motif in database.screened]).p_value
     rows = []
     for item, row in zip(tested, p_values, strict=True):
@@ -92,7 +108,45 @@ def match_targets(
             motif = database.screened[column[best]]
             rows.append(
                 TargetMatch(
-                    item.index, family, best, motif.name or best, motif.family, float(row[column[best]]), compared
+                    item.index, family, best, motif.name or best, motif.family, float(row[column[best]]), compared,
+                    level,
                 )
             )  # fmt: skip
     return tuple(sorted(rows, key=lambda r: (r.p_value, r.query)))
+
+
+def choose_level(smallest: NDArray[np.float64], compared: int, tested: int) -> float:
+    """Halve the level of .01 until permuted filters are seldom claimed to match.
+
+    Parameters
+    ----------
+    smallest : np.ndarray, shape=(n_permuted,)
+        Smallest p of each permuted filter against the named motifs.
+    compared, tested : int
+        Planned comparisons, and filters or patterns among them.
+
+    Returns
+    -------
+    float
+        At this level at most 3 % of studies with so many filters, all permuted, would claim a match.
+    """
+    level = PLANNED_P
+    while True:
+        rate = float((smallest * compared <= level).mean())
+        if rate == 0 or 1 - (1 - rate) ** tested <= FALSE_CLAIMS:
+            return level
+        level /= 2
+
+
+_known: dict[tuple[str, tuple[int, ...]], NDArray[np.float64]] = {}
+
+
+def permuted_p(database: MotifDatabase, named: Sequence[int]) -> NDArray[np.float64]:
+    """Smallest p of each permuted reference filter against some screened motifs; computed once per process (4 s)."""
+    key = (database.digest, tuple(named))
+    if key not in _known:
+        queries = permuted([m.ppm for m in reference_filters()], PERMUTED, np.random.default_rng(_SEED))
+        targets = [motif.ppm for motif in database.screened]
+        parts = (tomtom(queries[i : i + _CHUNK], targets).p_value for i in range(0, PERMUTED, _CHUNK))
+        _known[key] = np.concatenate([part[:, list(named)].min(axis=1) for part in parts])
+    return _known[key]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tuner.motifs.planned import PLANNED_P
 from tuner.report.data import FilterChance, ModelReport, MotifMatched, Null, PatternRow, Shuffled, TargetRow
 from tuner.report.evidence import matched_motif, planned
 from tuner.report.numbers import count, e_words, percent
@@ -39,7 +40,10 @@ def planned_words(pattern: PatternRow) -> str:
 def corrected_words(row: TargetRow) -> str:
     """Write the p-value of a planned comparison, and for how many comparisons it was corrected."""
     value = e_words(row.corrected).replace("E", "p", 1)
-    return f"{value} corrected for {count(row.compared, 'planned comparison')}"
+    stricter = (
+        "" if row.level == PLANNED_P else f", where {row.level:.2g} is needed because permuted filters match it often"
+    )
+    return f"{value} corrected for {count(row.compared, 'planned comparison')}{stricter}"
 
 
 def target_sentences(model: ModelReport) -> list[str]:

@@ -101,8 +101,10 @@ class TargetRow:
         Named motifs of all families x patterns (or filters) tested: what was planned.
     e_value : float
         p times the number of screened motifs: the search through the whole database.
+    level : float
+        Largest corrected p that counts: .01, or less where permuted filters match the named motifs too often.
     matched : bool
-        Whether the corrected p is at most .01.
+        Whether the corrected p is at most `level`.
     """
 
     family: str
@@ -115,6 +117,7 @@ class TargetRow:
     corrected: float
     compared: int
     e_value: float
+    level: float
     matched: bool
 
 

@@ -72,7 +72,7 @@ def _row(match: TargetMatch, source: str, label: str, database: MotifDatabase) -
         family=match.family, source=source, label=label, id=match.target, name=match.name,
         motif_family=match.motif_family, p_value=match.p_value, corrected=match.corrected, compared=match.compared,
         e_value=match.p_value * len(database.screened),
-        matched=match.significant,
+        level=match.level, matched=match.significant,
     )  # fmt: skip
 
 
