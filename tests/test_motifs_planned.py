@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tuner.interpret.modisco import pattern_filter
 from tuner.motifs.database import MotifDatabase, load_database
-from tuner.motifs.filters import Filter
+from tuner.motifs.filters import Filter, trim_ppm
 from tuner.motifs.meme import corrected_information
 from tuner.motifs.planned import PLANNED_P, choose_level, match_targets, permuted_p
 from tuner.motifs.screen import permuted, reference_filters
@@ -135,3 +136,14 @@ def test_the_benchmark_prints_what_it_claims(chance: np.ndarray, capsys: pytest.
     ]
     assert len(rows) == 9
     assert all(float(row[-1].split(", ")[-1]) <= 0.9 for row in rows)
+
+
+def test_patterns_keep_columns_above_a_quarter_of_a_bit(jaspar: MotifDatabase) -> None:
+    soft = np.array([[0.55, 0.15, 0.15, 0.15]]).T  # .29 bit: filters are cut there, patterns are not
+    core = jaspar.find("MA0050.4").ppm
+    ppm = np.hstack([np.full((4, 5), 0.25), soft, core, soft, np.full((4, 5), 0.25)])
+    made = pattern_filter(3, ppm, 200)
+    assert (made.index, made.sites, made.start) == (3, 200, 5)
+    np.testing.assert_array_equal(made.ppm, ppm[:, 5:-5])
+    assert trim_ppm(ppm)[0].shape[1] <= core.shape[1]
+    assert made.information == pytest.approx(corrected_information(made.ppm, 200))

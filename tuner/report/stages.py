@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 
 from tuner.errors import UsageError, unknown
+from tuner.interpret.modisco import TRIM_INFORMATION
 from tuner.report import measure, repeated
 from tuner.report.cache import Cache, Result, digest
 from tuner.report.source import Source
@@ -161,7 +162,7 @@ class Runner:
         weights = source.weights(source.models(trial))
         shuffled = source.shuffled(trial)
         null = source.weights(shuffled) if shuffled else dict(source.trial(trial).params)
-        own = {"null_model": [null], "examine": source.baselines}
+        own = {"null_model": [null], "examine": source.baselines, "patterns": [TRIM_INFORMATION]}
         keys: dict[str, str] = {}
         for name in self.used:
             row = STAGES[name]
