@@ -3,6 +3,7 @@
     python benchmarks/claims.py leads
     python benchmarks/claims.py means
     python benchmarks/claims.py intervals
+    python benchmarks/claims.py motifs
 
 Everything is simulated with models whose truth is known, and judged by the functions that the tool itself uses.
 
@@ -14,6 +15,7 @@ means       searches whose candidates differ: how often the 95 % interval holds 
             trial, before and after the correction for its having been chosen, and how far each is off
 intervals   small test sets: how often the 95 % interval of one model's score holds the population value, beside the
             percentile bootstrap
+motifs      filters and patterns without a motif, layers with copies of a motif (`claims_motifs.py`)
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from typing import NamedTuple
 
 import numpy as np
 import optuna
+from claims_motifs import motifs
 from optuna.trial import FrozenTrial, TrialState
 from scipy import stats
 from scipy.stats import norm
@@ -222,12 +225,15 @@ MEASURES = {"auroc": metrics.auroc, "average_precision": metrics.average_precisi
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("leads", "means", "intervals"))
+    parser.add_argument("what", choices=("leads", "means", "intervals", "motifs"))
     parser.add_argument("--draws", type=int, default=400)
     parser.add_argument("--last", type=int, default=0, help="print only this many of the last rows [all]")
     options = parser.parse_args()
     started = time.monotonic()
-    {"leads": leads, "means": means, "intervals": intervals}[options.what](options.draws, options.last)
+    if options.what == "motifs":
+        motifs(options.draws)
+    else:
+        {"leads": leads, "means": means, "intervals": intervals}[options.what](options.draws, options.last)
     print(f"\n{options.draws} draws each, {time.monotonic() - started:.0f} s")
 
 

@@ -29,8 +29,8 @@ from tuner.models.network import Network
 from tuner.motifs.database import MotifDatabase
 from tuner.motifs.screen import SIGNIFICANT_E
 from tuner.report.source import Options, open_source
+from tuner.search.null_networks import train_shuffled
 from tuner.search.restore import restore_study
-from tuner.search.trial import train_shuffled
 from tuner.storage.artifacts import Artifacts
 from tuner.storage.storage import open_storage
 

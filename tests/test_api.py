@@ -244,7 +244,8 @@ def test_tables_say_what_the_commands_say(tiny: tuner.Study) -> None:
     assert len(tiny.leaderboard(top=1)) == 1
     trials = tiny.trials()
     assert trials.loc[board.index[0], "auroc"] == board["auroc"].iloc[0] == tiny.trial(board.index[0]).values["auroc"]
-    assert {"gc", "cpg", "2-mer", "6-mer", "best PWM", "label-shuffled"} == set(tiny.baselines().index)
+    kinds = {"gc", "cpg", "2-mer", "6-mer", "best PWM", "label-shuffled", "composition-only"}
+    assert kinds == set(tiny.baselines().index)
     candidates = tiny.candidates()
     assert candidates["primary"].tolist() == [True]
     assert candidates["runs"].tolist() == [2]

@@ -140,9 +140,11 @@ def test_the_report_says_what_best_and_evaluate_say(there: Terminal) -> None:
     for metric, numbers in best["confirmation"][0]["metrics"].items():
         assert {k: model["confirmation"][metric][k] for k in numbers} == numbers
     assert {b["name"]: [b["valid_auroc"]] for b in report["baselines"]} == {
-        name: values for name, values in best["controls"].items() if name != "label-shuffled"
+        name: values for name, values in best["controls"].items() if name not in ("label-shuffled", "composition-only")
     }
     assert report["shuffled"]["match_fractions"] == best["label_shuffled_match_fraction"]
+    assert report["shuffled"]["composition_match_fractions"] == best["nulls"]["networks"]["composition-only"]
+    assert report["shuffled"]["words"] == best["nulls"]["words"]
     assert report["openings"] == len(best["test_openings"]) == 1
     test, tested = there("evaluate", "--json").json, model["test"]
     assert (tested["auroc"], tested["low"], tested["high"]) == tuple(test["auroc"][:3])

@@ -54,8 +54,8 @@ def change(folder: Path, statement: str, *values: object) -> None:
 def test_status_counts_every_stage(terminal: Terminal) -> None:
     status = terminal("status", "--study", "tiny", "--json").json
     ended = {s["stage"]: (s["ended"], s["total"], s["states"]["complete"]) for s in status["stages"]}
-    # 1 candidate x 2 seeds; 5 baselines and 1 label-shuffled network.
-    assert ended == {"search": (2, 2, 2), "confirmation": (2, 2, 2), "controls": (6, 6, 6)}
+    # 1 candidate x 2 seeds; 5 baselines, 1 label-shuffled and 1 composition-only network.
+    assert ended == {"search": (2, 2, 2), "confirmation": (2, 2, 2), "controls": (7, 7, 7)}
     assert status["finished"]
     assert status["test_openings"] == []
     assert set(status["best"]) == {"auroc", "match_fraction"}

@@ -83,7 +83,7 @@ def test_trained_filters_match_and_find_their_factor(jaspar, irf, layer) -> None
 
 def test_metrics_are_exactly_these(jaspar, layer) -> None:
     expected = "match_fraction match_score target_fraction coverage distinct filters_alive filters_gated "
-    expected += "used_match_fraction match_null match_excess match_excess_low match_excess_high"
+    expected += "used_match_fraction match_null match_excess filters_effective match_excess_low match_excess_high"
     assert list(measure(layer, jaspar, effects=np.ones(len(layer)))) == expected.split()
 
 
@@ -147,6 +147,8 @@ def test_copies_of_one_filter_are_exposed_by_distinct(jaspar) -> None:
     metrics = measure(copies, jaspar, permutations=1)
     assert metrics["match_fraction"] == 1
     assert metrics["distinct"] == 1
+    assert metrics["filters_effective"] == 1  # so the interval is that of one filter
+    assert metrics["match_excess_low"] < 0.25
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -198,8 +200,10 @@ def test_a_layer_of_dead_filters_scores_zero(jaspar, irf) -> None:
     dead = [as_filter(i, np.zeros((4, 0)), 0, alive=False) for i in range(4)]
     matches = match_filters(dead, jaspar, irf, n_filters=4)
     assert [row.target for row in matches.rows] == [None] * 4
-    measured = {k: v for k, v in matches.metrics.items() if k not in ("match_excess_low", "match_excess_high")}
+    others = ("match_excess_low", "match_excess_high", "filters_effective")
+    measured = {k: v for k, v in matches.metrics.items() if k not in others}
     assert set(measured.values()) == {0.0}
+    assert matches.metrics["filters_effective"] == 32
 
 
 def test_an_impossible_target_is_refused(jaspar) -> None:
@@ -224,7 +228,8 @@ def test_numbers_that_do_not_agree_are_refused(jaspar, layer) -> None:
 
 def test_without_permutations_all_but_the_null_is_the_same(jaspar, layer) -> None:
     whole, bare = measure(layer, jaspar, permutations=1), measure(layer, jaspar, permutations=0)
-    assert whole.keys() - bare.keys() == {"match_null", "match_excess", "match_excess_low", "match_excess_high"}
+    null = {"match_null", "match_excess", "match_excess_low", "match_excess_high", "filters_effective"}
+    assert whole.keys() - bare.keys() == null
     assert bare == {name: whole[name] for name in bare}
 
 

@@ -221,7 +221,8 @@ def test_a_pattern_that_just_misses_a_motif_of_the_filters_is_no_novelty() -> No
     said = words.pattern_sentence(both)
     assert "which a first-layer filter matches" in said
     assert "novel" not in said
-    assert "shows a motif above the null and has" in words.headline(replace(irf1(), models=(both,)))
+    headline = words.headline(replace(irf1(), models=(both,)))
+    assert "shows a pattern above the null (by chance in 1 of 2) and has" in headline
 
 
 def test_a_null_without_patterns_is_a_null() -> None:
@@ -303,15 +304,35 @@ def test_the_studys_own_target_is_one_planned_comparison() -> None:
     alone = model(patterns=(first,), filters=(), ppms={})
     assert evidence(alone).kind == "unmatched"
     assert "resembles no known motif" in words.pattern_sentence(alone)
-    named = replace(first, match=replace(match, planned=0.032 / 993))
-    asked = model(patterns=(named,), filters=(), ppms={})
+    target = d.TargetRow(
+        family="ZBED2", source="pattern", label=first.name, id="MA1971.2", name="ZBED2", motif_family=None,
+        p_value=0.032 / 993, corrected=2 * 0.032 / 993, compared=2, e_value=0.032, level=0.01,
+        matched=True,
+    )  # fmt: skip
+    named = replace(first, target=target)
+    asked = model(patterns=(named,), filters=(), ppms={}, targets=(target,))
     assert (evidence(asked).kind, evidence(asked).name) == ("above null", "ZBED2")
     said = words.pattern_sentence(asked)
-    assert "the study's own target: p = 3 × 10⁻⁵ in the planned comparison, E = 0.032 in the whole database" in said
+    assert (
+        "the study's own target: p = 6 × 10⁻⁵ corrected for 2 planned comparisons, E = 0.032 in the whole database"
+    ) in said
     assert "resembles no known motif" not in said
+    # The best match of the pattern is another motif: the named one is found all the same.
+    other = replace(named, match=d.MotifMatched(id="MA0001.1", name="OTHER", family=None, e_value=0.02))
+    assert evidence(model(patterns=(other,), filters=(), ppms={})).name == "ZBED2"
+    [sentence] = words.target_sentences(asked)
+    assert sentence == (
+        "The study's own target ZBED2, a planned comparison: pattern pos.0 (530 seqlets) matches ZBED2 (MA1971.2), "
+        "p = 6 × 10⁻⁵ corrected for 2 planned comparisons, and is above the null (by chance in 1 of 2)."
+    )
+    below = model(patterns=(replace(named, above_null=False),), targets=(target,))
+    assert "is not above the null, so it shows nothing" in words.target_sentences(below)[0]
+    assert evidence(below).kind == "below null"
     # Two hundred named motifs are two hundred comparisons.
-    many = model(patterns=(replace(first, match=replace(match, planned=200 * 0.032 / 993 * 2)),), filters=(), ppms={})
+    lost = replace(target, compared=400, corrected=400 * 0.032 / 993, matched=False)
+    many = model(patterns=(replace(first, target=lost),), filters=(), ppms={}, targets=(lost,))
     assert evidence(many).kind == "unmatched"
+    assert "no pattern matches it (nearest: pos.0, p = 0.013" in words.target_sentences(many)[0]
 
 
 def test_agreement_between_models_is_said_where_there_are_several() -> None:
@@ -320,3 +341,46 @@ def test_agreement_between_models_is_said_where_there_are_several() -> None:
         "sequences (above 0.76 in 9 of 10); shown is their mean."
     )
     assert words.consensus_words(model(consensus=None)) == ""
+
+
+def test_every_mark_says_how_often_chance_is_above_the_null() -> None:
+    five = model(null=Null(seqlets=(31, 24), networks=5, chance=1 / 6))
+    assert words.headline(replace(irf1(), models=(five,))).endswith("above the null (by chance in 1 of 6).")
+    assert words.null_words(five) == (
+        "the largest of 5 networks trained on shuffled labels has 31 seqlets, "
+        "which chance alone exceeds in 1 of 6 cases"
+    )
+    none = model(null=Null(networks=0, chance=None, words="No null: it diverged."))
+    assert words.chance_words(none.null) == ""
+
+
+def test_a_pattern_below_the_null_shows_no_motif_however_well_it_matches() -> None:
+    good = patterns()[0]
+    assert words.pattern_match(good).startswith("Matches IRF7 (MA0772.2")
+    below = replace(good, above_null=False)
+    assert words.pattern_match(below).startswith("Not above the null, so it shows no motif; resembles IRF7")
+    assert words.pattern_match(replace(good, above_null=None)).startswith("Resembles, without a null")
+    families = merge_families(model(patterns=(below,), filters=()))
+    assert families == ()
+
+
+def test_matches_of_filters_are_said_with_their_chance() -> None:
+    from tuner.motifs.chance import at_least, chance_rate
+
+    # 32 gated filters, of which 1 in 62 matches by chance: at least one in 40 % of networks.
+    assert at_least(1, 32, 1 / 62.6) == pytest.approx(0.40, abs=0.005)
+    assert at_least(1, 48, 0.0229) == pytest.approx(1 - (1 - 0.0229) ** 48)
+    assert at_least(2, 3, 0.5) == pytest.approx(0.5)  # HHT, HTH, THH, HHH of eight
+    # No match in 20 permutations of 32 filters is no rate of zero.
+    assert chance_rate(0.0, 32, 32) == pytest.approx(1.5 / 641)
+    chance = d.FilterChance(tested=20, rate=0.02, one=0.332, as_many=0.0004)
+    hits = sum(f.significant for f in model().filters)
+    said = words.filter_sentence(model(filter_chance=chance), d.Shuffled())
+    assert f"{hits} of 32 first-layer filters match a known motif" in said
+    assert "of 20 informative filters without a motif at least one does so by chance in 33 % of networks" in said
+    assert f"at least {hits} in < 0.1 %" in said
+    both = words.shuffled_words(
+        d.Shuffled(match_fractions=(0.0, 0.02), composition_match_fractions=(0.1,), aurocs=(0.5, 0.5))
+    )
+    assert "2 networks trained on shuffled labels, 1.0 % of the filters do" in both
+    assert "1 network trained on composition alone, 10.0 % of the filters do" in both

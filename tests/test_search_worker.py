@@ -155,7 +155,7 @@ def test_confirmation_retrains_the_candidates_with_shared_new_seeds(undisturbed:
 
 def test_controls_hold_every_baseline_and_label_shuffled_models_near_chance(undisturbed: Station) -> None:
     controls = {t.params["control"]: t for t in undisturbed.trials(".controls")}
-    assert set(controls) == {"gc", "cpg", "2-mer", "6-mer", "best PWM", "label-shuffled"}
+    assert set(controls) == {"gc", "cpg", "2-mer", "6-mer", "best PWM", "label-shuffled", "composition-only"}
     assert 0.2 < controls["label-shuffled"].values[0] < 0.8
     assert controls["6-mer"].values[0] > 0.6  # the planted 8-mer shows in 6-mers
 

@@ -19,6 +19,7 @@ from tuner.results.barren import check_fertile, why_barren
 from tuner.results.confirmation import Verdict
 from tuner.results.findings import BESIDE, findings, primary_trial
 from tuner.results.leaderboard import TrialState, objective_names, stage_trials
+from tuner.results.nulls import NullMatches, null_matches
 from tuner.results.overview import STAGES, find_trial, overview
 from tuner.results.test_split import Examination, declared_models
 from tuner.results.trial_table import tidy
@@ -225,6 +226,15 @@ class Study:
         columns = ["control", "auroc", "average_precision", "match_fraction", "detail"]
         table = pd.DataFrame(rows, columns=columns).set_index("control")
         return table.sort_values("auroc", ascending=False)
+
+    @property
+    def nulls(self) -> NullMatches:
+        """How often filters match where there is no motif, beside the primary trial; `excess` is what it has beyond."""
+        found = findings(self._storage, self.name, self.objectives, top=0)
+        primary = None if found.verdict is None else found.verdict.primary
+        return null_matches(
+            self._storage, self.name, next((c for c in found.candidates if c.candidate == primary), None)
+        )
 
     def confirm(
         self,

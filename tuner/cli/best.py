@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from tuner.results.confirmation import Confirmed, Verdict
     from tuner.results.leaderboard import TrialRow
+    from tuner.results.nulls import NullMatches
     from tuner.storage.storage import FencedStorage
 
 EXAMPLE = "Example: tuner best --study zbed2 --json"
@@ -52,8 +53,10 @@ def command(
 
 def as_document(storage: FencedStorage, name: str, objectives: Sequence[str]) -> dict[str, Any]:
     """The whole result of `best`, for programs."""
+    from tuner.results import words
     from tuner.results.barren import why_barren
     from tuner.results.findings import findings
+    from tuner.results.nulls import SHUFFLED
     from tuner.results.test_split import openings, other_openings
     from tuner.results.trial_files import plain
     from tuner.storage.keys import CONFIRMATION, CONTROLS
@@ -61,6 +64,7 @@ def as_document(storage: FencedStorage, name: str, objectives: Sequence[str]) ->
 
     rows, candidates, verdict, controls = findings(storage, name, objectives, attributes=None, params=None)
     sizes = valid_sizes(storage, name)
+    nulls = nulls_beside(storage, name, candidates, verdict)
     return {
         "study": name,
         "objectives": [{"name": o, "direction": "maximize" if maximized(o) else "minimize"} for o in objectives],
@@ -76,7 +80,12 @@ def as_document(storage: FencedStorage, name: str, objectives: Sequence[str]) ->
         "controls": controls,
         "composition": about_composition(candidates, verdict, controls, sizes),
         "sizes": size_words(sizes),
-        "label_shuffled_match_fraction": shuffled_matches(storage, name),
+        "label_shuffled_match_fraction": list(nulls.networks.get(SHUFFLED, ())),
+        "nulls": {
+            "match_fraction": nulls.fraction, "networks": nulls.networks, "means": nulls.means,
+            "stronger": nulls.stronger, "excess": nulls.excess,
+            "words": words.nulls(nulls, verdict.primary if verdict else None),
+        },
         "no_result": [text for stage in (CONFIRMATION, CONTROLS) if (text := why_barren(storage, name, stage))],
         "test_openings": openings(storage, name),
         "other_openings": other_openings(storage, name),
@@ -130,16 +139,15 @@ def draw(storage: FencedStorage, name: str, objectives: Sequence[str], path: Pat
         raise StorageError(f"{path}: cannot write the figure ({e.strerror}).") from e
 
 
-def shuffled_matches(storage: FencedStorage, name: str) -> list[float]:
-    """match_fraction of each label-shuffled model: how much filters match that have learned only chance."""
-    from tuner.results.leaderboard import TrialState, stage_trials
-    from tuner.storage.keys import CONTROLS
+def nulls_beside(
+    storage: FencedStorage, name: str, candidates: Sequence[Confirmed], verdict: Verdict | None
+) -> NullMatches:
+    """How often filters match by chance, beside the primary trial."""
+    from tuner.results.nulls import null_matches
 
-    return [
-        float(t.user_attrs["match_fraction"])
-        for t in stage_trials(storage, name + CONTROLS)
-        if t.state == TrialState.COMPLETE and t.params["control"] == "label-shuffled"
-    ]
+    return null_matches(
+        storage, name, next((c for c in candidates if verdict and c.candidate == verdict.primary), None)
+    )
 
 
 def print_best(storage: FencedStorage, name: str, objectives: Sequence[str], top: int = 10) -> None:
@@ -148,6 +156,7 @@ def print_best(storage: FencedStorage, name: str, objectives: Sequence[str], top
     from tuner.results.barren import why_barren
     from tuner.results.findings import findings
     from tuner.storage.keys import CONFIRMATION, CONTROLS
+    from tuner.study.directions import MOTIF_OBJECTIVES
 
     rows, candidates, verdict, controls = findings(storage, name, objectives, top=top if top <= MOST else None)
     sizes = valid_sizes(storage, name)
@@ -175,10 +184,10 @@ def print_best(storage: FencedStorage, name: str, objectives: Sequence[str], top
         console.print(barren, markup=False)
     if caution := size_words(sizes):
         console.print(caution)
-    if shuffled := shuffled_matches(storage, name):
-        mean = sum(shuffled) / len(shuffled)
-        listed = ", ".join(f"{v:.3f}" for v in shuffled)
-        console.print(f"match_fraction of label-shuffled models: {listed}; mean {mean:.3f}")
+    if controls and MOTIF_OBJECTIVES & set(objectives):
+        chance = nulls_beside(storage, name, candidates, verdict)
+        if said := words.nulls(chance, verdict.primary if verdict else None):
+            console.print(said, markup=False)
 
 
 def valid_sizes(storage: FencedStorage, name: str) -> tuple[int, int] | None:

@@ -70,13 +70,16 @@ def examine(plan: Plan, points: int, max_memory: int | None = None) -> tuple[dic
         "space": plan.space.name,
         "parameters": len(plan.space.parameters),
         "warm_starts": [start.source for start in plan.space.warm_starts],
-        "confirmation": plan.confirmation.model_dump(),
-    }
+        "confirmation": {
+            **plan.confirmation.model_dump(), "composition": plan.composition_networks(paired=False),
+        },
+    }  # fmt: skip
     try:
         dataset = load_dataset(
             plan.data_spec, data_dir=context.data_dir(), cache=context.cache_dir(), max_memory=max_memory
         )
         document["data"] = dataset.describe()
+        document["confirmation"]["composition"] = plan.composition_networks(paired=dataset.shuffled)
         built = build_points(
             sample_points(plan.space, points, plan.seed), n_tasks=dataset.n_tasks, length=dataset.length
         )
@@ -139,7 +142,8 @@ def print_check(d: dict[str, Any]) -> None:
         runs = c["seeds"] * max(1, c["folds"])
         context.note(
             f"confirm  {counted(c['candidates'], 'candidate')}, {counted(runs, 'run')} each; "
-            f"{counted(c['shuffled'], 'label-shuffled model')}"
+            f"{counted(c['shuffled'], 'label-shuffled network')}, "
+            f"{counted(c['composition'], 'composition-only network')}"
         )
     if "data" in d:
         context.note(f"data     {d['data']['source']}: {d['data']['length']} bp, tasks {', '.join(d['data']['tasks'])}")

@@ -130,6 +130,9 @@ def duration(seconds: float) -> str:
 
 def as_document(built: Built, events: list[Event]) -> dict[str, Any]:
     """Summary of the report, for programs; all numbers are in report.json."""
+    from tuner.report.data import plain
+    from tuner.report.words import pattern_sentence, target_sentences
+
     data = built.data
     return {
         "study": data.study.name,
@@ -147,10 +150,13 @@ def as_document(built: Built, events: list[Event]) -> dict[str, Any]:
                     "of": m.test.used_name or "model", "auroc": m.test.used.estimate, "low": m.test.used.low,
                     "high": m.test.used.high, "matched": m.test.used_matched, "mean_of_models": m.test.auroc,
                 },
-                "patterns": len(m.patterns), "pattern_words": m.pattern_words,
+                "patterns": len(m.patterns), "pattern_words": m.pattern_words, "motif": pattern_sentence(m),
+                "null": plain(m.null), "targets": plain(m.targets), "target_words": target_sentences(m),
+                "filter_chance": plain(m.filter_chance),
             }
             for m in data.models
         ],
+        "filters_by_chance": plain(data.shuffled),
         "stages": [{"stage": e.stage, "trial": e.trial, "state": e.state} for e in events if e.state != "start"],
         "warnings": list(data.warnings),
         "notes": list(built.notes),
@@ -163,6 +169,7 @@ def print_report(built: Built) -> None:
     from rich.table import Table
 
     from tuner.report.notes import head_of_test
+    from tuner.report.words import filter_sentence, pattern_sentence, target_sentences
 
     console, data = context.console(), built.data
     table = Table(title=f"{data.study.name}: AUROC of the reported trials", title_justify="left", title_style="bold")
@@ -180,6 +187,11 @@ def print_report(built: Built) -> None:
     console.print()
     console.print(table)
     context.note(data.selection.verdict_words)
+    for m in data.models:
+        said = [pattern_sentence(m), *target_sentences(m), filter_sentence(m, data.shuffled)]
+        context.note(f"trial {m.trial}: {' '.join(said)}")
+    if data.shuffled.words:
+        context.note(data.shuffled.words)
     for warning in data.warnings:
         context.note(f"warning: {warning}")
     where = "report.html" if "report.html" in built.files else "report.json"

@@ -34,6 +34,8 @@ MINIMUM_SEQLETS = 20  # in a pattern, and of one sign for patterns to be sought 
 MINIMUM_LENGTH = 50  # a seqlet of 41 bp, and room for different positions
 H5, EXCHANGE = "modisco.h5", ("input.npz", "patterns.npz")
 WORKER = Path(__file__).with_name("modisco_worker.py")
+# bits; at half a bit, as filters are trimmed, patterns of the factor lose columns and matches (docs/statistics.md)
+TRIM_INFORMATION = 0.25
 WINDOW = 21  # bases over which TF-MoDISco sums contributions
 
 _COMMON: Mapping[str, Any] = {"min_metacluster_size": MINIMUM_SEQLETS, "final_min_cluster_size": MINIMUM_SEQLETS}
@@ -184,6 +186,13 @@ def above_null(patterns: Sequence[Pattern], null_patterns: Sequence[Pattern]) ->
     return tuple(pattern.seqlets > most for pattern in patterns)
 
 
+def pattern_filter(index: int, ppm: NDArray[np.floating[Any]], seqlets: int) -> Filter:
+    """A pattern as a filter: its base frequencies from the first to the last column above .25 bit, seqlets as sites."""
+    trimmed, start = trim_ppm(ppm, TRIM_INFORMATION)
+    information = corrected_information(trimmed, seqlets) if trimmed.shape[1] else 0.0
+    return Filter(index, trimmed, seqlets, information, True, start)
+
+
 def match_patterns(patterns: Sequence[Pattern], database: MotifDatabase) -> tuple[FilterMatch, ...]:
     """Compare the trimmed matrix of each pattern with the screened motifs of a database, in the same way as filters.
 
@@ -204,11 +213,7 @@ def match_patterns(patterns: Sequence[Pattern], database: MotifDatabase) -> tupl
     MotifError
         If the database has no screened motifs.
     """
-    filters = []
-    for index, pattern in enumerate(patterns):
-        ppm, start = trim_ppm(pattern.ppm)
-        information = corrected_information(ppm, pattern.seqlets) if ppm.shape[1] else 0.0
-        filters.append(Filter(index, ppm, pattern.seqlets, information, True, start))
+    filters = [pattern_filter(index, p.ppm, p.seqlets) for index, p in enumerate(patterns)]
     return match_filters(filters, database, {}, n_filters=len(filters), permutations=1).rows
 
 
@@ -222,9 +227,9 @@ def patterns_meme(patterns: Sequence[Pattern]) -> str:
     Returns
     -------
     str
-        ``nsites`` is the number of seqlets. A pattern without a column above half a bit is left out.
+        ``nsites`` is the number of seqlets. A pattern without a column above .25 bit is left out.
     """
-    trimmed = [(pattern, trim_ppm(pattern.ppm)[0]) for pattern in patterns]
+    trimmed = [(pattern, trim_ppm(pattern.ppm, TRIM_INFORMATION)[0]) for pattern in patterns]
     return write_meme(Motif(p.name, "", ppm, n_sites=p.seqlets) for p, ppm in trimmed if ppm.shape[1])
 
 

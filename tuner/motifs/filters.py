@@ -168,20 +168,22 @@ def _count(padded: np.ndarray, rows: np.ndarray, starts: np.ndarray, width: int)
     return np.where(totals > 0, counts / np.maximum(totals, 1.0), 0.25)
 
 
-def trim_ppm(ppm: np.ndarray) -> tuple[np.ndarray, int]:
+def trim_ppm(ppm: np.ndarray, bits: float = TRIM_INFORMATION) -> tuple[np.ndarray, int]:
     """Trim a matrix to the columns from the first to the last above half a bit.
 
     Parameters
     ----------
     ppm : np.ndarray, shape=(4, width)
         Probabilities.
+    bits : float
+        Another limit than half a bit.
 
     Returns
     -------
     np.ndarray, shape=(4, trimmed width); int
-        The trimmed matrix, of width 0 if no column is above half a bit, and the column where it begins.
+        The trimmed matrix, of width 0 if no column is above the limit, and the column where it begins.
     """
-    strong = np.flatnonzero(column_information(ppm) > TRIM_INFORMATION)
+    strong = np.flatnonzero(column_information(ppm) > bits)
     if not len(strong):
         return ppm[:, :0], 0
     return ppm[:, strong[0] : strong[-1] + 1], int(strong[0])

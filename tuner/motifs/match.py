@@ -11,6 +11,7 @@ import numpy as np
 
 from tuner.errors import MotifError
 from tuner.motifs.compare import MotifMatch, match_motifs
+from tuner.motifs.copies import copies, effective_number, similarity
 from tuner.motifs.database import MotifDatabase
 from tuner.motifs.filters import Filter
 from tuner.motifs.meme import Motif, ppm_bytes, reverse_complement
@@ -183,7 +184,8 @@ def match_filters(
         - ``match_fraction``: gated filters with E <= .01, divided by ``max(n_filters, 32)``; in [0, 1].
         - ``match_null``: the match fraction of column permutations of the gated filters, mean over permutations.
         - ``match_excess``, ``match_excess_low``, ``match_excess_high``: ``match_fraction`` minus ``match_null``, with
-          a 95 % interval (Wilson intervals of both, combined by Newcombe 1998, method 10).
+          a 95 % interval (Wilson intervals of both, combined by Newcombe 1998, method 10, over ``filters_effective``).
+        - ``filters_effective``: how many independent filters the layer is worth, as copies of a motif are not.
         - ``match_score``: sum of ``clip((-1 - log10 E) / 3, 0, 1)`` over gated filters, divided by
           ``max(n_filters, 32)``.
         - ``target_fraction``: gated filters that match a named target at E <= .1, divided likewise.
@@ -227,11 +229,28 @@ def match_filters(
     if effects is not None:
         metrics["used_match_fraction"] = _used(rows)
     if permutations:
-        hits, trials = _null_hits(gated, ppms, permutations, seed), permutations * size
-        low, high = difference_interval(matched, size, hits, trials)
-        metrics |= {"match_null": hits / trials, "match_excess": matched / size - hits / trials}
+        null = _null_hits(gated, ppms, permutations, seed) / (permutations * size)
+        effective = effective_number(copies(similarity([item.ppm for item in gated], ppms)), size)
+        low, high = excess_interval(matched / size, null, permutations, effective)
+        metrics |= {"match_null": null, "match_excess": matched / size - null, "filters_effective": effective}
         metrics |= {"match_excess_low": low, "match_excess_high": high}
     return Matches(metrics, rows)
+
+
+def excess_interval(fraction: float, null: float, permutations: int, effective: float) -> tuple[float, float]:
+    """95 % interval of the match excess.
+
+    Parameters
+    ----------
+    fraction, null : float
+        Match fractions of the filters and of their permutations.
+    permutations : int
+        Of each filter.
+    effective : float
+        Independent filters that the layer is worth.
+    """
+    trials = permutations * effective
+    return difference_interval(fraction * effective, effective, null * trials, trials)
 
 
 def _check_numbers(filters: Sequence[Filter], n_filters: int, permutations: int, effects: np.ndarray | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,8 +29,10 @@ from tuner.report.data import (
 )
 from tuner.report.selection import Choice
 from tuner.report.source import Source
+from tuner.report.targets import compare_filters, compare_patterns, filter_chance
 from tuner.results.confirmation import Confirmed
 from tuner.results.leaderboard import watched
+from tuner.results.nulls import exceeded
 from tuner.results.predictor_scores import read_predictor
 from tuner.results.trial_files import from_plain
 from tuner.results.verdict import compare
@@ -55,6 +56,8 @@ def model_report(
     if "contributions" in results:
         parts |= _contributions(source, results["contributions"])
     parts |= _patterns(source, results)
+    if "filters" in results:
+        parts |= _beside(source, trial, parts)
     if "marginalise" in results:
         parts["marginal"] = tuple(MarginalRow(**row) for row in results["marginalise"].values["rows"])
     return ModelReport(
@@ -134,6 +137,17 @@ def _filters(result: Result) -> dict[str, Any]:
     }
 
 
+def _beside(source: Source, trial: int, parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Filters beside the motifs that the study names, and beside chance."""
+    bench, run = source.bench, source.shown(trial).run
+    targets = compare_filters(parts["filters"], parts["ppms"], bench.database, bench.plan.study.motifs.targets)
+    null = run.user_attrs.get("match_null")
+    return {
+        "targets": (*parts.get("targets", ()), *targets),
+        "filter_chance": filter_chance(parts["filters"], None if null is None else float(null)),
+    }
+
+
 def _contributions(source: Source, result: Result) -> dict[str, Any]:
     v = result.values
     found: dict[str, Any] = {
@@ -170,16 +184,6 @@ def strongest(source: Source, result: Result) -> tuple[SequenceLogo, ...]:
     return tuple(logos)
 
 
-def _matched(source: Source, stored: Mapping[str, Any]) -> MotifMatched:
-    """The best motif of a pattern; one that the study names as a target is a planned comparison besides."""
-    named = {i for ids in source.bench.plan.study.motifs.targets.values() for i in ids}
-    found = MotifMatched(**stored)
-    if found.id not in named:
-        return found
-    p_value = found.e_value / len(source.bench.database.screened)
-    return dataclasses.replace(found, planned=min(1.0, p_value * len(named)))
-
-
 def _patterns(source: Source, results: Mapping[str, Result]) -> dict[str, Any]:
     if source.options.modisco == "none":
         return {"pattern_words": "TF-MoDISco was not run (--modisco none)."}
@@ -187,19 +191,25 @@ def _patterns(source: Source, results: Mapping[str, Result]) -> dict[str, Any]:
         return {"pattern_words": "TF-MoDISco was not run."}
     null = results.get("null_patterns")
     made = null is not None and null.values["made"]
+    networks = int(null.values.get("networks", 1)) if null is not None and made else 0
     seqlets = [p["seqlets"] for p in null.values["patterns"]] if null is not None else []
     rows = tuple(
         PatternRow(
             name=p["name"], positive=p["positive"], seqlets=p["seqlets"], contribution=p["contribution"],
             cwm=results["patterns"].arrays[f"cwm.{p['name']}"], ppm=results["patterns"].arrays[f"ppm.{p['name']}"],
-            match=_matched(source, p["match"]) if p["match"] else None,
+            match=MotifMatched(**p["match"]) if p["match"] else None,
             above_null=p["seqlets"] > max(seqlets, default=0) if made else None,
         )
         for p in results["patterns"].values["patterns"]
     )  # fmt: skip
     words = "No null was made." if null is None else str(null.values["words"])
+    bench = source.bench
+    rows, targets = compare_patterns(rows, bench.database, bench.plan.study.motifs.targets)
     return {
         "patterns": rows,
+        "targets": targets,
         "pattern_words": results["patterns"].values["words"],
-        "null": Null(seqlets=tuple(seqlets), words=words),
+        "null": Null(
+            seqlets=tuple(seqlets), words=words, networks=networks, chance=exceeded(networks) if networks else None
+        ),
     }

@@ -177,7 +177,8 @@ def assemble(
     objectives = source.bench.plan.study.objectives
     trials = whole.trials
     candidates = confirmed(stage_trials(storage, name + CONFIRMATION))
-    fitted, shuffled = collect.controls(source)
+    primary = next((c for c in candidates if c.candidate == choice.primary), None)
+    fitted, shuffled = collect.controls(source, primary)
     models = tuple(model_report(source, choice, n, found[n], candidates, fitted) for n in choice.trials)
     opened = openings(storage, name)
     first = models[0].test if models else None

@@ -102,14 +102,22 @@ def _models(models: Sequence[ModelReport], shuffled: Shuffled) -> Iterator[str]:
         if below:
             yield (
                 f"{len(below)} of {len(m.patterns)} patterns of trial {m.trial} ({', '.join(below[:5])}) have no more "
-                "seqlets than the patterns of a network trained on shuffled labels."
+                f"seqlets than the patterns of {_networks(m)} trained on shuffled labels."
             )
         fraction = m.valid.get("match_fraction")
-        if shuffled.match_fractions and fraction is not None and max(shuffled.match_fractions) >= fraction:
-            yield (
-                f"Filters of a label-shuffled network match as often ({max(shuffled.match_fractions):.3f}) as those of "
-                f"trial {m.trial} ({fraction:.3f})."
-            )
+        for kind, shares in (
+            ("label-shuffled", shuffled.match_fractions), ("composition-only", shuffled.composition_match_fractions),
+        ):  # fmt: skip
+            if shares and fraction is not None and max(shares) >= fraction:
+                yield (
+                    f"Filters of a {kind} network match as often ({max(shares):.3f}) as those of trial {m.trial} "
+                    f"({fraction:.3f})."
+                )
+
+
+def _networks(model: ModelReport) -> str:
+    count = 1 if model.null is None else model.null.networks
+    return "a network" if count < 2 else f"{count} networks"
 
 
 def _sample(data: DataInfo, models: Sequence[ModelReport]) -> Iterator[str]:

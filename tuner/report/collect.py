@@ -27,10 +27,12 @@ from tuner.report.data import (
 )
 from tuner.report.source import Source
 from tuner.results.audit_words import audit_words
-from tuner.results.confirmation import Standing
+from tuner.results.confirmation import Confirmed, Standing
 from tuner.results.leaderboard import FrozenTrial, TrialState, stage_trials
+from tuner.results.nulls import COMPOSITION, SHUFFLED, is_null, null_matches
 from tuner.results.predictor_scores import PredictorScores
 from tuner.results.verdict import Composition, composition
+from tuner.results.words import nulls
 from tuner.storage.artifacts import undigested
 from tuner.storage.keys import CONTROLS
 from tuner.study.objectives import OBJECTIVES
@@ -196,19 +198,24 @@ def _value(axis: int, trial: FrozenTrial) -> float:
     return float(trial.values[axis])
 
 
-def controls(source: Source) -> tuple[dict[str, tuple[float, str]], Shuffled]:
-    """Validation AUROC and detail of each baseline, and the label-shuffled models."""
+def controls(source: Source, primary: Confirmed | None) -> tuple[dict[str, tuple[float, str]], Shuffled]:
+    """Validation AUROC and detail of each baseline, and the networks that have nothing to find."""
     baselines: dict[str, tuple[float, str]] = {}
-    fractions, aurocs = [], []
+    aurocs: dict[str, list[float]] = {}
     for run in stage_trials(source.storage, source.name + CONTROLS):
         if run.state != TrialState.COMPLETE:
             continue
-        if run.params["control"] == "label-shuffled":
-            fractions.append(float(run.user_attrs["match_fraction"]))
-            aurocs.append(float(run.values[0]))
+        if is_null(run):
+            aurocs.setdefault(str(run.params["control"]), []).append(float(run.values[0]))
         else:
             baselines[str(run.params["control"])] = float(run.values[0]), str(run.user_attrs.get("detail", ""))
-    return baselines, Shuffled(match_fractions=tuple(fractions), aurocs=tuple(aurocs))
+    found = null_matches(source.storage, source.name, primary)
+    return baselines, Shuffled(
+        match_fractions=found.networks.get(SHUFFLED, ()), aurocs=tuple(aurocs.get(SHUFFLED, ())),
+        composition_match_fractions=found.networks.get(COMPOSITION, ()),
+        composition_aurocs=tuple(aurocs.get(COMPOSITION, ())),
+        words=nulls(found, None if primary is None else primary.candidate) or "",
+    )  # fmt: skip
 
 
 def baseline_rows(

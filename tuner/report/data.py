@@ -20,6 +20,7 @@ from tuner.report.parts import (
     Completeness,
     Consensus,
     EngineAgreement,
+    FilterChance,
     MarginalRow,
     Matrix,
     ModelReport,
@@ -27,6 +28,7 @@ from tuner.report.parts import (
     Null,
     PatternRow,
     SequenceLogo,
+    TargetRow,
 )
 from tuner.report.scores import BaselineRow, CalibrationCurve, Estimate, PrecisionRecall, Roc, TestScores
 from tuner.results.confirmation import Verdict
@@ -42,6 +44,7 @@ __all__ = [
     "DataInfo",
     "EngineAgreement",
     "Estimate",
+    "FilterChance",
     "HistoryPoint",
     "MarginalRow",
     "ModelReport",
@@ -59,6 +62,7 @@ __all__ = [
     "Shuffled",
     "SplitInfo",
     "StudyInfo",
+    "TargetRow",
     "TestScores",
     "TrialRow",
     "plain",
@@ -214,16 +218,23 @@ class MotifInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class Shuffled:
-    """Label-shuffled models of the study, scored on true validation labels.
+    """Networks of the study that have nothing to find, scored on true validation labels.
 
     Attributes
     ----------
     match_fractions, aurocs : tuple of float
-        One value per model.
+        Of label-shuffled networks, one value per network.
+    composition_match_fractions, composition_aurocs : tuple of float
+        Of composition-only networks.
+    words : str
+        The match_fraction of the primary trial less the stronger null.
     """
 
     match_fractions: tuple[float, ...] = ()
     aurocs: tuple[float, ...] = ()
+    composition_match_fractions: tuple[float, ...] = ()
+    composition_aurocs: tuple[float, ...] = ()
+    words: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

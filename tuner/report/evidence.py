@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from tuner.motifs.match import FilterMatch
 from tuner.motifs.screen import SIGNIFICANT_E
-from tuner.report.data import ModelReport, PatternRow
+from tuner.report.data import ModelReport, MotifMatched, PatternRow
 
 SHOWN = ("above null", "no null", "unmatched", "filter")  # kinds of evidence that show a motif
 
@@ -43,16 +43,27 @@ def matched(row: FilterMatch | PatternRow) -> bool:
     """Whether a known motif resembles it more than chance allows: E <= .01 (a filter must also pass the gates)."""
     if isinstance(row, FilterMatch):
         return row.significant
-    return row.match is not None and (row.match.e_value <= SIGNIFICANT_E or planned(row))
+    return matched_motif(row) is not None
 
 
 def planned(row: PatternRow) -> bool:
-    """Whether a pattern matches a target of the study by the planned comparison alone: p <= .01, E > .01."""
-    match = row.match
-    return (
-        match is not None and match.e_value > SIGNIFICANT_E and match.planned is not None
-        and match.planned <= SIGNIFICANT_E
-    )  # fmt: skip
+    """Whether a pattern matches by the planned comparison with the study's targets alone, and nothing at E <= .01."""
+    best = row.match is not None and row.match.e_value <= SIGNIFICANT_E
+    return not best and row.target is not None and row.target.matched
+
+
+def matched_motif(row: PatternRow) -> MotifMatched | None:
+    """The known motif that a pattern matches: the best of the database at E <= .01, else a target of the study."""
+    if planned(row):
+        t = row.target
+        assert t is not None  # `planned` holds
+        return MotifMatched(id=t.id, name=t.name, family=t.motif_family, e_value=t.e_value)
+    return row.match if row.match is not None and row.match.e_value <= SIGNIFICANT_E else None
+
+
+def claimed(row: PatternRow) -> bool:
+    """Whether a pattern shows a known motif: it matches one and is above the null."""
+    return bool(row.above_null) and matched(row)
 
 
 def evidence(model: ModelReport) -> Evidence:
@@ -61,8 +72,8 @@ def evidence(model: ModelReport) -> Evidence:
     filters = sorted((f for f in model.filters if f.significant), key=lambda f: f.e_value)
     for kind, wanted in (("above null", True), ("no null", None)):
         found = next((p for p in patterns if p.above_null is wanted and matched(p)), None)
-        if found is not None and found.match is not None:
-            m = found.match
+        m = None if found is None else matched_motif(found)
+        if m is not None:
             seen = next((f for f in filters if f.family == m.family or f.target == m.id), None)
             return Evidence(kind, m.name or m.id, m.family or "", m.id, m.e_value, found, seen)
     above = next((p for p in patterns if p.above_null), None)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from tuner.motifs.match import FilterMatch
 from tuner.report.data import MarginalRow, ModelReport, PatternRow
-from tuner.report.evidence import matched
+from tuner.report.evidence import matched, matched_motif
 
 
 class Family(NamedTuple):
@@ -51,7 +51,7 @@ def merge_families(model: ModelReport) -> tuple[Family, ...]:
     Parameters
     ----------
     model : ModelReport
-        Its filters and patterns count where they match at E <= .01.
+        Its filters count where they match, its patterns where they match and are not below the null.
 
     Returns
     -------
@@ -63,13 +63,14 @@ def merge_families(model: ModelReport) -> tuple[Family, ...]:
     for f in sorted((f for f in model.filters if matched(f)), key=lambda f: f.e_value):
         filters.setdefault(f.family or f.name, []).append(f)
     for p in sorted(model.patterns, key=lambda p: -p.seqlets):
-        if p.match is not None and matched(p):
-            patterns.setdefault(p.match.family or p.match.name or p.match.id, []).append(p)
+        m = matched_motif(p)
+        if m is not None and p.above_null is not False:
+            patterns.setdefault(m.family or m.name or m.id, []).append(p)
     found = []
     for name in {**filters, **patterns}:
         mine, theirs = filters.get(name, []), patterns.get(name, [])
         named = [(f.e_value, f.name) for f in mine]
-        named += [(p.match.e_value, p.match.name or p.match.id) for p in theirs if p.match is not None]
+        named += [(m.e_value, m.name or m.id) for p in theirs if (m := matched_motif(p)) is not None]
         named.sort()
         motifs = tuple(dict.fromkeys(motif for _, motif in named))
         inserted = [m for m in model.marginal if (m.family or m.name) == name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tuner.report.data import ModelReport, ReportData
+from tuner.report.motif_words import chance_words, matches_by_chance, pattern_match, target_sentences
 from tuner.results import statement, words
 
 SHOWN = 5
@@ -35,20 +36,28 @@ def trial_note(report: ReportData, model: ModelReport) -> str:
         lines.append(
             f"{len(matched)} of {len(model.filters)} first-layer filters match a known motif"
             + (f": {named}{', ...' if len(matched) > SHOWN else ''}." if matched else ".")
+            + escape(_chance(len(matched), model))
             + f" {len(model.candidates)} informative ones match none; {model.dead} never respond."
         )
     if model.patterns:
+        chance = chance_words(model.null)
         shown = [
-            f"`{p.name}` {p.seqlets} seqlets"
-            + (f", {escape(p.match.name)} (E {p.match.e_value:.1e})" if p.match else "")
-            + {True: ", above the null", False: ", not above the null", None: ""}[p.above_null]
+            f"`{p.name}` {p.seqlets} seqlets, "
+            + {True: f"above the null{chance}", False: "not above the null", None: "no null"}[p.above_null]
+            + f". {escape(pattern_match(p))}"
             for p in model.patterns[:SHOWN]
         ]
         lines.append("TF-MoDISco patterns:\n\n" + "\n".join(f"- {line}" for line in shown))
     elif model.pattern_words:
         lines.append(escape(model.pattern_words))
+    lines += [escape(said) for said in target_sentences(model)]
     lines.append(f"Written {report.study.created} by tuner {report.study.version}; figures are with the study.")
     return "\n\n".join(lines)
+
+
+def _chance(hits: int, model: ModelReport) -> str:
+    said = matches_by_chance(hits, model.filter_chance).rstrip("; ")
+    return f" {said[0].upper()}{said[1:]}." if said and hits else ""
 
 
 def escape(text: object) -> str:

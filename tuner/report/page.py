@@ -19,7 +19,7 @@ from tuner.plots.page_searches import interactive_history, interactive_importanc
 from tuner.plots.pages import interactive_front
 from tuner.report import figures, words
 from tuner.report.data import ModelReport, PatternRow, ReportData
-from tuner.report.evidence import evidence, matched, planned
+from tuner.report.evidence import evidence, planned
 from tuner.report.families import merge_families, order_filters
 from tuner.report.folder import use_commands
 from tuner.report.numbers import count, e_words, number, scientific
@@ -175,9 +175,9 @@ def _hero(data: ReportData) -> dict[str, Any] | None:
     else:
         return None
     marks = {
-        "above null": "above the null",
+        "above null": f"above the null{words.chance_words(model.null)}",
         "no null": "without a null",
-        "unmatched": "above the null, no known motif",
+        "unmatched": f"above the null{words.chance_words(model.null)}, no known motif",
         "below null": "a filter, while no pattern is above the null",
         "filter": "a filter; no pattern",
     }
@@ -263,7 +263,7 @@ def _card(row: FilterMatch, ppm: np.ndarray, matrices: dict[str, np.ndarray], wi
 
 
 def _pattern(row: PatternRow, matrices: dict[str, np.ndarray]) -> dict[str, Any]:
-    return {"p": row, "pictures": pattern_pictures(row, matrices), "matched": matched(row), "planned": planned(row)}
+    return {"p": row, "pictures": pattern_pictures(row, matrices)}
 
 
 def _stretches(model: ModelReport) -> list[dict[str, Any]]:

@@ -96,6 +96,70 @@ class SequenceLogo:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TargetRow:
+    """A pattern or filter beside the motifs that the study names for one family: a comparison planned in advance.
+
+    Attributes
+    ----------
+    family : str
+        As the study names it.
+    source : str
+        ``pattern`` or ``filter``.
+    label : str
+        Name of the pattern, or channel of the filter.
+    id, name : str
+        The named motif with the smallest p.
+    motif_family : str or None
+        Its family in the database.
+    p_value : float
+        Tomtom's, of this pair.
+    corrected : float
+        p times `compared`, at most 1.
+    compared : int
+        Named motifs of all families x patterns (or filters) tested: what was planned.
+    e_value : float
+        p times the number of screened motifs: the search through the whole database.
+    level : float
+        Largest corrected p that counts: .01, or less where permuted filters match the named motifs too often.
+    matched : bool
+        Whether the corrected p is at most `level`.
+    """
+
+    family: str
+    source: str
+    label: str
+    id: str
+    name: str
+    motif_family: str | None
+    p_value: float
+    corrected: float
+    compared: int
+    e_value: float
+    level: float
+    matched: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterChance:
+    """How often filters without a motif match.
+
+    Attributes
+    ----------
+    tested : int
+        Filters that pass the gates.
+    rate : float
+        Chance of one of them, from permutations of their columns.
+    one, as_many : float
+        Probability that at least one of them matches by chance, and that at least as many do as were seen.
+    """
+
+    tested: int
+    rate: float
+    one: float
+    as_many: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class MotifMatched:
     """The best motif of the database for a pattern.
 
@@ -105,16 +169,12 @@ class MotifMatched:
         Of the motif.
     e_value : float
         p times the number of screened motifs: the search through the whole database.
-    planned : float or None
-        p times the number of motifs that the study names as targets, where this is one of them: a comparison that was
-        planned before anything was seen.
     """
 
     id: str
     name: str
     family: str | None
     e_value: float
-    planned: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,9 +196,11 @@ class PatternRow:
     match : MotifMatched or None
         Best screened motif, whatever its E-value; None where the matrix has no informative column.
     above_null : bool or None
-        Whether it has more seqlets than the null's largest pattern of either sign; None without a null.
+        Whether it has more seqlets than the largest pattern of either sign of all null networks; None without a null.
     contribution : float
         Mean contribution of a seqlet.
+    target : TargetRow or None
+        The named motif that resembles it most, where the study names any and the pattern was compared with them.
     """
 
     name: str
@@ -149,22 +211,29 @@ class PatternRow:
     match: MotifMatched | None
     above_null: bool | None
     contribution: float = 0.0
+    target: TargetRow | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Null:
-    """Patterns of a network trained on shuffled labels with the same settings.
+    """Patterns of networks trained on shuffled labels with the same settings.
 
     Attributes
     ----------
     seqlets : tuple of int
         Number of seqlets of each pattern; empty if there was no pattern.
     words : str
-        Which network was trained, or why there is no null.
+        Which networks were trained, or why there is no null.
+    networks : int
+        How many; 0 if there is no null.
+    chance : float or None
+        How often the largest pattern of one more such network exceeds theirs: 1 / (networks + 1).
     """
 
     seqlets: tuple[int, ...] = ()
     words: str = ""
+    networks: int = 1
+    chance: float | None = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,6 +306,10 @@ class ModelReport:
         How TF-MoDISco was run, or why there are no patterns.
     null : Null or None
         The null that the patterns are compared with.
+    targets : tuple of TargetRow
+        For each family that the study names, its best pattern and its best filter, matched or not.
+    filter_chance : FilterChance or None
+        How often so many filters match by chance; None where that was not measured.
     marginal : tuple of MarginalRow
         Effect of inserting each matched motif.
     """
@@ -272,4 +345,6 @@ class ModelReport:
     patterns: tuple[PatternRow, ...] = ()
     pattern_words: str = ""
     null: Null | None = None
+    targets: tuple[TargetRow, ...] = ()
+    filter_chance: FilterChance | None = None
     marginal: tuple[MarginalRow, ...] = ()

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from tuner.errors import AttributionError, TrainingDiverged
 from tuner.interpret.attribution import attribute
@@ -19,7 +20,7 @@ from tuner.report.cache import Result, write_file
 from tuner.report.measure import Inputs
 from tuner.report.source import Source
 from tuner.results.trial_files import DESCRIPTION, WEIGHTS, load_network, network_files
-from tuner.search.trial import train_shuffled
+from tuner.search.null_networks import train_shuffled
 from tuner.study.parameters import split_point
 from tuner.study.plan import mix
 
@@ -59,12 +60,14 @@ def _result(source: Source, found: Patterns, files: tuple[str, ...]) -> Result:
 
 
 def null_model(source: Source, trial: int, inputs: Inputs, out: Path) -> Result:
-    """Get a network with the trial's settings trained on shuffled labels: the stored one, or else a new one."""
-    run = source.shuffled(trial)
-    if run is not None:
-        files = {name: source.artifacts.get(run, name) for name in (WEIGHTS, DESCRIPTION)}
+    """Get networks with the trial's settings trained on shuffled labels: all that are stored, or else a new one."""
+    runs = source.shuffled(trial)
+    if runs:
+        stored = [{name: source.artifacts.get(run, name) for name in (WEIGHTS, DESCRIPTION)} for run in runs]
+        numbers = ", ".join(str(run.number) for run in runs)
         words = (
-            f"label-shuffled network {run.number} of the study's controls, trained with the settings of trial {trial}"
+            f"label-shuffled network{'s' * (len(runs) > 1)} {numbers} of the study's controls, trained with the "
+            f"settings of trial {trial}"
         )
     else:
         point = source.trial(trial).params
@@ -76,21 +79,58 @@ def null_model(source: Source, trial: int, inputs: Inputs, out: Path) -> Result:
             return Result({"words": f"No null: the network trained on shuffled labels diverged ({e})."})
         finally:
             torch.set_num_threads(threads)
-        files = network_files(
-            network, split_point(point)[0], source.bench.dataset, average_strands=recipe.average_strands
-        )
+        stored = [
+            network_files(
+                network, split_point(point)[0], source.bench.dataset, average_strands=recipe.average_strands
+            )
+        ]  # fmt: skip
         words = f"a network trained for this report on shuffled labels, with the settings of trial {trial}"
-    return Result({"words": words}, {name: np.frombuffer(content, np.uint8) for name, content in files.items()})
+    return Result(
+        {"words": words},
+        {
+            _of(index, name): np.frombuffer(content, np.uint8)
+            for index, files in enumerate(stored)
+            for name, content in files.items()
+        },
+    )
+
+
+def _of(index: int, name: str) -> str:
+    """Name of what belongs to one of several null networks; of the first, as when there was only one."""
+    return f"{index}.{name}" if index else name
 
 
 def null_patterns(source: Source, trial: int, inputs: Inputs, out: Path) -> Result:
-    """Repeat contributions and TF-MoDISco on the same sequences with the label-shuffled network."""
+    """Repeat contributions and TF-MoDISco on the same sequences with each label-shuffled network."""
     given, null = inputs["contributions"], inputs["null_model"]
     words = str(null.values["words"])
     if given.values["refused"] or WEIGHTS not in null.arrays:
         return Result({"patterns": [], "words": words, "made": False})
-    loaded, average = load_network(null.arrays[WEIGHTS].tobytes(), null.arrays[DESCRIPTION].tobytes())
-    network = predicted([loaded], average)
+    count = sum(name == _of(index, WEIGHTS) for index in range(len(null.arrays)) for name in null.arrays)
+    rows: list[dict[str, Any]] = []
+    said: list[str] = []
+    arrays: dict[str, np.ndarray] = {}
+    files: tuple[str, ...] = ()
+    made = 0
+    for index in range(count):
+        weights, description = (null.arrays[_of(index, name)].tobytes() for name in (WEIGHTS, DESCRIPTION))
+        network, average = load_network(weights, description)
+        found = _null(source, given, predicted([network], average), out, f"trial-{trial}/null", index)
+        if isinstance(found, str):
+            said.append(found)
+            continue
+        made += 1
+        rows += [{**row, "network": index} for row in found.values["patterns"]]
+        said.append(str(found.values["words"]))
+        arrays |= {_of(index, name): array for name, array in found.arrays.items()}
+        files += found.files
+    told = " ".join(dict.fromkeys(said))
+    values = {"patterns": rows, "words": f"{told} Of {words}." if made else told, "made": bool(made), "networks": made}
+    return Result(values, arrays, files)
+
+
+def _null(source: Source, given: Result, network: nn.Module, out: Path, folder: str, index: int) -> Result | str:
+    """Patterns of one null network, or why it gives none."""
     codes, device = given.arrays["codes"], source.bench.device
     try:
         found = attribute(
@@ -100,14 +140,10 @@ def null_patterns(source: Source, trial: int, inputs: Inputs, out: Path) -> Resu
         checked = np.sort(order[:NULL_CHECKED])
         check_completeness(network, codes[checked], found.part(checked), device=device)
     except AttributionError as e:
-        return Result({"patterns": [], "words": f"No null: {e}", "made": False})
-    repeated = find_patterns(
-        codes, found.hypothetical, folder=out / f"trial-{trial}" / "null", preset=source.options.modisco
-    )
-    result = _result(source, repeated, (f"trial-{trial}/null/modisco.h5",) if repeated.h5 else ())
-    return Result(
-        {**result.values, "words": f"{repeated.words} Of {words}.", "made": True}, result.arrays, result.files
-    )
+        return f"No null: {e}"
+    folder += f"-{index}" if index else ""
+    repeated = find_patterns(codes, found.hypothetical, folder=out / folder, preset=source.options.modisco)
+    return _result(source, repeated, (f"{folder}/modisco.h5",) if repeated.h5 else ())
 
 
 def marginalise(source: Source, trial: int, inputs: Inputs, out: Path) -> Result:

@@ -18,6 +18,7 @@ from tuner.models.ensemble import predicted
 from tuner.models.network import Network
 from tuner.models.training import resolve_device
 from tuner.results.leaderboard import FrozenTrial, TrialState, stage_trials
+from tuner.results.nulls import SHUFFLED, is_null, null_networks
 from tuner.results.test_split import declared_models
 from tuner.results.trial_files import WEIGHTS, stored_network
 from tuner.search.loaded import Bench, load_motifs, stored_fingerprint
@@ -156,13 +157,13 @@ class Source:
         """SHA-256 of the weights of each run."""
         return [hashlib.sha256(self.artifacts.get(run, WEIGHTS)).hexdigest() for run in runs]
 
-    def shuffled(self, trial: int) -> FrozenTrial | None:
-        """A label-shuffled network that was stored with this trial's settings."""
-        for run in stage_trials(self.storage, self.name + CONTROLS):
-            if run.state == TrialState.COMPLETE and run.params.get("control") == "label-shuffled":
-                if run.user_attrs.get("candidate") == trial and self.artifacts.holds(run, WEIGHTS):
-                    return run
-        return None
+    def shuffled(self, trial: int) -> list[FrozenTrial]:
+        """The label-shuffled networks that were stored with this trial's settings."""
+        return [
+            run
+            for run in null_networks(self.storage, self.name, SHUFFLED)
+            if run.user_attrs.get("candidate") == trial and self.artifacts.holds(run, WEIGHTS)
+        ]
 
     @property
     def baselines(self) -> list[str]:
@@ -170,7 +171,7 @@ class Source:
         return [
             str(run.params["control"])
             for run in stage_trials(self.storage, self.name + CONTROLS)
-            if run.state == TrialState.COMPLETE and run.params["control"] != "label-shuffled"
+            if run.state == TrialState.COMPLETE and not is_null(run)
         ]
 
     def trial(self, number: int) -> FrozenTrial:

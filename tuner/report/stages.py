@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 
 from tuner.errors import UsageError, unknown
+from tuner.interpret.modisco import TRIM_INFORMATION
 from tuner.report import measure, repeated
 from tuner.report.cache import Cache, Result, digest
 from tuner.report.source import Source
@@ -52,7 +53,7 @@ STAGES: Mapping[str, Stage] = MappingProxyType(
             measure.contributions, ("examine",), ("sequences", "references", "task"), 60, "DeepSHAP contributions", 2
         ),
         "patterns": Stage(repeated.patterns, ("contributions",), ("modisco",), 30, "TF-MoDISco patterns"),
-        "null_model": Stage(repeated.null_model, (), (), 1, "a network trained on shuffled labels"),
+        "null_model": Stage(repeated.null_model, (), (), 1, "networks trained on shuffled labels"),
         "null_patterns": Stage(
             repeated.null_patterns,
             ("contributions", "null_model"),
@@ -168,8 +169,8 @@ class Runner:
         source = self.source
         weights = source.weights(source.models(trial))
         shuffled = source.shuffled(trial)
-        null = source.weights([shuffled]) if shuffled else dict(source.trial(trial).params)
-        own = {"null_model": [null], "examine": source.baselines}
+        null = source.weights(shuffled) if shuffled else dict(source.trial(trial).params)
+        own = {"null_model": [null], "examine": source.baselines, "patterns": [TRIM_INFORMATION]}
         keys: dict[str, str] = {}
         for name in self.used:
             row = STAGES[name]
@@ -182,11 +183,12 @@ class Runner:
     def _share(self, name: str, trial: int) -> float:
         """Seconds that a stage should take: a null that must be trained takes what the trial took."""
         options, duration = self.source.options, self.source.trial(trial).duration
-        if name == "null_model" and self.source.shuffled(trial) is None and duration is not None:
+        shuffled = len(self.source.shuffled(trial))
+        if name == "null_model" and not shuffled and duration is not None:
             return float(duration.total_seconds())
         pairs = options.sequences * options.references / 10_000 if name in ("contributions", "null_patterns") else 1.0
-        models = len(self.source.models(trial)) if name == "contributions" else 1
-        return STAGES[name].share * pairs * models
+        networks = {"contributions": len(self.source.models(trial)), "null_patterns": max(1, shuffled)}
+        return STAGES[name].share * pairs * networks.get(name, 1)
 
     def run(self) -> dict[int, dict[str, Result]]:
         """All results by trial and stage; stages that were left out are missing."""

@@ -8,6 +8,7 @@ from tuner.report.data import ReportData, plain
 from tuner.results.trial_table import Row, to_tsv
 
 MATRICES = ("ppm", "cwm")
+NESTED = ("match", "target")
 
 
 def tables(report: ReportData) -> dict[str, str]:
@@ -48,11 +49,14 @@ def tables(report: ReportData) -> dict[str, str]:
                 columns = {k: v for k, v in model[name].items() if isinstance(v, list) and v}
                 for values in zip(*columns.values(), strict=True):
                     _add(rows, f"{name}.tsv", m.trial, dict(zip(columns, values, strict=True)))
-        for name in ("history", "filters", "patterns", "marginal"):
+        for name in ("history", "filters", "patterns", "targets", "marginal"):
             for cells in model[name]:
-                kept = {k: v for k, v in cells.items() if k not in (*MATRICES, "match")}
-                if cells.get("match"):
-                    kept |= {f"match_{k}": v for k, v in cells["match"].items()}
+                kept: Row = {}
+                for key, value in cells.items():
+                    if isinstance(value, dict):  # the match of a pattern, and the study's target beside it
+                        kept |= {f"{key}_{k}": v for k, v in value.items()}
+                    elif key not in (*MATRICES, *NESTED) or isinstance(value, str):
+                        kept[key] = value
                 _add(rows, "epochs.tsv" if name == "history" else f"{name}.tsv", m.trial, kept)
         for family, count in m.stability.items():
             _add(rows, "stability.tsv", m.trial, {"family": family, "models": count, "of": m.stability_of})

@@ -8,6 +8,13 @@ from typing import NamedTuple
 from tuner.motifs.screen import SIGNIFICANT_E
 from tuner.report.data import BaselineRow, ModelReport, PatternRow, ReportData, Shuffled, TestScores
 from tuner.report.evidence import SHOWN, Evidence, evidence, planned
+from tuner.report.motif_words import chance_words as chance_words
+from tuner.report.motif_words import matches_by_chance as matches_by_chance
+from tuner.report.motif_words import null_words as null_words
+from tuner.report.motif_words import pattern_match as pattern_match
+from tuner.report.motif_words import planned_words as planned_words
+from tuner.report.motif_words import shuffled_words as shuffled_words
+from tuner.report.motif_words import target_sentences as target_sentences
 from tuner.report.numbers import count, e_words, interval, number, percent, scientific
 from tuner.report.probabilities import probabilities
 from tuner.results import words as verdicts
@@ -15,9 +22,6 @@ from tuner.results.confirmation import Standing
 from tuner.results.statement import Beside, family, listed, said
 from tuner.results.verdict import composition
 from tuner.results.words import baseline_name
-
-# The largest pattern of two equal networks is as often that of the one as that of the other.
-CHANCE = ", which chance alone exceeds in 1 of 2 cases"
 
 
 class Brief(NamedTuple):
@@ -110,9 +114,9 @@ def _shows(model: ModelReport) -> str:
     best = found.filter.name if found.filter is not None else ""
     rest = f"and has {known}, best {best}" if best else "that no known motif matches"
     return {
-        "above null": f"shows the {found.name} motif, above the null",
+        "above null": f"shows the {found.name} motif, above the null{chance_words(model.null)}",
         "no null": f"shows the {found.name} motif, without a null to compare it with",
-        "unmatched": f"shows a motif above the null {rest}",
+        "unmatched": f"shows a pattern above the null{chance_words(model.null)} {rest}",
         "below null": "shows no pattern above the null",
         "filter": f"has {known}, best {found.name}",
         "none": "shows no known motif",
@@ -130,7 +134,10 @@ def brief(data: ReportData) -> Brief:
     if not data.models:
         return Brief(headline(data), (("Asked", asked(data)),))
     model = data.models[0]
-    motif = [pattern_sentence(model), filter_sentence(model, data.shuffled), *stability_sentence(model)]
+    motif = [
+        pattern_sentence(model), *target_sentences(model), filter_sentence(model, data.shuffled),
+        *stability_sentence(model),
+    ]  # fmt: skip
     return Brief(
         headline(data),
         (
@@ -257,28 +264,6 @@ def _motif(found: Evidence) -> str:
     return f"{family}{found.id}, {e_words(found.e_value)}"
 
 
-def planned_words(pattern: PatternRow) -> str:
-    """Say that a pattern matches a target that the study names, and what the search through the database gives."""
-    match = pattern.match
-    assert match is not None  # `planned` holds
-    p_value = e_words(match.planned).replace("E", "p", 1)
-    whole = f"{e_words(match.e_value)} in the whole database"
-    return f"the study's own target: {p_value} in the planned comparison, {whole}"
-
-
-def null_words(model: ModelReport) -> str:
-    """Say what a network trained on shuffled labels gives."""
-    null = model.null
-    if null is None:
-        return "no null was made"
-    if null.seqlets:
-        size = count(max(null.seqlets), "seqlet")
-        return f"the largest of one network trained on shuffled labels has {size}{CHANCE}"
-    if any(p.above_null is not None for p in model.patterns):
-        return f"one network trained on shuffled labels has no pattern{CHANCE}"
-    return null.words.rstrip(".") or "no null was made"
-
-
 def filter_sentence(model: ModelReport, shuffled: Shuffled) -> str:
     """Say how many first-layer filters show known motifs, compared with label-shuffled networks."""
     if not model.filters:
@@ -291,19 +276,7 @@ def filter_sentence(model: ModelReport, shuffled: Shuffled) -> str:
     best = hits[0]
     return (
         f"{len(hits)} {of} match{'es' if len(hits) == 1 else ''} a known motif (E ≤ {SIGNIFICANT_E:g}), best "
-        f"{best.name} ({e_words(best.e_value)}); {beside}."
-    )
-
-
-def shuffled_words(shuffled: Shuffled) -> str:
-    """Say how often filters of label-shuffled networks match."""
-    shares = shuffled.match_fractions
-    if not shares:
-        return "no label-shuffled network was trained for comparison"
-    mean = sum(shares) / len(shares)
-    return (
-        f"in {count(len(shares), 'network')} trained on shuffled labels, {percent(mean, 1)} of the filters do "
-        f"(at most {percent(max(shares), 1)})"
+        f"{best.name} ({e_words(best.e_value)}); {matches_by_chance(len(hits), model.filter_chance)}{beside}."
     )
 
 

@@ -13,6 +13,7 @@ from tuner.errors import StorageError, StudyError
 from tuner.models import metrics
 from tuner.models.intervals import Interval, auroc_interval, bootstrap_interval, paired_auroc_difference
 from tuner.results.leaderboard import stage_trials
+from tuner.results.nulls import is_null
 from tuner.results.predictor_scores import PredictorScores, calibrate, score_predictor
 from tuner.results.trial_files import stored_baseline, stored_network
 from tuner.storage.keys import CONFIRMATION, CONTROLS, FOLDS, OPENINGS, OTHER_OPENINGS, TEST_SCORES
@@ -312,7 +313,7 @@ def load_baselines(storage: FencedStorage, artifacts: Artifacts, name: str) -> l
     return [
         (str(t.params["control"]), stored_baseline(artifacts, t))
         for t in stage_trials(storage, name + CONTROLS)
-        if t.state == TrialState.COMPLETE and t.params["control"] != "label-shuffled"
+        if t.state == TrialState.COMPLETE and not is_null(t)
     ]
 
 

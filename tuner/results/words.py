@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from tuner.results.confirmation import Confirmed, Standing, Verdict
 from tuner.results.leads import ONE_RUN, UNRECORDED
+from tuner.results.nulls import COMPOSITION, PERMUTED, SHUFFLED, NullMatches
 from tuner.results.verdict import Comparison, Composition, Finding
 
 BASELINES = {
@@ -130,3 +131,40 @@ def composition(found: Composition | None) -> str | None:
         ),
         Finding.LITTLE: f"Composition explains little: {numbers}.",
     }[found.finding]
+
+
+def nulls(found: NullMatches, trial: int | None) -> str | None:
+    """Say how often filters match where there is no motif, and what the primary trial has beyond the stronger null."""
+    if not found.networks and found.fraction is None:
+        return None
+    said = [
+        f"{_NULLS[kind]} {means:.3f}" + (f" (mean of {len(found.networks[kind])})" if kind in found.networks else "")
+        for kind, means in found.means.items()
+    ]  # fmt: skip
+    missing = _missing(found)
+    head = f"match_fraction by chance: {', '.join(said) or 'unknown'}{missing}."
+    if found.fraction is None or found.stronger is None or found.excess is None or trial is None:
+        return head
+    beyond = "" if found.excess > 0 else ": no more than chance"
+    return (
+        f"{head} The stronger null is {_NULLS[found.stronger]}: trial {trial} has {found.fraction:.3f}, "
+        f"{found.excess:+.3f} beyond it{beyond}."
+    )
+
+
+def _missing(found: NullMatches) -> str:
+    """Say which networks were not trained, and why."""
+    if COMPOSITION in found.networks:
+        return "" if SHUFFLED in found.networks else "; no label-shuffled network was trained"
+    if found.paired:
+        why = "the negatives are shuffles of the positives, so composition tells nothing"
+    else:
+        why = "the study asks for none, or an earlier version made it"
+    also = "" if SHUFFLED in found.networks else "no label-shuffled and "
+    return f"; {also}no composition-only network was trained ({why})"
+
+
+_NULLS = {
+    SHUFFLED: "label-shuffled networks", COMPOSITION: "composition-only networks",
+    PERMUTED: "its own filters with permuted columns",
+}  # fmt: skip

@@ -13,10 +13,12 @@ from optuna.trial import FrozenTrial
 
 from tuner.errors import StorageError
 from tuner.results.leaderboard import stage_trials
+from tuner.results.nulls import NULLS
 from tuner.search.early_stopping import StopsAt
 from tuner.search.loaded import Bench
+from tuner.search.null_networks import run_null
 from tuner.search.stages import Confirmation, OnEpoch
-from tuner.search.trial import Outcome, run_baseline, run_label_shuffled, run_network
+from tuner.search.trial import Outcome, run_baseline, run_network
 from tuner.storage.artifacts import PREFIX, Artifacts, entries_of
 from tuner.storage.digests import digest_of, recorded_digests, stage_of
 from tuner.storage.storage import FencedStorage
@@ -55,11 +57,11 @@ def run_again(storage: FencedStorage, bench: Bench, trial: FrozenTrial, on_epoch
     stage = stage_of(trial)
     if stage == "controls":
         control = str(trial.params["control"])
-        if control != "label-shuffled":
+        if control not in NULLS:
             return run_baseline(bench, control)
         candidate = stage_trials(storage, bench.plan.name)[int(trial.user_attrs["candidate"])]
         replicate = int(trial.user_attrs["replicate"])
-        return run_label_shuffled(bench, candidate.params, replicate=replicate, on_epoch=on_epoch)
+        return run_null(bench, candidate.params, control, replicate=replicate, on_epoch=on_epoch)
     if stage == "confirmation":
         with TemporaryDirectory() as folder:
             return Confirmation(bench.plan).execute(

@@ -168,6 +168,7 @@ class Run:
         """Number of networks to train: open slots, and those of the confirmation and controls."""
         stage = self.plan.confirmation
         more = stage.candidates * stage.seeds * max(1, stage.folds) + stage.shuffled
+        more += self.bench.plan.composition_networks(paired=self.bench.dataset.shuffled)
         return self.left + (more if self.wishes.confirm and self.wishes.part is None else 0)
 
     def supervise(self, poll: Callable[[], object], tell: Callable[[str], None]) -> None:
@@ -401,7 +402,7 @@ def stages_of(bench: Bench, *, confirm: bool) -> list[Stage]:
     if plan.sampler == "grid":
         search = Grid(plan, bench.identity, part=None)
     retrain = [Confirmation(plan)] if confirm and plan.confirmation.candidates else []
-    return [search, *retrain, Controls(plan)]
+    return [search, *retrain, Controls(plan, paired=bench.dataset.shuffled)]
 
 
 def worker_command(plan: Plan, places: Places, wishes: Wishes, count: int) -> list[str]:

@@ -7,28 +7,26 @@ same workers claim its slots, so resuming, sharing workers and counting are the 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import optuna
+from optuna.distributions import CategoricalDistribution
+from optuna.trial import FrozenTrial
 
 from tuner.errors import ForeignStudy
 from tuner.models.training import EpochRecord
 from tuner.results.confirmation import confirmed, declare
 from tuner.results.leaderboard import choose_candidates
+from tuner.results.nulls import COMPOSITION, NULLS, SHUFFLED
 from tuner.search.early_stopping import SearchStopping
 from tuner.search.held_out import fold_of
 from tuner.search.loaded import Bench
+from tuner.search.null_networks import run_null
 from tuner.search.sampler import slot_sampler
-from tuner.search.trial import (
-    BASELINES,
-    Outcome,
-    run_baseline,
-    run_label_shuffled,
-    run_network,
-)
+from tuner.search.trial import BASELINES, Outcome, run_baseline, run_network
 from tuner.storage.keys import CONFIRMATION, CONTROLS, FOLDS, IDENTITY, PACKAGES, SOURCE
 from tuner.storage.names import check_name
 from tuner.storage.storage import FencedStorage
@@ -202,9 +200,19 @@ class Confirmation:
 
 @dataclass(frozen=True)
 class Controls:
-    """Baselines, and label-shuffled models with the primary trial's settings."""
+    """Baselines, and null networks with the primary trial's settings.
+
+    Attributes
+    ----------
+    plan : Plan
+        The study.
+    paired : bool
+        Whether the negatives are dinucleotide shuffles of the positives: then a composition-only network has nothing to
+        learn, and none is trained.
+    """
 
     plan: Plan
+    paired: bool = False
 
     @property
     def name(self) -> str:
@@ -217,18 +225,27 @@ class Controls:
         return ["auroc"]
 
     def prepare(self, storage: FencedStorage) -> None:
-        """Enqueue each baseline, and the label-shuffled replicates of the primary trial, once."""
+        """Enqueue each baseline, and the null networks of the primary trial, once."""
         study_id = register(storage, self.name, self.objectives)
         for control in BASELINES:
             storage.enqueue(study_id, {"control": control}, {}, once=control, grow=True)
         primary = self._primary(storage)
         if primary is None:
             return
-        for replicate in range(self.plan.confirmation.shuffled):
-            storage.enqueue(
-                study_id, {"control": "label-shuffled"}, {"candidate": primary, "replicate": replicate},
-                once=f"label-shuffled-{replicate}", grow=True,
-            )  # fmt: skip
+        wanted = {SHUFFLED: self.plan.confirmation.shuffled, COMPOSITION: self._composition(storage, study_id)}
+        for kind, count in wanted.items():
+            for replicate in range(count):
+                storage.enqueue(
+                    study_id, {"control": kind}, {"candidate": primary, "replicate": replicate},
+                    once=f"{kind}-{replicate}", grow=True,
+                )  # fmt: skip
+
+    def _composition(self, storage: FencedStorage, study_id: int) -> int:
+        """How many composition-only networks; none in a study whose controls were begun without them."""
+        known = known_controls(storage.get_all_trials(study_id, deepcopy=False))
+        if known and COMPOSITION not in known:
+            return 0
+        return self.plan.composition_networks(paired=self.paired)
 
     def _primary(self, storage: FencedStorage) -> int | None:
         try:
@@ -245,7 +262,8 @@ class Controls:
 
     def suggest(self, trial: optuna.Trial) -> dict[str, Scalar]:
         """Read back which control this is."""
-        return {"control": str(trial.suggest_categorical("control", [*BASELINES, "label-shuffled"]))}
+        known = known_controls(trial.study.get_trials(deepcopy=False))
+        return {"control": str(trial.suggest_categorical("control", known or (*BASELINES, *NULLS)))}
 
     def execute(
         self,
@@ -255,15 +273,20 @@ class Controls:
         checkpoint: Path,
         on_epoch: OnEpoch,
     ) -> Outcome:
-        """Fit the baseline, or train on shuffled labels."""
+        """Fit the baseline, or train the null network."""
         control = str(point["control"])
-        if control != "label-shuffled":
+        if control not in NULLS:
             return run_baseline(bench, control)
         search = optuna.load_study(study_name=self.plan.name, storage=trial.storage)
         candidate = search.get_trials(deepcopy=False)[int(trial.user_attrs["candidate"])]
-        return run_label_shuffled(
-            bench, candidate.params, replicate=int(trial.user_attrs["replicate"]), on_epoch=on_epoch
-        )
+        replicate = int(trial.user_attrs["replicate"])
+        return run_null(bench, candidate.params, control, replicate=replicate, on_epoch=on_epoch)
+
+
+def known_controls(trials: Sequence[FrozenTrial]) -> tuple[str, ...]:
+    """The controls that a study was begun with; empty before its first. A later version may not add to them."""
+    begun = next((t.distributions["control"] for t in trials if "control" in t.distributions), None)
+    return tuple(map(str, begun.choices)) if isinstance(begun, CategoricalDistribution) else ()
 
 
 def join(storage: FencedStorage, plan: Plan, identity: Mapping[str, Any]) -> int:

@@ -122,7 +122,7 @@ def run_network(
         decision = stopping.known(rung)
         if decision is not None and decision.goes_on:
             return True
-        evaluation = _evaluate(bench, network, recipe, trained, data, seed, rung=bench.plan.study.objectives)
+        evaluation = evaluate(bench, network, recipe, trained, data, seed, rung=bench.plan.study.objectives)
         decision = decision or stopping.enter(rung, measure_all(evaluation))
         stopped = None if decision.goes_on else (decision, evaluation)
         return decision.goes_on
@@ -131,7 +131,7 @@ def run_network(
         bench, point, data, seed=seed, checkpoint=checkpoint, on_epoch=on_epoch,
         asks={rung: partial(ask, stopping) for rung in stopping.rungs} if stopping is not None else {},
     )  # fmt: skip
-    evaluation = stopped[1] if stopped else _evaluate(bench, network, recipe, trained, data, seed)
+    evaluation = stopped[1] if stopped else evaluate(bench, network, recipe, trained, data, seed)
     measured = measure_all(evaluation)
     attributes: dict[str, Any] = {
         **measured,
@@ -158,7 +158,7 @@ def run_network(
     return Outcome(measured, attributes, _files(network, point, recipe, data, evaluation))
 
 
-def _evaluate(
+def evaluate(
     bench: Bench, network: Network, recipe: Recipe, trained: Trained, data: Dataset, seed: int,
     rung: Sequence[str] | None = None,
 ) -> Evaluation:  # fmt: skip
@@ -194,46 +194,6 @@ def _extras(bench: Bench, network: Network, data: Dataset, average_strands: bool
             network, data, study.attribution, average_strands=average_strands, seed=seed, device=bench.device
         )
     return found
-
-
-def run_label_shuffled(
-    bench: Bench, point: Mapping[str, Scalar], *, replicate: int, on_epoch: Callable[[EpochRecord], None]
-) -> Outcome:
-    """Train on permuted labels; measure AUROC on the true validation labels and the filters' matches.
-
-    The network stops on shuffled validation labels, as a network without signal would.
-    """
-    data, seed = bench.dataset, shuffled_seed(bench.plan.seed, replicate)
-    network, recipe, trained = train_shuffled(bench, point, replicate=replicate, on_epoch=on_epoch)
-    evaluation = _evaluate(bench, network, recipe, trained, data, seed)
-    measured = measure_all(evaluation)
-    files = {
-        **network_files(network, split_point(point)[0], data, average_strands=recipe.average_strands),
-        MATCHES: table(FilterMatch, evaluation.matches.rows),
-    }
-    return Outcome(measured, {**measured, "seed": seed}, files)
-
-
-def train_shuffled(
-    bench: Bench, point: Mapping[str, Scalar], *, replicate: int, on_epoch: Callable[[EpochRecord], None]
-) -> tuple[Network, Recipe, Trained]:
-    """Train with permuted training and validation labels: the null of everything that is found."""
-    data, seed = bench.dataset, shuffled_seed(bench.plan.seed, replicate)
-    rng = np.random.default_rng(seed)
-    shuffled = {
-        name: replace(split, labels=split.labels[rng.permutation(len(split))])
-        for name, split in data.splits.items()
-        if name != "test"
-    }
-    return train(
-        bench, point, replace(data, splits={**data.splits, **shuffled}),
-        seed=seed, checkpoint=None, on_epoch=on_epoch,
-    )  # fmt: skip
-
-
-def shuffled_seed(seed: int, replicate: int) -> int:
-    """Seed of a label-shuffled network of a study."""
-    return mix(seed, "label-shuffled", replicate)
 
 
 def run_baseline(bench: Bench, name: str) -> Outcome:

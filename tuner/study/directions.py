@@ -19,6 +19,10 @@ OBJECTIVE_DIRECTIONS: Final = {
 
 # Determined by validation predictions alone, and so also measured without each group of sequences in turn.
 PREDICTED: Final = frozenset({"auroc", "average_precision", "trapezoid_aupr", "micro_aupr", "accuracy", "loss"})
+# They reward filters for looking like known motifs.
+MOTIF_OBJECTIVES: Final = frozenset(
+    {"match_fraction", "match_excess", "match_score", "target_fraction", "coverage", "distinct", "used_match_fraction"}
+)
 # Between 0 and 1; `match_excess` can be negative.
 BOUNDED: Final = frozenset(OBJECTIVE_DIRECTIONS) - {
     "loss", "parameters", "seconds", "distinct", "filters_alive", "filters_gated", "match_excess",

@@ -58,13 +58,15 @@ class ConfirmationSection(Table):
     """How the candidates are retrained before one of them is declared the primary trial.
 
     `folds` = 0 retrains on the training split and stops early on validation; k > 1 cross-validates over both splits.
-    `shuffled` is the number of label-shuffled models trained as the null.
+    `shuffled` and `composition` are the numbers of label-shuffled and composition-only networks trained as nulls (by
+    default as many of these, at most 3); they are no part of the study's identity.
     """
 
     candidates: int = Field(default=5, ge=0)
     seeds: int = Field(default=5, ge=1)
     folds: int = Field(default=0, ge=0)
-    shuffled: int = Field(default=3, ge=0)
+    shuffled: int = Field(default=5, ge=0)
+    composition: int | None = Field(default=None, ge=0)
 
 
 class StorageSection(Table):
@@ -94,6 +96,7 @@ class Preset(Table):
     seeds: int | None = Field(default=None, ge=1)
     folds: int | None = Field(default=None, ge=0)
     shuffled: int | None = Field(default=None, ge=0)
+    composition: int | None = Field(default=None, ge=0)
     space: str | None = None
 
 

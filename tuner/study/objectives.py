@@ -362,7 +362,7 @@ def measure_all(evaluation: Evaluation) -> dict[str, float]:
         if (row.needs is None or name in evaluation.extras) and (not row.late or name in evaluation.matches.metrics)
     }
     values |= evaluation.extras
-    for name in {"match_excess_low", "match_excess_high"} & evaluation.matches.metrics.keys():
+    for name in {"match_excess_low", "match_excess_high", "filters_effective"} & evaluation.matches.metrics.keys():
         values[name] = float(evaluation.matches.metrics[name])
     for name, value in values.items():
         if not np.isfinite(value):

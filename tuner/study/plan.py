@@ -21,6 +21,7 @@ from tuner.errors import StudyError, unknown
 from tuner.models.recipe import Recipe
 from tuner.motifs.database import MotifDatabase
 from tuner.storage.names import shown
+from tuner.study.directions import MOTIF_OBJECTIVES
 from tuner.study.file import PRESETS, ConfirmationSection, Sampler, StudyFile
 from tuner.study.grid import grid_points
 from tuner.study.parameters import check_names, recipe_of
@@ -28,6 +29,8 @@ from tuner.study.space import Parameter, SearchSpace, WarmStart, listed_space, r
 from tuner.study.toml import Table, parse_table
 
 FOLDS = "folds"
+NULLS = ("shuffled", "composition")  # how many null networks [confirmation] asks for
+MOST_COMPOSITION = 3  # composition-only networks, unless a study asks for more
 MOST_TRIALS = 1_000_000  # the database column could hold two thousand times as many, but no study can run for so long
 
 
@@ -70,6 +73,25 @@ class Plan:
     max_failures: int
     confirmation: ConfirmationSection
     folder: Path
+
+    def composition_networks(self, *, paired: bool) -> int:
+        """How many composition-only networks the study trains.
+
+        Parameters
+        ----------
+        paired : bool
+            Whether the negatives are dinucleotide shuffles of the positives: then both classes have one composition,
+            and there is nothing for such a network to learn.
+
+        Returns
+        -------
+        int
+            0 for pairs, and in a study without a motif objective.
+        """
+        if paired or not MOTIF_OBJECTIVES & set(self.study.objectives):
+            return 0
+        asked = self.confirmation.composition
+        return min(self.confirmation.shuffled, MOST_COMPOSITION) if asked is None else asked
 
     @property
     def data_spec(self) -> DataSpec:
@@ -152,7 +174,7 @@ def make_plan(
             given = f"{number:,}" if number < 10**15 else "more than 10^15"
             raise StudyError(f"{study.name}: {given} {what}; a study takes at most {MOST_TRIALS:,}.")
     confirmation = study.confirmation.model_copy(
-        update={k: scaled[k] for k in ("candidates", "seeds", "folds", "shuffled") if k in scaled}
+        update={k: scaled[k] for k in ("candidates", "seeds", "folds", *NULLS) if k in scaled}
     )
     return Plan(
         study=study,
@@ -298,7 +320,7 @@ def identity(
         },
         "training recipe": plan.recipe.settings(),
         "sampler": {"name": plan.sampler, "startup": plan.startup, "seed": plan.seed},
-        "confirmation": plan.confirmation.model_dump(),
+        "confirmation": plan.confirmation.model_dump(exclude=set(NULLS)),
         "preset": plan.preset,
     }
     if kin:
@@ -323,18 +345,27 @@ def differences(stored: Mapping[str, Any], current: Mapping[str, Any]) -> list[s
 def check_identity(name: str, stored: Mapping[str, Any], current: Mapping[str, Any]) -> None:
     """Refuse to join a study that was created from different files.
 
+    The number of null networks, which earlier versions stored, may differ: nothing else depends on it.
+
     Raises
     ------
     StudyError
         The identities differ; names the differences (the first eight).
     """
-    found = differences(stored, current)
+    found = differences(_without_nulls(stored), _without_nulls(current))
     if found:
         more = f"; and {len(found) - 8} more" if len(found) > 8 else ""
         raise StudyError(
             f"{name} was created with another {'; '.join(found[:8])}{more}. "
             "Use a new study name (--name), or restore the file."
         )
+
+
+def _without_nulls(described: Mapping[str, Any]) -> dict[str, Any]:
+    part = described.get("confirmation")
+    if not isinstance(part, Mapping):
+        return dict(described)
+    return {**described, "confirmation": {k: v for k, v in part.items() if k not in NULLS}}
 
 
 def mix(*parts: object) -> int:
