@@ -17,7 +17,7 @@ import torch
 from sides import alternate, begin, compare, finish
 from torch import nn
 
-from tuner.data.sequence import one_hot
+from tuner.genome.sequence import one_hot
 from tuner.interpret import mutagenesis as mutants
 from tuner.interpret.attribution import make_target
 from tuner.interpret.deep_shap import deep_shap, shap_scores, tangermeme_deep_shap

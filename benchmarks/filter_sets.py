@@ -27,9 +27,9 @@ import torch
 
 from tuner.data.dataset import Dataset, Split
 from tuner.data.registry import load_dataset
-from tuner.data.sequence import one_hot
 from tuner.data.simulate import SIMULATORS
 from tuner.data.spec import DataSpec
+from tuner.genome.sequence import one_hot
 from tuner.models import compiled
 from tuner.models.architectures import build_model
 from tuner.models.first_layer import scan_filters

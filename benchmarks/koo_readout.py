@@ -24,8 +24,8 @@ import torch
 from optuna.trial import TrialState
 from rungs import append, read
 
-from tuner.data.sequence import Codes
 from tuner.data.simulate import SIMULATORS
+from tuner.genome.sequence import Codes
 from tuner.models.half_maximum import half_maximum_windows
 from tuner.models.metrics import per_task
 from tuner.models.network import Network

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tuner.data.sequence import N_CODE
+from tuner.genome.sequence import N_CODE
 from tuner.interpret.modisco import PRESETS, WORKER
 
 

@@ -22,8 +22,8 @@ import torch
 
 from tuner.data.dataset import Dataset
 from tuner.data.registry import load_dataset
-from tuner.data.sequence import cpg, gc_content
 from tuner.data.spec import DataSpec
+from tuner.genome.sequence import cpg, gc_content
 from tuner.models.architectures import build_model
 from tuner.models.baselines import fit_baseline
 from tuner.models.hyperparameters import HYPERPARAMETERS

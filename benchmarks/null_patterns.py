@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from tuner.cli import context
-from tuner.data.sequence import Codes
+from tuner.genome.sequence import Codes
 from tuner.interpret.attribution import attribute
 from tuner.interpret.modisco import Pattern, above_null, find_patterns, match_patterns
 from tuner.models.network import Network

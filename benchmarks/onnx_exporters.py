@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 import torch
 
-from tuner.data.sequence import one_hot
+from tuner.genome.sequence import one_hot
 from tuner.models.architectures import build_model
 from tuner.models.calibration import THRESHOLD, Calibration
 from tuner.predictor.ensemble import Member

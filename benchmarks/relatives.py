@@ -22,9 +22,9 @@ from tuner.data.leakage import memoriser
 from tuner.data.partition import SplitRule
 from tuner.data.readers import read
 from tuner.data.relatives import STRETCH, linked, portion, related, relatives
-from tuner.data.sequence import Codes
 from tuner.data.spec import DataSpec
 from tuner.data.words import shared_words
+from tuner.genome.sequence import Codes
 
 
 def sequences(path: Path) -> Codes:

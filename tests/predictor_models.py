@@ -48,7 +48,7 @@ def untrained(settings: dict[str, Any], *, length: int, tasks: tuple[str, ...] =
     """A predictor of networks with fresh weights, of which batch norm has seen sequences, as in a trained network."""
     import torch
 
-    from tuner.data.sequence import one_hot
+    from tuner.genome.sequence import one_hot
     from tuner.models.architectures import build_model
     from tuner.models.calibration import fit_calibration
     from tuner.predictor.ensemble import Member, member_logits

@@ -18,8 +18,8 @@ from command_line import PLANTED, Terminal, prepare_environment, write_tiny_stud
 
 import tuner
 from tuner.api.progress import Progress
-from tuner.data.sequence import decode, one_hot, reverse_complement
 from tuner.errors import ModelError, StudyError, UsageError
+from tuner.genome.sequence import decode, one_hot, reverse_complement
 from tuner.models import compiled, metrics
 from tuner.results.leaderboard import FrozenTrial, stage_trials
 from tuner.results.trial_table import tidy

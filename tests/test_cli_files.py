@@ -12,8 +12,8 @@ from command_line import SPACE, STUDY, Terminal, write_tiny_study
 from other_user import NOBODY, needs_root, shared_folder
 
 from tuner.data.hdf5_file import open_hdf5
-from tuner.data.textfile import read_text
 from tuner.errors import DataError, MotifError, SearchSpaceError, StudyError, TunerError
+from tuner.genome.textfile import read_text
 from tuner.motifs.formats import read_motif_file
 from tuner.resources import find_resource
 from tuner.study.file import read_study

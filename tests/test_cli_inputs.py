@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from test_stored_version import STORED
 
-from tuner.data.sequence import decode
+from tuner.genome.sequence import decode
 
 ROOT = Path(__file__).parents[1]
 

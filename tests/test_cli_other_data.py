@@ -15,9 +15,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 import tuner
 from tuner.data.registry import load_dataset
-from tuner.data.sequence import decode
 from tuner.data.spec import DataSpec
 from tuner.errors import DataError, UsageError
+from tuner.genome.sequence import decode
 from tuner.search.other_data import prepare_other
 from tuner.study.other_data import OtherData
 

@@ -18,7 +18,7 @@ import pytest
 from command_line import Terminal, copy_runs
 
 import tuner
-from tuner.data.sequence import decode
+from tuner.genome.sequence import decode
 from tuner.predictor import onnx_graph
 from tuner.predictor.predictor import Predictor
 

@@ -13,8 +13,8 @@ from sklearn.metrics import roc_auc_score
 
 from tuner.data.composition import kmer_counts, kmers, matching_weights
 from tuner.data.hdf5 import koo_hdf5
-from tuner.data.sequence import cpg, decode, encode, gc_content, reverse_complement
 from tuner.errors import DataError
+from tuner.genome.sequence import cpg, decode, encode, gc_content, reverse_complement
 from tuner.models.intervals import weighted_auroc
 
 

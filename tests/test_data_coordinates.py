@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuner.data.coordinates import Interval, format_interval, overlapping, parse_interval
 from tuner.data.fasta import read_fasta
 from tuner.data.relatives import linked
+from tuner.genome.coordinates import Interval, format_interval, overlapping, parse_interval
 
 
 @pytest.mark.parametrize(

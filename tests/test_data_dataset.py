@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tuner.data.dataset import Dataset, Split, check
-from tuner.data.sequence import reverse_complement
 from tuner.errors import DataError
+from tuner.genome.sequence import reverse_complement
 
 
 @pytest.fixture

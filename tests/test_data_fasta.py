@@ -17,10 +17,10 @@ import tuner.data.lengths
 from tuner.data.dataset import SPLITS, check
 from tuner.data.fasta import fasta, folder, read_fasta
 from tuner.data.registry import load_dataset
-from tuner.data.sequence import decode, encode, reverse_complement
 from tuner.data.shuffle import dinucleotide_shuffle
 from tuner.data.spec import DataSpec
 from tuner.errors import DataError
+from tuner.genome.sequence import decode, encode, reverse_complement
 
 
 def random_sequences(n: int, length: int, seed: int) -> list[str]:

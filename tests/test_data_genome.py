@@ -16,13 +16,13 @@ import pyfaidx
 import pytest
 from genome_files import random_letters, write_fasta
 
-from tuner.data.assemblies import ASSEMBLIES, fitting, identify
-from tuner.data.chromosomes import is_main, main_names, match_names, read_aliases
-from tuner.data.genome import Genome
-from tuner.data.genome_names import GENOMES
-from tuner.data.genomes import open_genome
-from tuner.data.sequence import encode
 from tuner.errors import DataError
+from tuner.genome.assemblies import ASSEMBLIES, fitting, identify
+from tuner.genome.chromosomes import is_main, main_names, match_names, read_aliases
+from tuner.genome.genome import Genome
+from tuner.genome.genome_names import GENOMES
+from tuner.genome.genomes import open_genome
+from tuner.genome.sequence import encode
 
 YEAST = "yeast_reb1/Saccharomyces_cerevisiae.R64-1-1.dna.toplevel.fa.gz"
 RECORDS = {"chr1": random_letters(1000, 1), "chr2": random_letters(601, 2).lower(), "chr3": b"ACGTNNRY"}
@@ -215,7 +215,7 @@ def test_in_a_folder_that_cannot_be_written_the_index_is_in_the_cache(
     path = write_fasta(folder / "g.fa", RECORDS)
     folder.chmod(0o555)
     if os.access(folder, os.W_OK):  # root may write everywhere, so the refusal is made here
-        from tuner.data import fasta_index
+        from tuner.genome import fasta_index
 
         write = fasta_index.write_atomically
 
@@ -228,7 +228,7 @@ def test_in_a_folder_that_cannot_be_written_the_index_is_in_the_cache(
     assert Genome(path, cache=tmp_path / "cache").letters("chr3").tobytes() == RECORDS["chr3"]
     assert [p.suffix for p in (tmp_path / "cache" / "genomes").iterdir()] == [".fai"]
     assert list(folder.iterdir()) == [path]
-    monkeypatch.setattr("tuner.data.fasta_index.build_index", lambda *_: pytest.fail("the index was made again"))
+    monkeypatch.setattr("tuner.genome.fasta_index.build_index", lambda *_: pytest.fail("the index was made again"))
     Genome(path, cache=tmp_path / "cache")
     folder.chmod(0o755)
 
@@ -383,16 +383,16 @@ def test_a_first_download_is_remembered_and_a_changed_file_is_refused(
         assert url == GENOMES["sacCer3"].url
         Path(output_file).write_bytes((data_dir / YEAST).read_bytes())
 
-    monkeypatch.setattr("tuner.data.genomes.pooch.HTTPDownloader", lambda **_: download)
+    monkeypatch.setattr("tuner.genome.genomes.pooch.HTTPDownloader", lambda **_: download)
     assert open_genome("sacCer3", cache=tmp_path).sizes["I"] == 230218
     kept = tmp_path / "genomes" / "sacCer3.fa.gz"
     assert len((tmp_path / "genomes" / "sacCer3.fa.gz.sha256").read_text().strip()) == 64
-    monkeypatch.setattr("tuner.data.genomes.pooch.retrieve", lambda *_, **__: pytest.fail("it was downloaded again"))
+    monkeypatch.setattr("tuner.genome.genomes.pooch.retrieve", lambda *_, **__: pytest.fail("it was downloaded again"))
     assert open_genome("sacCer3", cache=tmp_path, offline=True).sizes["I"] == 230218
     monkeypatch.undo()
     kept.write_bytes(kept.read_bytes()[:-100])
     monkeypatch.setattr(
-        "tuner.data.genomes.pooch.HTTPDownloader", lambda **_: lambda *a, **k: Path(a[1]).write_bytes(b"x")
+        "tuner.genome.genomes.pooch.HTTPDownloader", lambda **_: lambda *a, **k: Path(a[1]).write_bytes(b"x")
     )
     with pytest.raises(DataError, match="could not be downloaded"):
         open_genome("sacCer3", cache=tmp_path)

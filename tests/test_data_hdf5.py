@@ -8,8 +8,8 @@ import pytest
 
 from tuner.data.dataset import Dataset, Split
 from tuner.data.hdf5 import koo_hdf5, write_koo_hdf5
-from tuner.data.sequence import one_hot
 from tuner.errors import DataError
+from tuner.genome.sequence import one_hot
 
 SIZES = {"train": 12, "valid": 4, "test": 6}
 

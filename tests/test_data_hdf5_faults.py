@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from tuner.data.hdf5 import koo_hdf5
-from tuner.data.sequence import one_hot
 from tuner.errors import DataError
+from tuner.genome.sequence import one_hot
 
 SIZES = {"train": 2000, "valid": 300, "test": 400}
 LENGTH = 50

@@ -15,8 +15,8 @@ from tuner.data.fasta import fasta
 from tuner.data.leakage import leakage, memoriser, memoriser_scores
 from tuner.data.partition import SplitRule
 from tuner.data.relatives import related
-from tuner.data.sequence import Codes, decode, encode_one, gc_content
 from tuner.data.table import table
+from tuner.genome.sequence import Codes, decode, encode_one, gc_content
 
 COMPLEMENT = str.maketrans("ACGTN", "TGCAN")
 

@@ -9,10 +9,10 @@ from sklearn.metrics import roc_auc_score
 from tuner.data.fasta import fasta, folder
 from tuner.data.registry import load_dataset
 from tuner.data.separation import separation
-from tuner.data.sequence import decode
 from tuner.data.spec import DataSpec
 from tuner.data.table import table
 from tuner.errors import DataError
+from tuner.genome.sequence import decode
 
 
 def random_sequences(n: int, length: int, seed: int) -> list[str]:

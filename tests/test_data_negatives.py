@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from tuner.data.dataset import Dataset
-from tuner.data.genome import Genome
-from tuner.data.intervals import Axis, strongest, union
 from tuner.data.matching import bins_of, free_starts
 from tuner.data.peak_dataset import peak_dataset
-from tuner.data.sequence import N_CODE, cpg, gc_content, reverse_complement
 from tuner.data.spec import DataSpec
-from tuner.data.window_counts import count_windows
 from tuner.errors import DataError
+from tuner.genome.genome import Genome
+from tuner.genome.intervals import Axis, strongest, union
+from tuner.genome.sequence import N_CODE, cpg, gc_content, reverse_complement
+from tuner.genome.window_counts import count_windows
 
 LENGTH = 60
 quick = settings(max_examples=25, deadline=None, derandomize=True, database=None)

@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuner.data.coordinates import Interval
 from tuner.data.dataset import SPLITS, Dataset
 from tuner.data.fasta import fasta
 from tuner.data.partition import SplitRule, partition
 from tuner.data.registry import load_dataset
 from tuner.data.relatives import related, relatives
-from tuner.data.sequence import decode, reverse_complement
 from tuner.data.spec import DataSpec
 from tuner.data.splits import balanced, stratified
 from tuner.errors import DataError
+from tuner.genome.coordinates import Interval
+from tuner.genome.sequence import decode, reverse_complement
 from tuner.search.trial import fold_dataset
 
 RULES = ("random", "homology", "chromosome", "chromosome+homology")

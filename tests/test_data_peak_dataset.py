@@ -21,18 +21,18 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 import tuner
-from tuner.data.assemblies import ASSEMBLIES
 from tuner.data.dataset import Dataset
-from tuner.data.genome import Genome
-from tuner.data.intervals import Axis, Regions
-from tuner.data.peaks import read_peaks
 from tuner.data.registry import load_dataset
 from tuner.data.relatives import related
-from tuner.data.sequence import decode, gc_content
-from tuner.data.site_merging import merge_sites
-from tuner.data.sites import Sites, locate, make_sites
 from tuner.data.spec import DataSpec
 from tuner.errors import DataError
+from tuner.genome.assemblies import ASSEMBLIES
+from tuner.genome.genome import Genome
+from tuner.genome.intervals import Axis, Regions
+from tuner.genome.peaks import read_peaks
+from tuner.genome.sequence import decode, gc_content
+from tuner.genome.site_merging import merge_sites
+from tuner.genome.sites import Sites, locate, make_sites
 
 NOTHING = Regions(np.zeros(0, np.int64), np.zeros(0, np.int64))
 

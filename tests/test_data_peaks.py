@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuner.data.peaks import read_peaks
 from tuner.errors import DataError
+from tuner.genome.peaks import read_peaks
 
 ROW = "chr1\t100\t300\n"
 

@@ -10,10 +10,10 @@ import pytest
 
 from tuner.data.registry import load_dataset
 from tuner.data.relatives import COMMON, related, relatives
-from tuner.data.sequence import decode, encode, reverse_complement
 from tuner.data.spec import DataSpec
 from tuner.data.table import deepbind, table
 from tuner.data.words import stretches_of, words_of
+from tuner.genome.sequence import decode, encode, reverse_complement
 
 COMPLEMENT = str.maketrans("ACGTN", "TGCAN")
 

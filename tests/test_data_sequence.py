@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.data.sequence import cpg, decode, encode, gc_content, one_hot, reverse_complement
 from tuner.errors import DataError
+from tuner.genome.sequence import cpg, decode, encode, gc_content, one_hot, reverse_complement
 
 sequences = st.integers(1, 40).flatmap(
     lambda length: st.lists(st.text("ACGTN", min_size=length, max_size=length), min_size=1, max_size=5)

@@ -9,9 +9,9 @@ import pytest
 
 from tuner.data.dataset import Dataset, Split
 from tuner.data.registry import load_dataset
-from tuner.data.sequence import decode
 from tuner.data.shuffle import dinucleotide_shuffle, shuffled_share
 from tuner.data.spec import DataSpec
+from tuner.genome.sequence import decode
 from tuner.models.baselines import fit_baseline
 from tuner.models.metrics import auroc
 from tuner.results import words

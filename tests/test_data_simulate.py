@@ -11,13 +11,13 @@ from sklearn.metrics import roc_auc_score
 
 from tuner.data.dataset import SPLITS, check
 from tuner.data.hdf5 import koo_hdf5, write_koo_hdf5
-from tuner.data.sequence import cpg, decode, gc_content
 from tuner.data.simulate import SIMULATORS, parse_settings
 from tuner.data.simulate import simulate as run_simulator
 from tuner.data.simulate_koo import corrected_background, task1, task3, task3_corrected
 from tuner.data.simulate_synthetic import SYNTHETIC_MOTIFS, synthetic
 from tuner.data.simulate_teaching import foxo1, hw4_interaction, hw4_multi, hw4_noise_60, hw4_noise_80, hw4_single
 from tuner.errors import DataError, MotifError, UsageError
+from tuner.genome.sequence import cpg, decode, gc_content
 from tuner.motifs.database import load_database
 
 pytestmark = pytest.mark.slow

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuner.data.sequence import reverse_complement
 from tuner.data.splits import duplicate_groups, k_fold, merge_groups, sample_rows, stratified
 from tuner.errors import DataError
+from tuner.genome.sequence import reverse_complement
 
 labellings = st.integers(20, 200).flatmap(
     lambda n: st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=n, max_size=n)

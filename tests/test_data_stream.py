@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from tuner.data.fasta import read_fasta
-from tuner.data.sequence import decode
 from tuner.data.stream import SOURCES, stream_sequences
 from tuner.errors import DataError
+from tuner.genome.sequence import decode
 
 FASTA = ">a first\r\nACGT\r\nacgn\r\n;a remark\n\n>b\nGGGTTTUR\n>\nA\n"
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from tuner.data.dataset import SPLITS, check
-from tuner.data.sequence import decode
 from tuner.data.table import deepbind, table
 from tuner.errors import DataError
+from tuner.genome.sequence import decode
 
 
 def rows(n: int) -> list[tuple[str, str, int, int, str, str]]:

@@ -15,9 +15,9 @@ import pytest
 import tuner
 from tuner.data.dataset import Dataset, Split
 from tuner.data.registry import load_dataset
-from tuner.data.sequence import decode
 from tuner.data.spec import DataSpec
 from tuner.errors import DataError, StudyError
+from tuner.genome.sequence import decode
 from tuner.study.file import StudyFile, check_study
 from tuner.study.paths import expand_paths
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from tuner.data.fasta import read_fasta
-from tuner.data.sequence import decode
-from tuner.data.textfile import read_text
 from tuner.errors import DataError
+from tuner.genome.sequence import decode
+from tuner.genome.textfile import read_text
 
 TEXT = ">a é\nACGT\n>α\nTTGA\n"
 
@@ -130,7 +130,7 @@ def test_a_file_that_may_not_be_read_says_so(tmp_path):
     for folder in (tmp_path, *tmp_path.parents[:-1]):
         folder.chmod(folder.stat().st_mode | 0o055)
     script = (
-        "import os, pathlib, sys; from tuner.data.textfile import read_text; os.setuid(65534)\n"
+        "import os, pathlib, sys; from tuner.genome.textfile import read_text; os.setuid(65534)\n"
         "try: read_text(pathlib.Path(sys.argv[1]))\nexcept Exception as e: print(type(e).__name__, e)"
     )
     done = subprocess.run(

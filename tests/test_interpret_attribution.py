@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from tuner.data.sequence import one_hot
 from tuner.errors import AttributionError, DeviceError
+from tuner.genome.sequence import one_hot
 from tuner.interpret.attribution import ATTRIBUTIONS, attribute, engine_agreement
 from tuner.interpret.references import make_references
 from tuner.interpret.target import OUTPUTS

@@ -17,9 +17,9 @@ import torch
 from torch import nn
 
 from tuner.data.fasta import read_fasta
-from tuner.data.sequence import one_hot, reverse_complement
 from tuner.data.simulate_koo import task3
 from tuner.errors import AttributionError, ModelError
+from tuner.genome.sequence import one_hot, reverse_complement
 from tuner.interpret.attribution import ATTRIBUTIONS, attribute, engine_agreement
 from tuner.interpret.averaged import agreement, references_for
 from tuner.interpret.completeness import check_completeness, measure_completeness

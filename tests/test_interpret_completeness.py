@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from tuner.data.sequence import one_hot
 from tuner.errors import AttributionError
+from tuner.genome.sequence import one_hot
 from tuner.interpret.attribution import Attribution, attribute, engine_agreement
 from tuner.interpret.completeness import check_completeness, measure_completeness
 from tuner.models.activations import ACTIVATIONS, Exponential

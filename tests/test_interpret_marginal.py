@@ -9,9 +9,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.stats import ttest_1samp
 from torch import nn
 
-from tuner.data.sequence import encode, reverse_complement
 from tuner.data.simulate_synthetic import SYNTHETIC_RELEASE, synthetic
 from tuner.errors import AttributionError, MotifError
+from tuner.genome.sequence import encode, reverse_complement
 from tuner.interpret.marginal import Marginal, marginalise
 from tuner.interpret.references import make_references
 from tuner.models.pwm import log_odds

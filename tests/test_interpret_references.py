@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tuner.data.sequence import encode
 from tuner.errors import AttributionError
+from tuner.genome.sequence import encode
 from tuner.interpret.references import SHUFFLES, make_references
 
 CODES = np.random.default_rng(0).integers(0, 4, (6, 120)).astype(np.uint8)

@@ -11,10 +11,10 @@ from sklearn.metrics import auc, average_precision_score, precision_recall_curve
 from torch import nn
 
 from tuner.data.dataset import Split
-from tuner.data.sequence import one_hot
 from tuner.data.simulate_koo import task3
 from tuner.data.simulate_teaching import hw4_single
 from tuner.errors import AttributionError, DataError
+from tuner.genome.sequence import one_hot
 from tuner.interpret.attribution import attribute
 from tuner.interpret.references import make_references
 from tuner.interpret.scoring import (

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tuner.data.sequence import one_hot
 from tuner.errors import ModelError
+from tuner.genome.sequence import one_hot
 from tuner.models.activations import ACTIVATIONS
 from tuner.models.architectures import ARCHITECTURES, Network, build_model, complete, count_parameters
 from tuner.models.hyperparameters import HYPERPARAMETERS, Value

@@ -12,8 +12,8 @@ from sklearn.metrics import roc_auc_score
 import tuner
 from tuner.data.dataset import Dataset, Split
 from tuner.data.registry import load_dataset
-from tuner.data.sequence import decode, gc_content, reverse_complement
 from tuner.data.spec import DataSpec
+from tuner.genome.sequence import decode, gc_content, reverse_complement
 from tuner.models.audit import FEWEST_HITS, audit, centrality
 from tuner.models.pwm import best_scores, best_sites, log_odds, threshold
 from tuner.motifs.jaspar import jaspar_motifs

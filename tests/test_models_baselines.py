@@ -10,8 +10,8 @@ import pytest
 
 from tuner.data.dataset import Dataset, Split
 from tuner.data.hdf5 import koo_hdf5
-from tuner.data.sequence import decode, encode, reverse_complement
 from tuner.errors import DataError
+from tuner.genome.sequence import decode, encode, reverse_complement
 from tuner.models.baselines import (
     Baseline,
     fit_baseline,

@@ -13,9 +13,9 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from tuner.data.dataset import Split
-from tuner.data.sequence import encode_one, one_hot
 from tuner.data.table import table
 from tuner.errors import DataError, ModelError, TrainingDiverged, UsageError
+from tuner.genome.sequence import encode_one, one_hot
 from tuner.models.architectures import build_model
 from tuner.models.cell_type import (
     CellTypeLogits,

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from tuner.data.hdf5 import koo_hdf5
-from tuner.data.sequence import one_hot
 from tuner.errors import ModelError
+from tuner.genome.sequence import one_hot
 from tuner.models.architectures import Network, build_model
 from tuner.models.first_layer import ablation_effects, scan_filters
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tuner.data.composition import matching_weights
-from tuner.data.sequence import gc_content
+from tuner.genome.sequence import gc_content
 from tuner.models.intervals import weighted_auroc
 from tuner.models.matched import matched_part
 

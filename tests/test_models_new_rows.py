@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from training_task import RECIPE, TRAIN, VALID
 
 from tuner.cli.list_ import KINDS
-from tuner.data.sequence import one_hot
 from tuner.errors import ModelError, SearchSpaceError
+from tuner.genome.sequence import one_hot
 from tuner.interpret.attribution import attribute
 from tuner.models import compiled
 from tuner.models.activations import ACTIVATIONS, Activation

@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy.special import expit, logit
 
-from tuner.data.sequence import one_hot, reverse_complement
 from tuner.errors import ModelError
+from tuner.genome.sequence import one_hot, reverse_complement
 from tuner.interpret.attribution import attribute, engine_agreement
 from tuner.interpret.references import make_references
 from tuner.models.architectures import build_model

@@ -13,8 +13,8 @@ from torch import nn
 from training_task import LENGTH, RECIPE, TRAIN, VALID, Net, run, same_weights, scores
 
 from tuner.data.dataset import Split
-from tuner.data.sequence import one_hot, reverse_complement
 from tuner.errors import DataError, DeviceError, MetricError, TrainingDiverged, UsageError
+from tuner.genome.sequence import one_hot, reverse_complement
 from tuner.models.batches import EpochOrder, batch_bounds, epoch_seed
 from tuner.models.metrics import auroc
 from tuner.models.optimizer import KernelAdam, penalty_factors

@@ -7,8 +7,8 @@ import pytest
 import torch
 from memelite import tomtom as memelite_tomtom
 
-from tuner.data.sequence import one_hot
 from tuner.errors import ModelError, MotifError
+from tuner.genome.sequence import one_hot
 from tuner.models.architectures import build_model
 from tuner.models.half_maximum import half_maximum_windows
 from tuner.motifs.database import MotifDatabase, load_database

@@ -17,8 +17,8 @@ from predictor_models import untrained
 from sklearn.metrics import roc_curve
 
 import tuner
-from tuner.data.sequence import decode, one_hot, reverse_complement
 from tuner.errors import ModelError, StudyError, UsageError
+from tuner.genome.sequence import decode, one_hot, reverse_complement
 from tuner.models.calibration import fit_calibration
 from tuner.motifs.meme import parse_meme
 from tuner.predictor.folder import CARD, CONFIG, load_model
@@ -179,8 +179,8 @@ def test_a_shorter_sequence_is_padded_as_a_data_set_is(predictor: Predictor) -> 
 
 
 def test_batches_and_lengths_do_not_change_a_score(predictor: Predictor) -> None:
-    from tuner.data.sequence import encode_one
     from tuner.data.stream import Sequence
+    from tuner.genome.sequence import encode_one
 
     texts = [decode(random_codes(1, n))[0] for n in (60, 200, 5, 61, 60, 300, 60)]
     records = [Sequence(str(i), encode_one(text)) for i, text in enumerate(texts)]

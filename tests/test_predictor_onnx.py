@@ -12,8 +12,8 @@ import pytest
 import torch
 from predictor_models import untrained
 
-from tuner.data.sequence import one_hot
 from tuner.errors import ModelError, UsageError
+from tuner.genome.sequence import one_hot
 from tuner.models.activations import ACTIVATIONS
 from tuner.models.architectures import ARCHITECTURES
 from tuner.predictor import onnx_graph

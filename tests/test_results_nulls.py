@@ -11,7 +11,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution
 from tiny import STUDY, load_tiny
 
-from tuner.data.sequence import gc_content
+from tuner.genome.sequence import gc_content
 from tuner.models.metrics import auroc
 from tuner.models.training import predict
 from tuner.results import words

@@ -20,8 +20,8 @@ from sklearn.metrics import (
 
 from tuner.data.dataset import Dataset
 from tuner.data.registry import load_dataset
-from tuner.data.sequence import decode
 from tuner.data.spec import DataSpec
+from tuner.genome.sequence import decode
 from tuner.models.baselines import fit_baseline
 from tuner.models.calibration import fit_calibration
 from tuner.results.predictor_scores import (

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from tuner.data.registry import load_dataset
-from tuner.data.sequence import decode
 from tuner.data.spec import DataSpec
 from tuner.data.splits import k_fold
+from tuner.genome.sequence import decode
 from tuner.search.trial import fold_dataset
 
 

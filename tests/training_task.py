@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from tuner.data.dataset import Split
-from tuner.data.sequence import encode_one, reverse_complement
+from tuner.genome.sequence import encode_one, reverse_complement
 from tuner.models.layers import Dropout
 from tuner.models.training import EpochRecord, Recipe, Trained, fit
 

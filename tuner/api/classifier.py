@@ -12,9 +12,9 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from tuner.data.dataset import Split
 from tuner.data.lengths import fit_length
-from tuner.data.sequence import encode_one
 from tuner.data.splits import duplicate_groups, k_fold
 from tuner.errors import DataError
+from tuner.genome.sequence import encode_one
 from tuner.models.architectures import build_model, complete
 from tuner.models.calibration import THRESHOLD, Calibration, fit_calibration
 from tuner.models.recipe import Recipe

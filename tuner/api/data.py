@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from tuner.api.places import folders_of
 from tuner.data.dataset import Dataset
 from tuner.data.fasta import SHUFFLE
-from tuner.data.genome_names import GENOMES
 from tuner.data.partition import By
 from tuner.data.peak_keys import NEGATIVE_KINDS
 from tuner.data.registry import load_dataset
 from tuner.data.spec import DataSpec, recipe
 from tuner.errors import DataError, UsageError
+from tuner.genome.genome_names import GENOMES
 from tuner.limits import parse_size
 from tuner.motifs.database import MotifDatabase, load_database
 from tuner.study.other_data import OtherData, find_other_data

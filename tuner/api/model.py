@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from tuner.data.sequence import N_CODE, Codes, encode
 from tuner.errors import DataError, ModelError, unknown
+from tuner.genome.sequence import N_CODE, Codes, encode
 from tuner.interpret import attribution
 from tuner.interpret.attribution import Attribution
 from tuner.models.ensemble import predicted

@@ -32,9 +32,9 @@ def command(
     import tomllib
 
     from tuner.cli.check import examine, print_check
-    from tuner.data.genomes import open_genome
     from tuner.data.peak_keys import LENGTH
     from tuner.errors import UsageError
+    from tuner.genome.genomes import open_genome
     from tuner.motifs.database import load_database
     from tuner.storage.names import check_name
     from tuner.study.file import check_study

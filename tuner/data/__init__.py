@@ -1,1 +1,1 @@
-"""Sequences and data sets: encodings, readers, splits, simulators, and the registry of named data sets."""
+"""Data sets: readers, negatives, splits, simulators, and the registry of named data sets."""

@@ -13,8 +13,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.data.sequence import ALPHABET, N_CODE, Codes, cpg, decode, gc_content, reverse_complement
 from tuner.errors import DataError, unknown
+from tuner.genome.sequence import ALPHABET, N_CODE, Codes, cpg, decode, gc_content, reverse_complement
 
 # Bin widths for matching, chosen on training + validation sequences. ZBED2: 1756 of 3921 sequences are kept, AUROC of
 # GC .723 -> .499, of CpG .812 -> .503; of the 490 validation sequences 178 are kept, .498 and .510. IRF1: 2158 of 3113,

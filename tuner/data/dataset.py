@@ -1,6 +1,6 @@
 """`Dataset`: sequences, labels and splits as every reader and simulator returns them, and the checks on them.
 
-Shapes: codes (n, length) uint8 (see `tuner.data.sequence`), labels (n, n_tasks) uint8 of 0 and 1; in simulated data
+Shapes: codes (n, length) uint8 (see `tuner.genome.sequence`), labels (n, n_tasks) uint8 of 0 and 1; in simulated data
 also truth (n, 4, length) float32, the matrix from which each sequence was drawn.
 """
 
@@ -16,10 +16,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.data.sequence import N_CODE, Codes, cpg, gc_content, reverse_complement
 from tuner.data.shuffle import SHUFFLED, shuffle_note, shuffled_share
 from tuner.data.sizes import FEWEST, counted, interval_words
 from tuner.errors import DataError
+from tuner.genome.sequence import N_CODE, Codes, cpg, gc_content, reverse_complement
 
 SPLITS: Final = ("train", "valid", "test")
 

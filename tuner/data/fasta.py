@@ -10,15 +10,15 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.data.coordinates import Interval, parse_interval
 from tuner.data.dataset import SPLITS, Dataset, Split
 from tuner.data.lengths import BYTES_A_BASE, BYTES_A_SEQUENCE, fit_lengths
 from tuner.data.partition import SplitRule, partition
-from tuner.data.sequence import AMBIGUOUS, Codes, encode_one
 from tuner.data.shuffle import dinucleotide_shuffle
 from tuner.data.spec import FRACTIONS
-from tuner.data.textfile import read_text
 from tuner.errors import DataError
+from tuner.genome.coordinates import Interval, parse_interval
+from tuner.genome.sequence import AMBIGUOUS, Codes, encode_one
+from tuner.genome.textfile import read_text
 from tuner.limits import require
 
 SHUFFLE: Final = "shuffle"

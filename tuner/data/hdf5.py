@@ -22,9 +22,9 @@ from tuner.data import hdf5_layout
 from tuner.data.dataset import SPLITS, Dataset, Split
 from tuner.data.hdf5_file import open_hdf5, read_block
 from tuner.data.hdf5_rows import read_groups, read_ids, write_recipe, write_rows
-from tuner.data.sequence import N_CODE, Codes
 from tuner.errors import DataError
 from tuner.files import replacing
+from tuner.genome.sequence import N_CODE, Codes
 from tuner.limits import require
 
 LAYOUTS: Final = hdf5_layout.LAYOUTS

@@ -18,7 +18,7 @@ from tuner.data.words import shared_words
 
 if TYPE_CHECKING:
     from tuner.data.dataset import Dataset, Split
-    from tuner.data.sequence import Codes
+    from tuner.genome.sequence import Codes
 
 WORD: Final = 12  # bp
 MOST_TRAIN: Final = 50_000

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.data.separation import separation
-from tuner.data.sequence import N_CODE, Codes
 from tuner.errors import DataError
+from tuner.genome.sequence import N_CODE, Codes
 from tuner.limits import require
 
 SHORTEST: Final = "shortest"

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.data.composition import CPG_WIDTH, GC_WIDTH
-from tuner.data.genome import Genome
-from tuner.data.intervals import Axis, Index, Regions
-from tuner.data.window_counts import Counts, count_windows
+from tuner.genome.genome import Genome
+from tuner.genome.intervals import Axis, Index, Regions
+from tuner.genome.window_counts import Counts, count_windows
 
 FIRST: Final = 40
 """Candidates per wanted window in the first round; each further round draws four times as many as the one before."""

@@ -14,11 +14,11 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.data.genome import Genome
-from tuner.data.intervals import Axis, Index, Regions, strongest
 from tuner.data.matching import Bins, bins_of, draw_matched, free_starts
-from tuner.data.sites import MOST_N, unknown_share
-from tuner.data.window_counts import count_windows
+from tuner.genome.genome import Genome
+from tuner.genome.intervals import Axis, Index, Regions, strongest
+from tuner.genome.sites import MOST_N, unknown_share
+from tuner.genome.window_counts import count_windows
 
 FARTHEST: Final = 20
 """Largest distance of a flank from its peak, in windows, behind the zone around the peak."""

@@ -14,14 +14,14 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.data.coordinates import Interval, overlapping
 from tuner.data.dataset import SPLITS, Dataset
 from tuner.data.relatives import linked, relatives
-from tuner.data.sequence import Codes
 from tuner.data.sizes import counted
 from tuner.data.spec import FRACTIONS, DataSpec
 from tuner.data.splits import balanced, duplicate_groups, merge_groups, stratified
 from tuner.errors import DataError, unknown
+from tuner.genome.coordinates import Interval, overlapping
+from tuner.genome.sequence import Codes
 
 Index = NDArray[np.int64]
 By = Literal["random", "homology", "chromosome", "chromosome+homology"]

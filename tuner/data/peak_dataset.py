@@ -11,27 +11,27 @@ import numpy as np
 import pooch
 from numpy.typing import NDArray
 
-from tuner.data.chromosomes import read_aliases
-from tuner.data.coordinates import parse_interval
 from tuner.data.dataset import SPLITS, Dataset, Split
 from tuner.data.fasta import read_fasta
-from tuner.data.genome import Genome
-from tuner.data.genomes import open_genome
-from tuner.data.intervals import Axis, Index, Regions, union, window_letters
 from tuner.data.lengths import BYTES_A_BASE, BYTES_A_SEQUENCE, fit_length
 from tuner.data.negatives import NEGATIVES, Draw, Ground, Share, draw_from, repeated, shortfalls
 from tuner.data.partition import by_chromosome, first_only, kin, partition, rule_of
 from tuner.data.peak_cache import keep, kept, place_of
 from tuner.data.peak_keys import LENGTH, SHUFFLE, tasks_of
-from tuner.data.peaks import Peaks, read_peaks
-from tuner.data.sequence import Codes, encode_letters, reverse_complement
 from tuner.data.shuffle import dinucleotide_shuffle
-from tuner.data.site_merging import merge_sites
-from tuner.data.sites import Sites, describe_drops, locate, make_sites, zones
 from tuner.data.spec import DataSpec
 from tuner.data.splits import duplicate_groups, merge_groups, stratified
-from tuner.data.textfile import read_text
 from tuner.errors import DataError
+from tuner.genome.chromosomes import read_aliases
+from tuner.genome.coordinates import parse_interval
+from tuner.genome.genome import Genome
+from tuner.genome.genomes import open_genome
+from tuner.genome.intervals import Axis, Index, Regions, union, window_letters
+from tuner.genome.peaks import Peaks, read_peaks
+from tuner.genome.sequence import Codes, encode_letters, reverse_complement
+from tuner.genome.site_merging import merge_sites
+from tuner.genome.sites import Sites, describe_drops, locate, make_sites, zones
+from tuner.genome.textfile import read_text
 from tuner.limits import require
 
 SHUFFLED: Final = "_shuffled"  # ends the name of a shuffled window

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from tuner.data.genome_names import GENOMES
 from tuner.errors import DataError, unknown
+from tuner.genome.genome_names import GENOMES
 
 if TYPE_CHECKING:
     from tuner.data.spec import DataSpec

@@ -15,8 +15,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.data.sequence import Codes
 from tuner.data.words import Rows, Words, shared_words, stretches_of
+from tuner.genome.sequence import Codes
 
 Index = NDArray[np.int64]
 

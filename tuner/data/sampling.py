@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.data.sequence import Codes
+from tuner.genome.sequence import Codes
 
 Matrix = NDArray[np.float64]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.data.dataset import Dataset
-from tuner.data.sequence import N_CODE
+from tuner.genome.sequence import N_CODE
 
 LEAST: Final = 0.05
 """Smallest distance of an AUROC from .5 that deserves a warning."""

@@ -14,8 +14,8 @@ from typing import Final
 import numpy as np
 
 from tuner.data.dataset import Dataset, Split
-from tuner.data.sequence import Codes
 from tuner.files import make_folder, replacing
+from tuner.genome.sequence import Codes
 
 SHARED_FROM: Final = 32 << 20
 """Smallest size in bytes of the codes of a split that are shared; smaller ones are not worth a file."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.data.sequence import Codes
+from tuner.genome.sequence import Codes
 
 SHORTEST = 30  # bp
 SHUFFLED = 0.5  # share of the negatives from which on they are called shuffles; of genomic ones it is 0

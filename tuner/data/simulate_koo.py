@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from tuner.data.dataset import SPLITS, Dataset, Split
 from tuner.data.sampling import UNIFORM, Matrix, both_strands, draw, plant
-from tuner.data.sequence import Codes
 from tuner.errors import DataError
+from tuner.genome.sequence import Codes
 from tuner.motifs.database import load_database
 
 LENGTH: Final = 200

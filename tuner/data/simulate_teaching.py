@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from tuner.data.dataset import Dataset, Split
 from tuner.data.sampling import UNIFORM, Matrix, draw, plant
-from tuner.data.sequence import encode_one
 from tuner.data.splits import stratified
 from tuner.errors import DataError
+from tuner.genome.sequence import encode_one
 from tuner.motifs.database import Motif, load_database
 from tuner.motifs.hocomoco import find_hocomoco
 

@@ -59,7 +59,7 @@ class DataSpec:
     peaks : str or dict of str to str, optional
         A file of peaks, or one for each task.
     genome : str, optional
-        A name in `tuner.data.genome_names.GENOMES`, or a FASTA or 2bit file; beside `peaks`.
+        A name in `tuner.genome.genome_names.GENOMES`, or a FASTA or 2bit file; beside `peaks`.
     ratio : float, optional
         Negatives per positive; beside `peaks`, by default 1, or all of a file.
     top : int, optional

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.data.dataset import SPLITS, canonical
-from tuner.data.sequence import Codes
 from tuner.errors import DataError
+from tuner.genome.sequence import Codes
 
 Index = NDArray[np.int64]
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from tuner import textfile
 from tuner.data.cells import cells_of
-from tuner.data.sequence import AMBIGUOUS, N_CODE, Codes, encode_one
 from tuner.data.table import ID_NAMES, SEQUENCE_NAMES
 from tuner.errors import DataError, unknown
+from tuner.genome.sequence import AMBIGUOUS, N_CODE, Codes, encode_one
 from tuner.limits import require
 
 EXPECTED: Final = textfile.Expected(

@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.data.cells import Cells, read_cells
-from tuner.data.coordinates import Interval, parse_interval
 from tuner.data.dataset import SPLITS, Dataset, Split
 from tuner.data.lengths import BYTES_A_BASE, BYTES_A_SEQUENCE, fit_lengths
 from tuner.data.partition import SplitRule, partition, rule_of
-from tuner.data.sequence import AMBIGUOUS, N_CODE, Codes, encode_one
 from tuner.data.shuffle import dinucleotide_shuffle
 from tuner.data.spec import FRACTIONS, DataSpec
 from tuner.data.splits import duplicate_groups
-from tuner.data.textfile import read_text
 from tuner.errors import DataError, unknown
+from tuner.genome.coordinates import Interval, parse_interval
+from tuner.genome.sequence import AMBIGUOUS, N_CODE, Codes, encode_one
+from tuner.genome.textfile import read_text
 from tuner.limits import require
 
 # Names of the sequence column if none is given.

@@ -12,9 +12,9 @@ import numpy as np
 from tuner.data.dataset import Dataset, Split, canonical
 from tuner.data.lengths import CommonLength, length_notes
 from tuner.data.readers import read, reads_length
-from tuner.data.sequence import N_CODE
 from tuner.data.spec import DataSpec, WholeSpec
 from tuner.errors import DataError
+from tuner.genome.sequence import N_CODE
 
 
 def with_length(spec: DataSpec, length: int) -> DataSpec:

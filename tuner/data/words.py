@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.data.sequence import N_CODE, Codes
+from tuner.genome.sequence import N_CODE, Codes
 
 Words = NDArray[np.uint64]
 Rows = NDArray[np.uint32]

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from tuner.data.sequence import Codes, one_hot
 from tuner.errors import AttributionError, unknown
+from tuner.genome.sequence import Codes, one_hot
 from tuner.interpret.averaged import mean_effects, readings, references_for
 from tuner.interpret.deep_shap import Agreement, compare_scores, deep_shap, deep_shap_engine, shap_scores
 from tuner.interpret.gradients import complete_integrated_gradients, integrated_gradients, saliency

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tuner.data.dataset import canonical
-from tuner.data.sequence import Codes, one_hot, reverse_complement
+from tuner.genome.sequence import Codes, one_hot, reverse_complement
 from tuner.interpret.references import make_references
 from tuner.interpret.target import FloatArray, Target
 from tuner.models.ensemble import MeanLogit

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tuner.data.sequence import Codes
 from tuner.errors import AttributionError
+from tuner.genome.sequence import Codes
 from tuner.interpret.attribution import ATTRIBUTIONS, Attribution, make_target
 from tuner.interpret.deep_shap import tangermeme_rules
 from tuner.interpret.gradients import COMPLETE_STEPS

@@ -20,8 +20,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from tuner.data.sequence import Codes, one_hot
 from tuner.errors import AttributionError
+from tuner.genome.sequence import Codes, one_hot
 from tuner.interpret.folded import folded_deep_shap, missing_rule
 from tuner.interpret.target import FloatArray, Target
 from tuner.models import layers

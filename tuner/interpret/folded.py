@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tuner.data.sequence import Codes
+from tuner.genome.sequence import Codes
 from tuner.interpret.target import FloatArray, Target
 from tuner.models.activations import ACTIVATIONS
 from tuner.models.layers import AvgPool1d, BatchNorm1d, Conv1d, Dropout, MaxPool1d, channels_last

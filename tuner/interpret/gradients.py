@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tuner.data.sequence import Codes
+from tuner.genome.sequence import Codes
 from tuner.interpret.target import FloatArray, Target
 
 KOO_STEPS = 20

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.stats import t
 from torch import nn
 
-from tuner.data.sequence import Codes, reverse_complement
 from tuner.errors import AttributionError, unknown
+from tuner.genome.sequence import Codes, reverse_complement
 from tuner.interpret.references import make_references
 from tuner.interpret.target import Target, check_codes
 from tuner.models.prediction import exact_kernels

@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.data.sequence import N_CODE, Codes
 from tuner.errors import AttributionError, unknown
 from tuner.files import moved, sync
+from tuner.genome.sequence import N_CODE, Codes
 from tuner.interpret.target import FloatArray
 from tuner.motifs.database import MotifDatabase
 from tuner.motifs.filters import Filter, trim_ppm

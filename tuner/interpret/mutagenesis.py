@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tuner.data.sequence import N_CODE, Codes
+from tuner.genome.sequence import N_CODE, Codes
 from tuner.interpret.target import FloatArray, Target
 from tuner.interpret.windows import missing_rule, mutant_outputs
 

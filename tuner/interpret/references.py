@@ -12,9 +12,9 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.data.sequence import N_CODE, Codes
 from tuner.data.shuffle import dinucleotide_shuffle
 from tuner.errors import AttributionError, unknown
+from tuner.genome.sequence import N_CODE, Codes
 
 
 def mononucleotide_shuffle(codes: Codes, *, seed: int) -> Codes:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tuner.data.dataset import Split
-from tuner.data.sequence import Codes
 from tuner.errors import AttributionError, DataError
+from tuner.genome.sequence import Codes
 from tuner.interpret.attribution import ATTRIBUTIONS, Attribution, attribute
 from tuner.interpret.averaged import references_for
 from tuner.interpret.completeness import check_completeness

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from tuner.data.sequence import N_CODE, Codes, one_hot
 from tuner.errors import AttributionError, unknown
+from tuner.genome.sequence import N_CODE, Codes, one_hot
 from tuner.models.prediction import resolve_device
 
 FloatArray = npt.NDArray[np.float32]

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tuner.data.sequence import Codes
+from tuner.genome.sequence import Codes
 from tuner.interpret.target import Target
 from tuner.models.activations import ACTIVATIONS
 from tuner.models.layers import AvgPool1d, BatchNorm1d, Conv1d, Dropout, MaxPool1d, channels_last

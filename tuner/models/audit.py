@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tuner.data.dataset import Dataset, Split
-from tuner.data.sequence import cpg, gc_content
+from tuner.genome.sequence import cpg, gc_content
 from tuner.models.baselines import fit_baseline
 from tuner.models.intervals import Interval, auroc_interval
 from tuner.models.pwm import best_sites, threshold

@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from tuner.data.composition import kmer_counts
 from tuner.data.dataset import Dataset, Split
-from tuner.data.sequence import cpg, gc_content
 from tuner.errors import DataError, unknown
+from tuner.genome.sequence import cpg, gc_content
 from tuner.models.budget import check_archive
 from tuner.models.metrics import FloatArray, auroc
 from tuner.models.pwm import best_scores

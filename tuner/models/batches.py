@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from tuner.data.sequence import N_CODE
+from tuner.genome.sequence import N_CODE
 from tuner.models.prediction import flip_strand
 from tuner.models.recipe import Recipe
 

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, one_hot
 
-from tuner.data import sequence
 from tuner.data.dataset import Split
-from tuner.data.sequence import Codes
 from tuner.errors import DataError, TrainingDiverged
+from tuner.genome import sequence
+from tuner.genome.sequence import Codes
 from tuner.models.batches import epoch_seed
 from tuner.models.cell_type_network import OPTIMIZERS, CellTypeNetwork, CellTypeSettings
 from tuner.models.intervals import Interval, paired_auroc_difference

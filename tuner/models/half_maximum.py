@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tuner.data.sequence import Codes, one_hot
 from tuner.errors import ModelError
+from tuner.genome.sequence import Codes, one_hot
 from tuner.models.first_layer import evaluating
 from tuner.models.network import Network
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from tuner.data.sequence import N_CODE, one_hot
 from tuner.errors import DeviceError, ModelError, unknown
+from tuner.genome.sequence import N_CODE, one_hot
 from tuner.models.strands import CONJOIN
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch.nn.functional import conv2d, pad
 
-from tuner.data.sequence import one_hot
+from tuner.genome.sequence import one_hot
 
 # Fraction of the uniform background that is mixed into each column, like one pseudocount per thousand sites. The best
 # motif ranks the training sequences of ZBED2 and IRF1 better with .001 than with .01 or .05.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from tuner.data.sequence import one_hot
+from tuner.genome.sequence import one_hot
 from tuner.models.batches import EpochOrder
 from tuner.models.optimizer import KernelAdam
 from tuner.models.recording import Recorder, Recording

@@ -25,8 +25,8 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from tuner.data.dataset import Split
-from tuner.data.sequence import one_hot
 from tuner.errors import DataError, ModelError, TrainingDiverged
+from tuner.genome.sequence import one_hot
 from tuner.models.batches import EpochOrder, batch_bounds, epoch_seed
 from tuner.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from tuner.models.memory import keep_freed_memory

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from tuner.data.sequence import Codes
+from tuner.genome.sequence import Codes
 from tuner.models.network import Network
 from tuner.models.prediction import predict
 

@@ -102,8 +102,8 @@ def contents(predictor: Predictor, *, onnx: bool) -> dict[str, bytes]:
 
 
 def _expected(predictor: Predictor) -> bytes:
-    from tuner.data.sequence import encode_one
     from tuner.data.stream import Sequence
+    from tuner.genome.sequence import encode_one
     from tuner.predictor.scores import lines_of
 
     records = [Sequence(name, encode_one(text)) for name, text in predictor.example]

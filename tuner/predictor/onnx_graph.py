@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tuner.data.sequence import N_CODE, one_hot
 from tuner.errors import ModelError, UsageError
+from tuner.genome.sequence import N_CODE, one_hot
 from tuner.predictor.ensemble import Ensemble
 
 if TYPE_CHECKING:

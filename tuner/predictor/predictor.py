@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tuner.data.sequence import N_CODE, Codes, decode, encode_one
 from tuner.data.stream import Sequence, stream_sequences
 from tuner.errors import DataError, ModelError
+from tuner.genome.sequence import N_CODE, Codes, decode, encode_one
 from tuner.models.calibration import Calibration
 from tuner.models.prediction import resolve_device
 from tuner.predictor.ensemble import Ensemble, Member, member_logits

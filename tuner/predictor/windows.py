@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tuner.data.lengths import fit_length
-from tuner.data.sequence import Codes
 from tuner.data.stream import Sequence
 from tuner.errors import UsageError
+from tuner.genome.sequence import Codes
 
 BATCH: Final = 1024  # windows that are predicted at once; a multiple of the batches that networks take
 OVERLAP: Final = 4  # windows of a longer sequence start a quarter of their length apart

@@ -11,7 +11,7 @@ import optuna
 
 import tuner
 from tuner.data.dataset import Split
-from tuner.data.sequence import cpg, gc_content
+from tuner.genome.sequence import cpg, gc_content
 from tuner.models.audit import audit
 from tuner.report.data import (
     BaselineRow,

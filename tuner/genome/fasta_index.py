@@ -15,9 +15,9 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.data.chromosomes import main_names
 from tuner.errors import DataError
 from tuner.files import make_folder, write_atomically
+from tuner.genome.chromosomes import main_names
 
 Bytes = NDArray[np.uint8]
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.data.sites import Sites
+from tuner.genome.sites import Sites
 
 
 def merge_sites(files: Sequence[Sites], length: int, least: int) -> tuple[Sites, NDArray[np.uint8]]:

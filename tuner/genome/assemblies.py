@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Final, NamedTuple
 
-from tuner.data.chromosomes import is_main, match_names
+from tuner.genome.chromosomes import is_main, match_names
 
 _SIZES: Final[Mapping[str, tuple[str, tuple[int, ...]]]] = {
     "hg38": (

@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from tuner.data.textfile import read_text
 from tuner.errors import DataError
+from tuner.genome.textfile import read_text
 
 _PREFIX: Final = re.compile(r"^(?:chromosome|chrom|chr)[ _.:-]*(?=.)")
 _MITOCHONDRION: Final = frozenset({"m", "mt", "mito", "mtdna", "mitochondrion", "mitochondrial"})

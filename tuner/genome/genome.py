@@ -16,12 +16,12 @@ from typing import Any, Final, Protocol
 import numpy as np
 import pooch
 
-from tuner.data.assemblies import Identified, identify
-from tuner.data.fasta_index import Bytes, identity_of, open_index
-from tuner.data.sequence import Codes, encode_letters
-from tuner.data.two_bit import SIGNATURES, TwoBit
 from tuner.errors import DataError, permission
 from tuner.files import make_folder, replacing
+from tuner.genome.assemblies import Identified, identify
+from tuner.genome.fasta_index import Bytes, identity_of, open_index
+from tuner.genome.sequence import Codes, encode_letters
+from tuner.genome.two_bit import SIGNATURES, TwoBit
 
 _BLOCK: Final = 1 << 24
 _GZIP: Final = b"\x1f\x8b"

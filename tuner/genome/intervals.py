@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.data.fasta_index import Bytes
-from tuner.data.genome import Genome
+from tuner.genome.fasta_index import Bytes
+from tuner.genome.genome import Genome
 
 Index = NDArray[np.int64]
 

@@ -8,10 +8,10 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.data.fasta_index import Bytes
-from tuner.data.genome import Genome
-from tuner.data.intervals import Axis, Index, window_letters
-from tuner.data.sequence import N_CODE, encode_letters
+from tuner.genome.fasta_index import Bytes
+from tuner.genome.genome import Genome
+from tuner.genome.intervals import Axis, Index, window_letters
+from tuner.genome.sequence import N_CODE, encode_letters
 
 _SPAN: Final = 1 << 23  # bases whose running sums are held at a time: five of 4 bytes each
 _LOWER: Final = ord("a")
@@ -38,12 +38,12 @@ class Counts(NamedTuple):
 
     @property
     def gc_content(self) -> NDArray[np.float64]:
-        """Share of G and C among the known bases, as `tuner.data.sequence.gc_content`."""
+        """Share of G and C among the known bases, as `tuner.genome.sequence.gc_content`."""
         return np.asarray((self.c + self.g) / np.maximum(self.known, 1), dtype=np.float64)
 
     @property
     def cpg(self) -> NDArray[np.float64]:
-        """Observed/expected ratio of CpG, as `tuner.data.sequence.cpg`."""
+        """Observed/expected ratio of CpG, as `tuner.genome.sequence.cpg`."""
         return np.asarray(self.pairs * self.known / np.maximum(self.c * self.g, 1), dtype=np.float64)
 
 

@@ -12,11 +12,11 @@ from typing import Final
 
 import pooch
 
-from tuner.data.assemblies import ASSEMBLIES
-from tuner.data.chromosomes import is_main
-from tuner.data.genome import Genome
-from tuner.data.genome_names import GENOMES
 from tuner.errors import DataError, unknown
+from tuner.genome.assemblies import ASSEMBLIES
+from tuner.genome.chromosomes import is_main
+from tuner.genome.genome import Genome
+from tuner.genome.genome_names import GENOMES
 
 _ENDINGS: Final = (".fa", ".fa.gz", ".2bit", ".fasta", ".fasta.gz", ".fna", ".fna.gz")
 
@@ -34,7 +34,7 @@ def open_genome(
     Parameters
     ----------
     named : str
-        A name in `tuner.data.genome_names.GENOMES`, or the path of a FASTA or 2bit file.
+        A name in `tuner.genome.genome_names.GENOMES`, or the path of a FASTA or 2bit file.
     data_dir : Path, optional
         Folder of reference data, where ``NAME.fa``, ``.fa.gz`` or ``.2bit`` may lie, directly or in ``genomes``.
     cache, offline, progress

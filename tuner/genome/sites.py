@@ -9,13 +9,13 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.data.assemblies import fitting
-from tuner.data.chromosomes import is_main, main_names, match_names
-from tuner.data.genome import Genome
-from tuner.data.intervals import Axis, Index, Regions, ranked, strongest, union, window_letters
-from tuner.data.peaks import Peaks
-from tuner.data.sequence import N_CODE, encode_letters
 from tuner.errors import DataError
+from tuner.genome.assemblies import fitting
+from tuner.genome.chromosomes import is_main, main_names, match_names
+from tuner.genome.genome import Genome
+from tuner.genome.intervals import Axis, Index, Regions, ranked, strongest, union, window_letters
+from tuner.genome.peaks import Peaks
+from tuner.genome.sequence import N_CODE, encode_letters
 
 RESOLVED: Final = 0.9
 """Smallest share of peaks whose chromosome the genome must have."""
@@ -92,7 +92,7 @@ def locate(peaks: Peaks, genome: Genome, axis: Axis, table: Mapping[str, tuple[s
     axis : Axis
         Of the genome's sizes.
     table : mapping of str to tuple of str, optional
-        Aliases of the user; see `tuner.data.chromosomes.match_names`.
+        Aliases of the user; see `tuner.genome.chromosomes.match_names`.
 
     Returns
     -------

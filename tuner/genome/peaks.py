@@ -15,8 +15,8 @@ from typing import Any, Final, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.data.textfile import read_text
 from tuner.errors import DataError
+from tuner.genome.textfile import read_text
 from tuner.limits import require
 
 STRANDS: Final = ("+", "-", ".")

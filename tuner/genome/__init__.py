@@ -1,0 +1,1 @@
+"""Bases as numbers, genomes, chromosomes, intervals and peaks; no data sets, no models."""
