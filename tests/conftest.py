@@ -32,6 +32,11 @@ def data_dir() -> Path:
     return Path(folder)
 
 
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Name bytes by their length: compressed ones hold the time, by which two processes would name a test differently."""
+    return f"{argname}-{len(val)}-bytes" if isinstance(val, bytes) else None
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what needs a GPU where there is none; the reason's first word is what CI allows."""
     if item.get_closest_marker("gpu") is not None:
