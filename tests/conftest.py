@@ -33,7 +33,7 @@ def data_dir() -> Path:
 
 
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
-    """Name bytes by their length: compressed ones hold the time, by which two processes would name a test differently."""
+    """Name bytes by their length: compressed ones hold the time, so two processes would name a test differently."""
     return f"{argname}-{len(val)}-bytes" if isinstance(val, bytes) else None
 
 
