@@ -232,6 +232,17 @@ def test_overlapping_intervals_are_relatives_even_if_their_words_are_masked():
     assert len(set(found.groups[:10].tolist())) == 1
 
 
+def test_data_that_are_one_cluster_are_refused_with_what_to_do(tmp_path):
+    genome = decode(np.random.default_rng(0).integers(0, 4, (1, 1100)).astype(np.uint8))[0]
+    for name, first in (("p.fa", 0), ("n.fa", 5)):  # windows of 60 bp every 10 bp
+        rows = [f">w{i}\n{genome[i : i + 60]}\n" for i in range(first, 1000, 10)]
+        (tmp_path / name).write_text("".join(rows))
+    spec = DataSpec(positives="p.fa", negatives="n.fa")
+    with pytest.raises(DataError, match=r'The 200 sequences form 1 group of copies, .* split = "random" in \[data\]'):
+        load_dataset(spec, base=tmp_path)
+    assert len(load_dataset(replace(spec, split="random"), base=tmp_path).test) == 40
+
+
 def test_a_large_cluster_is_named():
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 4, (200, 80)).astype(np.uint8)

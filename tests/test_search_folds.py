@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from tiny import SPACE, STUDY, load_tiny
 
 from tuner.data.registry import load_dataset
+from tuner.data.relatives import related
 from tuner.data.spec import DataSpec
 from tuner.data.splits import k_fold
 from tuner.genome.sequence import decode
+from tuner.search.loaded import load_bench
 from tuner.search.trial import fold_dataset
+from tuner.study.file import read_study
+from tuner.study.plan import check_identity, make_plan, study_space
 
 
 def test_a_group_is_never_in_training_and_held_out(tmp_path: Path) -> None:
@@ -51,3 +57,63 @@ def test_sequences_that_stand_alone_are_dealt_as_before(tmp_path: Path) -> None:
     codes = np.concatenate([whole.train.codes, whole.valid.codes])
     held_out = k_fold(labels, 5, seed=7) == 2
     np.testing.assert_array_equal(fold_dataset(whole, 5, 2, seed=7).valid.codes, codes[held_out])
+
+
+FOLDED = STUDY.replace('positives = "positives.fa"\nnegatives = "negatives.fa"', 'folder = "parts"').replace(
+    "[confirmation]", "[confirmation]\nfolds = 3"
+)
+
+
+def write_parts(folder: Path) -> None:
+    """Write a folder that is already split, with windows of one genome, so that many overlap across its splits."""
+    rng = np.random.default_rng(3)
+    genome = rng.integers(0, 4, 24_000).astype(np.uint8)
+    (folder / "parts").mkdir(parents=True)
+    for split, n in (("train", 150), ("valid", 60), ("test", 60)):
+        for kind in ("positives", "negatives"):
+            starts = rng.integers(0, 23_900, n)
+            rows = [f">{kind}{i}\n{decode(genome[None, s : s + 80])[0]}\n" for i, s in enumerate(starts)]
+            (folder / "parts" / f"{split}_{kind}.fa").write_text("".join(rows))
+
+
+def test_folds_of_data_that_came_split_keep_relatives_together_in_new_studies_only(tmp_path: Path) -> None:
+    write_parts(tmp_path)
+    bench = load_tiny(tmp_path, study=FOLDED)
+    now = bench.identity
+    assert now["folds"] == "relatives together"
+    former = {key: value for key, value in now.items() if key != "folds"}  # as a version without relatives stored it
+    kept = load_bench(bench.plan, data_dir=None, cache=bench.cache, stored=former)
+    assert kept.identity == former
+    again = load_bench(bench.plan, data_dir=None, cache=bench.cache, stored=now)
+    assert again.identity == now
+    check_identity("tiny", now, again.identity)
+    leaks = {True: 0, False: 0}
+    for one in (again, kept):
+        for fold in range(3):
+            part = fold_dataset(one.dataset, 3, fold, seed=1)
+            leaks[one.kin] += int(related(part.train.codes, part.valid.codes).sum())
+            assert len(part.train) + len(part.valid) == 420
+    assert leaks[True] == 0
+    assert leaks[False] > 100
+    np.testing.assert_array_equal(again.dataset.train.codes, kept.dataset.train.codes)  # its own split stays
+
+
+def test_a_stored_study_of_data_split_by_copies_alone_is_loaded_with_its_split(tmp_path: Path) -> None:
+    write_parts(tmp_path)
+    for kind in ("positives", "negatives"):
+        parts = [(tmp_path / "parts" / f"{split}_{kind}.fa").read_text() for split in ("train", "valid", "test")]
+        (tmp_path / f"{kind}.fa").write_text("".join(parts))
+    spec = DataSpec(positives="positives.fa", negatives="negatives.fa")
+    former = load_dataset(replace(spec, split="random"), base=tmp_path)
+    study = tmp_path / "tiny.toml"
+    (tmp_path / "search_spaces").mkdir()
+    (tmp_path / "search_spaces" / "tiny_space.toml").write_text(SPACE)
+    study.write_text(STUDY)
+    space, _ = study_space(read_study(study), "standard", lambda name: tmp_path / "search_spaces" / f"{name}.toml")
+    plan = make_plan(read_study(study), space, folder=tmp_path)
+    new = load_bench(plan, data_dir=None, cache=Path.home() / ".cache" / "tuner")
+    assert new.dataset.fingerprint != former.fingerprint
+    stored = new.identity | {"data set": {**new.identity["data set"], "fingerprint": former.fingerprint}}
+    old = load_bench(plan, data_dir=None, cache=new.cache, stored=stored)
+    assert old.dataset.fingerprint == former.fingerprint
+    np.testing.assert_array_equal(old.dataset.valid.codes, former.valid.codes)

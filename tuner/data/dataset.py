@@ -288,7 +288,7 @@ def _check_split(split: Split, name: str, dataset: Dataset, length: int) -> None
             distinct = len(np.unique(canonical(codes), axis=0))
             if distinct < len(codes):
                 copies = f" Only {distinct} of the {len(codes)} sequences are distinct, and copies stay in one split."
-        raise DataError(f"{where} is empty; it needs positives and negatives of every task.{copies}")
+        raise DataError(f"{where} is empty; it needs positives and negatives of every task.{copies}{_bound(dataset)}")
     if split.codes.ndim != 2 or split.codes.shape[1] != length or length < 2:
         raise DataError(f"{where}: codes have shape {split.codes.shape}; expected (n, {length}), length >= 2.")
     if split.codes.max() > N_CODE:
@@ -309,8 +309,21 @@ def _check_split(split: Split, name: str, dataset: Dataset, length: int) -> None
             kind, lacking = ("positives", "negatives") if positives else ("negatives", "positives")
             raise DataError(
                 f"{where}: task {task!r} has only {kind} ({len(split)} sequences). "
-                f"Both classes are needed in every split: {_lack(dataset, task, lacking)}."
+                f"Both classes are needed in every split: {_lack(dataset, task, lacking)}.{_bound(dataset)}"
             )
+
+
+def _bound(dataset: Dataset) -> str:
+    """Say that relatives stay together, if a data set has far fewer groups of them than sequences."""
+    groups = [split.groups for split in dataset.splits.values() if split.groups is not None]
+    size = sum(map(len, groups))
+    together = len(np.unique(np.concatenate(groups))) if groups else 0
+    if not size or together > size // 3:  # copies of a positive, and its shuffle, make groups too
+        return ""
+    return (
+        f" The {size} sequences form {counted(together, 'group')} of copies, relatives or overlapping sequences, and a "
+        'group stays in one split; split = "random" in [data] keeps only copies together.'
+    )
 
 
 def _sound(dataset: Dataset) -> list[Split]:
