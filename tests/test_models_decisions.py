@@ -68,7 +68,7 @@ def test_a_proportion_has_wilsons_interval(k: int, of: int) -> None:
     [(50, 50, 0.8, 0.1), (467, 514, 0.83, 0.15), (374, 405, 0.97, 0.01), (30, 300, 0.6, 0.05)],
 )
 def test_intervals_hold_the_truth_as_often_as_they_say(m: int, n: int, recall: float, rate: float) -> None:
-    """2,000 sets; .95 is asked, less three standard errors of the simulation and 2 points for a discrete law."""
+    """2,000 sets; .95 is asked. Three standard errors of the simulation, and 2 points for discreteness, are allowed."""
     rng = np.random.default_rng(0)
     share = (recall * m + rate * n) / (m + n)
     mcc = (recall - rate) * np.sqrt(m * n) / ((m + n) * np.sqrt(share * (1 - share)))
