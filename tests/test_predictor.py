@@ -386,6 +386,7 @@ def test_motifs_are_the_matching_filters_of_every_network(
     }
     table = load_model(exported).motifs()
     assert dict(zip(table["motif"], table["target"], strict=True)) == expected
+    assert set(table["strand"]) <= {"+", "-"}
     text = (exported / "motifs.meme").read_text()
     assert text.startswith("MEME version 4")
     if expected:
@@ -408,6 +409,8 @@ def test_the_card_says_what_the_model_was_made_from(used_study: tuner.Study, exp
     assert f"| auroc | {best['auroc']:.4f}" in card
     for name in ("GC content", "6-mer logistic regression", "label-shuffled"):
         assert name in card
+    baselines = used_study.baselines().drop(index="label-shuffled")["auroc"]
+    assert ("A baseline reaches more than the primary trial" in card) == (baselines.max() > best["auroc"])
     assert "The test split of this study has not been opened." in card
     config = json.loads((exported / CONFIG).read_text())
     assert config["about"]["data"]["fingerprint"] in card
