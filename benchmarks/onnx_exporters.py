@@ -22,8 +22,8 @@ from tuner.predictor.onnx_graph import EXPORTERS, INPUT, Outputs, check_graph
 from tuner.predictor.predictor import Predictor
 from tuner.predictor.reference import Reference
 
-CASES = (("hw4", 101, 2), ("cnn", 200, 5), ("residualbind", 200, 5))
-SEQUENCES = 512
+CASES = (("hw4", 101, 2), ("cnn", 200, 5), ("residualbind", 200, 2))
+SEQUENCES = 256
 
 
 def ensemble(architecture: str, length: int, networks: int) -> Predictor:
@@ -67,9 +67,9 @@ def main() -> None:
     """Print one row for each architecture."""
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, onnxruntime {onnxruntime.__version__}, one thread")
-    print("architecture", "bp", "networks", *EXPORTERS, "torch /s", "onnxruntime /s", sep="\t")
+    print("architecture", "bp", "networks", *EXPORTERS, "torch /s", "onnxruntime /s", sep="\t", flush=True)
     for case in CASES:
-        print(*case, *measure(*case), sep="\t")
+        print(*case, *measure(*case), sep="\t", flush=True)
 
 
 if __name__ == "__main__":

@@ -83,6 +83,32 @@ def test_calibration_and_percentiles_are_those_of_validation(used_study: tuner.S
     assert table["probability"].tolist() == pytest.approx(predictor.calibration.probability(logits)[:, 0].tolist())
 
 
+def test_networks_of_a_cross_validation_are_calibrated_on_what_each_has_not_seen() -> None:
+    from types import SimpleNamespace
+
+    from tuner.data.dataset import Dataset, Split
+    from tuner.predictor.stored import _validation
+    from tuner.search.trial import fold_dataset
+    from tuner.study.plan import mix
+
+    codes, labels = random_codes(90, 50), np.arange(90, dtype=np.uint8)[:, None] % 2
+    splits = {"train": Split(codes[:60], labels[:60]), "valid": Split(codes[60:], labels[60:])}
+    dataset = Dataset("folds", ("bound",), splits, "made here", sealed="0" * 64)
+    made = untrained({"architecture": "hw4"}, length=50, n=3)
+    runs = [SimpleNamespace(user_attrs={"replicate": i, "folds": 3}) for i in range(3)]
+    found, logits = _validation(made.members, runs, dataset, SimpleNamespace(seed=4), 3, "cpu")  # type: ignore[arg-type]
+    assert len(found) == 90  # every sequence once, by the network that was not trained on it
+    start = 0
+    for fold, member in enumerate(made.members):
+        seen = fold_dataset(dataset, 3, fold, mix(4, "folds", 0)).train.codes
+        held_out = np.array([row for row in codes if not (row == seen).all(axis=1).any()])
+        own = untrained({"architecture": "hw4"}, length=50, n=3).logits(held_out)[fold, :, 0]
+        assert np.sort(logits[start : start + len(own), 0]) == pytest.approx(np.sort(own), abs=1e-6)
+        assert member.name == f"seed {fold}"
+        start += len(own)
+    assert start == 90
+
+
 def test_a_named_trial_gives_its_own_models(used_study: tuner.Study) -> None:
     other = 1 - used_study.primary.number
     own = used_study.predictor(other, device="cpu")
@@ -386,6 +412,7 @@ def test_motifs_are_the_matching_filters_of_every_network(
     }
     table = load_model(exported).motifs()
     assert dict(zip(table["motif"], table["target"], strict=True)) == expected
+    assert set(table["strand"]) <= {"+", "-"}
     text = (exported / "motifs.meme").read_text()
     assert text.startswith("MEME version 4")
     if expected:
@@ -408,6 +435,8 @@ def test_the_card_says_what_the_model_was_made_from(used_study: tuner.Study, exp
     assert f"| auroc | {best['auroc']:.4f}" in card
     for name in ("GC content", "6-mer logistic regression", "label-shuffled"):
         assert name in card
+    baselines = used_study.baselines().drop(index="label-shuffled")["auroc"]
+    assert ("A baseline reaches more than the primary trial" in card) == (baselines.max() > best["auroc"])
     assert "The test split of this study has not been opened." in card
     config = json.loads((exported / CONFIG).read_text())
     assert config["about"]["data"]["fingerprint"] in card

@@ -78,7 +78,7 @@ def print_model(predictor: Predictor, folder: Path) -> None:
 
     from tuner.predictor.predictor import threshold_rows
 
-    table = Table(title=f"{predictor!r}", title_justify="left", title_style="bold")
+    table = Table(title="thresholds on validation", title_justify="left", title_style="bold")
     several = len(predictor.tasks) > 1
     for column in (*(["task"] if several else []), "false positives", "logit", "probability", "recall"):
         table.add_column(column, justify="left" if column == "task" else "right")
@@ -86,7 +86,9 @@ def print_model(predictor: Predictor, folder: Path) -> None:
         known = row["logit"] is not None
         numbers = [f"{row['logit']:.4g}", f"{row['probability']:.3f}", f"{row['recall']:.3f}"] if known else [""] * 3
         table.add_row(*([row["task"]] if several else []), f"{100 * row['false_positive_rate']:g} %", *numbers)
-    console = context.console()
-    console.print(table)
-    context.note(f"thresholds are of validation sequences; what to know about the model: {folder / 'card.md'}")
-    context.note(f"model written to {folder}; try: tuner predict {folder} {folder / 'example.fa'} --out scores.tsv")
+    context.note(f"{predictor!r}")
+    context.console().print(table)
+    if predictor.about["outdone"]:
+        context.note(f"warning: {predictor.about['outdone']}")
+    context.note(f"model written to {folder}; {folder / 'card.md'} says what to know about it")
+    context.note(f"try: tuner predict {folder} {folder / 'example.fa'} --out scores.tsv")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _METRICS = {"auroc": "roc_auc", "average_precision": "average_precision"}
-_PARTS = ("study", "data", "validation", "controls", "test", "openings", "motifs")  # of `about`
+_PARTS = ("study", "data", "validation", "controls", "outdone", "test", "openings", "motifs")  # of `about`
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#])")
 
 

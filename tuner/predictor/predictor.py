@@ -217,8 +217,15 @@ class Predictor:
 
         import pandas as pd
 
+        from tuner.results.trial_table import unquoted
+
         text = self.files.get("matches.tsv", b"")
-        return pd.read_csv(io.BytesIO(text), sep="\t") if text else pd.DataFrame(columns=["model", "filter", "target"])
+        if not text:
+            return pd.DataFrame(columns=["model", "filter", "target"])
+        table = pd.read_csv(io.BytesIO(text), sep="\t")
+        for column in ("target", "target_name", "family", "strand"):
+            table[column] = [unquoted(cell) if isinstance(cell, str) else cell for cell in table[column]]
+        return table
 
     def save(self, folder: str | Path, *, onnx: bool = False, force: bool = False) -> Path:
         """Write a folder that `tuner.load_model` reads, and from which anybody can predict.

@@ -26,6 +26,7 @@ from tuner.results.findings import findings
 from tuner.results.leaderboard import TrialState, objective_names, stage_trials
 from tuner.results.test_split import declared_models, kept_scores, openings
 from tuner.results.trial_files import DESCRIPTION, stored_network
+from tuner.results.words import outdone
 from tuner.search.restore import restore_study
 from tuner.search.trial import fold_dataset
 from tuner.storage.artifacts import Artifacts
@@ -193,6 +194,7 @@ def _about(
         "validation": scores,
         "runs": [{"seed": t.user_attrs.get("seed"), "number": t.number} for t in runs],
         "controls": controls,
+        "outdone": outdone(found.controls, candidate),
         "test": tested[-1] if tested else None,
         "openings": len(openings(storage, name)),
     }  # fmt: skip
