@@ -97,7 +97,7 @@ def test_every_choice_is_written_and_read_back() -> None:
     read = tomllib.loads(text)
     assert read["data"] == {
         "peaks": 'a "quoted" peak.bed', "genome": "hg38", "length": 101, "negatives": "flanks", "ratio": 2.0, "seed": 3,
-        "top": 500, "blacklist": "black.bed",
+        "split": "chromosome+homology", "top": 500, "blacklist": "black.bed",
     }  # fmt: skip
     assert read["motifs"] == {"database": "JASPAR2026", "targets": {"NFKB 1": ["M1"]}}
 

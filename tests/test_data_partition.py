@@ -208,7 +208,7 @@ def test_what_cannot_be_split_by_chromosomes_is_refused_with_what_to_do(tmp_path
         load_dataset(spec, base=tmp_path)
     for name in ("p.fa", "n.fa"):
         (tmp_path / name).write_text("".join(f">chr1:{100 * i}-{100 * i + 8}\n{'ACGTACGT'}\n" for i in range(20)))
-    with pytest.raises(DataError, match=r'at least three of them.*lie on chr1\. Set split = "homology"'):
+    with pytest.raises(DataError, match=r'at least 3 of them.*lie on chr1\. Set split = "homology"'):
         load_dataset(spec, base=tmp_path)
 
 

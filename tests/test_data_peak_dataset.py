@@ -95,7 +95,7 @@ def test_every_motif_of_reb1_is_read_from_the_genome_at_its_own_coordinates(yeas
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_gc_does_not_tell_reb1_sites_from_their_negatives(yeast: Path, tmp_path: Path, seed: int) -> None:
-    dataset = reb1(yeast, tmp_path, seed=seed)
+    dataset = reb1(yeast, tmp_path, seed=seed, split="chromosome")
     assert [int(split.labels.sum()) for split in dataset.splits.values()] == [
         int((split.labels == 0).sum()) for split in dataset.splits.values()
     ]
@@ -349,7 +349,7 @@ def test_all_peaks_dropped_is_an_error_that_says_by_what(small: Callable[..., Da
 @pytest.mark.parametrize("n", [1, 2])
 def test_too_few_chromosomes_for_a_split_are_an_error(small: Callable[..., Dataset], n: int) -> None:
     rows = [(f"chr{1 + i % n}", 300 + 400 * i, 400 + 400 * i) for i in range(60)]
-    with pytest.raises(DataError, match=f"at least three chromosomes, .* these are on {n}"):
+    with pytest.raises(DataError, match="split by chromosomes needs at least 3 of them"):
         small(rows, only=True)
 
 
@@ -461,7 +461,7 @@ def test_tuner_check_tells_how_the_data_were_made(
     assert answer.code == 0, answer.err
     flat = " ".join(answer.err.split())
     assert "161 peaks gave 160 sites; of the others, 1 are on alternative contigs or organelles." in flat
-    assert "negatives gc, 1 per positive, seed 0; valid is chr" in flat
+    assert "negatives gc, 1 per positive, split by chromosome+homology, seed 0. p.bed: split by chrom" in flat
     assert "warning: p.bed" not in flat
     told = terminal("check", "--study", str(tmp_path / "mine.toml"), "--points", "1", "--json").json["data"]
     assert told["splits"]["train"]["positives"] == {"bound": told["splits"]["train"]["sequences"] // 2}

@@ -80,8 +80,8 @@ def leakage(dataset: Dataset) -> Leakage:
             warnings.append(
                 f"{count} of {len(split)} sequences of {name} have relatives in train (on either strand, a common "
                 f"stretch of 30 bases or as many words), so scores on {name} may be too high.{reaches} Have tuner "
-                'split the data, which keeps relatives together (split = "homology" and no split_column in [data]), '
-                "or remove them from one of the two."
+                'split the data so that relatives stay together (split = "homology", or "chromosome+homology" for '
+                "whole chromosomes, and no split_column in [data]), or remove them from one of the two."
             )
     return Leakage(found, warnings)
 

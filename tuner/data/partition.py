@@ -57,9 +57,13 @@ class SplitRule:
 
 
 def rule_of(spec: DataSpec) -> SplitRule:
-    """Return the rule that a data section asks for; without one, relatives are kept together."""
+    """Return the rule that a data section asks for.
+
+    Without one, relatives are kept together; windows around peaks are also split by whole chromosomes.
+    """
+    default: By = "homology" if spec.peaks is None else "chromosome+homology"
     return SplitRule(
-        spec.split or "homology", spec.shares, spec.seed, spec.valid_chromosomes, spec.test_chromosomes
+        spec.split or default, spec.shares, spec.seed, spec.valid_chromosomes, spec.test_chromosomes
     )  # fmt: skip
 
 
@@ -269,7 +273,7 @@ def by_chromosome(chromosomes: NDArray[Any], labels: NDArray[Any], rule: SplitRu
 
 
 def _drawn(fixed: Index, positives: NDArray[Any], wished: NDArray[Any], order: Index) -> Index:
-    """Fill test, then valid, with free chromosomes in this order; the others are training."""
+    """Fill test, then valid, with free chromosomes in this order, at least one each; the others are training."""
     part = fixed.copy()
     for i in range(len(wished) - 1, 0, -1):
         if (fixed == i).any():
@@ -279,6 +283,9 @@ def _drawn(fixed: Index, positives: NDArray[Any], wished: NDArray[Any], order: I
             if part[chromosome] < 0 and abs(have + positives[chromosome] - wished[i]) < abs(have - wished[i]):
                 part[chromosome] = i
                 have += positives[chromosome]
+        free = order[part[order] < 0]
+        if not (part == i).any() and len(free) > i:  # every chromosome is larger than the share: take the smallest
+            part[free[np.argmin(positives[free])]] = i
     return np.where(part < 0, 0, part)
 
 

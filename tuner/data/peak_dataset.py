@@ -189,7 +189,7 @@ def _split_chromosomes(axis: Axis, found: Found, spec: DataSpec, name: str) -> t
 
 def _dealt_later(spec: DataSpec) -> bool:
     """Whether windows of all chromosomes are split after the negatives are drawn, or not at all."""
-    return spec.split in ("random", "homology") or len(spec.shares) == 1
+    return rule_of(spec).by in ("random", "homology") or len(spec.shares) == 1
 
 
 def _resplit(
@@ -198,7 +198,7 @@ def _resplit(
     """Apply what a rule asks beside whole chromosomes: relatives in one split, or none of them after training."""
     if len(spec.shares) == 1:
         return parts, ()
-    if (spec.split or "chromosome") == "chromosome":
+    if rule_of(spec).by == "chromosome":
         return _by_chromosomes(parts), ()
     if _dealt_later(spec):
         [whole] = parts.values()
@@ -209,6 +209,7 @@ def _resplit(
     codes = np.concatenate([parts[part].codes for part in names])
     groups = np.concatenate([np.asarray(parts[part].groups) for part in names])
     number = np.repeat(np.arange(len(names)), [len(parts[part]) for part in names])
+    labelled = np.concatenate([parts[part].labels.any(axis=1) for part in names])
     clusters = kin(codes, groups)
     stays = first_only(number, clusters)
     kept: dict[str, Split] = {}
@@ -217,9 +218,10 @@ def _resplit(
         own = number == i
         kept[part] = replace(parts[part], groups=clusters[own]).take(np.flatnonzero(stays[own]))
         if gone := int((~stays[own]).sum()):
+            bound = int((own & ~stays & labelled).sum())
             notes.append(
-                f"{name}: {gone} of {int(own.sum())} windows of {part} have relatives in {' or '.join(names[:i])} and "
-                "were left out."
+                f"{name}: {gone} of {int(own.sum())} windows of {part} ({bound} of them positive) have relatives in "
+                f"{' or '.join(names[:i])} and were left out."
             )
     return kept, tuple(notes)
 
@@ -261,7 +263,7 @@ def _recipe(spec: DataSpec, genome: Genome, length: int) -> str:
     ratio = "" if spec.ratio is None else f", {spec.ratio:g} per positive"
     return (
         f"made from {genome.name}{which}: windows of {length} bp, negatives {_words(spec.negatives)}{ratio}, split by "
-        f"{spec.split or 'chromosome'}, seed {spec.seed}."
+        f"{rule_of(spec).by}, seed {spec.seed}."
     )
 
 

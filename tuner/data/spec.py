@@ -87,7 +87,8 @@ class DataSpec:
         Files whose sequences, all of them, are the test split; those of `path` or `positives` are then split into
         train and valid only.
     split : str, optional
-        How a file that does not split is split, see `tuner.data.partition.SplitRule`; by default ``"homology"``.
+        How a file that does not split is split, see `tuner.data.partition.SplitRule`; by default ``"homology"``,
+        beside `peaks` ``"chromosome+homology"``.
     valid_chromosomes, test_chromosomes : tuple of str, optional
         Chromosomes of validation and test, for a split by chromosomes.
     """

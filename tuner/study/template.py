@@ -103,6 +103,7 @@ def study_text(study: Template) -> str:
             '                         # or { accessible = "atac.bed" }: accessible and unbound, the best choice',
             _line("ratio", study.ratio, "negatives per positive"),
             _line("seed", study.seed, "of negatives and splits"),
+            _line("split", "chromosome+homology", "whole chromosomes, and no relatives of training sequences"),
             *optional,
             "",
             "[motifs]",
