@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -36,7 +37,12 @@ def test_reb1_becomes_a_study_with_the_motif_of_its_kingdom(data_dir: Path, fold
     done = init(PEAKS, "--genome", GENOME, "--target", "Reb1")
     assert done.exit_code == 0, done.output
     text = " ".join(done.output.split())
-    assert "Reb1 (MA0363.3 REB1): a hit (p <= 0.0001) in 72 % of positives and 0 % of negatives" in text
+    hits = re.search(
+        r"Reb1 \(MA0363\.3 REB1\): a hit \(p <= 0\.0001\) in (\d+) % of positives and (\d+) % of neg", text
+    )
+    assert hits is not None
+    assert int(hits[1]) >= 70  # whichever chromosomes are for training, ChIP-exo sites have their motif
+    assert int(hits[2]) <= 2
     assert "next: tuner run --study ./reb1.toml --preset fast" in text
     study = read_study(folder / "reb1.toml")
     assert study.data.peaks == str(data_dir / PEAKS)
