@@ -79,9 +79,9 @@ def leakage(dataset: Dataset) -> Leakage:
         if count >= max(1, WORTH * len(split)):
             warnings.append(
                 f"{count} of {len(split)} sequences of {name} have relatives in train (on either strand, a common "
-                f"stretch of 30 bases or as many words), so scores on {name} may be too high.{reaches} Have tuner "
-                'split the data, which keeps relatives together (split = "homology" and no split_column in [data]), '
-                "or remove them from one of the two."
+                f"stretch of 30 bases or as many words), so scores on {name} may be too high.{reaches} Remove "
+                "them from one of the two, or give all sequences as FASTA files or a table without split_column: tuner "
+                'keeps relatives together where it splits (split = "homology" in [data]).'
             )
     return Leakage(found, warnings)
 
