@@ -179,7 +179,8 @@ def _relatives(found: dict[str, Any] | None) -> str:
         return ""
     reached = found.get("memoriser")
     reaches = "" if reached is None else f"; a memoriser reaches AUROC {reached:.2f}"
-    return f"; {found['related'] or 'no'} relatives of training sequences{reaches}"
+    has = "has" if found["related"] == 1 else "have"
+    return f"; {found['related'] or 'none'} {has} relatives in training{reaches}"
 
 
 def _split(s: dict[str, Any]) -> str:
