@@ -18,7 +18,7 @@ from tuner.motifs.chance import REAL_SEQUENCE, at_least, chance_rate
 from tuner.motifs.copies import copies, effective_number, similarity
 from tuner.motifs.database import MotifDatabase, load_database
 from tuner.motifs.filters import trim_ppm
-from tuner.motifs.match import excess_interval
+from tuner.motifs.match import SMALLEST_LAYER, excess_interval
 from tuner.motifs.meme import reverse_complement
 from tuner.motifs.planned import PLANNED_P, choose_level
 from tuner.motifs.screen import SIGNIFICANT_E, permuted, reference_filters
@@ -163,7 +163,7 @@ def measure_chance(p_values: np.ndarray, draws: int) -> None:
     print("|---|---|---|")
     for size in (16, 32, 48, 64):
         seen = np.mean([hit[rng.choice(len(hit), size, replace=False)].any() for _ in range(draws)])
-        rate = chance_rate(float(hit.mean()), size, size)
+        rate = chance_rate(float(hit.mean()) * size / max(size, SMALLEST_LAYER), size, size)
         print(f"| {size} | {seen:.3f} | {at_least(1, size, rate / REAL_SEQUENCE):.3f}, {at_least(1, size, rate):.3f} |")
 
 

@@ -191,7 +191,7 @@ def test_delete_asks_and_takes_everything(copy: Terminal) -> None:
     other.write_text("")
     code, text = copy.refuses("delete", "--study", "tiny")
     assert code == 2
-    assert "10 trials" in text
+    assert "11 trials" in text
     assert "--yes" in text
     assert copy.refuses("delete")[0] == 2, "delete takes no default"
     answer = copy("delete", "--study", "tiny", "--yes", "--json")

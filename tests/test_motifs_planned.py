@@ -112,8 +112,10 @@ def test_motifs_that_permuted_filters_match_often_have_a_stricter_level(
     before, after = claimed(PLANNED_P), claimed(levels)
     assert before.max() > 0.2  # gapped and flat motifs
     assert after.mean() <= before.mean() <= 0.02
-    # 600 permuted filters: a rate of .03 of studies is 3.6 of them, so up to .08 is within two standard errors.
-    assert after.max() <= 0.08
+    # 600 permuted filters: a rate of .05 of studies is 6 of them.
+    assert (before > 0.05).mean() > 0.05
+    assert (after > 0.05).mean() <= 0.02
+    assert after.max() <= 0.15
     place = [m.id for m in jaspar.screened].index("MA1971.2")
     np.testing.assert_array_equal(permuted_p(jaspar, [place]), others[:, place])
 
