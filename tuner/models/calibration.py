@@ -129,11 +129,11 @@ class Calibration:
         if values.get("format") != FORMAT:
             raise MetricError(f"a calibration of format {values.get('format')!r}; expected {FORMAT!r}.")
         try:
-            numbers = {name: tuple(map(float, values[name])) for name in ("slope", "intercept", "threshold")}
-            counts = {name: tuple(map(int, values[name])) for name in ("positives", "negatives")}
+            slope, intercept, threshold = (tuple(map(float, values[n])) for n in ("slope", "intercept", "threshold"))
+            positives, negatives = (tuple(map(int, values[n])) for n in ("positives", "negatives"))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise MetricError(f"a stored calibration cannot be read ({error!r}).") from error
-        return cls(**numbers, **counts)
+        return cls(slope, intercept, threshold, positives, negatives)
 
 
 def fit_calibration(labels: npt.ArrayLike, logits: npt.ArrayLike) -> Calibration:
