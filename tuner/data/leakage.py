@@ -80,7 +80,7 @@ def leakage(dataset: Dataset) -> Leakage:
             warnings.append(
                 f"{count} of {len(split)} sequences of {name} have relatives in train (on either strand, a common "
                 f"stretch of 30 bases or as many words), so scores on {name} may be too high.{reaches} Remove them "
-                "from one of the two, or have tuner split the sequences (FASTA files, or a table without split_column): "
+                "from one of the two, or have tuner split them (FASTA files, or a table without split_column): "
                 'split = "homology" keeps relatives together, "chromosome+homology" leaves them out.'
             )
     return Leakage(found, warnings)
