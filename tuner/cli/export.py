@@ -83,8 +83,9 @@ def print_model(predictor: Predictor, folder: Path) -> None:
     for column in (*(["task"] if several else []), "false positives", "logit", "probability", "recall"):
         table.add_column(column, justify="left" if column == "task" else "right")
     for row in threshold_rows(predictor):
-        known = row["logit"] is not None
-        numbers = [f"{row['logit']:.4g}", f"{row['probability']:.3f}", f"{row['recall']:.3f}"] if known else [""] * 3
+        numbers = ["too few negatives", "", ""]
+        if row["logit"] is not None:
+            numbers = [f"{row['logit']:.4g}", f"{row['probability']:.3f}", f"{row['recall']:.3f}"]
         table.add_row(*([row["task"]] if several else []), f"{100 * row['false_positive_rate']:g} %", *numbers)
     context.note(f"{predictor!r}")
     context.console().print(table)
