@@ -27,12 +27,12 @@ from tuner.results.leaderboard import TrialState, objective_names, stage_trials
 from tuner.results.test_split import declared_models, kept_scores, openings
 from tuner.results.trial_files import DESCRIPTION, stored_network
 from tuner.results.words import outdone
+from tuner.search.held_out import held_out
 from tuner.search.restore import restore_study
-from tuner.search.trial import fold_dataset
 from tuner.storage.artifacts import Artifacts
 from tuner.storage.keys import CONFIRMATION, CONTROLS, FOLDS
 from tuner.storage.storage import FencedStorage
-from tuner.study.plan import Plan, mix
+from tuner.study.plan import Plan
 
 
 def study_predictor(
@@ -89,10 +89,11 @@ def study_predictor(
     plan, identity, data_dir = restore_study(storage, name, data, data_dir=data_dir)
     variant = str(runs[0].params["dataset"]) if plan.space.dataset_names else None
     spec = DataSpec(dataset=variant) if variant else plan.data_spec
-    whole = load_dataset(spec, data_dir=data_dir, cache=cache, max_memory=max_memory)
+    stored = identity["data sets"][variant] if variant else identity["data set"]["fingerprint"]
+    whole = load_dataset(spec, data_dir=data_dir, cache=cache, max_memory=max_memory, fingerprint=stored)
     sizes = {split: len(part) for split, part in whole.splits.items()}
     dataset = whole.without_test()
-    if dataset.fingerprint != (identity["data sets"][variant] if variant else identity["data set"]["fingerprint"]):
+    if dataset.fingerprint != stored:
         raise StudyError(f"{name}: the data set has changed since the study was created. Say where it is with --data.")
     members = tuple(_member(artifacts, run) for run in runs)
     place = str(resolve_device(device))
@@ -131,11 +132,11 @@ def _validation(
         valid = dataset.valid
         return valid.labels, member_logits(members, valid.codes, device).mean(axis=0, dtype=np.float64)
     labels, logits = [], []
+    unfitted = held_out(plan, dataset)
     for member, run in zip(members, runs, strict=True):
-        replicate = int(run.user_attrs["replicate"])
-        held_out = fold_dataset(dataset, folds, replicate % folds, mix(plan.seed, "folds", replicate // folds)).valid
-        labels.append(held_out.labels)
-        logits.append(member_logits([member], held_out.codes, device)[0].astype(np.float64))
+        part = unfitted(run)
+        labels.append(part.labels)
+        logits.append(member_logits([member], part.codes, device)[0].astype(np.float64))
     return np.concatenate(labels), np.concatenate(logits)
 
 
