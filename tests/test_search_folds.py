@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from optuna.trial import create_trial
 from tiny import SPACE, STUDY, load_tiny
 
 from tuner.data.registry import load_dataset
@@ -13,10 +14,12 @@ from tuner.data.relatives import related
 from tuner.data.spec import DataSpec
 from tuner.data.splits import k_fold
 from tuner.genome.sequence import decode
+from tuner.search.held_out import held_out
 from tuner.search.loaded import load_bench
 from tuner.search.trial import fold_dataset
+from tuner.storage.keys import FOLDS
 from tuner.study.file import read_study
-from tuner.study.plan import check_identity, make_plan, study_space
+from tuner.study.plan import check_identity, make_plan, mix, study_space
 
 
 def test_a_group_is_never_in_training_and_held_out(tmp_path: Path) -> None:
@@ -93,6 +96,12 @@ def test_folds_of_data_that_came_split_keep_relatives_together_in_new_studies_on
             part = fold_dataset(one.dataset, 3, fold, seed=1)
             leaks[one.kin] += int(related(part.train.codes, part.valid.codes).sum())
             assert len(part.train) + len(part.valid) == 420
+        # What evaluate and the predictor calibrate on is what the run of that replicate did not see.
+        run = create_trial(value=0.5, user_attrs={FOLDS: 3, "replicate": 1})
+        whole = load_dataset(one.plan.data_spec)
+        found = held_out(one.plan, whole, one.identity)(run)
+        trained = fold_dataset(one.dataset, 3, 1, mix(one.plan.seed, "folds", 0))
+        np.testing.assert_array_equal(found.codes, trained.valid.codes)
     assert leaks[True] == 0
     assert leaks[False] > 100
     np.testing.assert_array_equal(again.dataset.train.codes, kept.dataset.train.codes)  # its own split stays

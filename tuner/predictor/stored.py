@@ -98,7 +98,7 @@ def study_predictor(
     members = tuple(_member(artifacts, run) for run in runs)
     place = str(resolve_device(device))
     folds = int(runs[0].user_attrs.get(FOLDS, 0))
-    labels, logits = _validation(members, runs, dataset, plan, folds, place)
+    labels, logits = _validation(members, runs, dataset, plan, identity, folds, place)
     filters = matched_filters(artifacts, runs)
     shown = member_logits(members, dataset.valid.codes, place).mean(axis=0, dtype=np.float64)[:, 0]
     return Predictor(
@@ -122,7 +122,13 @@ def _member(artifacts: Artifacts, run: FrozenTrial) -> Member:
 
 
 def _validation(
-    members: Sequence[Member], runs: Sequence[FrozenTrial], dataset: Dataset, plan: Plan, folds: int, device: str
+    members: Sequence[Member],
+    runs: Sequence[FrozenTrial],
+    dataset: Dataset,
+    plan: Plan,
+    identity: Mapping[str, Any],
+    folds: int,
+    device: str,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Labels and mean logits, both of shape=(n, n_tasks), of sequences that the networks were not trained on.
 
@@ -132,7 +138,7 @@ def _validation(
         valid = dataset.valid
         return valid.labels, member_logits(members, valid.codes, device).mean(axis=0, dtype=np.float64)
     labels, logits = [], []
-    unfitted = held_out(plan, dataset)
+    unfitted = held_out(plan, dataset, identity)
     for member, run in zip(members, runs, strict=True):
         part = unfitted(run)
         labels.append(part.labels)

@@ -38,7 +38,7 @@ def examine(source: Source, trial: int, inputs: Inputs, out: Path) -> Result:
     """Open the test split, record this in the study, and score the trial's models and the baselines."""
     scored = score_test(
         source.storage, source.artifacts, source.dataset, source.name, trial, device=source.bench.device, when=now(),
-        validation=held_out(source.bench.plan, source.dataset),
+        validation=held_out(source.bench.plan, source.dataset, source.identity),
     )  # fmt: skip
     found = scored.examination
     scores = found.tasks or {source.dataset.tasks[0]: {"auroc": found.auroc.estimate}}

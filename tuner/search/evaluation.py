@@ -105,7 +105,7 @@ def evaluate_study(
         raise StudyError(f"{name}: the data set has changed since the study was created, and its test split with it.")
     same = dataset.fingerprint == identity["data set"]["fingerprint"]
     where = str(resolve_device(device))
-    unfitted = held_out(plan, dataset)
+    unfitted = held_out(plan, dataset, identity)
     if on is None:
         found = score_test(
             storage, artifacts, dataset, name, trial, device=where, when=when, baselines=same, validation=unfitted
