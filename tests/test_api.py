@@ -82,8 +82,8 @@ def recorded(database: Path, name: str) -> list[dict[str, object]]:
 
 def test_the_public_names_are_pinned() -> None:
     assert tuner.__all__ == [
-        "Data", "Filters", "Model", "Predictor", "Progress", "Recipe", "Study", "Trial", "TunerClassifier",
-        "TunerError", "attribute", "build_model", "fit", "load_database", "load_model", "match", "open_study", "run",
+        "Data", "Ensemble", "Filters", "Model", "Predictor", "Progress", "Recipe", "Study", "Trial",
+        "TunerClassifier", "TunerError", "attribute", "build_model", "fit", "load_database", "load_model", "match", "open_study", "run",
     ]  # fmt: skip
     for name in tuner.__all__:
         assert getattr(tuner, name).__name__ == name
@@ -106,7 +106,7 @@ def test_values_are_those_of_the_command_bit_for_bit_and_it_resumes(
     answer = terminal("run", "--study", "./tiny.toml", "--workers", "1", "--storage", "c.db", "--artifacts", "files")
     assert answer.code == 0, answer.err
     by_command, by_python = recorded(here / "c.db", "tiny"), recorded(Path(tiny.storage), "tiny")
-    assert len(by_command) == 2 + 2 + 6
+    assert len(by_command) == 2 + 2 + 7
     assert by_command == by_python
     # The command goes on with a study that Python has made, in Python's files, and Python with one of the command's.
     more = terminal(

@@ -96,7 +96,7 @@ def test_networks_of_a_cross_validation_are_calibrated_on_what_each_has_not_seen
     dataset = Dataset("folds", ("bound",), splits, "made here", sealed="0" * 64)
     made = untrained({"architecture": "hw4"}, length=50, n=3)
     runs = [SimpleNamespace(user_attrs={"replicate": i, "folds": 3}) for i in range(3)]
-    found, logits = _validation(made.members, runs, dataset, SimpleNamespace(seed=4), 3, "cpu")  # type: ignore[arg-type]
+    found, logits = _validation(made.members, runs, dataset, SimpleNamespace(seed=4), {}, 3, "cpu")  # type: ignore[arg-type]
     assert len(found) == 90  # every sequence once, by the network that was not trained on it
     start = 0
     for fold, member in enumerate(made.members):

@@ -33,7 +33,7 @@ def test_a_model_with_a_motif_is_said_to_show_it() -> None:
     brief = words.brief(irf1())
     assert brief.headline == (
         "Trial 25 predicts IRF1 better than every baseline (AUROC 0.987, ensemble of 5 models), and shows the IRF7 "
-        "motif, above the null."
+        "motif, above the null (by chance in 1 of 2)."
     )
     asked, prediction, motif = (text for _, text in brief.parts)
     assert "400 bp" in asked
