@@ -109,7 +109,7 @@ def test_what_explained_one_strand_is_computed_again_and_the_test_split_is_not(t
     run = SimpleNamespace(params={"filters": 8}, duration=None)
     source: Any = SimpleNamespace(
         options=Options(), identity={"seed": 1}, baselines=["gc"], models=lambda trial: [run],
-        weights=lambda runs: ["w"] * len(runs), shuffled=lambda trial: None, trial=lambda trial: run,
+        weights=lambda runs: ["w"] * len(runs), shuffled=lambda trial: [], trial=lambda trial: run,
     )  # fmt: skip
     keys = Runner(cast(Any, source), Cache(tmp_path), [3], None, print).keys[3]
 
