@@ -83,7 +83,8 @@ def recorded(database: Path, name: str) -> list[dict[str, object]]:
 def test_the_public_names_are_pinned() -> None:
     assert tuner.__all__ == [
         "Data", "Ensemble", "Filters", "Model", "Predictor", "Progress", "Recipe", "Study", "Trial",
-        "TunerClassifier", "TunerError", "attribute", "build_model", "fit", "load_database", "load_model", "match", "open_study", "run",
+        "TunerClassifier", "TunerError", "attribute", "build_model", "fit", "load_database", "load_model", "match",
+        "open_study", "run",
     ]  # fmt: skip
     for name in tuner.__all__:
         assert getattr(tuner, name).__name__ == name
