@@ -49,6 +49,7 @@ def test_reb1_becomes_a_study_with_the_motif_of_its_kingdom(data_dir: Path, fold
     assert study.motifs.database == "JASPAR2026-fungi"
     assert study.motifs.targets == {"Reb1": ["MA0363.3"]}
     dataset = load_dataset(study.data, cache=folder / "cache")
+    assert dataset.tasks == ("Reb1",)
     told = dataset.describe()["splits"]["train"]
     assert told["gc_positives"] == pytest.approx(told["gc_negatives"], abs=0.005)
     checked = CliRunner().invoke(app, ["check", "--study", "./reb1.toml"])
@@ -103,7 +104,7 @@ def test_every_choice_is_written_and_read_back() -> None:
     read = tomllib.loads(text)
     assert read["data"] == {
         "peaks": 'a "quoted" peak.bed', "genome": "hg38", "length": 101, "negatives": "flanks", "ratio": 2.0, "seed": 3,
-        "split": "chromosome+homology", "top": 500, "blacklist": "black.bed",
+        "split": "chromosome+homology", "tasks": ["NFKB 1"], "top": 500, "blacklist": "black.bed",
     }  # fmt: skip
     assert read["motifs"] == {"database": "JASPAR2026", "targets": {"NFKB 1": ["M1"]}}
 

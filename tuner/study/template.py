@@ -98,6 +98,7 @@ def study_text(study: Template) -> str:
             f"peaks = {json.dumps(study.peaks, ensure_ascii=False)}",
             "# a name such as hg38, or a FASTA or 2bit file",
             f"genome = {json.dumps(study.genome, ensure_ascii=False)}",
+            *([] if study.target is None else [f"tasks = {json.dumps([study.target])}"]),
             _line("length", study.length, "bp, around the summit or the middle of each peak"),
             _line("negatives", study.negatives, f"unbound windows of equal composition; or {others},"),
             '                         # or { accessible = "atac.bed" }: accessible and unbound, the best choice',
