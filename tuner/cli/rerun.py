@@ -167,7 +167,9 @@ def compare(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[dict[str,
     """Compare stored and new values exactly; times, versions and provenance are left out."""
     left_out = {*TIMES, "tuner_version", "kernels", "warm_start", "artifacts_error", "failures"}
     left_out |= {"candidate", "replicate", "training_notes"}  # settings of the trial, and events of its process
-    left_out |= {"precision"} - stored.keys()  # older trials do not record it
+    left_out |= {"precision", "filters_effective"} - stored.keys()  # older trials do not record them
+    if "filters_effective" not in stored:  # the interval then counted every filter, copies of a motif included
+        left_out |= {"match_excess_low", "match_excess_high"}
     names = [n for n in {**stored, **now} if n not in left_out]
     return [
         {
