@@ -61,9 +61,9 @@ def test_a_whole_study_has_nothing_wrong(terminal: Terminal) -> None:
     answer = terminal("verify", "--json")
     assert answer.code == 0, answer.err
     assert answer.json["problems"] == []
-    # 2 trials, 2 retrained and 1 shuffled network, 5 baselines.
-    assert answer.json["trials"] == 10
-    assert answer.json["files"] == 4 * 7 + 3 + 5
+    # 2 trials, 2 retrained networks, 2 null networks (shuffled labels, composition alone), 5 baselines.
+    assert answer.json["trials"] == 11
+    assert answer.json["files"] == 4 * 7 + 2 * 3 + 5
     assert answer.json["undigested"] == 0
 
 
