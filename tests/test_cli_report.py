@@ -421,7 +421,9 @@ def test_the_dashboard_shows_the_report_and_keeps_what_a_person_wrote(terminal: 
     model = document(terminal.folder)["models"][0]
     assert "## Report" in optuna_dashboard.get_note(study)
     note = optuna_dashboard.get_note(trial)
-    assert f"auroc, test: {model['test']['auroc']:.4f}" in note
+    ensemble = model["test"]["predictor"]["auroc"]["estimate"]
+    assert f"auroc, test, ensemble of 2 models: {ensemble:.4f}" in note
+    assert f"auroc, test, mean of its single models: {model['test']['auroc']:.4f}" in note
     assert f"mean of 2 retrained models: {model['confirmation']['auroc']['mean']:.4f}" in note
     optuna_dashboard.save_note(trial, "mine")
     figures = shown_figures(study)
