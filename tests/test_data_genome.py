@@ -1,4 +1,4 @@
-"""`Genome`: the same letters as pyfaidx and py2bit, whatever the file; a wrong file or index is one error."""
+"""`Genome`: the same letters as pyfaidx and as a 2bit file written by hand, whatever the file; a wrong file or index is one error."""
 
 from __future__ import annotations
 
@@ -169,9 +169,8 @@ def read_in_a_process(genome: Genome) -> bytes:
 def test_a_genome_is_read_by_other_processes(tmp_path: Path) -> None:
     path = write_fasta(tmp_path / "g.fa", RECORDS)
     genomes = [Genome(path, cache=tmp_path)]
-    if pytest.importorskip("py2bit"):
-        (tmp_path / "g.2bit").write_bytes(two_bit({"chr1": RECORDS["chr1"]}))
-        genomes.append(Genome(tmp_path / "g.2bit"))
+    (tmp_path / "g.2bit").write_bytes(two_bit({"chr1": RECORDS["chr1"]}))
+    genomes.append(Genome(tmp_path / "g.2bit"))
     assert [read_in_a_process(pickle.loads(pickle.dumps(genome))) for genome in genomes] == [
         RECORDS["chr1"][100:200]
     ] * 2
