@@ -1,4 +1,4 @@
-"""`Genome`: the same letters as pyfaidx and as a 2bit file written by hand, whatever the file; a wrong file or index is one error."""
+"""`Genome`: the letters of pyfaidx and of a 2bit file written by hand; a wrong file or index is one error."""
 
 from __future__ import annotations
 
