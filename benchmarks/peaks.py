@@ -1,4 +1,4 @@
-"""Claim: a data set from 50,000 peaks of a genome of 3.1 Gb takes less than 5 minutes and 4 GB.
+"""Time and memory of making a data set from peaks, beside tangermeme's search for matching loci.
 
     python benchmarks/peaks.py --megabases 100 --peaks 5000 --json peaks.json
     python benchmarks/peaks.py --megabases 3100 --peaks 50000 --alone
@@ -8,7 +8,8 @@ The package makes the whole data set (peaks, index, windows, N, matched negative
 with GC-matched negatives and once with GC- and CpG-matched ones. `tangermeme.match.extract_matching_loci` only finds
 GC-matched loci for the same windows; `--alone` leaves it out. Each side runs in a process of its own, whose CPU time
 and largest memory are printed, with how many negatives it found, the AUROC of their GC content, and how many of them
-overlap the window of a peak. Mapped pages of the genome are part of the memory, although others can have them.
+overlap the window of a peak. Mapped pages of the genome are part of the memory, although others can have them. At 100 megabases and 5,000 peaks it was
+2.3 s of CPU and .50 GB for the data set, 2.7 s and .29 GB for tangermeme; 3.1 gigabases have not been measured.
 """
 
 from __future__ import annotations
