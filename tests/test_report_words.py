@@ -91,7 +91,9 @@ def test_every_baseline_has_to_be_left_behind_not_only_the_best() -> None:
     assert words.headline(replace(irf1(), models=(one,))).startswith(
         "Trial 25 predicts IRF1 (AUROC 0.987, ensemble of 5 models), not distinguishable from 6-mer logistic regression"
     )
-    assert words.compared(one)[0].startswith("It is not distinguishable from 6-mer logistic regression (+0.105, 95 %")
+    assert words.compared(one, irf1().data)[0].startswith(
+        "It is not distinguishable from 6-mer logistic regression (+0.105, 95 %"
+    )
     behind = replace(last, lead=-0.02, low=-0.03, high=-0.01, standing=Standing.BEHIND)
     worse = examined(baselines=(best, wide, behind))
     assert "predicts IRF1, but worse than GC content (AUROC 0.987, ens" in words.headline(

@@ -63,7 +63,7 @@ def as_document(storage: FencedStorage, name: str, objectives: Sequence[str]) ->
     from tuner.study.directions import maximized
 
     rows, candidates, verdict, controls = findings(storage, name, objectives, attributes=None, params=None)
-    sizes = valid_sizes(storage, name)
+    sizes, shuffled = valid_sizes(storage, name), shuffled_negatives(storage, name)
     nulls = nulls_beside(storage, name, candidates, verdict)
     return {
         "study": name,
@@ -78,7 +78,7 @@ def as_document(storage: FencedStorage, name: str, objectives: Sequence[str]) ->
         if verdict
         else None,
         "controls": controls,
-        "composition": about_composition(candidates, verdict, controls, sizes),
+        "composition": about_composition(candidates, verdict, controls, sizes, shuffled=shuffled),
         "sizes": size_words(sizes),
         "label_shuffled_match_fraction": list(nulls.networks.get(SHUFFLED, ())),
         "nulls": {
@@ -159,7 +159,7 @@ def print_best(storage: FencedStorage, name: str, objectives: Sequence[str], top
     from tuner.study.directions import MOTIF_OBJECTIVES
 
     rows, candidates, verdict, controls = findings(storage, name, objectives, top=top if top <= MOST else None)
-    sizes = valid_sizes(storage, name)
+    sizes, shuffled = valid_sizes(storage, name), shuffled_negatives(storage, name)
     console = context.console()
     console.print()
     console.print(_leaderboard(name, rows, objectives, top))
@@ -178,7 +178,7 @@ def print_best(storage: FencedStorage, name: str, objectives: Sequence[str], top
         primary = next((c for c in candidates if verdict and c.candidate == verdict.primary), None)
         if said := words.outdone(controls, primary):
             console.print(said, markup=False)
-        if said := about_composition(candidates, verdict, controls, sizes):
+        if said := about_composition(candidates, verdict, controls, sizes, shuffled=shuffled):
             console.print(said)
     elif barren := why_barren(storage, name, CONTROLS):
         console.print(barren, markup=False)
@@ -201,6 +201,14 @@ def valid_sizes(storage: FencedStorage, name: str) -> tuple[int, int] | None:
     return (found // 2, found - found // 2) if is_count(found) else None
 
 
+def shuffled_negatives(storage: FencedStorage, name: str) -> bool | None:
+    """Whether the study's negatives are shuffles of its positives; None in a study older than this attribute."""
+    from tuner.storage.keys import SHUFFLED_NEGATIVES
+
+    found = storage.get_study_system_attrs(storage.get_study_id_from_name(name)).get(SHUFFLED_NEGATIVES)
+    return {"true": True, "false": False}.get(found) if isinstance(found, str) else None
+
+
 def size_words(sizes: tuple[int, int] | None) -> str | None:
     """A caution if the validation split is too small to choose trials by."""
     from tuner.data.sizes import FEWEST, counted, interval_words
@@ -218,6 +226,8 @@ def about_composition(
     verdict: Verdict | None,
     controls: dict[str, list[float]],
     sizes: tuple[int, int] | None,
+    *,
+    shuffled: bool | None = None,
 ) -> str | None:
     """Compare what composition alone achieves with the primary trial's confirmation models."""
     from tuner.results import words
@@ -226,7 +236,10 @@ def about_composition(
     primary = next((c for c in candidates if verdict and c.candidate == verdict.primary), None)
     if primary is None or "auroc" not in primary.mean:
         return None
-    return words.composition(composition(controls, primary.mean["auroc"], primary.mean.get("matched_auroc"), sizes))
+    means = primary.mean
+    return words.composition(
+        composition(controls, means["auroc"], means.get("matched_auroc"), sizes, shuffled=shuffled)
+    )
 
 
 def _leaderboard(name: str, rows: Sequence[TrialRow], objectives: Sequence[str], top: int) -> Table:

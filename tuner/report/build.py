@@ -189,7 +189,7 @@ def assemble(
         rule=choice.rule, trials=choice.trials, roles=choice.roles, primary=choice.primary, verdict=choice.verdict,
         verdict_words=choice.words, decided=decided,
     )  # fmt: skip
-    composition = collect.about_composition(models, baselines, data.splits)
+    composition = collect.about_composition(models, baselines, data)
     expected = [s for s in STAGES if source.options.modisco != "none" or s not in MODISCO_STAGES]
     left_out = [s for s in expected if any(s not in found[n] for n in choice.trials)]
     motifs = collect.motif_info(source, models)

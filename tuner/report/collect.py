@@ -72,7 +72,7 @@ def data_info(source: Source, *, opened: bool) -> DataInfo:
     return DataInfo(
         name=data.name, source=data.source, length=data.length, tasks=data.tasks, task=data.tasks[source.task],
         fingerprint=data.fingerprint, splits=splits, warnings=(*data.describe()["warnings"], *words.warnings),
-        audit=found, audit_lines=words.lines,
+        audit=found, audit_lines=words.lines, shuffled_negatives=data.shuffled,
     )  # fmt: skip
 
 
@@ -244,7 +244,7 @@ def baseline_rows(
 
 
 def about_composition(
-    models: Sequence[ModelReport], baselines: Sequence[BaselineRow], splits: Mapping[str, SplitInfo]
+    models: Sequence[ModelReport], baselines: Sequence[BaselineRow], data: DataInfo
 ) -> Composition | None:
     """Compute how much composition alone achieves: on test, compared with the first model, else on validation."""
     if not models:
@@ -252,17 +252,22 @@ def about_composition(
     first = models[0]
 
     def sizes(name: str) -> tuple[int, int] | None:
-        split = splits[name]
+        split = data.splits[name]
         return None if split.positives is None else (split.positives, split.sequences - split.positives)
 
     if first.test is not None:
         tested = {b.name: [b.test_auroc] for b in baselines if b.test_auroc is not None}
-        return composition(tested, first.test.used.estimate, first.test.used_matched, sizes("test"), split="test")
+        t = first.test
+        return composition(
+            tested, t.used.estimate, t.used_matched, sizes("test"), split="test", shuffled=data.shuffled_negatives
+        )
     valid = {b.name: [b.valid_auroc] for b in baselines if b.valid_auroc is not None}
     means = {k: e.mean for k, e in first.confirmation.items()} or first.valid
     if "auroc" not in means:
         return None
-    return composition(valid, means["auroc"], means.get("matched_auroc"), sizes("valid"))
+    return composition(
+        valid, means["auroc"], means.get("matched_auroc"), sizes("valid"), shuffled=data.shuffled_negatives
+    )
 
 
 def undigested_files(source: Source, trials: Sequence[int]) -> tuple[str, ...]:

@@ -169,6 +169,8 @@ class DataInfo:
         What separates the classes in training and validation; its 6-mer regression is among the baselines.
     audit_lines : tuple of str
         The same in words.
+    shuffled_negatives : bool or None
+        Whether the negatives are shuffles of the positives; None where that is not known.
     """
 
     name: str
@@ -181,6 +183,7 @@ class DataInfo:
     warnings: tuple[str, ...]
     audit: Audit | None = None
     audit_lines: tuple[str, ...] = ()
+    shuffled_negatives: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

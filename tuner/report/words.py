@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tuner.motifs.screen import SIGNIFICANT_E
-from tuner.report.data import BaselineRow, ModelReport, PatternRow, ReportData, Shuffled, TestScores
+from tuner.report.data import BaselineRow, DataInfo, ModelReport, PatternRow, ReportData, Shuffled, TestScores
 from tuner.report.evidence import SHOWN, Evidence, evidence, planned
 from tuner.report.motif_words import chance_words as chance_words
 from tuner.report.motif_words import matches_by_chance as matches_by_chance
@@ -142,7 +142,10 @@ def brief(data: ReportData) -> Brief:
         headline(data),
         (
             ("Asked", f"{asked(data)} {declared(data, model)}"),
-            ("Prediction", " ".join([performance(model), *compared(model), *probabilities(model, data.data.task)])),
+            (
+                "Prediction",
+                " ".join([performance(model), *compared(model, data.data), *probabilities(model, data.data.task)]),
+            ),
             ("Motif", " ".join(motif)),
         ),
     )
@@ -191,7 +194,7 @@ def performance(model: ModelReport) -> str:
     )
 
 
-def compared(model: ModelReport) -> list[str]:
+def compared(model: ModelReport, data: DataInfo) -> list[str]:
     """Compare what one would use with every baseline on test, with the best of them, and with composition."""
     t = model.test
     if t is None or not t.baselines:
@@ -199,7 +202,14 @@ def compared(model: ModelReport) -> list[str]:
     best = best_baseline(t.baselines)
     tested = {b.name: [b.test_auroc] for b in t.baselines if b.test_auroc is not None}
     words = verdicts.composition(
-        composition(tested, t.used.estimate, t.used_matched, (t.positives, t.sequences - t.positives), split="test")
+        composition(
+            tested,
+            t.used.estimate,
+            t.used_matched,
+            (t.positives, t.sequences - t.positives),
+            split="test",
+            shuffled=data.shuffled_negatives,
+        )
     )
     found = [words] if words else []
     if best is None or best.test_auroc is None:

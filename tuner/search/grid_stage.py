@@ -37,6 +37,7 @@ class Grid:
     plan: Plan
     identity: Mapping[str, object]
     part: Part | None = WHOLE
+    shuffled: bool | None = None
 
     @property
     def name(self) -> str:
@@ -56,7 +57,7 @@ class Grid:
         StudyError
             The stored study was created from other files, or the part names something that the grid does not have.
         """
-        study_id = join(storage, self.plan, self.identity)
+        study_id = join(storage, self.plan, self.identity, shuffled=self.shuffled)
         part = self.part
         if part is None:
             if storage.budget(study_id) is not None:

@@ -282,7 +282,11 @@ def prepare_run(
     check_points(bench)
     placement = place_workers(bench, names, wishes.workers, plan.trials)
     part = wishes.part
-    (Search(plan, bench.identity) if part is None else Grid(plan, bench.identity, part)).prepare(storage)
+    told = bench.dataset.shuffled
+    first: Stage = (
+        Search(plan, bench.identity, shuffled=told) if part is None else Grid(plan, bench.identity, part, told)
+    )
+    first.prepare(storage)
     identity = storage.join(plan.name, who="this run")
     set_quota(storage, plan.name, wishes.quota, default=plan.study.storage.quota)
     return _run(bench, storage, artifacts, places, wishes, placement, identity)

@@ -27,7 +27,7 @@ from tuner.search.loaded import Bench
 from tuner.search.null_networks import run_null
 from tuner.search.sampler import slot_sampler
 from tuner.search.trial import BASELINES, Outcome, run_baseline, run_network
-from tuner.storage.keys import CONFIRMATION, CONTROLS, FOLDS, IDENTITY, PACKAGES, SOURCE
+from tuner.storage.keys import CONFIRMATION, CONTROLS, FOLDS, IDENTITY, PACKAGES, SHUFFLED_NEGATIVES, SOURCE
 from tuner.storage.names import check_name
 from tuner.storage.storage import FencedStorage
 from tuner.study.objectives import OBJECTIVES
@@ -87,6 +87,7 @@ class Search:
     plan: Plan
     identity: Mapping[str, Any]
     sets_budget: bool = True
+    shuffled: bool | None = None  # whether the negatives are shuffles of the positives; kept by a new study
 
     @property
     def name(self) -> str:
@@ -106,7 +107,7 @@ class Search:
         StudyError
             The stored study was created from other files, or has more slots than the budget.
         """
-        study_id = join(storage, self.plan, self.identity)
+        study_id = join(storage, self.plan, self.identity, shuffled=self.shuffled)
         if self.sets_budget or storage.budget(study_id) is None:
             storage.set_budget(study_id, self.plan.trials)
         starts = self.plan.space.warm_starts[: self.plan.trials]
@@ -289,8 +290,10 @@ def known_controls(trials: Sequence[FrozenTrial]) -> tuple[str, ...]:
     return tuple(map(str, begun.choices)) if isinstance(begun, CategoricalDistribution) else ()
 
 
-def join(storage: FencedStorage, plan: Plan, identity: Mapping[str, Any]) -> int:
+def join(storage: FencedStorage, plan: Plan, identity: Mapping[str, Any], *, shuffled: bool | None = None) -> int:
     """Create the study of a plan, or join the stored one; returns its id.
+
+    `shuffled` says whether the negatives are shuffles of the positives; a new study keeps it if it is given.
 
     Raises
     ------
@@ -300,6 +303,8 @@ def join(storage: FencedStorage, plan: Plan, identity: Mapping[str, Any]) -> int
     described = {
         IDENTITY: json.dumps(identity), SOURCE: json.dumps(plan_source(plan)), PACKAGES: json.dumps(packages()),
     }  # fmt: skip
+    if shuffled is not None:
+        described[SHUFFLED_NEGATIVES] = json.dumps(shuffled)
     check_name_of(storage, plan.name)
     study_id = register(storage, plan.name, plan.study.objectives, described)
     attrs = storage.get_study_system_attrs(study_id)

@@ -11,6 +11,7 @@ CONTROLS: Final = ".controls"
 IDENTITY: Final = "tuner:identity"  # what every run and worker that joins must agree on
 SOURCE: Final = "tuner:source"  # the plan: study, space, preset, seed
 PACKAGES: Final = "tuner:packages"  # versions that the study was created with
+SHUFFLED_NEGATIVES: Final = "tuner:shuffled_negatives"  # whether the training negatives are shuffles
 MADE: Final = "tuner:made"  # version of tuner that created the study or stage
 QUOTA: Final = "tuner:quota"  # bytes; an attribute of the study, so that it is the same for all workers
 OPENINGS: Final = "tuner:test_openings"  # each opening of the test split
