@@ -106,7 +106,7 @@ def composition(found: Composition | None) -> str | None:
         return None
     if found.finding is Finding.SHUFFLED:
         return (
-            "Positives and negatives have the same dinucleotide counts, as shuffles of the positives have, so "
+            "The negatives have the dinucleotide counts of positives, as shuffles of the positives have, so "
             "composition cannot be compared. These scores tell real DNA from shuffled DNA, which the 6-mer baseline "
             "does without any factor: judge by the motif, or use unbound genomic sequences as negatives."
         )
