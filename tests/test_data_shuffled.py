@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny import load_tiny
 
+from tuner.cli.best import shuffled_negatives
 from tuner.data.dataset import Dataset, Split
 from tuner.data.registry import load_dataset
 from tuner.data.shuffle import dinucleotide_shuffle, shuffled_share
@@ -16,6 +18,8 @@ from tuner.models.baselines import fit_baseline
 from tuner.models.metrics import auroc
 from tuner.results import words
 from tuner.results.verdict import Finding, composition
+from tuner.search.stages import Search
+from tuner.storage.storage import open_storage
 
 
 def write(path: Path, codes: np.ndarray) -> None:
@@ -96,3 +100,20 @@ def test_shuffles_whose_positives_lie_in_another_split_are_never_called_explaine
     assert told is not None
     assert told.finding is Finding.SHUFFLED
     assert "composition cannot be compared" in str(words.composition(told))
+
+
+@pytest.mark.parametrize("told", [True, False, None])  # None: as an earlier version created it
+def test_a_study_keeps_what_it_was_told_of_its_negatives(tmp_path: Path, told: bool | None) -> None:
+    bench = load_tiny(tmp_path)
+    storage = open_storage(tmp_path / "tuner.db")
+    Search(bench.plan, bench.identity, shuffled=told).prepare(storage)
+    Search(bench.plan, bench.identity).prepare(storage)  # a worker that joins changes nothing
+    assert shuffled_negatives(storage, bench.plan.name) is told
+    storage.close()
+
+
+def test_a_2_mer_baseline_at_one_half_is_no_shuffle_where_the_study_says_so() -> None:
+    """A regression that learned nothing has AUROC .5 too."""
+    found = composition({"2-mer": [0.5]}, 0.9, 0.9, (1000, 1000), shuffled=False)
+    assert found is not None
+    assert found.finding is Finding.LITTLE

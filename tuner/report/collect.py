@@ -255,9 +255,8 @@ def about_composition(
         split = data.splits[name]
         return None if split.positives is None else (split.positives, split.sequences - split.positives)
 
-    if first.test is not None:
+    if (t := first.test) is not None:
         tested = {b.name: [b.test_auroc] for b in baselines if b.test_auroc is not None}
-        t = first.test
         return composition(
             tested, t.used.estimate, t.used_matched, sizes("test"), split="test", shuffled=data.shuffled_negatives
         )

@@ -164,5 +164,5 @@ def composition(
     if not known or models <= 0.5:
         return None
     best = max(known, key=lambda name: known[name])
-    equal = bool(shuffled) or ("2-mer" in known and abs(known["2-mer"] - 0.5) < TIE)
+    equal = ("2-mer" in known and abs(known["2-mer"] - 0.5) < TIE) if shuffled is None else shuffled
     return Composition(split, best, known[best], models, matched, sizes, equal)
