@@ -55,6 +55,8 @@ HOMES = {
     "pooch": {"data", "genome"},
     "onnx": {"predictor"},
     "onnxruntime": {"predictor"},
+    "pybigtools": {"predictor"},
+    "pysam": {"predictor"},
     "shap": {"interpret"},
     "tangermeme": {"interpret"},
     "matplotlib": {"plots"},
