@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuner.cli import context, options
+from tuner.cli.model import Wanted, check_output, open_model, split_arguments
 
 if TYPE_CHECKING:
     from tuner.predictor.predictor import Predictor
@@ -22,7 +23,7 @@ def command(
     inputs: Annotated[list[Path], typer.Argument(metavar="MODEL INPUT", help="INPUT alone with --study.")],
     out: Annotated[Path, typer.Option(help="Table of scores, tab-separated.", show_default=False)],
     study: options.SomeStudy = None,
-    trial: Annotated[int | None, typer.Option(min=0, help="With --study: trial number [the primary trial].")] = None,
+    trial: options.OfTrial = None,
     sequence_column: Annotated[str | None, typer.Option(help="Column of a table [sequence, seq or seqs].")] = None,
     stride: Annotated[
         int | None, typer.Option(min=1, help="From one window of a longer sequence to the next [length / 4].")
@@ -41,32 +42,13 @@ def command(
     Sequences may have any length: shorter ones are padded with N, longer ones are read in windows, of which the best
     counts. The table appears when the last sequence has been predicted.
     """
-    from tuner.errors import UsageError
-
-    by_study = study is not None or name is not None
-    if len(inputs) != 2 - by_study:
-        expected = "INPUT alone with --study" if by_study else "MODEL and INPUT, or --study and INPUT"
-        raise UsageError(f"{len(inputs)} arguments: {' '.join(map(str, inputs))}; expected {expected}.")
-    if trial is not None and not by_study:
-        raise UsageError("--trial needs --study; a model is of one trial.")
-    source = inputs[-1]
-    _check_paths(source, out)
+    wanted = Wanted(study, preset, name, trial, storage, artifacts, data)
+    folder, (source,) = split_arguments(inputs, wanted, "INPUT")
+    check_output(out, source)
     limit = context.max_memory(max_memory)
-    from tuner.predictor.folder import load_model
     from tuner.predictor.scores import write_scores
 
-    if by_study:
-        from tuner.predictor.stored import study_predictor
-
-        opened = context.open_existing(storage, reading=True)
-        found = context.stored_name(opened, study, preset, name)
-        opened.join(found, adopt_it=False)
-        predictor = study_predictor(
-            opened, context.open_artifacts(artifacts, reading=True), found, trial, data=data,
-            data_dir=context.data_dir(), cache=context.cache_dir(), device=device, max_memory=limit,
-        )  # fmt: skip
-    else:
-        predictor = load_model(inputs[0])
+    predictor = open_model(folder, wanted, device=device, max_memory=limit)
     with _bar(source) as progress:
         written = write_scores(
             predictor, source, out, sequence_column=sequence_column, device=device, stride=stride, max_memory=limit,
@@ -76,20 +58,6 @@ def command(
         context.emit({"out": str(out), **written._asdict(), "columns": predictor.columns})
     else:
         _tell(predictor, out, *written)
-
-
-def _check_paths(source: Path, out: Path) -> None:
-    """Refuse what would be found out only after the last sequence."""
-    from tuner.errors import DataError, UsageError
-
-    if not source.exists():
-        raise DataError(f"{source}: no such file.")
-    if out.is_dir():
-        raise UsageError(f"--out {out}: it is a folder; name a file.")
-    if not out.absolute().parent.is_dir():
-        raise UsageError(f"--out {out}: there is no folder {out.parent}.")
-    if out.exists() and out.samefile(source):
-        raise UsageError(f"--out {out}: that is the input.")
 
 
 @contextmanager
