@@ -3,50 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from collections.abc import Sequence as Many
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tuner.data.stream import Sequence, stream_sequences
-from tuner.errors import DataError, ModelError
-from tuner.genome.sequence import N_CODE, Codes, decode, encode_one
+from tuner.errors import ModelError
+from tuner.genome.sequence import Codes
 from tuner.models.calibration import Calibration
 from tuner.models.prediction import resolve_device
+from tuner.predictor.blocks import SCORES, Block, cells_of, records_of
 from tuner.predictor.ensemble import Ensemble, Member, member_logits
-from tuner.predictor.reference import FloatArray, Reference
+from tuner.predictor.reference import Reference
 from tuner.predictor.windows import BATCH, Scored, score_sequences
 
 if TYPE_CHECKING:
     import pandas as pd
-
-SCORES = ("logit", "sd", "probability", "negatives_percentile", "positives_percentile", "mean_logit", "start")
-"""Columns of each task; `docs/predictor.md` says what each is."""
-
-
-class Block(NamedTuple):
-    """Predictions for some sequences.
-
-    Attributes
-    ----------
-    ids : list of str
-        Of the sequences.
-    lengths, windows : list of int
-        Bases, and windows that were read, of each sequence.
-    scores : dict of str to numpy.ndarray, shape=(n, n_tasks)
-        A column for each of `SCORES`.
-    """
-
-    ids: list[str]
-    lengths: list[int]
-    windows: list[int]
-    scores: dict[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +100,7 @@ class Predictor:
         DataError, DeviceError, UsageError
             A character is not a nucleotide, there is no such device, or the stride is out of its range.
         """
-        table = self._frame(self.blocks(_records(sequences), device=device, stride=stride)).drop(columns="id")
+        table = self._frame(self.blocks(records_of(sequences), device=device, stride=stride)).drop(columns="id")
         index = getattr(sequences, "index", None)
         if index is not None and not callable(index) and len(index) == len(table):
             table.index = index
@@ -266,14 +244,6 @@ class Predictor:
         return f"<p>{escape(repr(self))}</p>{self.thresholds.to_html(na_rep='', float_format='{:.4g}'.format)}"
 
 
-def cells_of(block: Block) -> list[Any]:
-    """Columns of a block, in the order of `Predictor.columns`."""
-    tasks = block.scores["logit"].shape[1]
-    return [
-        block.ids, block.lengths, block.windows, *(block.scores[name][:, i] for i in range(tasks) for name in SCORES)
-    ]  # fmt: skip
-
-
 def threshold_rows(predictor: Predictor) -> list[dict[str, Any]]:
     """Thresholds of every task with their calibrated probabilities, as plain values."""
     rows = []
@@ -289,50 +259,3 @@ def threshold_rows(predictor: Predictor) -> list[dict[str, Any]]:
                 "recall": limit.recall,
             })  # fmt: skip
     return rows
-
-
-def _records(sequences: Any) -> Iterator[Sequence]:
-    """Sequences in any of the forms of `Predictor.predict`."""
-    if isinstance(sequences, str):
-        sequences = [sequences]
-    array = sequences if isinstance(sequences, np.ndarray) else None
-    if array is not None and array.dtype == np.uint8 and array.ndim == 2:
-        if array.size and array.max() > N_CODE:
-            raise DataError("codes are whole numbers: 0, 1, 2, 3 for A, C, G, T and 4 for N.")
-        yield from (Sequence(str(i), row) for i, row in enumerate(array))
-        return
-    if not isinstance(sequences, Iterable) or (array is not None and array.ndim != 1):
-        raise DataError("expected text, a sequence of texts, or codes of shape (n, length), uint8.")
-    for i, one in enumerate(sequences):
-        if not isinstance(one, str):
-            raise DataError(f"sequence {i} is of type {type(one).__name__}; expected text.")
-        if not one:
-            raise DataError(f"sequence {i} is empty.")
-        yield Sequence(str(i), encode_one(one, f"sequence {i}"))
-
-
-def example_of(codes: Codes, ids: Many[str] | None, logits: FloatArray, count: int = 8) -> tuple[tuple[str, str], ...]:
-    """Choose sequences whose scores are evenly spaced in rank, from the lowest to the highest.
-
-    Parameters
-    ----------
-    codes : numpy.ndarray, shape=(n, length), uint8
-        To choose from.
-    ids : sequence of str, optional
-        Their names.
-    logits : numpy.ndarray, shape=(n,)
-        Their scores.
-    count : int
-        How many.
-    """
-    order = np.argsort(logits, kind="stable")
-    rows = np.unique(order[np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int)])
-    rows = rows[np.argsort(logits[rows], kind="stable")]
-    names = [
-        f"example{i + 1}" if ids is None else "".join(ids[r].split()[:1]) or f"example{i + 1}"
-        for i, r in enumerate(rows)
-    ]
-    return tuple(zip(names, decode(codes[rows]), strict=True))
-
-
-Progress = Callable[[int], None]

@@ -13,7 +13,8 @@ import numpy as np
 
 from tuner.data.stream import stream_sequences
 from tuner.files import replacing
-from tuner.predictor.predictor import Block, Predictor, Progress, cells_of
+from tuner.predictor.blocks import Block, Progress, cells_of
+from tuner.predictor.predictor import Predictor
 from tuner.results.trial_table import text_cell
 
 

@@ -16,10 +16,11 @@ from tuner.data.spec import DataSpec
 from tuner.errors import StudyError
 from tuner.models.calibration import fit_calibration
 from tuner.models.prediction import resolve_device
+from tuner.predictor.blocks import example_of
 from tuner.predictor.ensemble import Member, member_logits
 from tuner.predictor.folder import MATCHES, MOTIFS
 from tuner.predictor.motifs import matched_filters
-from tuner.predictor.predictor import Predictor, example_of
+from tuner.predictor.predictor import Predictor
 from tuner.predictor.reference import Reference
 from tuner.results.barren import check_fertile
 from tuner.results.findings import findings
