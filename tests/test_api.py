@@ -100,6 +100,7 @@ def test_importing_tuner_waits_for_nothing() -> None:
     assert loaded == {"tuner"}
 
 
+@pytest.mark.slow
 def test_values_are_those_of_the_command_bit_for_bit_and_it_resumes(
     here: Path, cache: Path, tiny: tuner.Study, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +153,7 @@ def test_nothing_is_left_behind_in_the_process(here: Path, cache: Path, capfd: p
         tuner.open_study()
 
 
+@pytest.mark.slow
 def test_workers_are_processes_that_find_what_python_was_given(
     here: Path, cache: Path, tiny: tuner.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -48,6 +48,7 @@ def folder(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_page_run_in_order(folder: Path) -> None:
     page = (DOCS / "python.md").read_text(encoding="utf-8")
     blocks = re.findall(r"<!-- tested -->\n```python\n(.*?)```", page, re.S)
@@ -57,6 +58,7 @@ def test_the_examples_of_the_page_run_in_order(folder: Path) -> None:
     assert (folder / "mine_report" / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_the_notebook_has_ten_cells_without_output_and_they_run_in_order(folder: Path) -> None:
     cells = json.loads((DOCS / "notebook.ipynb").read_text(encoding="utf-8"))["cells"]
     assert len(cells) == 10

@@ -11,6 +11,8 @@ from other_user import NO_ENTRY, run_as, shared_folder
 
 import tuner
 
+pytestmark = pytest.mark.slow
+
 HOMES = {"unset": {}, "empty": {"HOME": ""}, "missing": {"HOME": "/nonexistent"}, "closed": {"HOME": "/"}}
 
 

@@ -8,6 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 
 def tuner(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     nowhere = "http://127.0.0.1:9"  # nothing listens on the discard port: a download would fail at once

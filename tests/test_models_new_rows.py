@@ -67,6 +67,7 @@ def test_a_network_with_the_new_activation_learns_and_its_contributions_add_up()
 
 
 @needs_compiler
+@pytest.mark.slow
 def test_kernels_and_plain_torch_agree_on_the_new_activation(tmp_path: Path) -> None:
     network = build(activation="squareplus").eval()
     assert not compiled.enabled()

@@ -91,6 +91,7 @@ def test_filters_are_read_back_as_they_were_written(benchmark_module, tmp_path: 
         assert one._replace(ppm=None) == other._replace(ppm=None)
 
 
+@pytest.mark.slow
 def test_a_kept_network_is_not_trained_again_and_an_untrained_one_is_the_network_it_says(
     benchmark_module, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
