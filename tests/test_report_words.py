@@ -32,8 +32,8 @@ def row(lead: float, low: float, high: float) -> BaselineRow:
 def test_a_model_with_a_motif_is_said_to_show_it() -> None:
     brief = words.brief(irf1())
     assert brief.headline == (
-        "Trial 25 predicts IRF1 better than every baseline (AUROC 0.987, ensemble of 5 models), and shows the IRF7 "
-        "motif, above the null (by chance in 1 of 2)."
+        "Trial 25 predicts IRF1 better than every baseline (AUROC 0.987, ensemble of 5 models), and shows the motif "
+        "of the study's target IRF (nearest: IRF7), above the null (by chance in 1 of 2)."
     )
     asked, prediction, motif = (text for _, text in brief.parts)
     assert "400 bp" in asked
@@ -326,6 +326,14 @@ def test_the_studys_own_target_is_one_planned_comparison() -> None:
     assert sentence == (
         "The study's own target ZBED2, a planned comparison: pattern pos.0 (530 seqlets) matches ZBED2 (MA1971.2), "
         "p = 6 × 10⁻⁵ corrected for 2 planned comparisons, and is above the null (by chance in 1 of 2)."
+    )
+    assert "and shows the ZBED2 motif, above the null" in words.headline(replace(irf1(), models=(asked,)))
+    # A family of several motifs: the headline names what the study asked for, and the member that is nearest.
+    several = replace(
+        named, match=replace(match, name="STAT1::STAT2", e_value=1e-9), target=replace(target, family="IRF")
+    )
+    assert "and shows the motif of the study's target IRF (nearest: STAT1::STAT2), above the null" in words.headline(
+        replace(irf1(), models=(model(patterns=(several,)),))
     )
     below = model(patterns=(replace(named, above_null=False),), targets=(target,))
     assert "is not above the null, so it shows nothing" in words.target_sentences(below)[0]

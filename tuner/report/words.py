@@ -113,14 +113,23 @@ def _shows(model: ModelReport) -> str:
     known = f"{count(hits, 'filter')} that match{'es' if hits == 1 else ''} a known motif"
     best = found.filter.name if found.filter is not None else ""
     rest = f"and has {known}, best {best}" if best else "that no known motif matches"
+    motif = _motif(model, found)
     return {
-        "above null": f"shows the {found.name} motif, above the null{chance_words(model.null)}",
-        "no null": f"shows the {found.name} motif, without a null to compare it with",
+        "above null": f"shows {motif}, above the null{chance_words(model.null)}",
+        "no null": f"shows {motif}, without a null to compare it with",
         "unmatched": f"shows a pattern above the null{chance_words(model.null)} {rest}",
         "below null": "shows no pattern above the null",
         "filter": f"has {known}, best {found.name}",
         "none": "shows no known motif",
     }[found.kind]
+
+
+def _motif(model: ModelReport, found: Evidence) -> str:
+    """Name the motif of a pattern: the study's own target first, if the pattern matches it."""
+    target = found.pattern.target if found.pattern is not None else None
+    if target is None or not target.matched or target.family.casefold() == found.name.casefold():
+        return f"the {found.name} motif"
+    return f"the motif of the study's target {target.family} (nearest: {found.name})"
 
 
 def brief(data: ReportData) -> Brief:
