@@ -32,8 +32,8 @@ def row(lead: float, low: float, high: float) -> BaselineRow:
 def test_a_model_with_a_motif_is_said_to_show_it() -> None:
     brief = words.brief(irf1())
     assert brief.headline == (
-        "Trial 25 predicts IRF1 better than every baseline (AUROC 0.987, ensemble of 5 models), and shows the motif "
-        "of the study's target IRF (nearest: IRF7), above the null (by chance in 1 of 2)."
+        "Trial 25 predicts IRF1 better than every baseline (AUROC 0.987, ensemble of 5 models), and shows the IRF7 "
+        "motif, above the null (by chance in 1 of 2)."
     )
     asked, prediction, motif = (text for _, text in brief.parts)
     assert "400 bp" in asked

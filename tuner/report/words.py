@@ -113,7 +113,7 @@ def _shows(model: ModelReport) -> str:
     known = f"{count(hits, 'filter')} that match{'es' if hits == 1 else ''} a known motif"
     best = found.filter.name if found.filter is not None else ""
     rest = f"and has {known}, best {best}" if best else "that no known motif matches"
-    motif = _motif(model, found)
+    motif = _headlined(found)
     return {
         "above null": f"shows {motif}, above the null{chance_words(model.null)}",
         "no null": f"shows {motif}, without a null to compare it with",
@@ -124,7 +124,7 @@ def _shows(model: ModelReport) -> str:
     }[found.kind]
 
 
-def _motif(model: ModelReport, found: Evidence) -> str:
+def _headlined(found: Evidence) -> str:
     """Name the motif of a pattern: the study's own target first, if the pattern matches it."""
     target = found.pattern.target if found.pattern is not None else None
     if target is None or not target.matched or target.family.casefold() == found.name.casefold():
