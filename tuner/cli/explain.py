@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tuner.predictor.explain import Explained
     from tuner.predictor.predictor import Predictor
 
-EXAMPLE = "Example: tuner explain zbed2_model peaks.narrowPeak --genome hg38 --bigwig --out zbed2_contributions"
+EXAMPLE = "Example: tuner explain zbed2_model peaks.bed --genome hg38 --out zbed2_why"
 
 
 def command(

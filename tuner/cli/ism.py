@@ -9,7 +9,7 @@ import typer
 from tuner.cli import context, explaining, options
 from tuner.cli.model import Wanted
 
-EXAMPLE = "Example: tuner ism zbed2_model peaks.narrowPeak --genome hg38 --out zbed2_ism"
+EXAMPLE = "Example: tuner ism zbed2_model peaks.fa.gz --out zbed2_ism"
 
 
 def command(
