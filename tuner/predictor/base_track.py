@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -59,18 +60,26 @@ def write_track(
             for one in merged(sizes, chroms, starts, values):
                 written += 1
                 yield one
-        except BaseException as error:  # the library prints what goes wrong here, and goes on
+        except GeneratorExit:  # the library takes no more, as it cannot write
+            raise
+        except BaseException as error:  # which the library prints, and goes on
             failed.append(error)
             raise
 
     try:
         pybigtools.open(str(path), "w").write(dict(sizes), intervals())
-    except BaseException as error:
-        raise (failed or [error])[0] from None
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a full disk makes the library panic, which is no Exception
+        raise (failed or [_unwritten(path)])[0] from error
     if failed:
         raise failed[0]
-    if _bases(path) != written:  # it does not say that a disk is full
-        raise OSError(28, "No space left on device, or the file cannot be written", str(path))
+    if _bases(path) != written:  # it does not always say that it could not write
+        raise _unwritten(path)
+
+
+def _unwritten(path: Path) -> OSError:
+    return OSError(errno.ENOSPC, "No space left on device, or it cannot be written", str(path))
 
 
 def _bases(path: Path) -> int:
