@@ -250,8 +250,8 @@ def test_the_table_says_what_is_missing_and_how_well_networks_agree(mixed: Predi
         dataclasses.replace(mixed, members=(m,)).attributions(texts, task="first", references=3) for m in mixed.members
     ]
     expected = [np.corrcoef(a.sum(axis=0), b.sum(axis=0))[0, 1] for a, b in zip(*alone, strict=True)]
-    assert table["agreement"].to_numpy() == pytest.approx(expected, abs=1e-4)
-    assert told.agreement == pytest.approx(np.median(expected), abs=1e-4)
+    assert table["consensus"].to_numpy() == pytest.approx(expected, abs=1e-4)
+    assert told.consensus == pytest.approx(np.median(expected), abs=1e-4)
 
 
 def test_a_method_without_completeness_writes_no_files_for_modisco(both: Predictor, tmp_path: Path) -> None:

@@ -92,8 +92,8 @@ def _tell(predictor: Predictor, out: Path, told: Explained) -> None:
             f"{'warning' if over else 'note'}: the contributions miss the logit minus its references' mean by "
             f"{told.missing:.2%} (median), {told.worst:.2%} (worst)"
         )
-    if told.agreement is not None:
-        context.note(f"note: contributions of two of the networks correlate with r = {told.agreement:.2f} (median)")
+    if told.consensus is not None:
+        context.note(f"note: contributions of two of the networks correlate with r = {told.consensus:.2f} (median)")
     context.note(f"{counted(told.sequences, 'sequence')} explained by {told.method}; {out / TABLE} has a row for each")
     if told.missing is not None:
         context.note(

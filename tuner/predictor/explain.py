@@ -48,7 +48,7 @@ class Explained(NamedTuple):
         None for a method whose contributions need not add up.
     worst : float or None
         The largest.
-    agreement : float or None
+    consensus : float or None
         Median over the sequences of the correlation of two networks' contributions; None for one network.
     """
 
@@ -58,7 +58,7 @@ class Explained(NamedTuple):
     method: str
     missing: float | None
     worst: float | None
-    agreement: float | None
+    consensus: float | None
 
 
 def method_named(name: str) -> str:
@@ -206,7 +206,7 @@ def write_explanations(
 def columns_of(*, intervals: bool) -> list[str]:
     """Names of the columns of the table."""
     place = ["chrom", "start"] if intervals else ["start"]
-    return ["id", *place, "logit", "references_logit", "sum", "missing", "agreement"]
+    return ["id", *place, "logit", "references_logit", "sum", "missing", "consensus"]
 
 
 class _Told:
@@ -220,7 +220,7 @@ class _Told:
         self.sizes: list[int] = []
         self.missing: list[float] = []
         self.changes: list[float] = []
-        self.agreement: list[float] = []
+        self.consensus: list[float] = []
 
     def explain(self, codes: Codes, windows: Sequence[Window], table: IO[str]) -> Attribution:
         """Attribute sequences, shape=(n, length), and write a row for each."""
@@ -234,13 +234,13 @@ class _Told:
         changes = np.full(n, np.nan)
         if ATTRIBUTIONS[self.method].complete:
             changes = measure_completeness(self.module, codes, found, device=self.device).differences
-        agreement = np.full(n, np.nan) if found.consensus is None else found.consensus
-        for row in zip(windows, logits, logits - changes, sums, sums - changes, agreement, strict=True):
+        consensus = np.full(n, np.nan) if found.consensus is None else found.consensus
+        for row in zip(windows, logits, logits - changes, sums, sums - changes, consensus, strict=True):
             table.write(_row(*row) + "\n")
         self.sizes += [w.size for w in windows]
         self.missing += np.abs(sums - changes).tolist()
         self.changes += np.abs(changes).tolist()
-        self.agreement += agreement.tolist()
+        self.consensus += consensus.tolist()
         return found
 
     def summary(self) -> Explained:
@@ -250,7 +250,7 @@ class _Told:
         if np.isfinite(changes).all():
             errors = np.array(self.missing) / np.maximum(np.maximum(changes, np.median(changes)), 1e-9)
             missing, worst = float(np.median(errors)), float(errors.max())
-        known = np.array([value for value in self.agreement if value == value])
+        known = np.array([value for value in self.consensus if value == value])
         length = self.predictor.length
         return Explained(
             len(sizes), int((sizes < length).sum()), int((sizes > length).sum()), self.method, missing, worst,
