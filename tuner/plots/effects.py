@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from html import escape
 from typing import Final, NamedTuple
@@ -42,7 +43,35 @@ class Drawing(NamedTuple):
     effects: np.ndarray | None = None
 
 
-def effect_sheet(drawings: Sequence[Drawing]) -> str:
+class Sheet(str):
+    """A self-contained SVG, which a notebook shows as a picture."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        coded = base64.b64encode(self.encode()).decode()
+        return f'<img alt="effects of the bases" src="data:image/svg+xml;base64,{coded}">'
+
+
+def mutations(title: str, sequence: str, effects: np.ndarray, start: int = 0) -> Drawing:
+    """Draw what mutagenesis found: letters of minus the mean effect of a base's mutations, above the map of all.
+
+    Parameters
+    ----------
+    title : str
+        Line above it.
+    sequence : str
+        The bases that were mutated.
+    effects : np.ndarray, shape=(4, len(sequence))
+        Change of the output by each base, rows A, C, G, T; 0 at the observed base.
+    start : int
+        Position of the first base.
+    """
+    observed = np.array(list(COLOURS))[:, None] == np.array(list(sequence))[None]
+    return Drawing(title, -effects.sum(axis=0) / 3 * observed, start, "minus mean effect", effects)
+
+
+def effect_sheet(drawings: Sequence[Drawing]) -> Sheet:
     """Draw sequences one below the other, all on the same scales.
 
     Parameters
@@ -52,8 +81,8 @@ def effect_sheet(drawings: Sequence[Drawing]) -> str:
 
     Returns
     -------
-    str
-        A self-contained SVG. In a map, blue raises the output and vermilion lowers it; full colour is the largest
+    Sheet
+        In a map, blue raises the output and vermilion lowers it; full colour is the largest
         change of the sheet.
     """
     low = min(float(np.minimum(d.heights, 0).sum(axis=0).min(initial=0)) for d in drawings)
@@ -73,7 +102,7 @@ def effect_sheet(drawings: Sequence[Drawing]) -> str:
             y += 4 * _CELL + 2
         parts.append(_positions(drawing, y, column))
         y += _AXIS + _GAP
-    return logo_sheet(_LEFT + column * widest + 20, y, parts)
+    return Sheet(logo_sheet(_LEFT + column * widest + 20, y, parts))
 
 
 def _logo(drawing: Drawing, box: Box, low: float, high: float, column: float) -> str:

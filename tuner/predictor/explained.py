@@ -143,7 +143,7 @@ class Input:
         if self._column is not None:
             raise UsageError("--sequence-column is for a table of sequences; with --genome, give intervals.")
         if self.path.is_file():
-            with textfile.open_text(self.path, EXPECTED) as text:
+            with textfile.open_text(self.path, EXPECTED._replace(latin=True)) as text:
                 if text.readline(1 << 20).lstrip().startswith(">"):
                     raise UsageError(f"{self.path}: it is FASTA, which needs no --genome.")
         peaks = read_peaks(self.path, self._memory)

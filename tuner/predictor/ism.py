@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tuner.errors import AttributionError
-from tuner.genome.sequence import ALPHABET, N_CODE, Codes, one_hot, reverse_complement
+from tuner.genome.sequence import ALPHABET, N_CODE, Codes, decode, one_hot, reverse_complement
 from tuner.interpret.attribution import make_target
 from tuner.interpret.mutagenesis import mutagenesis
 from tuner.models.prediction import exact_kernels
@@ -218,16 +218,12 @@ def _write_rows(table: IO[str], window: Window, delta: FloatArray, sd: FloatArra
 
 def _drawing(window: Window, delta: FloatArray, tasks: Sequence[str]) -> Any:
     """The first task's effects: as a map, and as letters of minus their mean over the other three bases."""
-    from tuner.plots.effects import Drawing
+    from tuner.plots.effects import mutations
 
     low, high = window.columns
-    x = one_hot(window.codes[None]).numpy()[0]
-    importance = -delta[0].sum(axis=0) / 3 * x
     where = f"{window.chrom}:{window.start + low}-{window.start + high}" if window.chrom else window.id
-    of = f", {tasks[0]}" if len(tasks) > 1 else ""
-    return Drawing(
-        f"{where}{of}", importance[:, low:high], window.start + low, "minus mean effect", delta[0][:, low:high]
-    )
+    title = f"{where}, {tasks[0]}" if len(tasks) > 1 else where
+    return mutations(title, decode(window.codes[None, low:high])[0], delta[0][:, low:high], window.start + low)
 
 
 def columns_of(predictor: Predictor, task: str | None, *, intervals: bool) -> list[str]:
