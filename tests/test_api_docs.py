@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -76,3 +77,30 @@ def test_the_notebook_has_ten_cells_without_output_and_they_run_in_order(folder:
     assert "array([[0." in chance
     assert "report.html" in report
     assert (folder / "mine_report" / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_the_notebook_of_peaks_goes_from_reb1_to_the_bases_of_its_site(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, data_dir: Path
+) -> None:
+    prepare_environment(tmp_path_factory.mktemp("cache"), monkeypatch)
+    yeast = data_dir / "yeast_reb1"
+    (tmp_path / "peaks.bed").symlink_to(yeast / "Reb1_Rhee.bed")
+    (tmp_path / "genome.fa.gz").symlink_to(yeast / "Saccharomyces_cerevisiae.R64-1-1.dna.toplevel.fa.gz")
+    cells = json.loads((DOCS / "notebook_peaks.ipynb").read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] for cell in cells if cell["cell_type"] == "code")
+    shown = run_cells(code, tmp_path)
+    assert len(shown) == len(code)
+    checked, study, report, model, scores, mutated, site = shown
+    assert "peaks.bed" in checked
+    assert "<b>reb1-smoke</b>" in study
+    assert "report.html" in report
+    assert "200 bp -&gt; Reb1" in model
+    assert '<th rowspan="8" valign="top">logit</th>' in scores
+    assert 'src="data:image/svg+xml;base64,' in mutated
+    text, total = ast.literal_eval(site)
+    assert total > 0
+    assert re.search("TTACCC[GT]|[AC]GGGTAA", text)
+    assert (tmp_path / "reb1_report" / "report.html").is_file()
+    assert (tmp_path / "reb1_model" / "config.json").is_file()

@@ -24,6 +24,7 @@ from tuner.motifs.filters import Filter
 from tuner.motifs.match import FilterMatch
 from tuner.plots.contribution_logos import Stretch, contribution_logos
 from tuner.plots.curves import draw_learning_curve
+from tuner.plots.effects import Drawing, effect_sheet
 from tuner.plots.figures import BLUE, GREEN, VERMILION, png, svg
 from tuner.plots.filter_logos import filter_label, filter_logos, grid_boxes
 from tuner.plots.logos import information_heights, letter_uses
@@ -359,3 +360,24 @@ def test_a_curve_says_in_words_what_it_marks() -> None:
     texts = words(svg(draw_learning_curve(history(8))))
     for wanted in ("rate 2e-4", "rate 4e-5", "kept: epoch 5, AUROC 0.900", "training", "validation", "AUROC", "epoch"):
         assert wanted in texts
+
+
+def test_effects_are_a_logo_above_a_map_on_common_scales() -> None:
+    heights, effects = np.zeros((4, 6)), np.zeros((4, 6))
+    heights[2, 3], effects[0, 3], effects[1, 3], effects[3, 1] = 1.5, -2.0, -1.0, 0.5
+    small = Drawing("half <as> tall", heights / 2, -3, "minus mean effect", effects / 4)
+    drawn = ElementTree.fromstring(effect_sheet([Drawing("one", heights, 1000, "minus mean effect", effects), small]))
+    texts = ["".join(text.itertext()) for text in drawn.iter(f"{SVG}text")]
+    assert "half <as> tall" in texts
+    assert "1000" in texts  # a position, at a round number
+    letters = [use.get("href") for use in drawn.iter(f"{SVG}use")]
+    assert letters == ["#letter-G", "#letter-G"]
+    cells = [rect for rect in drawn.iter(f"{SVG}rect") if rect.get("fill-opacity")]
+    assert [(c.get("fill"), float(c.get("fill-opacity") or 0)) for c in cells] == [
+        (VERMILION, 1.0), (VERMILION, 0.5), (BLUE, 0.25), (VERMILION, 0.25), (VERMILION, 0.12), (BLUE, 0.06),
+    ]  # fmt: skip
+    widths = [float(c.get("x") or 0) for c in cells]
+    assert widths[0] - widths[2] == pytest.approx(2 * float(cells[0].get("width") or 0))  # two columns to the right
+    without = effect_sheet([Drawing("no map", heights, 0, "contribution to logit")])
+    assert "fill-opacity" not in without
+    assert png(without).startswith(b"\x89PNG")

@@ -32,6 +32,8 @@ COMMANDS: dict[str, str] = {
     "report": "Report the best trials on a page, test included.",
     "export": "Write the winner as a model that needs no study.",
     "predict": "Score sequences with a model or a study's winner.",
+    "ism": "Mutate every base of sequences; what the logit loses.",
+    "explain": "Share the logit of sequences out to their bases.",
     "rerun": "Retrain one trial and compare its values.",
     "verify": "Check database and files of a study.",
     "match": "Match the motifs of a MEME file with a database.",

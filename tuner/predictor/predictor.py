@@ -180,6 +180,76 @@ class Predictor:
         parts = [pd.DataFrame(dict(zip(self.columns, cells_of(block), strict=True))) for block in blocks]
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=self.columns)
 
+    # ------------------------------------------------------------------ explanations
+
+    def ism(self, sequences: Any, *, task: str | None = None, device: str = "cpu") -> npt.NDArray[np.float32]:
+        """Replace every base by every other one, and measure by how much the mean logit changes.
+
+        Parameters
+        ----------
+        sequences, device
+            As for `predict`. Of a longer sequence, the window with the highest logit is mutated.
+        task : str, optional
+            Name of one task; by default all.
+
+        Returns
+        -------
+        numpy.ndarray, shape=(n, 4, length) or, for several tasks, (n, n_tasks, 4, length), float32
+            Logit of the mutant minus that of the sequence, rows A, C, G, T; 0 at the observed base, and at N.
+
+        Raises
+        ------
+        DataError, DeviceError, UsageError
+            A character is not a nucleotide, or there is no such device or task.
+        """
+        from tuner.predictor.ism import ism
+
+        return ism(self, sequences, task=task, device=device)
+
+    def attributions(
+        self,
+        sequences: Any,
+        *,
+        method: str = "deep_shap",
+        hypothetical: bool = False,
+        task: str | None = None,
+        references: int = 20,
+        device: str = "cpu",
+        seed: int = 0,
+    ) -> npt.NDArray[np.float32]:
+        """Share the mean logit out to the bases, with all networks on the strands from which they predict.
+
+        Parameters
+        ----------
+        sequences, task, device
+            As for `ism`.
+        method : str
+            A name in `tuner.interpret.attribution.ATTRIBUTIONS`.
+        hypothetical : bool
+            Return what each base would contribute, which TF-MoDISco reads, instead of what the observed one does.
+        references : int
+            Dinucleotide shuffles of each sequence with which it is compared.
+        seed : int
+            Of the shuffles.
+
+        Returns
+        -------
+        numpy.ndarray, shape=(n, 4, length) or, for several tasks, (n, n_tasks, 4, length), float32
+            Rows A, C, G, T. Contributions are 0 except at the observed base; those of DeepSHAP add up to the logit
+            minus the mean logit of the references.
+
+        Raises
+        ------
+        AttributionError, DataError, DeviceError, UsageError
+            As for `ism`; or an unknown method, or one that has no hypothetical contributions.
+        """
+        from tuner.predictor.explain import attributions
+
+        return attributions(
+            self, sequences, method=method, hypothetical=hypothetical, task=task, references=references,
+            device=device, seed=seed,
+        )  # fmt: skip
+
     # ------------------------------------------------------------------ what it is
 
     @property
