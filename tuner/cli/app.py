@@ -32,6 +32,7 @@ COMMANDS: dict[str, str] = {
     "report": "Report the best trials on a page, test included.",
     "export": "Write the winner as a model that needs no study.",
     "predict": "Score sequences with a model or a study's winner.",
+    "variants": "Score the alleles of a VCF on a genome.",
     "rerun": "Retrain one trial and compare its values.",
     "verify": "Check database and files of a study.",
     "match": "Match the motifs of a MEME file with a database.",
