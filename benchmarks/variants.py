@@ -70,10 +70,11 @@ def alleles(genome: NamedGenome, chosen: list[tuple[str, int, str]], seed: int) 
             base, before = letters(genome, chrom, at, at + 1), letters(genome, chrom, at - 1, at)
             other = str(rng.choice([one for one in "ACGT" if one != base]))
             extra = str(rng.choice([one for one in "ACGT" if one not in (base, before)]))
-            made = [
-                (chrom, at + 1, f"substitution_{where}", base, other), (chrom, at, f"deletion_{where}", before + base, before),
+            made = (
+                (chrom, at + 1, f"substitution_{where}", base, other),
+                (chrom, at, f"deletion_{where}", before + base, before),
                 (chrom, at, f"insertion_{where}", before, before + extra),
-            ]  # fmt: skip
+            )
             rows += [row for row in made if where == "flank" or not kept(genome, row, first)]
     return rows
 

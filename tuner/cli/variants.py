@@ -16,7 +16,7 @@ from tuner.cli.model import Wanted, check_output, named_genome, open_model, spli
 if TYPE_CHECKING:
     from tuner.predictor.variant_files import Written
 
-EXAMPLE = "Example: tuner variants reb1_model --vcf strains.vcf.gz --genome sacCer3 --out variants.tsv"
+EXAMPLE = "Example: tuner variants reb1 --vcf v.vcf --genome sacCer3 --out v.tsv"
 
 
 def command(
@@ -52,11 +52,11 @@ def command(
     check_package()
     check_output(out, vcf)
     if vcf_out is not None:
-        from tuner.predictor.variant_files import MODES
+        from tuner.predictor.variant_files import ENDINGS
 
         check_output(vcf_out, vcf, option="--vcf-out")
-        if not vcf_out.name.endswith(tuple(MODES)):
-            raise UsageError(f"--vcf-out {vcf_out}: its name must end with {', '.join(MODES)}.")
+        if not vcf_out.name.endswith(ENDINGS):
+            raise UsageError(f"--vcf-out {vcf_out}: its name must end with {', '.join(ENDINGS)}.")
         if vcf_out.absolute() == out.absolute():
             raise UsageError(f"--vcf-out {vcf_out}: that is --out.")
     from tuner.predictor.variant_files import write_variants

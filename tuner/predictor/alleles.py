@@ -13,6 +13,8 @@ from tuner.genome.sequence import Codes, decode, encode_one
 
 SCORED: Final = "scored"
 MISMATCH: Final = "REF differs from the genome"
+PAST: Final = "past the end of the chromosome"
+EQUAL: Final = "REF and ALT are equal"
 _BASES: Final = frozenset("ACGT")
 
 
@@ -123,10 +125,10 @@ def _status(ref: str, alt: str, chrom: str | None, start: int, size: int, here: 
     if chrom is None:
         return "chromosome not in the genome"
     if start < 0 or start + len(ref) > size:
-        return "past the end of the chromosome"
+        return PAST
     if ref.upper() != here:
         return MISMATCH
-    return "REF and ALT are equal" if ref.upper() == alt.upper() else SCORED
+    return EQUAL if ref.upper() == alt.upper() else SCORED
 
 
 def _trimmed(chrom: str, start: int, ref: str, alt: str) -> Place:

@@ -19,8 +19,8 @@ from tuner.predictor.variants import MOTIFS, NULL, PLACED, SCORES, VariantScorer
 from tuner.predictor.vcf import Record, Survey, open_vcf, records_of, survey
 from tuner.results.trial_table import text_cell
 
-MODES: Final = {".vcf": "w", ".vcf.gz": "wz", ".vcf.bgz": "wz", ".bcf": "wb"}
-"""Ending of an annotated file -> how pysam writes it."""
+ENDINGS: Final = (".vcf", ".vcf.gz", ".vcf.bgz", ".bcf")
+"""Of an annotated file: VCF, VCF compressed with bgzip, or BCF."""
 FIELDS: Final = {
     "logit_ref": "Logit of the model for REF, mean over its networks and both strands",
     "logit_alt": "Logit of the model for ALT",
@@ -107,30 +107,31 @@ def write_variants(
 
 
 class _Annotated:
-    """An annotated VCF that is being written."""
+    """An annotated VCF that is being written.
 
-    def __init__(self, file: Any, tasks: tuple[str, ...]) -> None:
+    Text is written as the record gives it, because `VariantFile.write` adds END to records with symbolic alleles; only
+    BCF needs it.
+    """
+
+    def __init__(self, tasks: tuple[str, ...]) -> None:
+        self._write: Callable[[Record], object] = _nowhere
         ends = [""] if len(tasks) == 1 else ["_" + re.sub(r"\W", "_", task) for task in tasks]
-        self._file = file
         self._numbers = [_PREFIX + name.upper() + end for end in ends for name in SCORES]
 
     @classmethod
     @contextlib.contextmanager
     def to(cls, out: Path, source: Any, predictor: Predictor) -> Iterator[_Annotated]:
         """Open a file for the records of `source`, whose header gets the new fields; it appears at the end."""
-        import pysam
-
-        ending = next(one for one in sorted(MODES, key=len, reverse=True) if out.name.endswith(one))
         header = source.header
-        found = cls(None, predictor.tasks)
+        found = cls(predictor.tasks)
         for number, name in zip(found._numbers, [n for _ in predictor.tasks for n in SCORES], strict=True):
             task = number.removeprefix(_PREFIX + name.upper()).removeprefix("_")
             words = FIELDS[name] + (f"; task {task}" if task else "")
             header.info.add(number, "A", "Float", words)
         for name, words in _TEXTS.items():
             header.info.add(_PREFIX + name.upper(), "A", "String", words)
-        with replacing(out) as part, pysam.VariantFile(os.fspath(part), MODES[ending], header=header) as file:
-            found._file = file
+        with replacing(out) as part, contextlib.ExitStack() as stack:
+            found._write = stack.enter_context(_writer(part, out.name, header))
             yield found
 
     def write(self, record: Record, rows: list[list[Any]]) -> None:
@@ -143,9 +144,33 @@ class _Annotated:
             texts = dict(zip((*PLACED, *MOTIFS), [*values[: len(PLACED)], *values[-len(MOTIFS) :]], strict=True))
             for name in _TEXTS:
                 record.info[_PREFIX + name.upper()] = tuple(_plain(value) for value in texts[name])
-        self._file.write(record)
+        self._write(record)
 
 
 def _plain(text: str) -> str | None:
     """A text that an INFO field may hold: no spaces, commas, semicolons or equals signs."""
     return re.sub(r"[\s,;=]+", "_", text) or None
+
+
+def _nowhere(record: Record) -> object:
+    raise RuntimeError("the file is not open")
+
+
+@contextlib.contextmanager
+def _writer(part: Path, name: str, header: Any) -> Iterator[Callable[[Record], object]]:
+    """Open an output of the format that its name ends with; yields what writes a record."""
+    import pysam
+
+    if name.endswith(".bcf"):
+        if "END" not in header.info:
+            header.info.add("END", "1", "Integer", "Last position of the allele")
+        with pysam.VariantFile(os.fspath(part), "wb", header=header) as file:
+            yield file.write
+    elif name.endswith(".vcf"):
+        with part.open("w", encoding="utf-8") as text:
+            text.write(str(header))
+            yield lambda record: text.write(str(record))
+    else:
+        with pysam.BGZFile(os.fspath(part), "wb", None) as packed:
+            packed.write(str(header).encode())
+            yield lambda record: packed.write(str(record).encode())

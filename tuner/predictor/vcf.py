@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import gzip
 import importlib.util
 import os
+import shutil
+import tempfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +21,7 @@ import numpy as np
 from tuner.errors import DataError, UsageError, permission
 from tuner.genome.assemblies import identify
 from tuner.genome.named import NamedGenome
-from tuner.predictor.alleles import MISMATCH, SCORED, Allele, Place, alleles_of, letters_at
+from tuner.predictor.alleles import EQUAL, MISMATCH, PAST, SCORED, Allele, Place, alleles_of, letters_at
 
 Record = Any
 """A `pysam.VariantRecord`."""
@@ -80,20 +85,39 @@ def open_vcf(path: Path) -> Iterator[Any]:
         ) else "no such file"  # fmt: skip
         raise DataError(f"{path}: {what}.")
     before = pysam.set_verbosity(0)  # htslib writes to stderr by itself
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(pysam.set_verbosity, before)
         try:
-            file = pysam.VariantFile(os.fspath(path))
-        except ValueError as error:
-            raise DataError(
-                f"{path}: not a VCF or BCF file with a header. A VCF begins with a line '##fileformat=VCFv4.2', and "
-                f"the last line of its header begins with '#CHROM' and names the columns."
-            ) from error
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror or error}).{permission(error)}") from error
+            file = pysam.VariantFile(os.fspath(stack.enter_context(_seekable(path))))
+        except (ValueError, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in (None, errno.ENOEXEC):
+                reason = f"cannot be read ({error.strerror or error}).{permission(error)}"
+            else:
+                reason = (
+                    "not a VCF or BCF file with a header, or cut short within it. A VCF begins with a line "
+                    "'##fileformat=VCFv4.2', and the last line of its header, '#CHROM ...', names the columns."
+                )
+            raise DataError(f"{path}: {reason}") from error
         with file:
             yield file
-    finally:
-        pysam.set_verbosity(before)
+
+
+@contextlib.contextmanager
+def _seekable(path: Path) -> Iterator[Path]:
+    """A file that pysam can read: bgzip and plain files as they are, gzip decompressed into a temporary file."""
+    with path.open("rb") as file:
+        head = file.read(14)
+    if head[:2] != b"\x1f\x8b" or head[12:14] == b"BC":
+        yield path
+        return
+    with tempfile.NamedTemporaryFile(suffix=".vcf") as copy:
+        try:
+            with gzip.open(path, "rb") as packed:
+                shutil.copyfileobj(packed, copy, 1 << 20)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise DataError(f"{path}: its gzip data are damaged or cut short ({error}).") from error
+        copy.flush()
+        yield Path(copy.name)
 
 
 def records_of(file: Any, path: Path) -> Iterator[Record]:
@@ -105,10 +129,9 @@ def records_of(file: Any, path: Path) -> Iterator[Record]:
         A record cannot be read; says after which one.
     """
     number, last = 0, "the header"
-    records = iter(file)
     while True:
         try:
-            record = next(records, None)
+            record = next(file, None)
             if record is None:
                 return
             number, last = number + 1, f"{record.chrom}:{record.pos}"
@@ -156,7 +179,7 @@ def survey(path: Path, genome: NamedGenome, length: int) -> Survey:
                     unknown[record.chrom] = None
             for allele in alleles_of(record, genome, found.chromosomes.get(record.chrom), length):
                 found.statuses[allele.status] += 1
-                if allele.status == MISMATCH and len(wrong) < SAMPLED:
+                if allele.status in (MISMATCH, PAST) and len(wrong) < SAMPLED:
                     wrong.append(allele)
                 if allele.place is not None:
                     _sample(found.samples.setdefault(allele.place.kind, []), allele.place, seen, rng)
@@ -169,9 +192,10 @@ def survey(path: Path, genome: NamedGenome, length: int) -> Survey:
             f"genome has {_three(list(genome.genome.sizes))}. Give the genome of the variants, or a table of names "
             f"with --aliases."
         )
-    compared = sum(found.statuses[status] for status in (SCORED, MISMATCH, "REF and ALT are equal"))
-    if found.statuses[MISMATCH] > max(MOST_MISMATCHES * compared, 1):
-        raise DataError(_mismatch(path, genome, found.statuses[MISMATCH], compared, wrong, found, sizes))
+    misplaced = found.statuses[MISMATCH] + found.statuses[PAST]
+    compared = misplaced + found.statuses[SCORED] + found.statuses[EQUAL]
+    if misplaced > max(MOST_MISMATCHES * compared, 1):
+        raise DataError(_mismatch(path, genome, misplaced, compared, wrong, found, sizes))
     return found
 
 
@@ -197,7 +221,7 @@ def _mismatch(
     here = _genome_letters(genome, found, first, 0)
     head = (
         f"{path}: REF differs from {genome.genome.name} in {count} of {compared} alleles, first at "
-        f"{first.chrom}:{first.position}, where REF is {first.ref[:20]} and the genome has {here[:20] or 'nothing'}."
+        f"{first.chrom}:{first.position}, where REF is {first.ref[:20]} and the genome has {_or_end(here[:20])}."
     )
     described, own = identify(sizes), genome.genome.assembly
     for words, explains in _REASONS.items():
@@ -208,6 +232,11 @@ def _mismatch(
         return f"{head} The header says that the VCF is of {described.assembly}{which}: give that genome."
     name = f" ({own.assembly})" if own is not None else ""
     return f"{head} The VCF is probably of another assembly than this genome{name}: give the one it was made with."
+
+
+def _or_end(letters: str) -> str:
+    """Bases, or that there are none: `NamedGenome.window` gives N past the end."""
+    return letters if letters.strip("N") else "none, because its chromosome is shorter or unknown there"
 
 
 def _genome_letters(genome: NamedGenome, found: Survey, allele: Allele, shift: int) -> str:
