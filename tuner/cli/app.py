@@ -34,6 +34,7 @@ COMMANDS: dict[str, str] = {
     "predict": "Score sequences with a model or a study's winner.",
     "ism": "Mutate every base of sequences; what the logit loses.",
     "explain": "Share the logit of sequences out to their bases.",
+    "variants": "Score the alleles of a VCF on a genome.",
     "rerun": "Retrain one trial and compare its values.",
     "verify": "Check database and files of a study.",
     "match": "Match the motifs of a MEME file with a database.",

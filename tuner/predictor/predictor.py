@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from tuner.data.stream import Sequence, stream_sequences
 from tuner.errors import ModelError
+from tuner.genome.genome import Genome
 from tuner.genome.sequence import Codes
 from tuner.models.calibration import Calibration
 from tuner.models.prediction import resolve_device
@@ -132,6 +133,56 @@ class Predictor:
         """
         found = stream_sequences(path, form="table", sequence_column=sequence_column)
         return self._frame(self.blocks(found, device=device, stride=stride))
+
+    def score_vcf(
+        self,
+        path: str | Path,
+        genome: Genome | str | Path,
+        *,
+        aliases: str | Path | None = None,
+        null: int = 1000,
+        device: str = "cpu",
+    ) -> pd.DataFrame:
+        """Score every alternative allele of a VCF; needs the packages of the extra ``genome``.
+
+        Parameters
+        ----------
+        path : str or Path
+            VCF or BCF, plain or compressed.
+        genome : Genome, str or Path
+            To which its positions refer: a file, or a name such as hg38.
+        aliases : str or Path, optional
+            Table of chromosome names.
+        null : int
+            Shuffled contexts of each class of alleles for `p`; 0 leaves it out.
+        device : str
+            As for `predict`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per allele, in the order of the file; columns as `tuner variants` writes them.
+
+        Raises
+        ------
+        DataError
+            The file or the genome cannot be read, or REF differs from the genome in more than 2 % of the alleles.
+        UsageError
+            pysam is missing.
+        """
+        import pandas as pd
+
+        from tuner.genome.genomes import open_genome
+        from tuner.genome.named import NamedGenome
+        from tuner.predictor.variants import VariantScorer, columns
+        from tuner.predictor.vcf import open_vcf, records_of, survey
+
+        opened = genome if isinstance(genome, Genome) else open_genome(os.path.expanduser(genome))
+        named, file = NamedGenome(opened, aliases), Path(path)
+        scorer = VariantScorer(self, named, survey(file, named, self.length), device=device, null=null)
+        with open_vcf(file) as vcf:
+            rows = [row for _, found in scorer.score(records_of(vcf, file)) for row in found]
+        return pd.DataFrame(rows, columns=columns(self.tasks))
 
     def blocks(
         self, sequences: Iterable[Sequence], *, device: str = "cpu", stride: int | None = None, batch: int = BATCH

@@ -61,7 +61,7 @@ def write_scores(
     """
     found = stream_sequences(path, sequence_column=sequence_column, max_memory=max_memory, progress=progress)
     count = padded = tiled = 0
-    with _output(Path(out)) as file:
+    with output(Path(out)) as file:
         file.write("\t".join(map(text_cell, predictor.columns)) + "\n")
         for block in predictor.blocks(found, device=device, stride=stride):
             file.writelines(lines_of(block))
@@ -74,10 +74,13 @@ def write_scores(
 def lines_of(block: Block) -> Iterator[str]:
     """Rows of a table, one line each; numbers to six digits, what is unknown is empty."""
     for row in zip(*cells_of(block), strict=True):
-        yield "\t".join(map(_cell, row)) + "\n"
+        yield "\t".join(map(cell, row)) + "\n"
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A cell of a table: numbers to six digits; what is unknown is empty."""
+    if value is None:
+        return ""
     if isinstance(value, str):
         return text_cell(value)
     if isinstance(value, float | np.floating):
@@ -86,7 +89,7 @@ def _cell(value: Any) -> str:
 
 
 @contextlib.contextmanager
-def _output(out: Path) -> Iterator[IO[str]]:
+def output(out: Path) -> Iterator[IO[str]]:
     """Open a file that appears when the block has ended; a pipe or a device is written directly."""
     try:
         if os.path.exists(out) and not os.path.isfile(out) and not os.path.isdir(out):
