@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import pickle
+import re
 import zlib
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -61,6 +62,22 @@ def test_whole_yeast_genome_is_that_of_pyfaidx(tmp_path: Path, data_dir: Path) -
     other.close()
     assert genome.assembly is not None
     assert (genome.assembly.assembly, genome.assembly.equal, genome.assembly.differing) == ("sacCer3", 16, ())
+
+
+def test_pages_that_were_read_are_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows all over a genome: the same letters as of a small one, and little of the file stays in memory."""
+    letters = random_letters(1 << 24, 3)
+    path = write_fasta(tmp_path / "g.fa", {"chr1": letters}, width=1 << 20)
+    monkeypatch.setattr("tuner.genome.mapped.MOST_HELD", 1 << 21)
+    genome = Genome(path, cache=tmp_path)
+    for start in range(0, len(letters) - 1000, 100_000):
+        assert genome.letters("chr1", start, start + 1000).tobytes() == letters[start : start + 1000]
+    assert genome.letters("chr1").tobytes() == letters
+    smaps = Path("/proc/self/smaps")
+    if smaps.exists():  # where Linux is
+        [held] = re.findall(rf"{re.escape(str(path))}\n(?:Size|KernelPageSize|MMUPageSize).*?Rss: +(\d+) kB",
+                            smaps.read_text(), re.DOTALL)  # fmt: skip
+        assert int(held) < 4096
 
 
 def test_codes_are_those_of_the_letters(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from tuner.errors import DataError
 from tuner.genome.peaks import read_peaks
 
 ROW = "chr1\t100\t300\n"
+NARROW = "chr1\t100\t300\tp\t7\t.\t3.5\t2\t1\t20\n"
 
 
 def write(folder: Path, text: str | bytes, name: str = "p.bed") -> Path:
@@ -72,6 +74,16 @@ def test_summits_file_and_narrow_peaks_of_one_run_of_macs3_have_the_same_summits
         ('"chr1"\t"100"\t"300"\t"peak"\t"7.5"\t"-"\n', "BED", "-", 7.5),
         ('"chr1";"100";"300"\n', "BED", ".", np.nan),
         ("chr1\t100\t300\t\t\t\n", "BED", ".", np.nan),
+        ("chr1\t100\t300\t1-Mar\t7\t-\n", "BED", "-", 7.0),  # the names of peaks are not used
+        ("chr1;100;300;peak;7,5;-\n", "BED", "-", 7.5),
+        ("chr1\t100\t300\tpeak\t7\t.\t3,5\t2,25\t-1\t20\n", "narrowPeak", ".", 3.5),
+        ("chr1;100;300;peak;7;.;3,5;2;-1;;\n", "broadPeak", ".", 3.5),
+        ('chr1,100,300,"peak, the first",7.5,-\n', "BED", "-", 7.5),
+        ('chr1;100;300;"a ""b""; c";"7,5";"-"\n', "BED", "-", 7.5),
+        ("sep=;\nchr1;100;300;peak;7,5;-\n", "BED", "-", 7.5),
+        ("chr1\t100\t300\tpeak\t7\t.\t.\t2\t-1\t20\n", "narrowPeak", ".", np.nan),
+        ("chr1\t100\t300\tpeak\t7\t\t120\t180\t\n", "BED", ".", 7.0),
+        ("chr1\t100\t300\tpeak\t7\tgene\n", "BED", ".", 7.0),
     ],
 )
 def test_the_columns_decide_the_format(tmp_path: Path, text: str, kind: str, strand: str, signal: float) -> None:
@@ -88,6 +100,12 @@ def test_the_columns_decide_the_format(tmp_path: Path, text: str, kind: str, str
         ROW.replace("\n", "\r\n").encode(),
         b"\xef\xbb\xbf" + ROW.encode(),
         ROW.encode("utf-16"),
+        b"\xff\xfe" + ROW.replace("\n", "\r\n").encode("utf-16-le"),
+        b"\xfe\xff" + ROW.encode("utf-16-be"),
+        b"\xef\xbb\xbfchr1;100;300;;;\r\n;;;;;\r\n",
+        b"chr1,100,300,,\r\n,,,,\r\n",
+        b"sep=,\nchr1,100,300\n",
+        b"\xef\xbb\xbf" + b'"chr1"\t"100"\t"300"\t""\t\r\n',
         gzip.compress(ROW.encode()),
         gzip.compress(ROW.encode()[:5]) + gzip.compress(ROW.encode()[5:]),  # as bgzip writes
         bz2.compress(ROW.encode()),
@@ -144,6 +162,26 @@ def test_several_summits_of_one_peak_are_sites_of_their_own(tmp_path: Path) -> N
         ("chr1\t100\t300\tp\t7\t.\t3\t2\t1\t200\n", "the summit in column 10 is 200, but the peak has 200 bases"),
         ("chr1\t100\t300\tp\t7\t.\t3\t2\t1\tx\n", "the summit 'x' in column 10 is not a whole number"),
         ("chr1\t٣\t300\n", "is not a whole number"),
+        ('chr1;"1.000";"2.000"\n', "line 1: the start '1.000' has thousands separators"),
+        ('chr1,"1,000","2,000"\n', "line 1: the start '1,000' has thousands separators"),
+        ("chr1\t1\u202f000\t2\u202f000\n", "has thousands separators"),
+        ("chr1\t1\u2019000\t2\u2019000\n", "has thousands separators"),
+        ("chr1\t100,5\t200\n", "the start '100,5' is not a whole number"),
+        ("chr1\t#REF!\t200\n", "the start '#REF!' is an error value of a spreadsheet"),
+        (ROW + "#REF!\t100\t200\n", r"line 2: a spreadsheet has made an error value of the name of the chromosome"),
+        ("#NAME?;100;200\n", r"line 1: a spreadsheet has made an error value of the name of the chromosome"),
+        (ROW + "1-Mar\t100\t200\n", r"line 2: a spreadsheet has made a date of the name of the chromosome \('1-Mar'\)"),
+        ("Mrz-01\t100\t200\nMar-01\t100\t200\n", "line 2: a spreadsheet has made a date"),
+        ("01.03.2024;100;200\n", "line 1: a spreadsheet has made a date"),
+        (ROW + "\t100\t200\n", "line 2: the name of the chromosome is missing"),
+        ("chr1\t1\t9\ta\t1,234\n", "line 1: '1,234' in column 5 can be read in two ways"),
+        ("chr1\t1\t9\ta\t1\t+\nchr1\t1\t9\ta\tx\t+\nchr1\t1\t9\ta\t1\t+\n", "line 2: 'x' in column 5 is not a number"),
+        (
+            "chr1\t1\t9\ta\t1\t+\nchr1\t1\t9\ta\t1\t\u2212\nchr1\t1\t9\ta\t1\t+\n",
+            "line 2: the strand '\u2212' in column 6",
+        ),
+        (NARROW * 2 + NARROW.replace("3.5", "high"), "line 3: 'high' in column 7 is not a number"),
+        (NARROW * 2 + NARROW.replace("3.5", "1.234,5"), "line 3: '1.234,5' in column 7 is not a number"),
     ],
 )
 def test_what_is_wrong_is_one_error_that_says_where(tmp_path: Path, text: str, words: str) -> None:
@@ -158,6 +196,26 @@ def test_a_damaged_or_missing_file_is_an_error(tmp_path: Path) -> None:
         read_peaks(write(tmp_path, gzip.compress(ROW.encode() * 1000)[:-20], "p.bed.gz"))
     with pytest.raises(DataError, match="an Excel file"):
         read_peaks(write(tmp_path, b"\xd0\xcf\x11\xe0" + bytes(100)))
+
+
+def test_what_is_read_in_another_way_than_written_is_told(tmp_path: Path) -> None:
+    lines = ["chr1;100;300;a;7,5;+", "chr1;500;700;b;.;x", "chr1;900;990;c;1,25;+", "chr1;950;990;c;12;"]
+    peaks = read_peaks(write(tmp_path, "\n".join(line.replace("x", "") for line in lines)))
+    assert np.array_equal(peaks.signal, [7.5, np.nan, 1.25, 12], equal_nan=True)
+    assert peaks.strand.tolist() == ["+", ".", "+", "."]
+    assert peaks.notes[0] == (
+        "p.bed: the commas of column 5 were read as decimal points, and 1 of 4 peaks have no number in column 5."
+    )
+    other = read_peaks(write(tmp_path, "chr1\t1\t9\ta\t1\tABC1\n"))
+    assert other.notes[0] == "p.bed: column 6 ('ABC1') holds no strands, so the sites have none."
+
+
+def test_a_workbook_is_told_from_other_archives(tmp_path: Path) -> None:
+    for first, words in (("[Content_Types].xml", "an Excel file; save it as CSV"), ("p.bed", "a zip archive; unpack")):
+        with zipfile.ZipFile(tmp_path / "p.xlsx", "w") as file:
+            file.writestr(first, "x")
+        with pytest.raises(DataError, match=words):
+            read_peaks(tmp_path / "p.xlsx")
 
 
 @settings(max_examples=200, deadline=None, derandomize=True, database=None)

@@ -27,6 +27,7 @@ _CHUNK: Final = 1 << 20
 _XZ_DICTIONARY: Final = 256 << 20  # an xz file can demand 4 GB; `xz -9` needs 65 MB
 _KINDS: Final = ((b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\x00", "xz"))
 _OTHERS: Final = (
+    *((30, name, "an Excel file; save it as CSV") for name in (b"[Content_Types].xml", b"_rels/.rels", b"docProps/")),
     (0, b"PK\x03\x04", "a zip archive; unpack it and give one of its files"),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it and give one of its files"),
     (257, b"ustar", "a tar archive; unpack it and give one of its files"),

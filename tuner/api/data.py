@@ -16,7 +16,7 @@ from tuner.data.peak_keys import NEGATIVE_KINDS
 from tuner.data.registry import load_dataset
 from tuner.data.spec import DataSpec, recipe
 from tuner.errors import DataError, UsageError
-from tuner.genome.genome_names import GENOMES
+from tuner.genome.genome_names import ENCODE, GENOMES
 from tuner.limits import parse_size
 from tuner.motifs.database import MotifDatabase, load_database
 from tuner.study.other_data import OtherData, find_other_data
@@ -226,7 +226,8 @@ class Data:
         top : int, optional
             Number of strongest sites of each file to use.
         blacklist : str or Path, optional
-            BED file of regions that no window may touch.
+            BED file of regions that no window may touch, or ``"encode"``: the ENCODE blacklist of hg38, hg19, mm10,
+            dm6 or ce11, which is downloaded.
         aliases : str or Path, optional
             Table with two names of a chromosome per line, where the names of peaks and genome differ.
         min_overlap : int, optional, bp
@@ -241,7 +242,7 @@ class Data:
                 peaks=_absolute(str(peaks)) if files is None else files,
                 genome=str(genome) if named else _absolute(genome),
                 length=length, negatives=_negatives(negatives), ratio=ratio, top=top,
-                blacklist=None if blacklist is None else _absolute(blacklist),
+                blacklist=blacklist if blacklist is None or str(blacklist) == ENCODE else _absolute(blacklist),
                 aliases=None if aliases is None else _absolute(aliases),
                 min_overlap=min_overlap, fractions=fractions, seed=seed, tasks=None if task is None else (task,),
             )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tuner.cli import context, options
+
+if TYPE_CHECKING:
+    from tuner.genome.genome import Genome
 
 EXAMPLE = "Example: tuner init ctcf.narrowPeak --genome hg38 --target CTCF"
 
@@ -21,7 +24,9 @@ def command(
     negatives: Annotated[str, typer.Option(help="gc, gc+cpg, flanks or shuffle.")] = "gc",
     length: Annotated[int | None, typer.Option(min=20, help="Length of the windows in bp [200].")] = None,
     top: Annotated[int | None, typer.Option(min=1, help="Use only so many of the strongest peaks.")] = None,
-    blacklist: Annotated[Path | None, typer.Option(help="BED of regions to avoid.")] = None,
+    blacklist: Annotated[
+        str | None, typer.Option(help="BED of regions to avoid, encode, or none [encode, if it lists the assembly].")
+    ] = None,
     database: Annotated[str | None, typer.Option(help="Motif database [JASPAR of the organism].")] = None,
     out: Annotated[Path | None, typer.Option(help="Study file to write [NAME.toml].")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")] = False,
@@ -60,7 +65,7 @@ def command(
             chosen, _named_from(found, folder),
             _named_from(Path(reference), folder) if Path(reference).exists() else reference,
             negatives, length or LENGTH, top=top,
-            blacklist=None if blacklist is None else _named_from(blacklist, folder), database=motifs, target=target,
+            blacklist=_blacklist(blacklist, opened, folder), database=motifs, target=target,
             motifs=known,
         )
     )  # fmt: skip
@@ -82,6 +87,24 @@ def command(
     print_check(document)
     context.note(f"\nwrote {path}")
     context.note(f"next: tuner run --study {path if '/' in str(path) else f'./{path}'} --preset fast")
+
+
+def _blacklist(asked: str | None, genome: Genome, folder: Path) -> str | None:
+    """The blacklist as the study file names it: a file, that of ENCODE where there is one, or none."""
+    from tuner.errors import DataError
+    from tuner.genome.blacklists import BLACKLISTS, encode_blacklist
+    from tuner.genome.genome_names import ENCODE
+
+    if asked is not None:
+        return {"none": None, ENCODE: ENCODE}.get(asked, _named_from(Path(asked), folder))
+    if genome.assembly is None or genome.assembly.assembly not in BLACKLISTS:
+        return None
+    try:
+        encode_blacklist(genome, data_dir=context.data_dir(), cache=context.cache_dir(), progress=True)
+    except DataError as error:
+        context.note(f"warning: {error} The study has no blacklist.")
+        return None
+    return ENCODE
 
 
 def _is_file(named: str, beside: Path) -> bool:

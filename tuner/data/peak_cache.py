@@ -21,7 +21,7 @@ from tuner.data.dataset import SPLITS, Dataset, Split
 from tuner.data.spec import DataSpec
 from tuner.files import make_folder, replacing
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Increased whenever the same peaks and settings give other sequences, notes or groups than before."""
 
 

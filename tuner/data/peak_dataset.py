@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -15,26 +14,27 @@ from tuner.data.dataset import SPLITS, Dataset, Split
 from tuner.data.fasta import read_fasta
 from tuner.data.lengths import BYTES_A_BASE, BYTES_A_SEQUENCE, fit_length
 from tuner.data.negatives import NEGATIVES, Draw, Ground, Share, draw_from, repeated, shortfalls
-from tuner.data.partition import by_chromosome, first_only, kin, partition, rule_of
+from tuner.data.partition import rule_of
 from tuner.data.peak_cache import keep, kept, place_of
 from tuner.data.peak_keys import LENGTH, SHUFFLE, tasks_of
+from tuner.data.peak_splits import SHUFFLED, dealt_later, resplit, split_chromosomes
 from tuner.data.shuffle import dinucleotide_shuffle
 from tuner.data.spec import DataSpec
 from tuner.data.splits import duplicate_groups, merge_groups, stratified
 from tuner.errors import DataError
+from tuner.genome.blacklists import encode_blacklist
 from tuner.genome.chromosomes import read_aliases
-from tuner.genome.coordinates import parse_interval
 from tuner.genome.genome import Genome
+from tuner.genome.genome_names import ENCODE
 from tuner.genome.genomes import open_genome
 from tuner.genome.intervals import Axis, Index, Regions, union, window_letters
 from tuner.genome.peaks import Peaks, read_peaks
 from tuner.genome.sequence import Codes, encode_letters, reverse_complement
 from tuner.genome.site_merging import merge_sites
-from tuner.genome.sites import Sites, describe_drops, locate, make_sites, zones
+from tuner.genome.sites import RESOLVED, Sites, describe_drops, locate, make_sites, zones
 from tuner.genome.textfile import read_text
 from tuner.limits import require
 
-SHUFFLED: Final = "_shuffled"  # ends the name of a shuffled window
 FEWEST_SITES: Final = 100
 """Sites below which a note says that they are too few to train and compare networks."""
 
@@ -101,25 +101,28 @@ def peak_dataset(
     place = place_of(spec, [*named, genome.path], Path(pooch.os_cache("tuner")) if cache is None else cache)
     if (found := kept(place)) is not None:
         return found
-    dataset = _made(spec, files, read, genome, length, max_memory)
+    blacklist = None if spec.blacklist is None else Path(spec.blacklist)
+    if spec.blacklist == ENCODE:
+        blacklist = encode_blacklist(genome, data_dir=data_dir, cache=cache, offline=offline, progress=progress)
+    dataset = _made(spec, files, read, genome, blacklist, length, max_memory)
     keep(dataset, place)
     return dataset
 
 
 def _made(
-    spec: DataSpec, files: Mapping[str, Path], read: Mapping[str, Peaks], genome: Genome, length: int,
-    max_memory: int | None,
+    spec: DataSpec, files: Mapping[str, Path], read: Mapping[str, Peaks], genome: Genome, blacklist: Path | None,
+    length: int, max_memory: int | None,
 ) -> Dataset:  # fmt: skip
     """Make the data set, which is in no cache."""
     axis = Axis(genome.sizes, 8 * length + 1000)
-    found = _find(spec, read, genome, axis, length, max_memory)
+    found = _find(spec, read, genome, axis, blacklist, length, max_memory)
     name = next(iter(files.values())).name if len(files) == 1 else "+".join(files)
     count = len(found.sites) * (1 + int(np.ceil(spec.ratio or 1)))
     require(name, count * (BYTES_A_SEQUENCE + BYTES_A_BASE * length), max_memory, f"{count} windows of {length} bases")
-    split_of, held = _split_chromosomes(axis, found, spec, name)
+    split_of, held = split_chromosomes(axis, found.sites.start, found.labels, spec, name)
     positives = _codes(genome, axis, found.sites.start, found.sites.strand, length)
     parts, notes = _with_negatives(spec, genome, axis, found, split_of, positives, length, max_memory)
-    parts, dealt = _resplit(parts, spec, name)
+    parts, dealt = resplit(parts, spec, name)
     sizes = genome.assembly.other_sizes if genome.assembly is not None else ""
     other = (f"{genome.name}: {sizes}",) if sizes else ()
     return Dataset(
@@ -133,17 +136,21 @@ def _made(
 
 
 def _find(
-    spec: DataSpec, read: Mapping[str, Peaks], genome: Genome, axis: Axis, length: int, max_memory: int | None
-) -> Found:
+    spec: DataSpec, read: Mapping[str, Peaks], genome: Genome, axis: Axis, listed: Path | None, length: int,
+    max_memory: int | None,
+) -> Found:  # fmt: skip
     """Make the sites of every file of peaks, and merge those of several."""
     table = read_aliases(Path(spec.aliases)) if spec.aliases is not None else None
     nothing = Regions(np.zeros(0, np.int64), np.zeros(0, np.int64))
     blacklist = nothing
-    if spec.blacklist is not None:
-        where = locate(read_peaks(spec.blacklist, max_memory), genome, axis, table)
-        blacklist = union(where.start, where.end)
     notes: list[str] = []
     recipe: list[str] = []
+    if listed is not None:
+        # The list of an assembly belongs to a part of its chromosomes too.
+        least = 0.0 if spec.blacklist == ENCODE else RESOLVED
+        where = locate(read_peaks(listed, max_memory), genome, axis, table, least=least)
+        blacklist = union(where.start, where.end)
+        recipe.append(f"blacklist {listed.name}: {len(where.start)} regions of {genome.name}.")
     parts, near = [], [blacklist]
     for peaks in read.values():
         located = locate(peaks, genome, axis, table)
@@ -175,68 +182,6 @@ def _find(
             f"{FEWEST_SITES}, better a thousand. Give more peaks, e.g. with a weaker threshold."
         )
     return Found(sites, labels, zone, tuple(notes), tuple(recipe))
-
-
-def _split_chromosomes(axis: Axis, found: Found, spec: DataSpec, name: str) -> tuple[dict[int, str], str]:
-    """The split of each chromosome that has sites, by the number of the chromosome, and a note of the choice."""
-    number = axis.chromosome(found.sites.start)
-    if _dealt_later(spec):
-        return {int(i): SPLITS[0] for i in np.unique(number)}, ""
-    names = np.array([axis.names[int(i)] for i in number])
-    part, note = by_chromosome(names, found.labels, rule_of(spec), name)
-    return {int(i): SPLITS[int(part[number == i][0])] for i in np.unique(number)}, note
-
-
-def _dealt_later(spec: DataSpec) -> bool:
-    """Whether windows of all chromosomes are split after the negatives are drawn, or not at all."""
-    return rule_of(spec).by in ("random", "homology") or len(spec.shares) == 1
-
-
-def _resplit(
-    parts: dict[str, Split], spec: DataSpec, name: str
-) -> tuple[dict[str, Split], tuple[str, ...]]:  # fmt: skip
-    """Apply what a rule asks beside whole chromosomes: relatives in one split, or none of them after training."""
-    if len(spec.shares) == 1:
-        return parts, ()
-    if rule_of(spec).by == "chromosome":
-        return _by_chromosomes(parts), ()
-    if _dealt_later(spec):
-        [whole] = parts.values()
-        found = partition(whole.codes, whole.labels, rule_of(spec), source=name, groups=whole.groups)
-        grouped = replace(whole, groups=found.groups)
-        return {part: grouped.take(rows) for part, rows in found.rows.items()}, found.notes
-    names = list(parts)
-    codes = np.concatenate([parts[part].codes for part in names])
-    groups = np.concatenate([np.asarray(parts[part].groups) for part in names])
-    number = np.repeat(np.arange(len(names)), [len(parts[part]) for part in names])
-    labelled = np.concatenate([parts[part].labels.any(axis=1) for part in names])
-    clusters = kin(codes, groups)
-    stays = first_only(number, clusters)
-    kept: dict[str, Split] = {}
-    notes = []
-    for i, part in enumerate(names):
-        own = number == i
-        kept[part] = replace(parts[part], groups=clusters[own]).take(np.flatnonzero(stays[own]))
-        if gone := int((~stays[own]).sum()):
-            bound = int((own & ~stays & labelled).sum())
-            notes.append(
-                f"{name}: {gone} of {int(own.sum())} windows of {part} ({bound} of them positive) have relatives in "
-                f"{' or '.join(names[:i])} and were left out."
-            )
-    return kept, tuple(notes)
-
-
-def _by_chromosomes(parts: dict[str, Split]) -> dict[str, Split]:
-    """Group windows by chromosome, so that folds hold whole chromosomes too; negatives of a FASTA file have none."""
-    places = {part: [parse_interval(one.removesuffix(SHUFFLED)) for one in s.ids or ()] for part, s in parts.items()}
-    if any(place is None for listed in places.values() for place in listed):
-        return parts
-    names = {part: [place.chrom for place in listed if place is not None] for part, listed in places.items()}
-    number = {name: i for i, name in enumerate(sorted({one for listed in names.values() for one in listed}))}
-    return {
-        part: replace(split, groups=np.array([number[one] for one in names[part]], dtype=np.int64))
-        for part, split in parts.items()
-    }
 
 
 def _codes(genome: Genome, axis: Axis, start: Index, strand: NDArray[np.str_], length: int) -> Codes:
@@ -349,7 +294,7 @@ def _fasta_negatives(
             )
     codes = np.stack([fit_length(record.codes, length) for record in records])
     labels = np.zeros(len(codes), dtype=np.uint8)
-    shares = (1.0,) if _dealt_later(spec) else spec.shares
+    shares = (1.0,) if dealt_later(spec) else spec.shares
     rows = stratified(labels, shares, seed=spec.seed, groups=duplicate_groups(codes))
     if spec.ratio is not None:
         rng = np.random.default_rng([spec.seed, 2])

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from tuner.errors import DataError, unknown
-from tuner.genome.genome_names import GENOMES
+from tuner.genome.genome_names import ENCODE, GENOMES
 
 if TYPE_CHECKING:
     from tuner.data.spec import DataSpec
@@ -82,7 +82,8 @@ def named_files(values: Mapping[str, Any]) -> dict[str, str]:
     found = {}
     for key, path in _leaves(values):
         built_in = path == SHUFFLE or (of_peaks and path in NEGATIVE_KINDS)
-        if not (key == "negatives" and built_in) and not (key == "genome" and path in GENOMES):
+        known = (key == "genome" and path in GENOMES) or (key == "blacklist" and path == ENCODE)
+        if not (key == "negatives" and built_in) and not known:
             found[key] = path
     return found
 

@@ -65,7 +65,8 @@ class DataSpec:
     top : int, optional
         Number of strongest sites of each file of peaks to use.
     blacklist, aliases : str, optional
-        A BED file of regions that windows may not touch, and a table of names of chromosomes; beside `peaks`.
+        A BED file of regions that windows may not touch, or ``"encode"`` for the ENCODE blacklist of the assembly; and
+        a table of names of chromosomes; beside `peaks`.
     min_overlap : int, optional
         Overlap in bp from which sites of several files are one; by default a third of the length.
     layout : str, optional

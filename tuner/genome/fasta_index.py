@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tuner.errors import DataError
 from tuner.files import make_folder, write_atomically
 from tuner.genome.chromosomes import main_names
+from tuner.genome.mapped import Mapped
 
 Bytes = NDArray[np.uint8]
 
@@ -54,15 +55,15 @@ class Index(NamedTuple):
     notes: tuple[str, ...]
 
 
-def open_index(path: Path, content: Bytes, cache: Path | None) -> Index:
+def open_index(path: Path, file: Mapped, cache: Path | None) -> Index:
     """Read the index of a FASTA file, or make it and write it.
 
     Parameters
     ----------
     path : Path
         An uncompressed FASTA file.
-    content : numpy.ndarray, shape=(size,), uint8
-        Its bytes, mapped.
+    file : Mapped
+        Its bytes.
     cache : Path, optional
         Folder in which the index is kept if that of the FASTA cannot be written.
 
@@ -77,6 +78,7 @@ def open_index(path: Path, content: Bytes, cache: Path | None) -> Index:
     """
     beside = path.with_name(path.name + ".fai")
     notes: list[str] = []
+    content = file.content
     written = path.stat().st_mtime_ns
     for place in (beside, *([] if cache is None else [_in_cache(path, cache)])):
         with contextlib.suppress(OSError):
@@ -92,7 +94,7 @@ def open_index(path: Path, content: Bytes, cache: Path | None) -> Index:
             if records and all(_begins(content, name, record) for name, record in records.items()):
                 return Index(records, tuple(notes))
             notes.append(f"{place.name} is not the index of {path.name} and was not used; a new index was made.")
-    records = build_index(path, content)
+    records = build_index(path, file)
     text = "".join(f"{name}\t{r.size}\t{r.offset}\t{r.bases}\t{r.width}\n" for name, r in records.items()).encode()
     for place in (beside, *([] if cache is None else [_in_cache(path, cache)])):
         with contextlib.suppress(OSError):
@@ -141,14 +143,14 @@ def _begins(content: Bytes, name: str, record: Record) -> bool:
     return before.endswith(b"\n") and (len(before) == 4096 or header[1:].split()[:1] == [name.encode()])
 
 
-def build_index(path: Path, content: Bytes) -> dict[str, Record]:
+def build_index(path: Path, file: Mapped) -> dict[str, Record]:
     """Find the records of a FASTA file.
 
     Parameters
     ----------
     path : Path
         For errors.
-    content : numpy.ndarray, shape=(size,), uint8
+    file : Mapped
         Its bytes.
 
     Returns
@@ -160,15 +162,17 @@ def build_index(path: Path, content: Bytes) -> dict[str, Record]:
     DataError
         As `open_index`.
     """
+    content = file.content
     if not len(content) or content[0] != _HEADER:
         raise DataError(f"{path}: it is not a FASTA file, which begins with '>'. Give a genome as FASTA or 2bit.")
     starts = [0]
     for at in range(0, len(content), _CHUNK):
         found = at + np.flatnonzero(content[at : at + _CHUNK] == _HEADER)
         starts += [int(i) for i in found if i and content[i - 1] == _NEWLINE]
+        file.note(_CHUNK)
     records: dict[str, Record] = {}
     for start, end in zip(starts, [*starts[1:], len(content)], strict=True):
-        name, record = _record(path, content, start, end)
+        name, record = _record(path, file, start, end)
         if name in records:
             raise DataError(f"{path}: two records are called {name!r}. Rename or remove one.")
         records[name] = record
@@ -177,7 +181,8 @@ def build_index(path: Path, content: Bytes) -> dict[str, Record]:
     return records
 
 
-def _record(path: Path, content: Bytes, start: int, end: int) -> tuple[str, Record]:
+def _record(path: Path, file: Mapped, start: int, end: int) -> tuple[str, Record]:
+    content = file.content
     first = _line_end(content, start, end)
     words = content[start + 1 : first].tobytes().decode("latin-1").split()
     if not words:
@@ -197,6 +202,7 @@ def _record(path: Path, content: Bytes, start: int, end: int) -> tuple[str, Reco
     for at in range(0, lines, step):
         block = body[at : at + step]
         even = even and bool((block[:, -1] == _NEWLINE).all()) and not (block[:, :bases] == _NEWLINE).any()
+        file.note(block.size)
     if not even or (content[end - last : end] == _NEWLINE).any():
         raise DataError(
             f"{path}: the lines of {words[0]!r} have different lengths, so its bases cannot be found without reading "

@@ -20,6 +20,7 @@ from tuner.errors import DataError, permission
 from tuner.files import make_folder, replacing
 from tuner.genome.assemblies import Identified, identify
 from tuner.genome.fasta_index import Bytes, identity_of, open_index
+from tuner.genome.mapped import Mapped
 from tuner.genome.sequence import Codes, encode_letters
 from tuner.genome.two_bit import SIGNATURES, TwoBit
 
@@ -146,11 +147,9 @@ class _Fasta:
     """An uncompressed FASTA file, mapped."""
 
     def __init__(self, path: Path, cache: Path) -> None:
-        try:
-            self._content: Bytes = np.memmap(path, dtype=np.uint8, mode="r")
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror or error}).{permission(error)}") from error
-        index = open_index(path, self._content, cache)
+        self._file = Mapped(path)
+        self._content = self._file.content
+        index = open_index(path, self._file, cache)
         self._name, self._records, self.notes = path.name, index.records, index.notes
         self.sizes = {name: record.size for name, record in self._records.items()}
 
@@ -158,13 +157,14 @@ class _Fasta:
         if start == end:
             return np.zeros(0, dtype=np.uint8)
         record = self._records[chrom]
-        found = np.asarray(self._content[record.position(start) : record.position(end - 1) + 1])
+        found = self._content[record.position(start) : record.position(end - 1) + 1]
         letters: Bytes = found[(found != _LINE_ENDS[0]) & (found != _LINE_ENDS[1])]
         if len(letters) != end - start:
             raise DataError(
                 f"{self._name}: {chrom}:{start}-{end} holds {len(letters)} letters, so its index ({self._name}.fai) is "
                 f"not that of this file. Delete the index."
             )
+        self._file.note(len(found))
         return letters
 
 

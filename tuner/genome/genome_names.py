@@ -1,10 +1,12 @@
-"""GENOMES: the genomes that a study can name, and where their files are downloaded from."""
+"""GENOMES: the genomes that a study can name, and where their files are downloaded from; names of blacklists."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+ENCODE: Final = "encode"
+"""Value of ``blacklist`` that means the ENCODE blacklist of the genome's assembly."""
 _UCSC: Final = "https://hgdownload.soe.ucsc.edu/goldenPath/{0}/bigZips/{0}.fa.gz"
 
 

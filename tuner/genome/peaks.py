@@ -16,16 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.errors import DataError
+from tuner.genome.peak_cells import (
+    check_names,
+    is_broken,
+    read_numbers,
+    read_positions,
+    read_strands,
+    split_cells,
+)
 from tuner.genome.textfile import read_text
 from tuner.limits import require
 
-STRANDS: Final = ("+", "-", ".")
 BYTES_A_PEAK: Final = 600
 """Upper bound in bytes per peak while a file is read; a line of narrowPeak was measured with 420."""
-_SKIPPED: Final = ("#", "track", "browser")
-_THOUSANDS: Final = re.compile(r"[+-]?\d{1,3}([,.'\u00a0 ]\d{3})+")
-_SCIENTIFIC: Final = re.compile(r"[+-]?\d+([.,]\d+)?e[+-]?\d+", re.IGNORECASE)
-_FLOAT: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+|inf(inity)?|nan)(e[+-]?\d+)?", re.IGNORECASE)
+_SKIPPED: Final = ("track", "browser")
+_SEPARATOR: Final = re.compile(r"\"?sep=(.)\"?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,26 +110,12 @@ def read_peaks(path: str | Path, max_memory: int | None = None) -> Peaks:
     path = Path(path)
     text = read_text(path, max_memory).decode()
     require(path, BYTES_A_PEAK * (text.count("\n") + 1), max_memory)
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    notes: list[str] = []
-    for number, cells in _cells(path, text):
-        if not rows and _is_header(cells):
-            notes.append(f"{path.name}: line {number} holds the names of columns and was skipped.")
-            continue
-        if len(cells) < 3:
-            _refuse_narrow(path, number, cells)
-        if rows and len(cells) != len(rows[0]):
-            raise DataError(
-                f"{path.name} line {number}: {len(cells)} columns, but line {lines[0]} has {len(rows[0])}. The line "
-                f"was cut short, or two files were joined; give one format per file."
-            )
-        rows.append(cells)
-        lines.append(number)
+    rows, lines, notes = _rows(path, text)
     if not rows:
         raise DataError(f"{path.name}: no peaks; every line is blank, a comment, or a track or browser line.")
     columns = list(zip(*rows, strict=True))
-    start, end = (_positions(path, columns[i], lines, word) for i, word in ((1, "start"), (2, "end")))
+    check_names(path.name, columns[0], lines)
+    start, end = (read_positions(path.name, columns[i], lines, word) for i, word in ((1, "start"), (2, "end")))
     swapped = np.flatnonzero(end < start)
     if len(swapped):
         i = int(swapped[0])
@@ -134,24 +125,54 @@ def read_peaks(path: str | Path, max_memory: int | None = None) -> Peaks:
     return _typed(path, columns, np.array(lines, dtype=np.int64), start, end, notes)
 
 
+def _rows(path: Path, text: str) -> tuple[list[list[str]], list[int], list[str]]:
+    """Cells and number of each line that holds a peak, with equally many cells, and notes."""
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    notes: list[str] = []
+    for number, cells in _cells(path, text):
+        if not rows and _is_header(cells):
+            notes.append(f"{path.name}: line {number} holds the names of columns and was skipped.")
+            continue
+        rows.append(cells)
+        lines.append(number)
+    if len({len(cells) for cells in rows}) == 1:  # Excel ends lines with empty cells
+        filled = max(max(i for i, cell in enumerate(cells) if cell) for cells in rows) + 1
+        rows = [cells[:filled] for cells in rows]
+    else:
+        for cells in rows:
+            while not cells[-1]:
+                cells.pop()
+    for number, cells in zip(lines, rows, strict=True):
+        if len(cells) < 3:
+            _refuse_narrow(path, number, cells)
+        if len(cells) != len(rows[0]):
+            raise DataError(
+                f"{path.name} line {number}: {len(cells)} columns, but line {lines[0]} has {len(rows[0])}. The line "
+                f"was cut short, or two files were joined; give one format per file."
+            )
+    return rows, lines, notes
+
+
 def _cells(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the number and the cells of each line that may hold a peak."""
     separator: str | None = ""
     for number, line in enumerate(text.split("\n"), start=1):
         line = line.strip("\r")
         bare = line.strip().lstrip('"')
-        if not bare or bare.startswith("#") or bare.split(None, 1)[0].lower() in _SKIPPED:
+        if not bare or bare.split(None, 1)[0].lower() in _SKIPPED:
+            continue
+        if bare.startswith("#") and not is_broken(re.split(r'[\t;,"]', bare)[0]):
             continue
         if separator == "":
+            if found := _SEPARATOR.fullmatch(line.strip()):
+                separator = found[1]
+                continue
             separator = next((one for one in ("\t", ";") if line.count(one) >= 1), None)
-            if separator is None and line.count(",") >= 2 and len(line.split()) < 3:
+            if separator is None and line.count(",") >= 2 and len(line.partition(",")[0].split()) == 1:
                 separator = ","
-        cells = [cell.strip() for cell in line.split(separator)]
-        if '"' in line:
-            cells = [cell[1:-1].strip() if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell for cell in cells]
-        while cells and not cells[-1]:  # Excel ends lines with empty cells
-            cells.pop()
-        if cells:
+        cells = split_cells(line, separator)
+        if any(cells):  # Excel writes lines of separators behind the last row
             yield number, cells
 
 
@@ -175,53 +196,32 @@ def _refuse_narrow(path: Path, number: int, cells: Sequence[str]) -> NoReturn:
     raise DataError(f"{path.name} line {number}: {what}; expected at least three. {remedy}")
 
 
-def _positions(path: Path, cells: Sequence[str], lines: Sequence[int], word: str) -> NDArray[np.int64]:
-    """Read a column of positions; decimal digits only, as everything else may have lost digits."""
-    for cell, number in zip(cells, lines, strict=True):
-        if cell.isascii() and cell.isdigit() and len(cell) < 16:
-            continue
-        where = f"{path.name} line {number}: the {word} {cell[:40]!r}"
-        if re.fullmatch(r"-\d+", cell):
-            raise DataError(f"{where} is negative; positions count from 0. Remove or correct this peak.")
-        if _SCIENTIFIC.fullmatch(cell):
-            raise DataError(
-                f"{where} was rounded by a spreadsheet. Format the column as a number without decimals in the "
-                f"original, and export it again."
-            )
-        if _THOUSANDS.fullmatch(cell):
-            raise DataError(
-                f"{where} has thousands separators. Format the column as a number without them, and export it again."
-            )
-        raise DataError(
-            f"{where} is not a whole number. Expected a BED file: chromosome, start and end, counted from 0."
-        )
-    return np.array(cells, dtype=np.int64)
-
-
 def _typed(
     path: Path, columns: list[tuple[str, ...]], lines: NDArray[np.int64], start: NDArray[np.int64],
     end: NDArray[np.int64], notes: list[str],
 ) -> Peaks:  # fmt: skip
-    n = len(start)
+    n, told = len(start), lines.tolist()
     strand = np.full(n, ".", dtype="<U1")
-    if len(columns) >= 6 and all(cell in STRANDS for cell in columns[5]):
-        strand = np.array(columns[5], dtype="<U1")
+    if len(columns) >= 6:
+        found = read_strands(path.name, columns[5], told)
+        strand = strand if found is None else found
+        if found is None:
+            notes.append(f"{path.name}: column 6 ({columns[5][0][:20]!r}) holds no strands, so the sites have none.")
     summit = np.full(n, -1, dtype=np.int64)
-    signal = np.full(n, np.nan)
-    kind = "BED"
-    scored = len(columns) in (9, 10) and all(_is_numeric(columns[i]) for i in (6, 7, 8))
-    if scored and not _is_bed9(columns, start, end):
-        kind = "narrowPeak" if len(columns) == 10 else "broadPeak"
-        signal = np.array(columns[6], dtype=np.float64)
-        if len(columns) == 10:
-            summit = _summits(path, columns[9], lines, start, end)
-            missing = int((summit < 0).sum())
-            if missing:
-                notes.append(
-                    f"{path.name}: {missing} of {n} peaks have no summit (column 10 is -1); their middle is used."
-                )
-    elif len(columns) >= 5 and _is_numeric(columns[4]):
-        signal = np.array(columns[4], dtype=np.float64)
+    kind, signal = "BED", None
+    if len(columns) in (9, 10) and not _is_bed9(columns, start, end):
+        scores = [read_numbers(path.name, columns[i], told, i + 1) for i in (6, 7, 8)]
+        if all(score is not None for score in scores) and any(np.isfinite(s.values).any() for s in scores if s):
+            kind, signal = "narrowPeak" if len(columns) == 10 else "broadPeak", scores[0]
+    if kind == "narrowPeak":
+        summit = _summits(path, columns[9], lines, start, end)
+        missing = int((summit < 0).sum())
+        if missing:
+            notes.append(f"{path.name}: {missing} of {n} peaks have no summit (column 10 is -1); their middle is used.")
+    elif kind == "BED" and len(columns) >= 5:
+        signal = read_numbers(path.name, columns[4], told, 5)
+    if signal is not None and signal.note:
+        notes.append(signal.note)
     if kind == "BED" and bool((end - start == 1).all()):
         kind = "summits"
     if kind == "narrowPeak" and (summit >= 0).all():
@@ -233,15 +233,12 @@ def _typed(
         if regions < n:
             notes.append(f"{path.name}: {n} summits of {regions} peaks; each summit is a site of its own.")
     chrom = np.array(columns[0], dtype=np.str_)
-    return Peaks(path.name, kind, chrom, start, end, summit, signal, strand, lines, tuple(notes))
+    strength = np.full(n, np.nan) if signal is None else signal.values
+    return Peaks(path.name, kind, chrom, start, end, summit, strength, strand, lines, tuple(notes))
 
 
 def _numbered(cells: Sequence[str]) -> NDArray[np.int64]:
     return np.asarray(np.unique(np.array(cells), return_inverse=True)[1], dtype=np.int64)
-
-
-def _is_numeric(cells: Sequence[str]) -> bool:
-    return all(_FLOAT.fullmatch(cell) for cell in cells)
 
 
 def _is_bed9(columns: list[tuple[str, ...]], start: NDArray[np.int64], end: NDArray[np.int64]) -> bool:

@@ -82,7 +82,14 @@ class Located(NamedTuple):
     alternative: int
 
 
-def locate(peaks: Peaks, genome: Genome, axis: Axis, table: Mapping[str, tuple[str, ...]] | None = None) -> Located:
+def locate(
+    peaks: Peaks,
+    genome: Genome,
+    axis: Axis,
+    table: Mapping[str, tuple[str, ...]] | None = None,
+    *,
+    least: float = RESOLVED,
+) -> Located:
     """Find the chromosome of every peak in a genome, and check that it fits.
 
     Parameters
@@ -93,6 +100,8 @@ def locate(peaks: Peaks, genome: Genome, axis: Axis, table: Mapping[str, tuple[s
         Of the genome's sizes.
     table : mapping of str to tuple of str, optional
         Aliases of the user; see `tuner.genome.chromosomes.match_names`.
+    least : float
+        Smallest share of the peaks on main chromosomes that must lie on chromosomes of the genome.
 
     Returns
     -------
@@ -101,7 +110,7 @@ def locate(peaks: Peaks, genome: Genome, axis: Axis, table: Mapping[str, tuple[s
     Raises
     ------
     DataError
-        If fewer than 90 % of the peaks on main chromosomes lie on chromosomes of the genome, or the summit or middle of
+        If fewer of the peaks on main chromosomes lie on chromosomes of the genome, or the summit or middle of
         a peak lies past the end of its chromosome; names the assembly to which the peaks fit.
     """
     distinct = np.unique(peaks.chrom).tolist()
@@ -111,7 +120,7 @@ def locate(peaks: Peaks, genome: Genome, axis: Axis, table: Mapping[str, tuple[s
     resolved = number >= 0
     judged = main if main.any() else np.ones(len(peaks), dtype=bool)
     share = float(resolved[judged].mean())
-    if share < RESOLVED:
+    if share < least:
         lost = [name for name in distinct if name not in found]
         raise DataError(
             f"{peaks.name}: only {int(resolved[judged].sum())} of {int(judged.sum())} peaks lie on chromosomes of "

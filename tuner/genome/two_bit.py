@@ -9,7 +9,8 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.errors import DataError, permission
+from tuner.errors import DataError
+from tuner.genome.mapped import Mapped
 
 Bytes = NDArray[np.uint8]
 
@@ -60,10 +61,8 @@ class TwoBit:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        try:
-            self._content: Bytes = np.memmap(path, dtype=np.uint8, mode="r")
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror or error}).{permission(error)}") from error
+        self._file = Mapped(path)
+        self._content = self._file.content
         self._order: Literal["<", ">"] = SIGNATURES.get(self._content[:4].tobytes(), "<")
         self._records = dict(self._read())
         self.sizes = {name: record.size for name, record in self._records.items()}
@@ -112,8 +111,9 @@ class TwoBit:
         record = self._records[chrom]
         first = start // 4
         packed = self._content[record.offset + first : record.offset + -(-end // 4)]
-        codes = (np.asarray(packed)[:, None] >> _SHIFTS) & 3  # (bytes, 4)
+        codes = (packed[:, None] >> _SHIFTS) & 3  # (bytes, 4)
         letters: Bytes = _BASES[codes.reshape(-1)[start - 4 * first : end - 4 * first]]
+        self._file.note(len(packed))
         for part in record.unknown.within(start, end):
             letters[part] = ord("N")
         for part in record.repeats.within(start, end):

@@ -82,7 +82,7 @@ def study_text(study: Template) -> str:
         else "# top = 10000            # only so many of the strongest peaks",
         _line("blacklist", study.blacklist, "no window touches these regions")
         if study.blacklist is not None
-        else '# blacklist = "FILE.bed" # no window touches these regions',
+        else '# blacklist = "encode"   # or a BED file; no window touches these regions',
     ]
     if study.target is not None and study.motifs:
         target = f"targets = {{ {_key(study.target)} = {json.dumps(list(study.motifs))} }}"
