@@ -1,9 +1,9 @@
-"""Values of single bases along a genome, as bigWig; where windows overlap, their mean."""
+"""Values along a genome, as bigWig; of single bases, where windows overlap, their mean."""
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -49,16 +49,36 @@ def write_track(
     OSError
         The file cannot be written.
     """
+    write_bigwig(path, sizes, merged(sizes, chroms, starts, values))
+
+
+def write_bigwig(path: Path, sizes: Mapping[str, int], intervals: Iterable[Interval]) -> None:
+    """Write intervals that do not overlap.
+
+    Parameters
+    ----------
+    path : Path
+        File to write.
+    sizes : mapping of str to int, bp
+        Chromosome -> its size.
+    intervals : iterable of (chromosome, start, end, value)
+        Chromosome after chromosome in the order of their names, ascending in each.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written.
+    """
     import pybigtools
 
     written = 0
     failed: list[BaseException] = []
 
-    def intervals() -> Iterator[Interval]:
+    def counted() -> Iterator[Interval]:
         nonlocal written
         try:
-            for one in merged(sizes, chroms, starts, values):
-                written += 1
+            for one in intervals:
+                written += one[2] - one[1]
                 yield one
         except GeneratorExit:  # the library takes no more, as it cannot write
             raise
@@ -66,16 +86,23 @@ def write_track(
             failed.append(error)
             raise
 
+    target = path if path.suffix == ".bw" else path.with_name(f"{path.name}.bw")  # the library goes by the ending
     try:
-        pybigtools.open(str(path), "w").write(dict(sizes), intervals())
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # a full disk makes the library panic, which is no Exception
-        raise (failed or [_unwritten(path)])[0] from error
-    if failed:
-        raise failed[0]
-    if _bases(path) != written:  # it does not always say that it could not write
-        raise _unwritten(path)
+        try:
+            pybigtools.open(str(target), "w").write(dict(sizes), counted())
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a full disk makes the library panic, which is no Exception
+            raise (failed or [_unwritten(path)])[0] from error
+        if failed:
+            raise failed[0]
+        if _bases(target) != written:  # it does not always say that it could not write
+            raise _unwritten(path)
+        if target != path:
+            target.replace(path)
+    finally:
+        if target != path:
+            target.unlink(missing_ok=True)
 
 
 def _unwritten(path: Path) -> OSError:
