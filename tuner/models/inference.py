@@ -143,7 +143,7 @@ def _pool(layer: MaxPool1d) -> Step:
     kernel, ceil_mode = layer.window[1], layer.ceil_mode
 
     def step(x: Tensor) -> Tensor:
-        n, channels, _, length = x.shape
+        length = x.shape[3]
         rest = length % kernel
         if kernel > SLICED or x.device.type != "cpu" or (rest and ceil_mode):
             return F.max_pool2d(x, layer.window, layer.window, ceil_mode=ceil_mode)
