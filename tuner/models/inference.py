@@ -79,8 +79,8 @@ def _affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
     return scale, norm.bias.double() - norm.running_mean.double() * scale
 
 
-def _convolve(layer: Conv1d, norm: nn.Module | None = None, *, between: bool = False) -> Step:
-    """A convolution, times the factor and, unless a ReLU stands `between`, plus the summand of a batch norm."""
+def _convolve(layer: Conv1d, norm: nn.Module | None = None) -> Step:
+    """A convolution, times the factor and plus the summand of a batch norm."""
     weight = layer.weight
     bias = None if layer.bias is None else layer.bias.double()
     if norm is not None:
@@ -107,7 +107,7 @@ def _packs(weight: Tensor) -> bool:
     """Whether oneDNN can take weights that are in its own order already, which saves ordering them for every batch."""
     return (
         weight.device.type == "cpu"
-        and torch.backends.mkldnn.is_available()
+        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and all(hasattr(torch.ops.mkldnn, n) for n in ("_reorder_convolution_weight", "_convolution_pointwise"))
     )
 
@@ -147,7 +147,8 @@ def _pool(layer: MaxPool1d) -> Step:
         rest = length % kernel
         if kernel > SLICED or x.device.type != "cpu" or (rest and ceil_mode):
             return F.max_pool2d(x, layer.window, layer.window, ceil_mode=ceil_mode)
-        rows = x.permute(0, 2, 3, 1)[:, :, : length - rest].unflatten(2, (-1, kernel))  # (n, 1, windows, kernel, c)
+        kept = x.permute(0, 2, 3, 1)[:, :, : length - rest]
+        rows = kept.unfold(2, kernel, kernel).movedim(-1, 3)  # (n, 1, windows, kernel, channels)
         out = torch.maximum(rows[:, :, :, 0], rows[:, :, :, 1])
         for i in range(2, kernel):
             torch.maximum(out, rows[:, :, :, i], out=out)
@@ -179,11 +180,11 @@ def _bounds(norm: nn.Module, lower: float) -> Step:
 def _residual(layer: Residual) -> Step:
     modules = list(layer.branch)
     steps: list[Step] = []
-    convolutions = [i for i, m in enumerate(modules) if isinstance(m, Conv1d)]
-    for i in convolutions:
+    convolutions = {i: m for i, m in enumerate(modules) if isinstance(m, Conv1d)}
+    for i, convolution in convolutions.items():
         norm = modules[i + 2] if i + 2 < len(modules) and isinstance(modules[i + 2], BatchNorm1d) else None
-        last = i == convolutions[-1]
-        steps.append(_convolve(modules[i], norm))
+        last = i == max(convolutions)
+        steps.append(_convolve(convolution, norm))
         steps.append(torch.relu_ if norm is None else _bounds(norm, -torch.inf if last else 0.0))
 
     def step(x: Tensor) -> Tensor:
