@@ -7,6 +7,8 @@ import math
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +39,20 @@ def prepare_process() -> None:
     os.environ.setdefault("MPLBACKEND", "Agg")
     warnings.filterwarnings("ignore", module=r"optuna(\..*)?")
     prepare_places()
+
+
+@contextmanager
+def use_threads(threads: int | None) -> Iterator[None]:
+    """Let torch use so many threads in a block, by default one for each core that this process may run on."""
+    import torch
+
+    before = torch.get_num_threads()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(threads or cores)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def data_dir() -> Path | None:

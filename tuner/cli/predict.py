@@ -35,6 +35,7 @@ def command(
     data: options.Data = None,
     max_memory: options.MaxMemory = None,
     device: options.Device = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads [all cores of this process].")] = None,
     as_json: options.Json = False,
 ) -> None:
     """Predict binding for FASTA, or a table with a column of sequences; plain, gzip, bzip2 or xz.
@@ -49,7 +50,7 @@ def command(
     from tuner.predictor.scores import write_scores
 
     predictor = open_model(folder, wanted, device=device, max_memory=limit)
-    with _bar(source) as progress:
+    with context.use_threads(threads), _bar(source) as progress:
         written = write_scores(
             predictor, source, out, sequence_column=sequence_column, device=device, stride=stride, max_memory=limit,
             progress=progress,

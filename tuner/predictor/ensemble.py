@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from tuner.genome.sequence import Codes
+from tuner.models.inference import fast_logits
 from tuner.models.network import Network
-from tuner.models.prediction import predict
+from tuner.models.prediction import resolve_device
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,4 +105,5 @@ def member_logits(members: Sequence[Member], codes: Codes, device: str | torch.d
     -------
     numpy.ndarray, shape=(members, n, n_tasks), float32
     """
-    return np.stack([predict(m.network, codes, device=device, average_strands=m.average_strands) for m in members])
+    place = resolve_device(device) if isinstance(device, str) else device
+    return fast_logits([m.network for m in members], [m.average_strands for m in members], codes, place)
