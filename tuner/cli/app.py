@@ -32,6 +32,7 @@ COMMANDS: dict[str, str] = {
     "report": "Report the best trials on a page, test included.",
     "export": "Write the winner as a model that needs no study.",
     "predict": "Score sequences with a model or a study's winner.",
+    "scan": "Scan a genome: scores as bigWig, hits as BED.",
     "ism": "Mutate every base of sequences; what the logit loses.",
     "explain": "Share the logit of sequences out to their bases.",
     "variants": "Score the alleles of a VCF on a genome.",

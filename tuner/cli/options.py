@@ -28,6 +28,7 @@ MaxMemory = Annotated[
     str | None, typer.Option(help="Memory that reading data may take, e.g. 8 GB [half of the available memory].")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads [all cores of this process].")]
 Devices = Annotated[
     str, typer.Option("--device", help="auto (every GPU, else the CPU), cpu, mps, or GPUs: cuda:0,cuda:1.")
 ]

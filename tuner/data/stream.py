@@ -96,8 +96,8 @@ def stream_sequences(
         found = form or ("fasta" if first.lstrip().startswith((">", ";")) else "table")
         if found == "table" and _BED.match(first):
             raise DataError(
-                f"{path}: it looks like BED, which holds positions and no sequences. Extract the sequences first, e.g. "
-                f"bedtools getfasta -fi GENOME.fa -bed {path.name} -fo sequences.fa."
+                f"{path}: it looks like BED, which holds positions and no sequences. Name their genome with "
+                f"--genome; in Python, use predict_bed."
             )
         yield from SOURCES[found](_Again(first, text), path.name, sequence_column, max_memory)  # type: ignore[arg-type]
 

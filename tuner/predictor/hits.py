@@ -115,7 +115,7 @@ def scan(
             if progress is not None:
                 progress(done, total)
 
-        found = [row for i in range(len(spans)) for row in _hits(scores, i, predictor.length, limit, step)]
+        found = [row for i in range(len(spans)) for row in merged_hits(scores, i, limit.logit, step)]
         table = _described(predictor, genome, found, number, limit, device)
         with contextlib.ExitStack() as stack:
             if bed is not None:
@@ -142,13 +142,13 @@ def _folder(output: Path | None) -> Iterator[Path | None]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _hits(
-    scores: Scores, number: int, length: int, limit: Threshold, step: Callable[[int], None]
+def merged_hits(
+    scores: Scores, number: int, limit: float, step: Callable[[int], None] | None = None
 ) -> Iterator[tuple[str, int, int, int, int]]:
     """Yield chromosome, start, end, start of the best window, and windows of each hit of a span."""
-    span, values = scores.spans[number], scores.of(number, step)
+    span, values, length = scores.spans[number], scores.of(number, step), scores.length
     starts = starts_in(span, length, scores.stride)
-    above = np.flatnonzero(np.nan_to_num(values, nan=-np.inf) >= limit.logit)
+    above = np.flatnonzero(np.nan_to_num(values, nan=-np.inf) >= limit)
     if not len(above):
         return
     breaks = np.flatnonzero(np.diff(starts[above]) > length) + 1

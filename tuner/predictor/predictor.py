@@ -15,13 +15,13 @@ import numpy.typing as npt
 
 from tuner.data.stream import Sequence, stream_sequences
 from tuner.errors import ModelError
-from tuner.genome.genome import Genome
 from tuner.genome.sequence import Codes
 from tuner.models.calibration import Calibration
 from tuner.models.prediction import resolve_device
 from tuner.predictor.blocks import SCORES, Block, cells_of, records_of
 from tuner.predictor.ensemble import Ensemble, Member, member_logits
 from tuner.predictor.reference import Reference
+from tuner.predictor.uses import Uses
 from tuner.predictor.windows import BATCH, Scored, score_sequences
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Predictor:
+class Predictor(Uses):
     """An ensemble of trained networks that says how likely sequences are bound.
 
     Parameters
@@ -134,56 +134,6 @@ class Predictor:
         found = stream_sequences(path, form="table", sequence_column=sequence_column)
         return self._frame(self.blocks(found, device=device, stride=stride))
 
-    def score_vcf(
-        self,
-        path: str | Path,
-        genome: Genome | str | Path,
-        *,
-        aliases: str | Path | None = None,
-        null: int = 1000,
-        device: str = "cpu",
-    ) -> pd.DataFrame:
-        """Score every alternative allele of a VCF; needs the packages of the extra ``genome``.
-
-        Parameters
-        ----------
-        path : str or Path
-            VCF or BCF, plain or compressed.
-        genome : Genome, str or Path
-            To which its positions refer: a file, or a name such as hg38.
-        aliases : str or Path, optional
-            Table of chromosome names.
-        null : int
-            Shuffled contexts of each class of alleles for `p`; 0 leaves it out.
-        device : str
-            As for `predict`.
-
-        Returns
-        -------
-        pandas.DataFrame
-            One row per allele, in the order of the file; columns as `tuner variants` writes them.
-
-        Raises
-        ------
-        DataError
-            The file or the genome cannot be read, or REF differs from the genome in more than 2 % of the alleles.
-        UsageError
-            pysam is missing.
-        """
-        import pandas as pd
-
-        from tuner.genome.genomes import open_genome
-        from tuner.genome.named import NamedGenome
-        from tuner.predictor.variants import VariantScorer, columns
-        from tuner.predictor.vcf import open_vcf, records_of, survey
-
-        opened = genome if isinstance(genome, Genome) else open_genome(os.path.expanduser(genome))
-        named, file = NamedGenome(opened, aliases), Path(path)
-        scorer = VariantScorer(self, named, survey(file, named, self.length), device=device, null=null)
-        with open_vcf(file) as vcf:
-            rows = [row for _, found in scorer.score(records_of(vcf, file)) for row in found]
-        return pd.DataFrame(rows, columns=columns(self.tasks))
-
     def blocks(
         self, sequences: Iterable[Sequence], *, device: str = "cpu", stride: int | None = None, batch: int = BATCH
     ) -> Iterator[Block]:
@@ -232,74 +182,6 @@ class Predictor:
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=self.columns)
 
     # ------------------------------------------------------------------ explanations
-
-    def ism(self, sequences: Any, *, task: str | None = None, device: str = "cpu") -> npt.NDArray[np.float32]:
-        """Replace every base by every other one, and measure by how much the mean logit changes.
-
-        Parameters
-        ----------
-        sequences, device
-            As for `predict`. Of a longer sequence, the window with the highest logit is mutated.
-        task : str, optional
-            Name of one task; by default all.
-
-        Returns
-        -------
-        numpy.ndarray, shape=(n, 4, length) or, for several tasks, (n, n_tasks, 4, length), float32
-            Logit of the mutant minus that of the sequence, rows A, C, G, T; 0 at the observed base, and at N.
-
-        Raises
-        ------
-        DataError, DeviceError, UsageError
-            A character is not a nucleotide, or there is no such device or task.
-        """
-        from tuner.predictor.ism import ism
-
-        return ism(self, sequences, task=task, device=device)
-
-    def attributions(
-        self,
-        sequences: Any,
-        *,
-        method: str = "deep_shap",
-        hypothetical: bool = False,
-        task: str | None = None,
-        references: int = 20,
-        device: str = "cpu",
-        seed: int = 0,
-    ) -> npt.NDArray[np.float32]:
-        """Share the mean logit out to the bases, with all networks on the strands from which they predict.
-
-        Parameters
-        ----------
-        sequences, task, device
-            As for `ism`.
-        method : str
-            A name in `tuner.interpret.attribution.ATTRIBUTIONS`.
-        hypothetical : bool
-            Return what each base would contribute, which TF-MoDISco reads, instead of what the observed one does.
-        references : int
-            Dinucleotide shuffles of each sequence with which it is compared.
-        seed : int
-            Of the shuffles.
-
-        Returns
-        -------
-        numpy.ndarray, shape=(n, 4, length) or, for several tasks, (n, n_tasks, 4, length), float32
-            Rows A, C, G, T. Contributions are 0 except at the observed base; those of DeepSHAP add up to the logit
-            minus the mean logit of the references.
-
-        Raises
-        ------
-        AttributionError, DataError, DeviceError, UsageError
-            As for `ism`; or an unknown method, or one that has no hypothetical contributions.
-        """
-        from tuner.predictor.explain import attributions
-
-        return attributions(
-            self, sequences, method=method, hypothetical=hypothetical, task=task, references=references,
-            device=device, seed=seed,
-        )  # fmt: skip
 
     # ------------------------------------------------------------------ what it is
 

@@ -281,6 +281,11 @@ class Scores:
         return json.dumps(settings)
 
     @property
+    def length(self) -> int:
+        """Of a window, bp."""
+        return self._predictor.length
+
+    @property
     def windows(self) -> int:
         """How many windows there are."""
         return sum(len(starts_in(span, self._predictor.length, self.stride)) for span in self.spans)
