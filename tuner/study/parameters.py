@@ -97,7 +97,8 @@ def recipe_of(training: Mapping[str, Scalar], where: str, base: Recipe | None = 
         if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if default is not None and type(value) is not type(default):
-            raise StudyError(f"{where}: {name} = {value!r} must be {type(default).__name__}, like {default!r}.")
+            words = "".join(f' or "{word}"' for word in WORDS.get(name, ()))
+            raise StudyError(f"{where}: {name} = {value!r} must be {type(default).__name__}, like {default!r}{words}.")
         values[name] = value
     try:
         return Recipe(**values)  # type: ignore[arg-type]
