@@ -5,10 +5,10 @@
 Trains the default ResidualBind (exponential) with the default recipe on three small sets: NFE2 in GM12878 (`nfe2`, 644
 peaks and 644 controls of a gapped k-mer SVM, 200 bp), `mouse_3` of GUE (100 bp), and 1,000 random training sequences of
 ZBED2 (`zbed2`, 400 bp). Each set is trained with and without transforms (two of each sequence, at the default
-strengths), for 20 epochs and for 45 epochs, of which the last 5 are fine-tuning if there are transforms. All recipes
-of a seed begin with the same weights. The validation split of each set decides about the epoch, and its AUROC is what
-is printed: mean over the seeds, and mean difference from the default recipe of 20 epochs with its 95 % interval over
-paired seeds (Student's t). Each training is a line of JSON; an interrupted run continues where it stopped.
+strengths), for 20, 45 and 100 epochs, of which the last 5 are fine-tuning if there are transforms. All recipes of a
+seed begin with the same weights. The validation split of each set decides about the epoch, and its AUROC is what is
+printed: means over the seeds, and their difference with its 95 % interval over paired seeds (Student's t). Each
+training is a line of JSON; an interrupted run continues where it stopped.
 """
 
 from __future__ import annotations
@@ -40,8 +40,10 @@ EVOAUG = {"augment_max": 2, "finetune_epochs": 5}
 RECIPES: Mapping[str, Recipe] = {
     "20 epochs": Recipe(),
     "45 epochs": Recipe(epochs=45, patience=45),
+    "100 epochs": Recipe(epochs=100, patience=100),
     "15 epochs with transforms + 5": Recipe(**EVOAUG),  # type: ignore[arg-type]
     "40 epochs with transforms + 5": Recipe(epochs=45, patience=45, **EVOAUG),  # type: ignore[arg-type]
+    "95 epochs with transforms + 5": Recipe(epochs=100, patience=100, **EVOAUG),  # type: ignore[arg-type]
 }
 
 
@@ -72,19 +74,25 @@ def train(name: str, folder: Path, seeds: int, out: Path) -> None:
 
 
 def compare(name: str, out: Path) -> None:
-    """Print a line for each recipe."""
+    """Print a line for each number of epochs."""
     found: dict[str, dict[int, float]] = {}
     for row in read(out):
         if row["set"] == name:
             found.setdefault(row["recipe"], {})[row["seed"]] = row["valid"]
-    base = found["20 epochs"]
-    for label, values in found.items():
-        difference = np.array([values[seed] - base[seed] for seed in sorted(base) if seed in values])
-        line = f"{name:8} {label:30} {np.mean(list(values.values())):.3f}"
-        if label != "20 epochs" and len(difference) > 1:
-            half = stats.t.ppf(0.975, len(difference) - 1) * stats.sem(difference)
-            line += f"  {difference.mean():+.3f} ({difference.mean() - half:+.3f} to {difference.mean() + half:+.3f})"
-        print(line)
+    for epochs in (20, 45, 100):
+        plain, altered = (
+            found.get(key, {}) for key in (f"{epochs} epochs", f"{epochs - 5} epochs with transforms + 5")
+        )
+        seeds = sorted(set(plain) & set(altered))
+        if len(seeds) < 2:
+            continue
+        without, with_ = (np.array([values[seed] for seed in seeds]) for values in (plain, altered))
+        difference = with_ - without
+        half = stats.t.ppf(0.975, len(seeds) - 1) * stats.sem(difference)
+        print(
+            f"{name:8} {epochs:3} epochs: {without.mean():.3f} without, {with_.mean():.3f} with transforms, difference "
+            f"{difference.mean():+.3f} ({difference.mean() - half:+.3f} to {difference.mean() + half:+.3f})"
+        )
 
 
 def main() -> None:

@@ -155,7 +155,7 @@ def test_five_percent_of_positives_are_ranked_and_their_probabilities_calibrated
     logits = predict(net, new.codes)
     assert auroc(new.labels, logits) > 0.9
     calibration = fit_calibration(valid.labels, predict(net, valid.codes))
-    raw, calibrated = 1 / (1 + np.exp(-logits.astype(float))), calibration.probabilities(logits)
+    raw, calibrated = 1 / (1 + np.exp(-logits.astype(float))), calibration.probability(logits)
     if settings:
         assert raw.mean() > 0.1, "the test needs probabilities that are shifted"
     assert calibrated.mean() == pytest.approx(0.05, abs=0.015)
