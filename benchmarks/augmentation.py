@@ -48,11 +48,11 @@ RECIPES: Mapping[str, Recipe] = {
 
 
 def load(name: str, folder: Path) -> Dataset:
-    """Load a set, at most 1,000 of its training sequences if it is ZBED2."""
+    """Load a set."""
     return load_dataset(DataSpec(**SETS[name]), data_dir=folder, base=folder)
 
 
-def train(name: str, folder: Path, seeds: int, out: Path) -> None:
+def train(name: str, folder: Path, seeds: int, epochs: list[int], out: Path) -> None:
     """Train the networks that the table lacks."""
     data = load(name, folder)
     sequences = data.train
@@ -62,7 +62,7 @@ def train(name: str, folder: Path, seeds: int, out: Path) -> None:
     done = {(row["set"], row["seed"], row["recipe"]) for row in read(out)}
     for seed in range(seeds):
         for label, recipe in RECIPES.items():
-            if (name, seed, label) in done:
+            if (name, seed, label) in done or recipe.epochs not in epochs:
                 continue
             network = build_model({"architecture": "residualbind"}, n_tasks=1, length=data.length, seed=seed)
             started = time.process_time()
@@ -102,10 +102,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/augmentation.jsonl"))
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, nargs="+", choices=(20, 45, 100), default=[20, 45, 100])
     options = parser.parse_args()
     torch.set_num_threads(1)
     for name in options.sets:
-        train(name, options.data, options.seeds, options.out)
+        train(name, options.data, options.seeds, options.epochs, options.out)
     for name in options.sets:
         compare(name, options.out)
 
