@@ -216,10 +216,8 @@ class _Run:
         logits, scores = self.validate()
         if self.recipe.gradients:
             scores |= self.first_gradient()
-        seconds = time.perf_counter() - started
-        record = EpochRecord(
-            epoch=self.progress.epoch + 1, loss=loss, learning_rate=learning_rate, seconds=seconds, **scores
-        )
+        scores |= {"learning_rate": learning_rate, "seconds": time.perf_counter() - started}
+        record = EpochRecord(epoch=self.progress.epoch + 1, loss=loss, **scores)
         is_best = self.progress.add(record, self.recipe)
         if is_best and self.recipe.weights == "best":
             self.best = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
