@@ -233,6 +233,21 @@ def test_noise_has_a_stream_of_its_own_and_is_not_replayed(tapes: list[Tape], mo
     assert same_weights(net, run(replace(EXACT, input_noise=0.1))[0])
 
 
+@pytest.mark.parametrize("finetune", [0, 3])
+def test_altered_weighted_and_balanced_batches_are_replayed(
+    finetune: int, tapes: list[Tape], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(EXACT, augment_max=2, augment_inversion=5, finetune_epochs=finetune, finetune_rate=2.0**-9)
+    recipe = replace(recipe, augment_reverse_complement=0.5, positive_weight=2.0, balanced_batches=True)
+    net, trained = run(recipe)
+    assert trained.notes == ()
+    assert [tape.replays for tape in tapes] == [EXACT.epochs * (len(batch_bounds(len(TRAIN), EXACT.batch_size)) - 2)]
+    monkeypatch.undo()
+    plain, expected = run(recipe)
+    assert same_weights(net, plain)
+    assert scores(trained) == scores(expected)
+
+
 def test_a_pool_that_leaves_positions_over_is_replayed(tapes: list[Tape]) -> None:
     class Pooled(Net):
         def __init__(self) -> None:

@@ -114,6 +114,11 @@ class KernelAdam:
                 torch._foreach_mul_(self._decayed, self._kept)
         self._adam.step()
 
+    def reset(self) -> None:
+        """Forget moments and step counts, as a new optimizer would have none."""
+        for tensor in self.tensors().values():
+            tensor.zero_()
+
     def tensors(self) -> dict[str, torch.Tensor]:
         """Moments and step counts, by ``parameter/moment``."""
         return {

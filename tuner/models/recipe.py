@@ -1,18 +1,18 @@
-"""The training recipe, and the rules by which it lowers the learning rate and stops."""
+"""The training recipe: every setting of a training run, and the recipes of publications."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from tuner.errors import UsageError, unknown
+from tuner.models.progress import EpochRecord, Progress
 
-# In Keras' ReduceLROnPlateau, an epoch is an improvement only if its gain exceeds this.
-_DECAY_MIN_DELTA = 1e-4
+__all__ = ["RECIPES", "WORDS", "EpochRecord", "Progress", "Recipe"]
 
 _CHOICES = {
     "schedule": ("plateau", "cosine", "constant"),
@@ -33,10 +33,39 @@ _RANGES: dict[str, tuple[float, float]] = {
     "weight_decay": (0, math.inf),
     "label_smoothing": (0, 0.999),
     "input_noise": (0, math.inf),
+    "augment_max": (0, 7),
+    "augment_insertion": (0, math.inf),
+    "augment_deletion": (0, math.inf),
+    "augment_translocation": (0, math.inf),
+    "augment_inversion": (0, math.inf),
+    "augment_mutation": (0, 0.75),
+    "augment_noise": (0, math.inf),
+    "augment_reverse_complement": (0, 1),
+    "finetune_epochs": (0, math.inf),
 }
+# Settings that are a number or one of these words.
+WORDS: Mapping[str, tuple[str, ...]] = {"positive_weight": ("balanced",)}
 # Settings that were added after studies had been stored, with the values that change nothing: at these, the identity of
 # a recipe is what it was before.
-_LATER: Mapping[str, object] = {"input_noise": 0.0, "gradients": False}
+_LATER: Mapping[str, object] = {
+    "input_noise": 0.0,
+    "gradients": False,
+    "augment_max": 0,
+    "augment_hard": True,
+    "augment_insertion": 20,
+    "augment_deletion": 30,
+    "augment_translocation": 20,
+    "augment_inversion": 0,
+    "augment_mutation": 0.05,
+    "augment_noise": 0.2,
+    "augment_reverse_complement": 0.0,
+    "finetune_epochs": 0,
+    "finetune_rate": 1e-4,
+    "positive_weight": 1.0,
+    "balanced_batches": False,
+}
+# In the order in which they are applied.
+_TRANSFORMS = ("reverse_complement", "insertion", "deletion", "translocation", "inversion", "mutation", "noise")
 
 
 @dataclass(frozen=True)
@@ -88,6 +117,29 @@ class Recipe:
     input_noise : float
         Standard deviation of Gaussian noise on the one-hot training inputs, which are then clipped to [0, 1]. It is
         drawn again in each epoch; predictions are made without noise.
+    augment_max : int
+        Number of different transforms (EvoAug) of each training sequence, drawn again in each epoch; 0 for none.
+    augment_hard : bool
+        Whether each sequence gets exactly `augment_max` transforms, rather than a number drawn from 1 to `augment_max`.
+    augment_insertion, augment_deletion, augment_translocation, augment_inversion : int, bp
+        Largest number of bases that are inserted, deleted, moved from one end to the other, or inverted; 0 leaves this
+        transform out.
+    augment_mutation : float
+        Expected fraction of bases that are mutated; 0 leaves the transform out.
+    augment_noise : float
+        Standard deviation of Gaussian noise on the one-hot sequence, not clipped; 0 leaves the transform out.
+    augment_reverse_complement : float
+        Probability of the reverse complement as one of the transforms, in addition to `reverse_complement`.
+    finetune_epochs : int
+        Number of last epochs, of `epochs`, that show the training sequences without transforms, shifts and input noise,
+        at the constant learning rate `finetune_rate`. They begin from the best weights (with `weights = "best"`) and
+        with new moments of Adam, earlier if `patience` ends the epochs before them. At least one epoch comes before.
+    finetune_rate : float
+        Learning rate of these epochs.
+    positive_weight : float or str
+        Factor of the loss of positives, or ``"balanced"``: negatives over positives of each task in training.
+    balanced_batches : bool
+        Whether the classes are equally frequent in each batch; see `tuner.models.balance`.
     adam_epsilon : float
         Number added to the root of Adam's second moment.
     gradients : bool
@@ -123,6 +175,19 @@ class Recipe:
     gradients: bool = False
     adam_epsilon: float = 1e-7  # Keras' default; PyTorch's is 1e-8
     precision: str = "auto"
+    augment_max: int = 0
+    augment_hard: bool = True
+    augment_insertion: int = 20  # the strengths are those of DeepDifE
+    augment_deletion: int = 30
+    augment_translocation: int = 20
+    augment_inversion: int = 0
+    augment_mutation: float = 0.05
+    augment_noise: float = 0.2
+    augment_reverse_complement: float = 0.0
+    finetune_epochs: int = 0
+    finetune_rate: float = 1e-4
+    positive_weight: float | str = 1.0
+    balanced_batches: bool = False
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
@@ -131,13 +196,27 @@ class Recipe:
         for name, (low, high) in _RANGES.items():
             if not low <= getattr(self, name) <= high:
                 raise UsageError(f"{name} = {getattr(self, name)}; expected {low:g} to {high:g}.")
-        for name in ("learning_rate", "adam_epsilon"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise UsageError(f"{name} = {getattr(self, name)}; expected a number above 0.")
+        for name in ("learning_rate", "adam_epsilon", "finetune_rate", "positive_weight"):
+            value = getattr(self, name)
+            if isinstance(value, str) and name in WORDS:
+                if value not in WORDS[name]:
+                    raise UsageError(f"{unknown(f'value of {name}', value, WORDS[name])} A number is allowed, too.")
+            elif not 0 < value < math.inf:
+                raise UsageError(f"{name} = {value}; expected a number above 0.")
 
     def settings(self) -> dict[str, Any]:
         """Every setting by name, the recipe's identity; without settings of `_LATER` that change nothing."""
         return {k: v for k, v in dataclasses.asdict(self).items() if k not in _LATER or v != _LATER[k]}
+
+    def transforms(self) -> dict[str, float]:
+        """Strengths of the transforms that are used, by name, in the order in which they are applied."""
+        strengths = {name: getattr(self, f"augment_{name}") for name in _TRANSFORMS}
+        return {name: strength for name, strength in strengths.items() if strength > 0} if self.augment_max else {}
+
+    @property
+    def finetuning(self) -> int:
+        """Number of epochs on unaltered sequences: `finetune_epochs`, or fewer if no other epoch would be left."""
+        return min(self.finetune_epochs, self.epochs - 1)
 
 
 # Every row sets what its source does differently from our defaults. All use Keras' epsilon for Adam; all publications
@@ -209,120 +288,3 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
     }
 )
 """Name -> recipe; a study's [training] may start from one."""
-
-
-class EpochRecord(NamedTuple):
-    """The record of one finished epoch.
-
-    Attributes
-    ----------
-    epoch : int
-        Number of the epoch, starting from 1.
-    loss : float, nats
-        Mean binary cross-entropy per training sequence and task, without penalties.
-    valid_loss : float, nats
-        Mean binary cross-entropy per validation sequence and task, without label smoothing.
-    auroc, average_precision : float
-        Scores on the validation split, macro averages over tasks.
-    learning_rate : float
-        Learning rate of this epoch.
-    seconds : float
-        Wall time of training and validation.
-    micro_auroc, micro_aupr : float
-        Scores on the validation split with all (sequence, task) pairs as one task, the AUPR by trapezoids; NaN in
-        records of older versions.
-    gradient_mean, gradient_sd : float
-        Mean and standard deviation, over the weights of the first layer, of the gradient of the mean training loss
-        after the epoch, in evaluation mode; NaN unless the recipe asks for gradients.
-    """
-
-    epoch: int
-    loss: float
-    valid_loss: float
-    auroc: float
-    average_precision: float
-    learning_rate: float
-    seconds: float
-    micro_auroc: float = math.nan
-    micro_aupr: float = math.nan
-    gradient_mean: float = math.nan
-    gradient_sd: float = math.nan
-
-    def monitored(self, monitor: str) -> float:
-        """Value of the monitored score, with the sign that makes higher values better."""
-        return -self.valid_loss if monitor == "loss" else float(getattr(self, monitor))
-
-
-@dataclass
-class Progress:
-    """The state of a training run except its tensors; stored in the checkpoint."""
-
-    learning_rate: float
-    history: list[EpochRecord] = field(default_factory=list)
-    best: float | None = None
-    best_epoch: int = 0
-    waited: int = 0
-    decay_best: float | None = None
-    decay_waited: int = 0
-
-    @property
-    def epoch(self) -> int:
-        """Number of finished epochs."""
-        return len(self.history)
-
-    @property
-    def seconds(self) -> float:
-        """Wall time of all epochs, including those before a resume."""
-        return sum(record.seconds for record in self.history)
-
-    def add(self, record: EpochRecord, recipe: Recipe) -> bool:
-        """Add a finished epoch; return True if it is the best so far.
-
-        As in Keras' two callbacks, any gain resets early stopping, but only a gain above 1e-4 resets the plateau.
-        """
-        self.history.append(record)
-        value = record.monitored(recipe.monitor)
-        if recipe.schedule == "cosine":
-            self.learning_rate = self._annealed(recipe)
-        elif recipe.schedule == "plateau":
-            self._decay(value, recipe)
-        if self.best is None or value > self.best:
-            self.best, self.best_epoch, self.waited = value, record.epoch, 0
-            return True
-        self.waited += 1
-        return False
-
-    def _decay(self, value: float, recipe: Recipe) -> None:
-        """Lower the learning rate if the monitored value no longer improves."""
-        if self.decay_best is None or value > self.decay_best + _DECAY_MIN_DELTA:
-            self.decay_best, self.decay_waited = value, 0
-        else:
-            self.decay_waited += 1
-            if self.decay_waited >= recipe.decay_patience:
-                floor = min(recipe.minimum_learning_rate, self.learning_rate)
-                self.learning_rate = max(self.learning_rate * recipe.decay_factor, floor)
-                self.decay_waited = 0
-
-    def _annealed(self, recipe: Recipe) -> float:
-        """Learning rate of the next epoch on the cosine schedule."""
-        share = 0.5 * (1.0 + math.cos(math.pi * self.epoch / recipe.epochs))
-        return max(recipe.learning_rate * share, min(recipe.minimum_learning_rate, recipe.learning_rate))
-
-    def stopped(self, recipe: Recipe, time_limit: float | None) -> str | None:
-        """Why no further epoch is trained: ``"patience"``, ``"epochs"`` or ``"time"``; None if training continues."""
-        if self.epoch and self.waited >= recipe.patience:
-            return "patience"
-        if self.epoch >= recipe.epochs:
-            return "epochs"
-        if self.epoch and time_limit is not None and self.seconds >= time_limit:
-            return "time"
-        return None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values for JSON, which stores floats exactly."""
-        return dataclasses.asdict(self) | {"history": [list(record) for record in self.history]}
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Progress:
-        """Rebuild the state from the values of `to_json`."""
-        return cls(**(values | {"history": [EpochRecord(*row) for row in values["history"]]}))

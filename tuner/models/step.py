@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from tuner.genome.sequence import one_hot
+from tuner.models.balance import loss_of
 from tuner.models.batches import EpochOrder
 from tuner.models.optimizer import KernelAdam
 from tuner.models.recording import Recorder, Recording
@@ -37,6 +37,8 @@ class Step:
         Optimizer of the model's parameters.
     autocast : torch.dtype
         Type in which convolutions and matrix products are computed.
+    positive_weights : torch.Tensor or None, shape=(n_tasks,), float32
+        Weights of positives in the loss; None for 1.
     recorder : callable or None
         Function that records a step (see `tuner.models.recording`); None runs every step directly.
 
@@ -54,10 +56,11 @@ class Step:
         optimizer: KernelAdam,
         *,
         autocast: torch.dtype,
+        positive_weights: Tensor | None = None,
         recorder: Recorder | None = None,
     ) -> None:
         self.model, self.codes, self.targets, self.optimizer = model, codes, targets, optimizer
-        self._autocast = autocast
+        self._autocast, self._positive_weights = autocast, positive_weights
         self._recorder = recorder
         self._recording: Recording | None = None
         self._batch: EpochOrder | None = None  # memory from which the recording reads its batch
@@ -80,7 +83,7 @@ class Step:
         x = batch.noisy(one_hot(batch.take(self.codes)))  # (batch, 4, length)
         with torch.autocast(device, torch.bfloat16, enabled=self._autocast is torch.bfloat16):
             logits = self.model(x)
-        loss = binary_cross_entropy_with_logits(logits.float(), self.targets[batch.rows])
+        loss = loss_of(logits.float(), self.targets[batch.rows], self._positive_weights)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()

@@ -1,7 +1,7 @@
 """`fit`: one training run of one network, independent of trials and studies.
 
-Every random draw of epoch e is a function of (seed, e) alone: the permutation, the strands and the shifts
-come from a NumPy generator, dropout and input noise from torch's, and all are seeded again at the start of each epoch.
+Every random draw of epoch e is a function of (seed, e) alone: the permutation, strands, shifts and transforms
+come from NumPy generators, dropout and input noise from torch's, and all are seeded again at the start of each epoch.
 A run resumed from a checkpoint therefore needs no random state, and equals the uninterrupted run bit for bit on the
 same machine with the same number of threads.
 """
@@ -27,6 +27,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from tuner.data.dataset import Split
 from tuner.errors import DataError, ModelError, TrainingDiverged
 from tuner.genome.sequence import one_hot
+from tuner.models.balance import classes, loss_of, positive_weights
 from tuner.models.batches import EpochOrder, batch_bounds, epoch_seed
 from tuner.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from tuner.models.memory import keep_freed_memory
@@ -41,9 +42,7 @@ log = logging.getLogger("tuner.training")
 
 __all__ = ["EpochRecord", "Recipe", "Trained", "fit", "predict", "resolve_device", "resolve_precision"]
 
-
-_GRADIENT_BATCH = 500  # sequences
-_DIGEST_BLOCK = 4096  # sequences
+_GRADIENT_BATCH, _DIGEST_BLOCK = 500, 4096  # sequences
 
 
 class Trained(NamedTuple):
@@ -132,17 +131,27 @@ class _Run:
             recordable=recorder is not None,
         )  # fmt: skip
         precision = resolve_precision(recipe.precision, device)
-        self.step = Step(model, self.codes, self.targets, self.optimizer, autocast=precision, recorder=recorder)
+        self.groups, self.weights = classes(train.labels), positive_weights(train.labels, recipe, device)
+        self.step = Step(
+            model, self.codes, self.targets, self.optimizer,
+            autocast=precision, positive_weights=self.weights, recorder=recorder,
+        )  # fmt: skip
         self.progress = Progress(learning_rate=recipe.learning_rate)
         self.best: dict[str, torch.Tensor] = {}
         self.logits: npt.NDArray[np.float32] | None = None  # of the weights that would be returned now
 
     def train_epoch(self, seed: int) -> float:
         """Train for one epoch, and return the mean loss per sequence and task."""
-        epoch = self.progress.epoch + 1
+        epoch, finetune_after = self.progress.epoch + 1, self.progress.finetune_after
+        if finetune_after == self.progress.epoch:
+            self.optimizer.reset()
+            self.model.load_state_dict(self.best or self.model.state_dict())
         self.optimizer.learning_rate = self.progress.learning_rate
-        order = EpochOrder.draw(len(self.targets), self.recipe, seed, self.device)
-        bounds = batch_bounds(len(self.targets), self.recipe.batch_size)
+        n, length = self.codes.shape
+        order = EpochOrder.draw(
+            n, self.recipe, seed, self.device, length=length, groups=self.groups, finetune=finetune_after is not None
+        )
+        bounds = batch_bounds(n, self.recipe.batch_size)
         losses: list[torch.Tensor] = []
         self.model.train()
         with _epoch_randomness(seed, self.device), exact_kernels(self.device):
@@ -194,7 +203,7 @@ class _Run:
             for first in range(0, n, _GRADIENT_BATCH):
                 x = one_hot(self.codes[first : min(first + _GRADIENT_BATCH, n)])
                 y = self.targets[first : first + _GRADIENT_BATCH]
-                loss = binary_cross_entropy_with_logits(self.model(x).float(), y, reduction="sum")
+                loss = loss_of(self.model(x).float(), y, self.weights, reduction="sum")
                 total += torch.autograd.grad(loss, kernel.weight)[0]
         gradient = (total / self.targets.numel()).double()
         return {"gradient_mean": gradient.mean().item(), "gradient_sd": gradient.std(correction=0).item()}
@@ -207,10 +216,8 @@ class _Run:
         logits, scores = self.validate()
         if self.recipe.gradients:
             scores |= self.first_gradient()
-        seconds = time.perf_counter() - started
-        record = EpochRecord(
-            epoch=self.progress.epoch + 1, loss=loss, learning_rate=learning_rate, seconds=seconds, **scores
-        )
+        scores |= {"learning_rate": learning_rate, "seconds": time.perf_counter() - started}
+        record = EpochRecord(epoch=self.progress.epoch + 1, loss=loss, **scores)
         is_best = self.progress.add(record, self.recipe)
         if is_best and self.recipe.weights == "best":
             self.best = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}

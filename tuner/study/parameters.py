@@ -12,7 +12,7 @@ from tuner.models.architectures import ARCHITECTURES
 from tuner.models.hyperparameters import check
 from tuner.models.initializers import INITIALIZERS
 from tuner.models.plan import GLOBAL_POOLS
-from tuner.models.recipe import RECIPES, Recipe
+from tuner.models.recipe import RECIPES, WORDS, Recipe
 from tuner.study.space import Scalar, SearchSpace
 
 RECIPE_FIELDS: Mapping[str, dataclasses.Field[object]] = {f.name: f for f in dataclasses.fields(Recipe)}
@@ -90,11 +90,15 @@ def recipe_of(training: Mapping[str, Scalar], where: str, base: Recipe | None = 
     for name, value in settings.items():
         if name not in RECIPE_FIELDS:
             raise StudyError(f"{where}: {unknown('key', name, RECIPE_FIELDS)}")
-        default = values[name]
+        if value in WORDS.get(name, ()):
+            values[name] = value
+            continue
+        default = RECIPE_FIELDS[name].default
         if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if default is not None and type(value) is not type(default):
-            raise StudyError(f"{where}: {name} = {value!r} must be {type(default).__name__}, like {default!r}.")
+            words = "".join(f' or "{word}"' for word in WORDS.get(name, ()))
+            raise StudyError(f"{where}: {name} = {value!r} must be {type(default).__name__}, like {default!r}{words}.")
         values[name] = value
     try:
         return Recipe(**values)  # type: ignore[arg-type]
