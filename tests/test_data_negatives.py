@@ -21,6 +21,7 @@ from tuner.genome.genome import Genome
 from tuner.genome.intervals import Axis, strongest, union
 from tuner.genome.sequence import N_CODE, cpg, gc_content, reverse_complement
 from tuner.genome.window_counts import count_windows
+from tuner.models.audit import audit
 
 LENGTH = 60
 quick = settings(max_examples=25, deadline=None, derandomize=True, database=None)
@@ -119,13 +120,25 @@ def test_repeats_are_matched_where_the_genome_is_soft_masked(folder: Path) -> No
     genome = Genome(folder / "g.fa", cache=folder / "cache")
     dataset = made(folder)
     shares, labels = [], []
-    for split in dataset.splits.values():
+    kept = made(folder)  # from the cache
+    for name, split in dataset.splits.items():
         assert split.ids is not None
+        assert split.repeats is not None
+        assert np.array_equal(split.repeats, np.asarray(kept.splits[name].repeats))
         for one, label in zip(split.ids, split.labels[:, 0], strict=True):
             chrom, start, end = place(one)
             shares.append((genome.letters(chrom, start, end) >= ord("a")).mean())
             labels.append(label)
+    told = np.concatenate([np.asarray(split.repeats) for split in dataset.splits.values()])
+    assert told == pytest.approx(shares, abs=1e-6)
     assert abs(roc_auc_score(labels, shares) - 0.5) < 0.04
+    seen = [f for f in audit(dataset.without_test()).features if f.name == "repeats"]
+    sealed = dataset.train, dataset.valid
+    by_hand = roc_auc_score(
+        np.concatenate([s.labels[:, 0] for s in sealed]), np.concatenate([np.asarray(s.repeats) for s in sealed])
+    )
+    assert [f.auroc.estimate for f in seen] == [pytest.approx(by_hand)]
+    assert all(split.repeats is None for split in made(folder, "shuffle").splits.values())
     free = random_shares(folder, genome)
     assert 0.3 < np.mean(free) < 0.5  # a genome of which two fifths are repeats
 

@@ -463,6 +463,7 @@ def test_tuner_check_tells_how_the_data_were_made(
     assert "161 peaks gave 160 sites; of the others, 1 are on alternative contigs or organelles." in flat
     assert "negatives gc, 1 per positive, split by chromosome+homology, seed 0. p.bed: split by chrom" in flat
     assert "warning: p.bed" not in flat
+    assert re.search(r"relatives in training; a memoriser reaches AUROC 0\.\d\d \(0\.\d\d if training and valid", flat)
     told = terminal("check", "--study", str(tmp_path / "mine.toml"), "--points", "1", "--json").json["data"]
     assert told["splits"]["train"]["positives"] == {"bound": told["splits"]["train"]["sequences"] // 2}
 

@@ -47,6 +47,18 @@ def test_composition_is_warned_of_once_by_the_stronger_one_and_never_for_shuffle
     assert text.startswith("positives have less GC")
 
 
+def test_repeats_are_told_and_warned_of_where_the_genome_shows_them() -> None:
+    found = Audit((*features(0.5, 0.5), Feature("repeats", "bound", at(0.52))), ())
+    lines, warnings = audit_words(found, shuffled=False)
+    assert lines[2] == "share of repeats (lower case) alone: AUROC 0.520 (0.500 to 0.540)"
+    assert warnings == ()
+    found = Audit((*features(0.5, 0.5), Feature("repeats", "bound", at(0.31))), ())
+    [text] = audit_words(found, shuffled=False).warnings
+    assert text.startswith("positives have fewer repeats (lower-case letters) than negatives: that alone reaches AUROC")
+    assert "a smaller ratio leaves it more choice" in text
+    assert audit_words(found, shuffled=True).warnings == ()
+
+
 def test_a_target_that_is_not_there_and_one_that_is_anywhere_are_warned_of() -> None:
     [text] = audit_words(Audit((), (hits(at(0.51)),)), shuffled=False).warnings
     assert "scores no higher in positives than in negatives: AUROC 0.510" in text

@@ -79,6 +79,7 @@ def examine(plan: Plan, points: int, max_memory: int | None = None) -> tuple[dic
             plan.data_spec, data_dir=context.data_dir(), cache=context.cache_dir(), max_memory=max_memory
         )
         document["data"] = dataset.describe()
+        _add_random(document["data"]["relatives"], dataset, plan)
         document["confirmation"]["composition"] = plan.composition_networks(paired=dataset.shuffled)
         built = build_points(
             sample_points(plan.space, points, plan.seed), n_tasks=dataset.n_tasks, length=dataset.length
@@ -103,6 +104,16 @@ def examine(plan: Plan, points: int, max_memory: int | None = None) -> tuple[dic
     if dataset is not None and not problems:
         document["audit"] = audit_document(dataset, database, plan)
     return document, problems
+
+
+def _add_random(relatives: dict[str, dict[str, Any]], dataset: Dataset, plan: Plan) -> None:
+    """Add what the memoriser would reach if peaks had been split at random, if they were not."""
+    from tuner.data.leakage import random_memoriser
+    from tuner.data.partition import rule_of
+
+    split_otherwise = plan.data_spec.peaks is not None and rule_of(plan.data_spec).by != "random"
+    if split_otherwise and not dataset.shuffled and "memoriser" in relatives.get("valid", {}):
+        relatives["valid"]["memoriser_random"] = random_memoriser(dataset)
 
 
 def audit_document(dataset: Dataset, database: MotifDatabase | None, plan: Plan) -> dict[str, Any]:
@@ -179,6 +190,8 @@ def _relatives(found: dict[str, Any] | None) -> str:
         return ""
     reached = found.get("memoriser")
     reaches = "" if reached is None else f"; a memoriser reaches AUROC {reached:.2f}"
+    if (random := found.get("memoriser_random")) is not None:
+        reaches += f" ({random:.2f} if training and validation were split at random)"
     has = "has" if found["related"] == 1 else "have"
     return f"; {found['related'] or 'none'} {has} relatives in training{reaches}"
 

@@ -41,6 +41,8 @@ class Split:
     groups : numpy.ndarray, shape=(n,), int64, optional
         Sequences of one number are never separated by a split: copies, a positive and its shuffle, what the data set
         names a group. Numbers are the same in all splits of a data set.
+    repeats : numpy.ndarray, shape=(n,), float32, optional
+        Share of each window that is lower case in a soft-masked genome.
     """
 
     codes: Codes
@@ -48,6 +50,7 @@ class Split:
     ids: tuple[str, ...] | None = None
     truth: NDArray[np.float32] | None = None
     groups: NDArray[np.int64] | None = None
+    repeats: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -61,6 +64,7 @@ class Split:
             ids=None if self.ids is None else tuple(self.ids[i] for i in rows),
             truth=None if self.truth is None else self.truth[rows],
             groups=None if self.groups is None else self.groups[rows],
+            repeats=None if self.repeats is None else self.repeats[rows],
         )
 
 

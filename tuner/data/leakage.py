@@ -6,6 +6,7 @@ reaches on a split is what a network can reach there by remembering.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from tuner.data.relatives import portion, related
 from tuner.data.separation import separation
-from tuner.data.splits import sample_rows
+from tuner.data.splits import duplicate_groups, sample_rows, stratified
 from tuner.data.words import shared_words
 
 if TYPE_CHECKING:
@@ -84,6 +85,32 @@ def leakage(dataset: Dataset) -> Leakage:
                 'split = "homology" keeps relatives together, "chromosome+homology" leaves them out.'
             )
     return Leakage(found, warnings)
+
+
+def random_memoriser(dataset: Dataset) -> float | None:
+    """Measure what the memoriser would reach if training and validation sequences were split at random.
+
+    Only copies of a sequence stay together then, as under ``split = "random"``. The difference to the memoriser of the
+    splits as they are is what the splitting prevents.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Its test split is not touched.
+
+    Returns
+    -------
+    float or None
+        AUROC; None if the data have more than 200 million bases, or as for `memoriser`.
+    """
+    parts = dataset.train, dataset.valid
+    codes, labels = (np.concatenate([getattr(part, name) for part in parts]) for name in ("codes", "labels"))
+    if codes.size > MOST_BASES:
+        return None
+    share = len(parts[1]) / len(codes)
+    rows = stratified(labels, (1 - share, share), seed=0, groups=duplicate_groups(codes))
+    whole = replace(parts[0], codes=codes, labels=labels, ids=None, truth=None, groups=None, repeats=None)
+    return memoriser(whole.take(rows["train"]), whole.take(rows["valid"]))
 
 
 class Remembered(NamedTuple):

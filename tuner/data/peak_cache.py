@@ -52,6 +52,8 @@ def keep(dataset: Dataset, place: Path) -> None:
     arrays: dict[str, Any] = {}
     for name, split in dataset.splits.items():
         arrays |= {f"{name}_codes": split.codes, f"{name}_labels": split.labels, f"{name}_groups": split.groups}
+        if split.repeats is not None:
+            arrays[f"{name}_repeats"] = split.repeats
         arrays[f"{name}_ids"] = _packed("\n".join(split.ids or ()))
     told = {
         "name": dataset.name,
@@ -79,6 +81,7 @@ def kept(place: Path) -> Dataset | None:
                     labels=arrays[f"{name}_labels"],
                     ids=tuple(_text(arrays[f"{name}_ids"]).split("\n")),
                     groups=arrays[f"{name}_groups"],
+                    repeats=arrays[f"{name}_repeats"] if f"{name}_repeats" in arrays else None,
                 )
                 for name in SPLITS
             }

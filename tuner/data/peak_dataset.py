@@ -33,6 +33,7 @@ from tuner.genome.sequence import Codes, encode_letters, reverse_complement
 from tuner.genome.site_merging import merge_sites
 from tuner.genome.sites import RESOLVED, Sites, describe_drops, locate, make_sites, zones
 from tuner.genome.textfile import read_text
+from tuner.genome.window_counts import count_windows
 from tuner.limits import require
 
 FEWEST_SITES: Final = 100
@@ -255,7 +256,7 @@ def _with_negatives(
             ids[name] = _ids(axis, start, strand, length)
         short = () if whole else shortfalls(_words(spec.negatives), wanted, starts)
         notes = (*notes, *short)
-    return _joined(axis, found, rows, positives, codes, ids, starts, length), notes
+    return _joined(genome if kind != SHUFFLE else None, axis, found, rows, positives, codes, ids, starts, length), notes
 
 
 def _drawing(
@@ -309,23 +310,32 @@ def _fasta_negatives(
 
 
 def _joined(
-    axis: Axis, found: Found, rows: Mapping[str, Index], positives: Codes, codes: Mapping[str, Codes],
-    ids: Mapping[str, Sequence[str]], starts: Mapping[str, Index], length: int,
+    masked: Genome | None, axis: Axis, found: Found, rows: Mapping[str, Index], positives: Codes,
+    codes: Mapping[str, Codes], ids: Mapping[str, Sequence[str]], starts: Mapping[str, Index], length: int,
 ) -> dict[str, Split]:  # fmt: skip
-    """Join positives and negatives; copies, overlapping windows and a positive with its shuffles share a group."""
+    """Join positives and negatives; copies, overlapping windows and a positive with its shuffles share a group.
+
+    The share of repeats is known of windows of a genome that has any in lower case.
+    """
+    repeats = None
     n_tasks = found.labels.shape[1]
     all_codes = np.concatenate([part for name in rows for part in (positives[rows[name]], codes[name])])
     groups = duplicate_groups(all_codes)
     if starts:
         place = np.concatenate([part for name in rows for part in (found.sites.start[rows[name]], starts[name])])
         groups = merge_groups(groups, _overlapping(place, length))
+        if masked is not None and (lower := count_windows(masked, axis, place, length).repeats).any():
+            repeats = (lower / length).astype(np.float32)
     splits = {}
     at = 0
     for name, index in rows.items():
         n = len(index) + len(codes[name])
         labels = np.concatenate([found.labels[index], np.zeros((len(codes[name]), n_tasks), dtype=np.uint8)])
         own = _ids(axis, found.sites.start[index], found.sites.strand[index], length)
-        splits[name] = Split(all_codes[at : at + n], labels, (*own, *ids[name]), groups=groups[at : at + n])
+        own_repeats = None if repeats is None else repeats[at : at + n]
+        splits[name] = Split(
+            all_codes[at : at + n], labels, (*own, *ids[name]), groups=groups[at : at + n], repeats=own_repeats
+        )
         at += n
     return splits
 

@@ -74,6 +74,7 @@ def pooled(splits: Mapping[str, Split]) -> Split:
         ids=ids,
         truth=_joined([p.truth for p in parts]),
         groups=_joined([p.groups for p in parts]),
+        repeats=_joined([p.repeats for p in parts]),
     )
 
 

@@ -109,6 +109,28 @@ def _other_numeral(short: str, genome_is_roman: bool, names_are_roman: bool) -> 
     return None
 
 
+def ordered_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Chromosomes in the order of their numbers, Arabic or Roman, and all others behind them by name.
+
+    Parameters
+    ----------
+    names : iterable of str
+
+    Returns
+    -------
+    tuple of str
+    """
+    known = tuple(names)
+    roman = bool(_SURELY_ROMAN & {plain(name) for name in known})
+
+    def place(name: str) -> tuple[bool, int, str]:
+        short = plain(name)
+        number = short if short.isdigit() else _other_numeral(short, False, roman)
+        return number is None, int(number or 0), short
+
+    return tuple(sorted(known, key=place))
+
+
 def read_aliases(path: Path) -> dict[str, tuple[str, ...]]:
     """Read a table of chromosome names: one chromosome per line, its names separated by tabs, spaces or commas.
 

@@ -36,10 +36,12 @@ class Feature(NamedTuple):
     Attributes
     ----------
     name : str
-        ``gc``, ``cpg`` (observed/expected) or ``6-mer`` (a logistic regression fitted on the training sequences).
+        ``gc``, ``cpg`` (observed/expected), ``repeats`` (share of lower-case letters, where the genome is soft-masked)
+        or ``6-mer`` (a logistic regression fitted on the training sequences).
     task : str
     auroc : Interval
-        Of GC and CpG over training and validation, above 0.5 where positives have more; of 6-mers on validation.
+        Of GC, CpG and repeats over training and validation, above 0.5 where positives have more; of 6-mers on
+        validation.
     """
 
     name: str
@@ -88,7 +90,7 @@ class Histogram(NamedTuple):
     Attributes
     ----------
     name : str
-        ``gc`` or ``cpg``.
+        ``gc``, ``cpg`` or ``repeats``.
     edges : numpy.ndarray, shape=(n_bins + 1,)
     positives, negatives : numpy.ndarray, shape=(n_bins,)
         Share of the sequences of each class in each bin; a sequence is positive if any task is.
@@ -146,6 +148,8 @@ def audit(dataset: Dataset, targets: Mapping[str, Sequence[Motif]] | None = None
     """
     seen = _together(dataset.train, dataset.valid)
     contents = {"gc": gc_content(seen.codes), "cpg": cpg(seen.codes)}
+    if seen.repeats is not None:
+        contents["repeats"] = seen.repeats.astype(np.float64)
     features = []
     for column, task in enumerate(dataset.tasks):
         labels = seen.labels[:, column]
@@ -169,7 +173,7 @@ def audit(dataset: Dataset, targets: Mapping[str, Sequence[Motif]] | None = None
 
 
 def _histogram(name: str, values: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> Histogram:
-    top = 1.0 if name == "gc" else max(1.0, float(np.quantile(values, 0.995)))
+    top = max(1.0, float(np.quantile(values, 0.995))) if name == "cpg" else 1.0
     edges = np.linspace(0.0, top, BINS + 1)
     sides = [
         np.histogram(np.minimum(values[rows], top), edges)[0] / max(1, rows.sum()) for rows in (positive, ~positive)
@@ -187,7 +191,12 @@ def _smaller(dataset: Dataset) -> Dataset:
 
 
 def _together(first: Split, second: Split) -> Split:
-    return Split(np.concatenate([first.codes, second.codes]), np.concatenate([first.labels, second.labels]))
+    known = first.repeats is not None and second.repeats is not None
+    return Split(
+        np.concatenate([first.codes, second.codes]),
+        np.concatenate([first.labels, second.labels]),
+        repeats=np.concatenate([first.repeats, second.repeats]) if known else None,
+    )
 
 
 def _hits(target: str, motif: Motif, seen: Split, tasks: Sequence[str]) -> tuple[list[MotifHits], list[Places]]:

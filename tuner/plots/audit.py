@@ -1,8 +1,8 @@
-"""Pictures of a data set before training: composition of both classes, and where a motif lies."""
+"""Pictures of a data set before training: chromosomes of the splits, composition, and where a motif lies."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +30,36 @@ class Shares(NamedTuple):
     edges: Values
     first: Values
     second: Values
+
+
+@default_style()
+def draw_chromosomes(names: Sequence[str], counts: Mapping[str, Sequence[int]]) -> Figure:
+    """Draw how many sequences lie on each chromosome, coloured by split.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Chromosomes.
+    counts : mapping of str to sequence of int
+        Split -> its sequences on each of them.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure = new_figure(min(9.0, 1.6 + 0.3 * max(8, len(names))), 2.6)
+    axes = figure.subplots()
+    below = np.zeros(len(names))
+    for (split, values), colour in zip(counts.items(), SERIES, strict=False):
+        axes.bar(range(len(names)), values, bottom=below, color=colour, width=0.8, label=split)
+        below += np.asarray(values)
+    axes.set_xticks(range(len(names)), names, rotation=90 if len("".join(names)) > 30 else 0)
+    axes.set_xlim(-0.6, len(names) - 0.4)
+    axes.set_ylabel("sequences", fontsize=9, color=INK)
+    tidy(axes)
+    axes.grid(visible=False, axis="x")
+    axes.legend(fontsize=8, frameon=False, labelcolor=INK, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
+    return figure
 
 
 @default_style()

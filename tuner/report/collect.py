@@ -10,6 +10,7 @@ import numpy as np
 import optuna
 
 import tuner
+from tuner.data.chromosome_counts import chromosome_counts
 from tuner.data.dataset import Split
 from tuner.genome.sequence import cpg, gc_content
 from tuner.models.audit import audit
@@ -72,7 +73,8 @@ def data_info(source: Source, *, opened: bool) -> DataInfo:
     return DataInfo(
         name=data.name, source=data.source, length=data.length, tasks=data.tasks, task=data.tasks[source.task],
         fingerprint=data.fingerprint, splits=splits, warnings=(*data.describe()["warnings"], *words.warnings),
-        audit=found, audit_lines=words.lines, shuffled_negatives=data.shuffled,
+        audit=found, audit_lines=words.lines, shuffled_negatives=data.shuffled, recipe=data.recipe,
+        chromosomes=chromosome_counts(data),
     )  # fmt: skip
 
 

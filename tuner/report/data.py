@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tuner.data.chromosome_counts import ChromosomeCounts
 from tuner.models.audit import Audit
 from tuner.report.parts import (
     Completeness,
@@ -171,6 +172,10 @@ class DataInfo:
         The same in words.
     shuffled_negatives : bool or None
         Whether the negatives are shuffles of the positives; None where that is not known.
+    recipe : tuple of str
+        How the data were made from peaks and a genome.
+    chromosomes : ChromosomeCounts or None
+        Sequences of each split on each chromosome; None where coordinates are not known.
     """
 
     name: str
@@ -184,6 +189,8 @@ class DataInfo:
     audit: Audit | None = None
     audit_lines: tuple[str, ...] = ()
     shuffled_negatives: bool | None = None
+    recipe: tuple[str, ...] = ()
+    chromosomes: ChromosomeCounts | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

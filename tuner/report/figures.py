@@ -9,7 +9,7 @@ import numpy as np
 
 from tuner.models.recipe import EpochRecord
 from tuner.motifs.filters import Filter
-from tuner.plots.audit import Shares, draw_composition, draw_places
+from tuner.plots.audit import Shares, draw_chromosomes, draw_composition, draw_places
 from tuner.plots.contribution_logos import Stretch, contribution_logos
 from tuner.plots.curves import draw_learning_curve
 from tuner.plots.discrimination import draw_calibration, draw_precision_recall, draw_roc
@@ -37,8 +37,8 @@ def draw_figures(data: ReportData) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        Name -> SVG: ``front``, ``history``, ``importance``, ``parallel``, ``composition``, ``places``, and
-        ``trial-N-...`` for each reported trial.
+        Name -> SVG: ``front``, ``history``, ``importance``, ``parallel``, ``chromosomes``, ``composition``, ``places``,
+        and ``trial-N-...`` for each reported trial.
     """
     found = {name: svg(figure) for name, figure in _study(sample_trials(data)[0])}
     found |= {name: svg(figure) for name, figure in _data(data)}
@@ -123,18 +123,20 @@ def _study(data: ReportData) -> Iterator[tuple[str, Figure]]:
 
 
 def _data(data: ReportData) -> Iterator[tuple[str, Figure]]:
-    """Composition of both classes, and where the named motifs lie in the sequences of the reported task."""
+    """Chromosomes of the splits, composition of both classes, and where the named motifs lie in the reported task."""
+    if (places := data.data.chromosomes) is not None:
+        yield "chromosomes", draw_chromosomes(places.names, places.counts)
     found = data.data.audit
     if found is None:
         return
-    labels = {"gc": "GC content", "cpg": "CpG observed / expected"}
+    labels = {"gc": "GC content", "cpg": "CpG observed / expected", "repeats": "share of repeats (lower case)"}
     if found.histograms:
         panels = [Shares(labels[h.name], h.edges, h.positives, h.negatives) for h in found.histograms]
         yield "composition", draw_composition(panels)
     names = {m.motif: f"{m.target} ({m.motif}), {m.hits:,} hits" for m in found.motifs if m.task == data.data.task}
-    places = [p for p in found.places if p.task == data.data.task][:MOST_CURVES]
-    if places:
-        yield "places", draw_places([Shares(names[p.motif], p.edges, p.shares, np.zeros(0)) for p in places])
+    curves = [p for p in found.places if p.task == data.data.task][:MOST_CURVES]
+    if curves:
+        yield "places", draw_places([Shares(names[p.motif], p.edges, p.shares, np.zeros(0)) for p in curves])
 
 
 def _curves(model: ModelReport) -> Iterator[tuple[str, Figure]]:

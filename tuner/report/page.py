@@ -60,6 +60,7 @@ FIGURES = {
 
 
 DATA_FIGURES = {
+    "chromosomes": "Sequences on each chromosome, bound and not bound, by split.",
     "composition": "Composition of bound and unbound sequences. Where the curves differ, a model can score without a "
     "motif.",
     "places": "Where the best hits of the study's target lie in bound sequences. Sites of a factor gather at the "

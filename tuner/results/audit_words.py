@@ -13,6 +13,7 @@ _MANY: Final = 8  # tasks from which on only the ends of the range are told
 _NAMES: Final = {
     "gc": "GC content alone",
     "cpg": "CpG observed/expected alone",
+    "repeats": "share of repeats (lower case) alone",
     "6-mer": "6-mer regression (validation)",
 }
 
@@ -45,7 +46,7 @@ def audit_words(found: Audit, *, shuffled: bool) -> AuditWords:
     lines = [_feature_line([f for f in found.features if f.name == name], name) for name in _NAMES]
     warnings: list[str] = []
     if not shuffled:
-        warnings += _composition_warning(found.features)
+        warnings += [*_composition_warning(found.features), *_repeats_warning(found.features)]
     for row in found.motifs:
         of = f" of {row.task}" if len(tasks) > 1 else ""
         lines.append(_motif_line(row, of))
@@ -82,6 +83,21 @@ def _composition_warning(features: tuple[Feature, ...]) -> list[str]:
         f"positives{of} have {more} {what} than negatives: that alone reaches {_interval(worst.auroc)}, so much of a "
         "network's AUROC may come from composition. Go by the scores on the matched part, or give negatives of the "
         "same composition."
+    ]
+
+
+def _repeats_warning(features: tuple[Feature, ...]) -> list[str]:
+    """Warn of the task in which the share of repeats separates most."""
+    rows = [f for f in features if f.name == "repeats" and abs(f.auroc.estimate - 0.5) >= SEPARATES]
+    if not rows:
+        return []
+    worst = max(rows, key=lambda row: abs(row.auroc.estimate - 0.5))
+    more = "more" if worst.auroc.estimate > 0.5 else "fewer"
+    of = f" of {worst.task}" if len({f.task for f in features}) > 1 else ""
+    return [
+        f"positives{of} have {more} repeats (lower-case letters) than negatives: that alone reaches "
+        f'{_interval(worst.auroc)}, and a network can learn families of repeats. negatives = "gc" has as '
+        "many repeats as the positives where the genome allows it; a smaller ratio leaves it more choice."
     ]
 
 
