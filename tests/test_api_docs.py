@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyBigWig
 import pytest
 from command_line import prepare_environment, write_tiny_study
 
@@ -92,7 +93,7 @@ def test_the_notebook_of_peaks_goes_from_reb1_to_the_bases_of_its_site(
     assert all(cell["outputs"] == [] for cell in cells if cell["cell_type"] == "code")
     shown = run_cells(code, tmp_path)
     assert len(shown) == len(code)
-    checked, study, report, model, scores, mutated, site = shown
+    checked, study, report, model, scores, mutated, site, hits, variants = shown
     assert "peaks.bed" in checked
     assert "<b>reb1-smoke</b>" in study
     assert "report.html" in report
@@ -102,5 +103,15 @@ def test_the_notebook_of_peaks_goes_from_reb1_to_the_bases_of_its_site(
     text, total = ast.literal_eval(site)
     assert total > 0
     assert re.search("TTACCC[GT]|[AC]GGGTAA", text)
+    assert "negatives_percentile" in hits
+    with pyBigWig.open(str(tmp_path / "reb1.bw")) as track:
+        assert track.chroms() == {"I": 230218}
+        assert track.header()["nBasesCovered"] > 59_000
+    assert (tmp_path / "hits.bed").read_text().startswith("I\t")
+    cells = re.findall("<td>(.*?)</td>", variants)
+    deltas, chances = [float(x) for x in cells[3::7]], [float(x) for x in cells[5::7]]
+    assert len(deltas) == 5
+    assert max(deltas) < -0.5, "bases of the site matter"
+    assert min(chances) < 0.05
     assert (tmp_path / "reb1_report" / "report.html").is_file()
     assert (tmp_path / "reb1_model" / "config.json").is_file()
