@@ -4,7 +4,7 @@ Every row compares two sides, each in a process of its own with one thread, that
 
 - prediction: `tuner.predictor.ensemble.member_logits` and, for each network, batches of 256 one-hot float32 sequences,
   forward on both strands, mean. The loop calls the package's own networks, whose layers are fast already.
-- ism: all single mutants, `tuner.predictor.mutants.ism_logits` and `tangermeme.saturation_mutagenesis`.
+- ism: all single mutants, `tuner.predictor.ism.mutate` and `tangermeme.saturation_mutagenesis`.
 - variants: reference and alternative alleles of many sequences, `Predictor.logits` and
   `tangermeme.variant_effect.substitution_effect`.
 
@@ -72,19 +72,19 @@ def prediction(side: str, architecture: str, n: int) -> Any:
 
 
 def ism(side: str, architecture: str, n: int) -> Any:
-    """Logits of all single mutants, mean of the networks, shape=(n, 4, length)."""
+    """Changes of the logit by all single mutants, mean of the networks, shape=(n, 4, length)."""
     from tangermeme.saturation_mutagenesis import saturation_mutagenesis
 
     from tuner.genome.sequence import one_hot
     from tuner.predictor.ensemble import Ensemble
-    from tuner.predictor.mutants import saturated
+    from tuner.predictor.ism import mutate
 
     codes = sequences(n, LENGTHS[architecture])
     if side == "package":
-        return saturated(members(architecture), codes)[..., 0].mean(axis=0)
+        return mutate(members(architecture), codes, codes < 4, [0], "cpu").mean[:, 0]
     model = Ensemble(members(architecture))
-    _, after = saturation_mutagenesis(model, one_hot(codes), raw_outputs=True, device="cpu", batch_size=256)
-    return after[..., 0].numpy()
+    before, after = saturation_mutagenesis(model, one_hot(codes), raw_outputs=True, device="cpu", batch_size=256)
+    return (after - before[:, None, None])[..., 0].numpy()
 
 
 def variants(side: str, architecture: str, n: int) -> Any:
