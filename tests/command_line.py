@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import sqlite3
+import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -44,6 +46,20 @@ def prepare_environment(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not (cache / "numba").exists():
         (cache / "numba").symlink_to(compiled)
     monkeypatch.setenv("TUNER_CACHE_DIR", str(cache))
+
+
+def run_limited(folder: Path, *words: str, size: int | None = None) -> subprocess.Popen[str]:
+    """Start a command in a process of its own, whose files may have `size` bytes: how a full disk looks to it."""
+
+    def limit() -> None:
+        if size is not None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    return subprocess.Popen(
+        [sys.executable, "-m", "tuner", *words], cwd=folder, preexec_fn=limit, text=True, stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )  # fmt: skip
 
 
 class Terminal:

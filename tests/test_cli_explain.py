@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pyBigWig
 import pytest
-from command_line import PLANTED, Terminal, copy_runs
+from command_line import PLANTED, Terminal, copy_runs, run_limited
 
 import tuner
 from tuner.genome.peaks import read_peaks
@@ -220,20 +220,6 @@ def test_results_are_replaced_only_by_force(here: Terminal, exported: Path) -> N
         assert here(*words, "--force").code == 0
         assert not mark.exists()
     assert "something else" in here.refuses("ism", str(exported), "x.fa", "--out", "explain", "--force")[1]
-
-
-def run_limited(folder: Path, *words: str, size: int | None = None) -> subprocess.Popen[str]:
-    """A command in a process of its own, whose files may have `size` bytes: how a full disk looks to it."""
-
-    def limit() -> None:
-        if size is not None:
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-    return subprocess.Popen(
-        [sys.executable, "-m", "tuner", *words], cwd=folder, preexec_fn=limit, text=True, stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize("command", ["ism", "explain"])

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import gzip
-import os
-import resource
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from command_line import Terminal, copy_runs
+from command_line import Terminal, copy_runs, run_limited
 
 import tuner
 from tuner.genome.sequence import decode
@@ -23,8 +19,6 @@ from tuner.predictor import onnx_graph
 from tuner.predictor.predictor import Predictor
 
 pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -147,20 +141,6 @@ def test_a_missing_extra_is_said_before_the_data_is_read(here: Terminal, monkeyp
     assert code == 2
     assert "pip install 'tuner-tfbs[export]'" in text
     assert not (here.folder / "m").exists()
-
-
-def run_limited(folder: Path, *words: str, size: int | None = None) -> subprocess.Popen[str]:
-    """A command in a process of its own, whose files may have `size` bytes: how a full disk looks to it."""
-
-    def limit() -> None:
-        if size is not None:
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-    return subprocess.Popen(
-        [sys.executable, "-m", "tuner", *words], cwd=folder, preexec_fn=limit, text=True, stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
 
 
 def test_a_full_disk_leaves_what_was_there(exported: Path, tmp_path: Path) -> None:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import resource
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,14 +10,12 @@ import numpy as np
 import pandas as pd
 import pyBigWig
 import pytest
-from command_line import Terminal
+from command_line import Terminal, run_limited
 
 import tuner
 from tuner.predictor import base_track
 
 pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).parents[1]
 
 
 def write_genome(folder: Path, sizes: tuple[int, ...] = (4000, 3000, 2000)) -> None:
@@ -125,28 +119,14 @@ def test_each_mistake_is_one_clear_error(terminal: Terminal, exported: Path, mon
     assert not list(folder.glob("*o.tsv*")) + list(folder.glob("*h.bed*.part"))
 
 
-def start(folder: Path, *words: str, size: int | None = None) -> subprocess.Popen[str]:
-    """A command in a process of its own, whose files may have `size` bytes: how a full disk looks to it."""
-
-    def limit() -> None:
-        if size is not None:
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-    return subprocess.Popen(
-        [sys.executable, "-m", "tuner", *words], cwd=folder, preexec_fn=limit, text=True, stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
 def test_a_killed_scan_goes_on(exported: Path, tmp_path: Path, sign: int) -> None:
     write_genome(tmp_path, (60_000,) * 10)
     words = ("scan", str(exported), "--genome", "g.fa", "--stride", "2", "--fpr", "0.01")
-    whole = start(tmp_path, *words, "--bed", "whole.bed")
+    whole = run_limited(tmp_path, *words, "--bed", "whole.bed")
     whole.communicate(timeout=200)
     assert whole.returncode == 0
-    process = start(tmp_path, *words, "--bed", "h.bed")
+    process = run_limited(tmp_path, *words, "--bed", "h.bed")
     end = time.monotonic() + 100
     while len(list(tmp_path.glob(".h.bed.scan/*.npy"))) < 3 and time.monotonic() < end and process.poll() is None:
         time.sleep(0.01)
@@ -154,7 +134,7 @@ def test_a_killed_scan_goes_on(exported: Path, tmp_path: Path, sign: int) -> Non
     process.communicate(timeout=100)
     assert process.returncode not in (0, 1)
     assert not (tmp_path / "h.bed").exists()
-    again = start(tmp_path, *words, "--bed", "h.bed")
+    again = run_limited(tmp_path, *words, "--bed", "h.bed")
     _, said = again.communicate(timeout=200)
     assert again.returncode == 0, said
     assert "of 10 chromosomes or regions had been scanned before" in said
@@ -168,7 +148,7 @@ def test_a_full_disk_leaves_what_was_there(exported: Path, tmp_path: Path, outpu
     target = tmp_path / ("h.bed" if output == "--bed" else "h.bw")
     target.write_text("of before\n")
     words = ("scan", str(exported), "--genome", "g.fa", "--stride", "1" if output == "--bed" else "10", "--fpr", "0.4")
-    process = start(tmp_path, *words, output, target.name, size=13_000)
+    process = run_limited(tmp_path, *words, output, target.name, size=13_000)
     _, said = process.communicate(timeout=200)
     assert process.returncode == 1, said
     assert said.strip().splitlines()[-1].startswith("error: ")
@@ -181,7 +161,7 @@ def test_two_scans_do_not_write_one_output(exported: Path, tmp_path: Path) -> No
     write_genome(tmp_path)
     (tmp_path / ".h.bed.scan").mkdir()
     with FileLock(tmp_path / ".h.bed.scan" / "lock"):
-        process = start(tmp_path, "scan", str(exported), "--genome", "g.fa", "--bed", "h.bed")
+        process = run_limited(tmp_path, "scan", str(exported), "--genome", "g.fa", "--bed", "h.bed")
         _, said = process.communicate(timeout=100)
     assert process.returncode == 2
     assert "another scan is writing it" in said

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import gzip
 import importlib.util
-import os
-import resource
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,13 +12,12 @@ import numpy as np
 import pandas as pd
 import pysam
 import pytest
-from command_line import Terminal
+from command_line import Terminal, run_limited
 
 import tuner
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[1]
 HEAD = '##fileformat=VCFv4.2\n##contig=<ID=chr1,length=5000>\n##INFO=<ID=AF,Number=A,Type=Float,Description="x">\n'
 COLUMNS = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
 
@@ -111,20 +106,6 @@ def test_each_mistake_is_one_clear_error(terminal: Terminal, exported: Path, mon
     assert not list(folder.glob("*o.tsv*"))
 
 
-def start(folder: Path, *words: str, size: int | None = None) -> subprocess.Popen[str]:
-    """A command in a process of its own, whose files may have `size` bytes: how a full disk looks to it."""
-
-    def limit() -> None:
-        if size is not None:
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-    return subprocess.Popen(
-        [sys.executable, "-m", "tuner", *words], cwd=folder, preexec_fn=limit, text=True, stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize("outputs", [("--out", "o.tsv"), ("--out", "/dev/null", "--vcf-out", "o.vcf")])
 def test_a_full_disk_leaves_what_was_there(exported: Path, tmp_path: Path, outputs: tuple[str, ...]) -> None:
     write_inputs(tmp_path, 2000)
@@ -132,7 +113,7 @@ def test_a_full_disk_leaves_what_was_there(exported: Path, tmp_path: Path, outpu
     target.write_text("of before\n")
     before = sorted(path.name for path in tmp_path.iterdir())
     words = ("variants", str(exported), "--vcf", "v.vcf", "--genome", "g.fa", "--null", "0", *outputs)
-    process = start(tmp_path, *words, size=60_000)
+    process = run_limited(tmp_path, *words, size=60_000)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 1, said
     assert said.strip().splitlines()[-1].startswith("error: ")
@@ -142,7 +123,7 @@ def test_a_full_disk_leaves_what_was_there(exported: Path, tmp_path: Path, outpu
 
 def test_an_interrupt_leaves_no_table(exported: Path, tmp_path: Path) -> None:
     write_inputs(tmp_path, 4000)
-    process = start(tmp_path, "variants", str(exported), "--vcf", "v.vcf", "--genome", "g.fa", "--out", "o.tsv")
+    process = run_limited(tmp_path, "variants", str(exported), "--vcf", "v.vcf", "--genome", "g.fa", "--out", "o.tsv")
     end = time.monotonic() + 100
     while not list(tmp_path.glob(".o.tsv*")) and time.monotonic() < end and process.poll() is None:
         time.sleep(0.01)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuner.cli import context, options
+from tuner.cli.bars import counting
 from tuner.cli.model import Wanted, check_output, named_genome, open_model, split_arguments
 
 if TYPE_CHECKING:
@@ -134,16 +134,13 @@ def _tell_intervals(found: WrittenIntervals, outputs: list[Path]) -> None:
 
 @contextmanager
 def _bar(source: Path) -> Iterator[Callable[[int], None] | None]:
-    """Show on a terminal how much of a file has been read."""
-    if not (sys.stderr.isatty() and source.is_file()):
+    """Show how much of a file has been read; nothing for a pipe, whose size is not known."""
+    if not source.is_file():
         yield None
         return
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=context.console(), transient=True) as bar:
-        task = bar.add_task("predicting", total=source.stat().st_size)
-        yield lambda done: bar.update(task, completed=done)
+    with counting("predicting") as show:
+        total = source.stat().st_size
+        yield None if show is None else lambda done: show(done, total)
 
 
 def _tell(predictor: Predictor, out: Path, sequences: int, padded: int, tiled: int) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tuner.cli import context, options
+from tuner.cli.bars import counting
 from tuner.cli.model import Wanted, check_output, named_genome, open_model, split_arguments
 
 if TYPE_CHECKING:
@@ -68,7 +66,7 @@ def command(
     limit = context.max_memory(max_memory)
     predictor = open_model(folder, wanted, device=device, max_memory=limit)
     named = named_genome(genome, aliases)
-    with context.use_threads(threads), _bar() as progress:
+    with context.use_threads(threads), counting("scanning") as progress:
         found = scan(
             predictor, named, regions=regions, stride=stride, rate=fpr, task=task, bigwig=bigwig, bed=bed,
             device=device, progress=progress,
@@ -81,20 +79,6 @@ def command(
         })  # fmt: skip
     else:
         _tell(found, [str(out) for out in (bigwig, bed) if out is not None])
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[int, int], None] | None]:
-    """Show on a terminal how many windows have been scanned."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=context.console(), transient=True) as bar:
-        task = bar.add_task("scanning")
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _tell(found: Scan, outputs: list[str]) -> None:

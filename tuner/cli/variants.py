@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tuner.cli import context, options
+from tuner.cli.bars import counting
 from tuner.cli.model import Wanted, check_output, named_genome, open_model, split_arguments
 
 if TYPE_CHECKING:
@@ -64,7 +62,7 @@ def command(
     limit = context.max_memory(max_memory)
     predictor = open_model(folder, wanted, device=device, max_memory=limit)
     named = named_genome(genome, aliases)
-    with _bar() as progress:
+    with counting("scoring") as progress:
         written = write_variants(
             predictor, vcf, named, out, vcf_out=vcf_out, null=null, seed=seed, device=device, progress=progress
         )
@@ -75,20 +73,6 @@ def command(
         })  # fmt: skip
     else:
         _tell(written, out, vcf_out)
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[int, int], None] | None]:
-    """Show on a terminal how many alleles have been scored."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=context.console(), transient=True) as bar:
-        task = bar.add_task("scoring")
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _tell(written: Written, out: Path, vcf_out: Path | None) -> None:
