@@ -64,10 +64,10 @@ def command(
         predictor = open_model(folder, wanted, device=device, max_memory=limit)
         from tuner.predictor.intervals import columns_of
 
-        with context.use_threads(threads):
+        with context.use_threads(threads), counting("predicting") as progress:
             found = _predict_intervals(
                 predictor, source, named_genome(genome, aliases), out, around=around, bigwig=bigwig, bed=bed, task=task,
-                device=device, stride=stride, limit=limit,
+                device=device, stride=stride, limit=limit, progress=progress,
             )  # fmt: skip
         if as_json:
             context.emit({"out": str(out), **found._asdict(), "columns": columns_of(predictor)})
@@ -109,12 +109,13 @@ def _check_tracks(source: Path, out: Path, bigwig: Path | None, bed: Path | None
 def _predict_intervals(
     predictor: Predictor, source: Path, genome: NamedGenome, out: Path, *, around: str | None, bigwig: Path | None,
     bed: Path | None, task: str | None, device: str, stride: int | None, limit: int | None,
+    progress: Callable[[int, int], None] | None,
 ) -> WrittenIntervals:  # fmt: skip
     from tuner.predictor.intervals import write_intervals
 
     return write_intervals(
         predictor, source, genome, out, around=around, bigwig=bigwig, bed=bed, task=task, device=device, stride=stride,
-        max_memory=limit,
+        max_memory=limit, progress=progress,
     )  # fmt: skip
 
 

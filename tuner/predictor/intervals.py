@@ -149,7 +149,7 @@ def _is_start(name: str) -> bool:
 
 def rows_of(
     predictor: Predictor, genome: NamedGenome, places: Sequence[Place], *, device: str, stride: int | None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[list[Any]]:  # fmt: skip
     """Yield the cells of every interval, in order and in the columns of `columns_of`."""
     turned = not all(member.average_strands for member in predictor.members)
@@ -161,7 +161,7 @@ def rows_of(
             codes = genome.window(place.here, place.low, place.high)
             yield Read(place.id, reverse_complement(codes[None])[0] if turned and place.strand == "-" else codes)
             if progress is not None:
-                progress(done)
+                progress(done, len(wanted))
 
     scored = (
         row
@@ -202,7 +202,7 @@ def write_intervals(
     device: str = "cpu",
     stride: int | None = None,
     max_memory: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> WrittenIntervals:
     """Predict the intervals of a file, and write one row for each.
 
@@ -222,7 +222,7 @@ def write_intervals(
     device, stride
         As for `Predictor.predict`.
     progress : callable, optional
-        Called with the number of intervals read so far.
+        Called with the number of intervals read so far, and of all.
 
     Raises
     ------
