@@ -242,7 +242,7 @@ class Data:
                 peaks=_absolute(str(peaks)) if files is None else files,
                 genome=str(genome) if named else _absolute(genome),
                 length=length, negatives=_negatives(negatives), ratio=ratio, top=top,
-                blacklist=blacklist if blacklist is None or str(blacklist) == ENCODE else _absolute(blacklist),
+                blacklist=None if blacklist is None else ENCODE if str(blacklist) == ENCODE else _absolute(blacklist),
                 aliases=None if aliases is None else _absolute(aliases),
                 min_overlap=min_overlap, fractions=fractions, seed=seed, tasks=None if task is None else (task,),
             )

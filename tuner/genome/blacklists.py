@@ -59,7 +59,7 @@ def encode_blacklist(
         If there is no list of this assembly, it cannot be downloaded, or it is not the published one.
     """
     assembly = None if genome.assembly is None else genome.assembly.assembly
-    if assembly not in BLACKLISTS:
+    if assembly is None or assembly not in BLACKLISTS:
         raise DataError(
             f'blacklist = "{ENCODE}": there are lists for {", ".join(BLACKLISTS)}, and {genome.name} is '
             f"{assembly or 'none of the known assemblies'}. Give a BED file, or leave blacklist out."
