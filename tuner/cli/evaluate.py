@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import os
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tuner.cli import context, options
+from tuner.cli.model import check_output
 
 if TYPE_CHECKING:
     from tuner.models.intervals import Interval
@@ -33,10 +35,14 @@ def command(
         str | None, typer.Option(help="Score other data instead: a study, or a file with a [data] table.")
     ] = None,
     split: Annotated[str, typer.Option(help="With --on: all of its sequences, or those of its test split.")] = "all",
+    predictions: Annotated[
+        Path | None, typer.Option(help="Also write what is predicted for every sequence: .tsv, or .bed with positions.")
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Score a trial's models and the baselines on the test split; the opening is recorded in the study."""
     from tuner.errors import UsageError, unknown
+    from tuner.results.test_predictions import check_predictions, write_predictions
     from tuner.search.evaluation import evaluate_study
     from tuner.search.other_data import PARTS
     from tuner.study.other_data import find_other_data
@@ -45,12 +51,15 @@ def command(
         raise UsageError(unknown("value of --split", split, PARTS))
     if on is None and split != "all":
         raise UsageError("--split chooses from the data of --on; without it, the study's own test split is scored.")
+    if predictions is not None:
+        check_predictions(predictions)
+        check_output(predictions, option="--predictions")
     other = None if on is None else find_other_data(on, os.environ)
     limit = context.max_memory(max_memory)
     opened = context.open_existing(storage)
     found = context.stored_name(opened, study, preset, name)
     opened.join(found)
-    result, variant = evaluate_study(
+    result, variant, predicted = evaluate_study(
         opened, context.open_artifacts(artifacts), found, trial, when=datetime.now(UTC).isoformat(timespec="seconds"),
         data=data, data_dir=context.data_dir(), cache=context.cache_dir(), device=device, max_memory=limit,
         on=other, part=split,
@@ -65,6 +74,9 @@ def command(
         context.emit({"study": found, **result._asdict(), "predictor": predictor_values(result.predictor)})
     else:
         print_examination(found, result)
+    if predictions is not None:
+        write_predictions(predictions, predicted)
+        context.note(f"predictions of {len(predicted.ids)} sequences written to {predictions}")
 
 
 def print_examination(name: str, result: Examination) -> None:

@@ -15,6 +15,7 @@ from tuner.models.intervals import Interval, auroc_interval, bootstrap_interval,
 from tuner.results.leaderboard import stage_trials
 from tuner.results.nulls import is_null
 from tuner.results.predictor_scores import PredictorScores, calibrate, score_predictor
+from tuner.results.test_predictions import Predictions
 from tuner.results.trial_files import stored_baseline, stored_network
 from tuner.storage.keys import CONFIRMATION, CONTROLS, FOLDS, OPENINGS, OTHER_OPENINGS, TEST_SCORES
 from tuner.storage.records import REMEDY, check_numbers, kept_record
@@ -99,10 +100,13 @@ class Scored(NamedTuple):
         The results.
     logits : np.ndarray, shape=(models, n, n_tasks), float32
         Of every model and test sequence, in the data set's order.
+    predictions : Predictions
+        Of the mean of the models.
     """
 
     examination: Examination
     logits: np.ndarray
+    predictions: Predictions
 
 
 def score_test(
@@ -229,7 +233,11 @@ def score_test(
     )  # fmt: skip
     if on is None:
         storage.append_attr(storage.get_study_id_from_name(name), TEST_SCORES, _kept(result, when))
-    return Scored(result, logits)
+    mean = logits.mean(axis=0)
+    spread = logits.std(axis=0, ddof=1) if len(logits) > 1 else np.full_like(mean, np.nan)
+    chance = np.asarray(calibrated.whole.probability(mean)).reshape(mean.shape)
+    ids = test.ids or tuple(map(str, range(len(test))))
+    return Scored(result, logits, Predictions(ids, dataset.tasks, test.labels, mean, spread, chance, dataset.length))
 
 
 def _kept(result: Examination, when: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from tuner.models.training import resolve_device
 from tuner.results.barren import check_fertile
 from tuner.results.findings import primary_trial
 from tuner.results.leaderboard import objective_names
+from tuner.results.test_predictions import Predictions
 from tuner.results.test_split import Examination, dataset_of, score_test
 from tuner.search.held_out import held_out
 from tuner.search.other_data import prepare_other
@@ -32,10 +33,13 @@ class Evaluated(NamedTuple):
         The results.
     variant : str or None
         The data set of the trial, if the baselines were fitted on another one.
+    predictions : Predictions
+        For the sequences that were scored.
     """
 
     examination: Examination
     variant: str | None
+    predictions: Predictions
 
 
 def evaluate_study(
@@ -117,4 +121,4 @@ def evaluate_study(
             validation=unfitted, on=other.about, columns=other.columns,
             training=replace(dataset.train, labels=dataset.train.labels[:, list(other.columns)]),
         )  # fmt: skip
-    return Evaluated(found.examination, None if same else variant)
+    return Evaluated(found.examination, None if same else variant, found.predictions)
