@@ -49,8 +49,12 @@ def use_commands(name: str, trial: int | None) -> list[tuple[str, str]]:
     export = ["tuner", "export", "--name", name, *([] if trial is None else ["--trial", str(trial)]), "--out", folder]
     predict = ["tuner", "predict", folder, "sequences.fa", "--out", "scores.tsv"]
     python = ["python", "-c", f"import tuner; print(tuner.load_model({folder!r}).predict_fasta('sequences.fa'))"]
+    scan = ["tuner", "scan", folder, "--genome", "genome.fa", "--bigwig", "scores.bw", "--bed", "hits.bed"]
+    variants = ["tuner", "variants", folder, "--vcf", "variants.vcf", "--genome", "genome.fa", "--out", "variants.tsv"]
     return [
         ("Write the models as a folder that needs no study", shlex.join(export)),
         ("Score the sequences of a FASTA file or a table", shlex.join(predict)),
         ("The same in Python", shlex.join(python)),
+        ("Scan a genome: a track of scores, and hits", shlex.join(scan)),
+        ("Score the alleles of a VCF", shlex.join(variants)),
     ]
