@@ -328,10 +328,13 @@ def test_a_browser_runs_no_hostile_name_nor_any_script_that_slipped_in(pages: di
     assert seen["charts"] == "drawn"
 
 
-def test_three_commands_take_the_model_out_of_the_study(pages: dict[str, str]) -> None:
+def test_commands_take_the_model_out_of_the_study_and_use_it(pages: dict[str, str]) -> None:
     section = pages["irf1"].partition('<section id="use"')[2].partition("</section>")[0]
     commands = [shlex.split(unescape(one)) for one in re.findall(r"<code>(.*?)</code>", section)]
-    assert [words[:2] for words in commands] == [["tuner", "export"], ["tuner", "predict"], ["python", "-c"]]
+    assert [words[:2] for words in commands] == [
+        ["tuner", "export"], ["tuner", "predict"], ["python", "-c"], ["tuner", "scan"], ["tuner", "variants"],
+    ]  # fmt: skip
+    assert all(words[2] == f"{irf1().study.name}_model" for words in commands[3:])
     name = irf1().study.name
     assert commands[0][2:] == ["--name", name, "--out", f"{name}_model"]
     assert commands[1][2] == f"{name}_model"
