@@ -52,6 +52,7 @@ def run_limited(folder: Path, *words: str, size: int | None = None) -> subproces
     """Start a command in a process of its own, whose files may have `size` bytes: how a full disk looks to it."""
 
     def limit() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell has its background jobs ignore it
         if size is not None:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
