@@ -122,7 +122,5 @@ def shuffled_words(shuffled: Shuffled) -> str:
 
 def _shares(values: Sequence[float], how: str) -> str:
     mean = sum(values) / len(values)
-    return (
-        f"in {count(len(values), 'network')} trained on {how}, {percent(mean, 1)} of the filters do "
-        f"(at most {percent(max(values), 1)})"
-    )
+    most = f" (at most {percent(max(values), 1)} in one of them)" if len(values) > 1 else ""
+    return f"in {count(len(values), 'network')} trained on {how}, {percent(mean, 1)} of the filters do{most}"
