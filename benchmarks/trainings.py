@@ -4,7 +4,7 @@
     python benchmarks/trainings.py export                one file per data set, in runs/trainings/table
     python benchmarks/trainings.py show                  what the table holds
 
-Every row is a random point of `trainings_space.toml`, trained for 24 epochs on at most 4,000 sequences of a set of the
+Every row is a random point of `trainings_space.toml`, trained for 32 epochs on at most 4,000 sequences of a set of the
 league (`league_sets.py`) and measured with all objectives at five rungs and at the end; nothing is stopped. The trials
 are those of ordinary studies (sampler random, no confirmation), so `run` may be killed and started again, and several
 at once, on one machine or on several with one storage, share the work. The sets take turns, twenty trials at a time:
@@ -44,7 +44,7 @@ from tuner.study.file import read_study
 
 CHOSEN = ("zbed2", "irf1", "gue_mouse_3", "gue_mouse_0", "gue_tf_2", "rest", "sp1", "reb1", "nfe2", "ctcfl")
 TRAIN, VALID = 4000, 1000
-EPOCHS = 24
+EPOCHS = 32
 RUNGS = (2, 4, 8, 12, 16)
 OBJECTIVES = ("auroc", "match_score")
 TURN = 20
