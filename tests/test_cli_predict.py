@@ -93,6 +93,20 @@ def test_tables_and_lengths(here: Terminal, exported: Path) -> None:
     assert table["id"].tolist() == ["long", "short", "'=cmd"]  # no spreadsheet takes it for a formula
 
 
+def test_the_number_of_threads_is_the_users_and_changes_no_row(here: Terminal, exported: Path) -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    fasta = str(write_fasta(here.folder / "x.fa", 300))
+    for threads, out in (("1", "one.tsv"), ("2", "two.tsv")):
+        done = here("predict", str(exported), fasta, "--out", out, "--threads", threads)
+        assert done.code == 0, done.err
+    one, two = (pd.read_csv(here.folder / out, sep="\t") for out in ("one.tsv", "two.tsv"))
+    pd.testing.assert_frame_equal(one, two, atol=1e-5, rtol=1e-5)
+    assert torch.get_num_threads() == before
+    assert here.refuses("predict", str(exported), fasta, "--out", "o.tsv", "--threads", "0")[0] == 2
+
+
 # ------------------------------------------------------------------ errors
 
 
