@@ -148,6 +148,16 @@ def test_nothing_is_dropped_and_tracks_say_the_same(
     assert all(0 <= int(line[4]) <= 1000 for line in lines)
 
 
+def test_a_file_without_a_score_has_a_table_and_no_track(predictor: Predictor, genome: Genome, tmp_path: Path) -> None:
+    bed = tmp_path / "x.bed"
+    bed.write_text("chr1\t3100\t3200\n")
+    written = write_intervals(predictor, bed, NamedGenome(genome), tmp_path / "o.tsv", bigwig=tmp_path / "o.bw")
+    assert written.unscored == {"past the end of the chromosome": 1}
+    assert "no interval has a score" in written.notes[-1]
+    assert len(pd.read_csv(tmp_path / "o.tsv", sep="\t")) == 1
+    assert not (tmp_path / "o.bw").exists()
+
+
 def test_a_file_of_another_genome_is_an_error(predictor: Predictor, genome: Genome, tmp_path: Path) -> None:
     bed = tmp_path / "x.bed"
     bed.write_text("chr7\t5\t65\nchr8\t5\t65\nchr1\t5\t65\n")
@@ -255,10 +265,17 @@ def test_an_interrupted_scan_goes_on_where_it_stopped(
     for one in ("bw", "bed"):
         assert (tmp_path / f"a.{one}").read_bytes() == (tmp_path / f"b.{one}").read_bytes()
     pd.testing.assert_frame_equal(again.hits, whole.hits)
-    # Other settings begin anew.
+    assert not again.anew
+    # Other settings begin anew, and that is said.
     with pytest.raises(Stop):
         scan(predictor, named, rate=0.05, progress=until_second, **outputs)
-    assert scan(predictor, named, rate=0.05, stride=30, **outputs).resumed == 0
+    other = scan(predictor, named, rate=0.05, stride=30, **outputs)
+    assert (other.resumed, other.anew) == (0, True)
+    # What is refused leaves nothing behind.
+    for wrong in ({"stride": 61}, {"rate": 0.9}):
+        with pytest.raises(UsageError):
+            scan(predictor, named, bed=tmp_path / "c.bed", **wrong)
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_of_several_tasks_one_is_named(genome: Genome, tmp_path: Path) -> None:

@@ -87,6 +87,8 @@ def _tell(found: Scan, outputs: list[str]) -> None:
 
     if found.resumed:
         context.note(f"note: {found.resumed} of {found.spans} chromosomes or regions had been scanned before")
+    if found.anew:
+        context.note("note: an interrupted scan of another model, genome, stride, task or regions was discarded")
     limit = found.threshold
     context.note(
         f"{found.windows:,} windows; threshold {limit.logit:.3f}, which {limit.rate:.3g} of {len(limit.null):,} "

@@ -16,7 +16,18 @@ from tuner.errors import UsageError
 from tuner.files import replacing
 from tuner.genome.named import NamedGenome
 from tuner.predictor.base_track import check_package, write_bigwig
-from tuner.predictor.scan import RATE, STRIDE, Scores, Threshold, spans_of, starts_in, task_number, threshold_of
+from tuner.predictor.scan import (
+    RATE,
+    STRIDE,
+    Scores,
+    Threshold,
+    check_rate,
+    check_stride,
+    spans_of,
+    starts_in,
+    task_number,
+    threshold_of,
+)
 from tuner.predictor.windows import BATCH
 
 if TYPE_CHECKING:
@@ -42,6 +53,8 @@ class Scan(NamedTuple):
         That separates them.
     windows, spans, resumed : int
         Windows, spans, and spans that an earlier scan had finished.
+    anew : bool
+        Whether an interrupted scan with other settings was discarded.
     """
 
     hits: pd.DataFrame
@@ -49,6 +62,7 @@ class Scan(NamedTuple):
     windows: int
     spans: int
     resumed: int
+    anew: bool
 
 
 def scan(
@@ -98,6 +112,8 @@ def scan(
         An output cannot be written.
     """
     number = task_number(predictor, task)
+    check_stride(stride, predictor.length)
+    check_rate(rate)
     if bigwig is not None:
         check_package()
     spans = spans_of(genome, predictor.length, regions)
@@ -123,7 +139,7 @@ def scan(
                 part.write_text("".join(bed_lines(table)), encoding="utf-8")
             if bigwig is not None:
                 write_bigwig(stack.enter_context(replacing(bigwig)), genome.genome.sizes, scores.intervals())
-    return Scan(table, limit, total, len(spans), scores.resumed)
+    return Scan(table, limit, total, len(spans), scores.resumed, scores.anew)
 
 
 @contextlib.contextmanager

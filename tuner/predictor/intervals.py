@@ -247,14 +247,15 @@ def write_intervals(
         if bed is not None:
             part = stack.enter_context(replacing(bed))
             part.write_text("".join(_bed_lines(kept)), encoding="utf-8")
-        if bigwig is not None:
+        if bigwig is not None and kept:
             sizes = {place.chrom: genome.genome.sizes[place.here] for place, _ in kept}
             write_bigwig(stack.enter_context(replacing(bigwig)), sizes, highest(kept, sizes))
     unscored: dict[str, int] = {}
     for place in found.places:
         if place.status != SCORED:
             unscored[place.status] = unscored.get(place.status, 0) + 1
-    return WrittenIntervals(len(found.places), unscored, found.around, found.notes)
+    missing = (f"no interval has a score, so {bigwig} was not written.",) if bigwig is not None and not kept else ()
+    return WrittenIntervals(len(found.places), unscored, found.around, (*found.notes, *missing))
 
 
 def _values(predictor: Predictor, row: list[Any], task: int) -> list[float]:

@@ -174,6 +174,18 @@ def scan_span(
     return scores
 
 
+def check_rate(rate: float) -> None:
+    """Refuse a rate that is not between 1e-5 and .5; raises UsageError."""
+    if not 1e-5 <= rate <= 0.5:
+        raise UsageError(f"a false-positive rate of {rate:g}; expected 1e-5 to 0.5.")
+
+
+def check_stride(stride: int, length: int) -> None:
+    """Refuse a stride that is longer than the model's input; raises UsageError."""
+    if not 1 <= stride <= length:
+        raise UsageError(f"a stride of {stride} bp; expected 1 to {length}, the model's input.")
+
+
 def threshold_of(
     predictor: Predictor, genome: Genome, spans: Sequence[Span], rate: float, *, task: int, device: str, seed: int = 0
 ) -> Threshold:
@@ -189,8 +201,7 @@ def threshold_of(
     DataError
         What is scanned is N nearly everywhere.
     """
-    if not 1e-5 <= rate <= 0.5:
-        raise UsageError(f"a false-positive rate of {rate:g}; expected 1e-5 to 0.5.")
+    check_rate(rate)
     wanted = max(_LEAST, math.ceil(_BEYOND / rate))
     rng = np.random.default_rng(seed)
     windows = _drawn(genome, spans, predictor.length, wanted, rng)
@@ -235,20 +246,19 @@ class Scores:
     ----------
     resumed : int
         Spans that an earlier, interrupted scan finished.
+    anew : bool
+        Whether spans of an interrupted scan with other settings were discarded.
     """
 
     def __init__(
         self, predictor: Predictor, genome: Genome, spans: Sequence[Span], *, stride: int, task: int, device: str,
         folder: Path | None = None,
     ) -> None:  # fmt: skip
-        if not 1 <= stride <= predictor.length:
-            raise UsageError(
-                f"a stride of {stride} bp; expected 1 to {predictor.length}, the length of the model's input."
-            )
+        check_stride(stride, predictor.length)
         self._predictor, self._genome, self.spans, self.stride = predictor, genome, list(spans), stride
         self._task, self._device, self._folder = task, device, folder
         self._kept: dict[int, FloatArray] = {}
-        self.resumed = 0
+        self.resumed, self.anew = 0, False
         if folder is not None:
             self._begin(folder)
 
@@ -261,6 +271,7 @@ class Scores:
             return
         for file in folder.glob("*.npy"):
             file.unlink()
+            self.anew = True
         with replacing(mark) as part:
             part.write_text(own)
 
