@@ -237,7 +237,9 @@ def score_test(
     spread = logits.std(axis=0, ddof=1) if len(logits) > 1 else np.full_like(mean, np.nan)
     chance = np.asarray(calibrated.whole.probability(mean)).reshape(mean.shape)
     ids = test.ids or tuple(map(str, range(len(test))))
-    return Scored(result, logits, Predictions(ids, dataset.tasks, test.labels, mean, spread, chance, dataset.length))
+    return Scored(
+        result, logits, Predictions(ids, dataset.tasks, test.labels, mean, spread, chance, test.codes.shape[1])
+    )
 
 
 def _kept(result: Examination, when: str) -> dict[str, Any]:
