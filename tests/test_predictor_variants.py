@@ -187,6 +187,20 @@ def test_every_form_of_the_file_gives_the_same(predictor: Predictor, genome_file
     pd.testing.assert_frame_equal(renamed.drop(columns="chrom"), first.drop(columns="chrom"))
 
 
+def test_roman_names_are_told_by_the_other_chromosomes(predictor: Predictor, genome_file: Path, tmp_path: Path) -> None:
+    """A genome of 1 and 2 beside a VCF of chrI and chrII, whose header names no chromosome."""
+    arabic = tmp_path / "arabic.fa"
+    arabic.write_text(genome_file.read_text().replace(">II\n", ">2\n").replace(">I\n", ">1\n"))
+    rows = sorted(drawn(genome_file, 40), key=lambda row: (str(row[0]), int(str(row[1]))))
+    (tmp_path / "v.vcf").write_text(vcf_text([(f"chr{row[0]}", *row[1:]) for row in rows]))
+    assert rows[0][0] == "I", "the first name alone could be a letter"
+    (tmp_path / "same.vcf").write_text(vcf_text(rows))
+    found = predictor.score_vcf(tmp_path / "v.vcf", arabic, null=0)
+    expected = predictor.score_vcf(tmp_path / "same.vcf", genome_file, null=0)
+    assert (found["status"] == "scored").all()
+    pd.testing.assert_frame_equal(found.drop(columns="chrom"), expected.drop(columns="chrom"))
+
+
 def test_p_is_right_where_nothing_is_bound(predictor: Predictor, genome_file: Path, tmp_path: Path) -> None:
     """SNVs of a random genome are like SNVs in its shuffles: p is uniform (its mean has a standard error of .017)."""
     fasta = pyfaidx.Fasta(str(genome_file))

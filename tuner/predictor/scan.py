@@ -20,6 +20,7 @@ from tuner.genome.genome import Genome
 from tuner.genome.named import NamedGenome
 from tuner.genome.peaks import read_peaks
 from tuner.genome.sequence import N_CODE, Codes
+from tuner.models.prediction import resolve_device
 from tuner.predictor.windows import BATCH
 
 if TYPE_CHECKING:
@@ -286,6 +287,7 @@ class Scores:
         settings = {
             "model": digest.hexdigest(),
             "genome": [str(self._genome.path.absolute()), state.st_size, state.st_mtime_ns],
+            "device": resolve_device(self._device).type,
             "stride": self.stride, "task": self._task, "spans": [list(span) for span in self.spans],
             "version": __version__,
         }  # fmt: skip

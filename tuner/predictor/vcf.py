@@ -168,28 +168,25 @@ def survey(path: Path, genome: NamedGenome, length: int) -> Survey:
     rng = np.random.default_rng(0)
     seen: Counter[str] = Counter()
     wrong: list[Allele] = []
-    unknown: dict[str, None] = {}
+    with open_vcf(path) as file:  # all names are matched at once: whether I is Roman, the others tell
+        names = dict.fromkeys(record.chrom for record in records_of(file, path))
+    found.chromosomes = genome.find(names)
+    found.missing = tuple(name for name in names if name not in found.chromosomes)
     with open_vcf(path) as file:
         sizes = {name: contig.length for name, contig in file.header.contigs.items() if contig.length}
         for record in records_of(file, path):
-            if record.chrom not in found.chromosomes and record.chrom not in unknown:
-                match = genome.find([record.chrom])
-                found.chromosomes.update(match)
-                if not match:
-                    unknown[record.chrom] = None
             for allele in alleles_of(record, genome, found.chromosomes.get(record.chrom), length):
                 found.statuses[allele.status] += 1
                 if allele.status in (MISMATCH, PAST) and len(wrong) < SAMPLED:
                     wrong.append(allele)
                 if allele.place is not None:
                     _sample(found.samples.setdefault(allele.place.kind, []), allele.place, seen, rng)
-    found.missing = tuple(unknown)
     if not found.statuses:
         raise DataError(f"{path}: the VCF has a header but no records.")
     if not found.chromosomes:
         raise DataError(
-            f"{path}: none of its chromosomes is in {genome.genome.name}. The VCF has {_three(list(unknown))}; the "
-            f"genome has {_three(list(genome.genome.sizes))}. Give the genome of the variants, or a table of names "
+            f"{path}: none of its chromosomes is in {genome.genome.name}. The VCF has "
+            f"{_three(list(found.missing))}; the genome has {_three(list(genome.genome.sizes))}. Give the genome of the variants, or a table of names "
             f"with --aliases."
         )
     misplaced = found.statuses[MISMATCH] + found.statuses[PAST]
