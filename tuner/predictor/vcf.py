@@ -185,8 +185,8 @@ def survey(path: Path, genome: NamedGenome, length: int) -> Survey:
         raise DataError(f"{path}: the VCF has a header but no records.")
     if not found.chromosomes:
         raise DataError(
-            f"{path}: none of its chromosomes is in {genome.genome.name}. The VCF has {_three(list(names))}; the genome "
-            f"has {_three(list(genome.genome.sizes))}. Give the genome of the variants, or a table of names with "
+            f"{path}: none of its chromosomes is in {genome.genome.name}. The VCF has {_three(list(names))}; "
+            f"the genome has {_three(list(genome.genome.sizes))}. Give the genome of the variants, or a table of names with "
             f"--aliases."
         )
     misplaced = found.statuses[MISMATCH] + found.statuses[PAST]
