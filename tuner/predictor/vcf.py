@@ -186,8 +186,8 @@ def survey(path: Path, genome: NamedGenome, length: int) -> Survey:
     if not found.chromosomes:
         raise DataError(
             f"{path}: none of its chromosomes is in {genome.genome.name}. The VCF has {_three(list(names))}; "
-            f"the genome has {_three(list(genome.genome.sizes))}. Give the genome of the variants, or a table of names with "
-            f"--aliases."
+            f"the genome has {_three(list(genome.genome.sizes))}. Give the genome of the variants, or a table of names "
+            f"with --aliases."
         )
     misplaced = found.statuses[MISMATCH] + found.statuses[PAST]
     compared = misplaced + found.statuses[SCORED] + found.statuses[EQUAL]
